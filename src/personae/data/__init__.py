@@ -1,0 +1,1 @@
+"""Photos in, training records out: labelling, shards, splits."""

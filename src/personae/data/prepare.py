@@ -1,0 +1,87 @@
+"""personae prepare ../shared/faces -o cache/faces --teachers ../shared/teachers
+
+Label a folder of photo tars once: detect, align, measure, embed, and cache crops and labels as shards.
+A finished shard is kept; a stopped run continues with the same command.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from personae.data import shards
+from personae.data.teachers import Teachers
+from personae.errors import BadData
+from personae.reading import align
+
+CROP = "portrait"
+
+
+def _labels(folder: Path) -> dict[str, dict[str, str]]:
+    path = folder / "labels.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        return {row["key"]: row for row in csv.DictReader(file)}
+
+
+def _label(key: str, encoded: bytes, groups: dict[str, str], teachers: Teachers) -> shards.Record | None:
+    """One photo's record, or None if a teacher finds no face in it."""
+    photo = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    faces, motion = teachers.detect(photo), teachers.motion(photo)
+    if not faces or motion is None:
+        return None
+    face = faces[0]
+    matrix = align.similarity(face.points, CROP)
+    size = align.template(CROP).size
+    crop = Image.fromarray(align.crop(photo, matrix, size))
+    buffer = io.BytesIO()
+    crop.save(buffer, "WEBP", quality=95, method=4)
+    arcface = align.crop(photo, align.similarity(face.points, "arcface"), 112)
+    arrays = {
+        "box": face.box,
+        "points": face.points,
+        "landmarks": motion.landmarks,
+        "blendshapes": motion.blendshapes,
+        "pose": np.array([motion.pose.yaw, motion.pose.pitch, motion.pose.roll], np.float32),
+        "identity": np.stack([teachers.embed_crop(arcface), teachers.embed_crop(arcface[:, ::-1])]),
+        "matrix": matrix,
+    }
+    inside = float(align.coverage(matrix, size, photo.shape).mean())
+    facts = {"key": key, "coverage": round(inside, 4), "faces": len(faces), "score": round(face.score, 4)}
+    facts |= {name: groups[name] for name in ("age", "gender", "race") if name in groups}
+    return {
+        "crop.webp": buffer.getvalue(),
+        "photo.jpg": encoded,
+        "labels.npz": shards.pack_arrays(arrays),
+        "json": shards.pack_json(facts),
+    }
+
+
+def _records(source: Path, teachers: Teachers) -> Iterator[tuple[str, shards.Record]]:
+    groups = _labels(source.parent)
+    for key, parts in shards.read(source):
+        if "jpg" in parts and (record := _label(key, parts["jpg"], groups.get(key, {}), teachers)):
+            yield key, record
+
+
+def _shard(source: Path, target: Path, teachers_folder: Path) -> int:
+    return shards.write(target, _records(source, Teachers(teachers_folder)))
+
+
+def prepare(source: str | Path, out: str | Path, teachers: str | Path, workers: int = 2) -> dict[str, int]:
+    """Label every tar of `source` into `out`; returns the photos kept per shard written now."""
+    folder, target = Path(source), Path(out)
+    tars = sorted(folder.glob("*.tar"))
+    if not tars:
+        raise BadData(f"{folder} holds no .tar of photos: name the folder of a WebDataset")
+    Teachers(teachers)  # says at once what is missing
+    target.mkdir(parents=True, exist_ok=True)
+    todo = [tar for tar in tars if not (target / tar.name).is_file()]
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = {tar.name: pool.submit(_shard, tar, target / tar.name, Path(teachers)) for tar in todo}
+        return {name: job.result() for name, job in jobs.items()}

@@ -1,0 +1,76 @@
+"""Shards: WebDataset tars, written whole or not at all, and read back in a fixed order.
+
+A record is a key and its parts: `{"crop.webp": bytes, "labels.npz": bytes, ...}`.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from personae.errors import BadData
+from personae.types import Array
+
+Record = dict[str, bytes]
+
+
+def held_out(key: str) -> bool:
+    """Whether a photo is kept out of every training: one in sixteen, by the CRC-32 of its key."""
+    return crc32(key.encode()) % 16 == 0
+
+
+def read(path: str | Path) -> Iterator[tuple[str, Record]]:
+    """The records of one tar, in order. Parts that share the name up to its first dot belong together."""
+    try:
+        with tarfile.open(path) as tar:
+            key, record = "", Record()
+            for member in tar:
+                if not member.isfile():
+                    continue
+                stem, _, part = Path(member.name).name.partition(".")
+                if stem != key and record:
+                    yield key, record
+                    record = Record()
+                key = stem
+                source = tar.extractfile(member)
+                record[part] = source.read() if source else b""
+            if record:
+                yield key, record
+    except (OSError, tarfile.TarError) as error:
+        raise BadData(f"cannot read shard {path}: {error}") from error
+
+
+def write(path: str | Path, records: Iterable[tuple[str, Record]]) -> int:
+    """Write one tar (same records, same bytes) and rename it into place; returns the number of records."""
+    target = Path(path)
+    partial = target.with_suffix(".partial")
+    count = 0
+    with tarfile.open(partial, "w") as tar:
+        for key, record in records:
+            for part, content in record.items():
+                info = tarfile.TarInfo(f"{key}.{part}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+            count += 1
+    partial.replace(target)
+    return count
+
+
+def pack_arrays(arrays: dict[str, Array]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def unpack_arrays(content: bytes) -> dict[str, Array]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def pack_json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()

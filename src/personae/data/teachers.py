@@ -1,0 +1,108 @@
+"""The labellers: published networks that mark up training photos and measure results. Never shipped.
+
+A teachers folder holds `yunet.onnx` (detector, OpenCV zoo, MIT), `face_landmarker.task` (MediaPipe, Apache-2.0)
+and `mobilefacenet.onnx` (recogniser, foamliu/MobileFaceNet). Needs the extra `train`.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from personae.errors import PersonaeError, WeightsMissing
+from personae.reading import align
+from personae.types import Array, Detection, Motion, Pose
+
+TEACHER_SPACE = "mobilefacenet-teacher"
+
+
+def pose_from_matrix(matrix: Array) -> Pose:
+    """Angles of MediaPipe's (4, 4) facial transformation (x right, y up, z to the viewer), as Ry @ Rx @ Rz."""
+    rotation = matrix[:3, :3]
+    yaw = np.degrees(np.arctan2(rotation[0, 2], rotation[2, 2]))
+    pitch = np.degrees(np.arcsin(np.clip(rotation[1, 2], -1, 1)))
+    roll = np.degrees(np.arctan2(-rotation[1, 0], rotation[1, 1]))
+    return Pose(yaw=float(yaw), pitch=float(pitch), roll=float(roll))
+
+
+class Teachers:
+    """The three labellers of one folder, each loaded on first use, one thread each."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        missing = [n for n in ("yunet.onnx", "face_landmarker.task", "mobilefacenet.onnx") if not (self.folder / n).is_file()]
+        if missing:
+            raise WeightsMissing(f"{self.folder} lacks {', '.join(missing)}: name the teachers folder with --teachers")
+
+    @cached_property
+    def _yunet(self) -> Any:
+        import cv2
+
+        cv2.setNumThreads(1)
+        return cv2.FaceDetectorYN.create(str(self.folder / "yunet.onnx"), "", (320, 320), 0.5)
+
+    @cached_property
+    def _landmarker(self) -> Any:
+        os.environ.setdefault("GLOG_minloglevel", "2")
+        try:
+            from mediapipe.tasks.python import BaseOptions, vision
+        except ImportError as error:
+            raise PersonaeError("labelling needs mediapipe: pip install 'personae[train]'") from error
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(self.folder / "face_landmarker.task")),
+            output_face_blendshapes=True,
+            output_facial_transformation_matrixes=True,
+        )
+        return vision.FaceLandmarker.create_from_options(options)
+
+    @cached_property
+    def _recogniser(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        path = str(self.folder / "mobilefacenet.onnx")
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def detect(self, pixels: Array) -> list[Detection]:
+        """Faces of (H, W, 3) RGB uint8, largest first."""
+        self._yunet.setInputSize((pixels.shape[1], pixels.shape[0]))
+        _, rows = self._yunet.detect(np.ascontiguousarray(pixels[:, :, ::-1]))
+        found = [] if rows is None else list(rows)
+        found.sort(key=lambda row: -float(row[2] * row[3]))
+        return [
+            Detection(
+                box=np.array([r[0], r[1], r[0] + r[2], r[1] + r[3]], np.float32),
+                points=r[4:14].reshape(5, 2).astype(np.float32),
+                score=float(r[14]),
+            )
+            for r in found
+        ]
+
+    def motion(self, pixels: Array) -> Motion | None:
+        """Landmarks, pose and blendshapes of the main face of (H, W, 3) RGB uint8, or None."""
+        import mediapipe
+
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
+        result = self._landmarker.detect(image)
+        if not result.face_landmarks:
+            return None
+        height, width = pixels.shape[:2]
+        marks = np.array([(p.x, p.y, p.z) for p in result.face_landmarks[0]], np.float32)
+        return Motion(
+            landmarks=marks * np.array((width, height, width), np.float32) - np.array((0.5, 0.5, 0), np.float32),
+            pose=pose_from_matrix(np.asarray(result.facial_transformation_matrixes[0])),
+            blendshapes=np.array([c.score for c in result.face_blendshapes[0][1:]], np.float32),
+        )
+
+    def embed_crop(self, crop: Array) -> Array:
+        """(128,) float32 unit vector of a (112, 112, 3) RGB uint8 crop in the `arcface` template."""
+        tensor = (crop.astype(np.float32).transpose(2, 0, 1)[None] - 127.5) / 128
+        vector = self._recogniser.run(None, {"input": tensor})[0][0]
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+    def embed(self, pixels: Array, points: Array) -> Array:
+        """(128,) float32 unit vector of the face at `points` (5, 2) in a photo."""
+        return self.embed_crop(align.crop(pixels, align.similarity(points, "arcface"), 112))

@@ -1,0 +1,119 @@
+"""What the stages hand to one another: small frozen records, absence declared as None.
+
+Legend: H, W pixels; D identity width; K landmarks (478, MediaPipe's order); N people or images.
+Photos are RGB uint8 (H, W, 3). Coordinates are pixels of the photo, (x, y), pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from personae.errors import BadIdentity, SpaceMismatch
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Array = np.ndarray
+
+# The 52 ARKit coefficients in MediaPipe's order, without its leading `_neutral`.
+BLENDSHAPES = tuple(
+    """browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
+    cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight
+    eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft
+    eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight
+    mouthFrownLeft mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft
+    mouthPressRight mouthPucker mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper
+    mouthSmileLeft mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight
+    noseSneerLeft noseSneerRight""".split()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """A decoded photo. `pixels` (H, W, 3) RGB uint8, upright; `sha256` of the encoded bytes as given."""
+
+    pixels: Array
+    source: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """One face found. `box` (4,) float32 left, top, right, bottom; `points` (5, 2) float32: the subject's
+    right eye, left eye, nose tip, right and left mouth corner (left to right in the image); `score` 0-1."""
+
+    box: Array
+    points: Array
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """Head rotation in degrees. yaw +: the subject turns to its left; pitch +: up; roll +: clockwise in the
+    image."""
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """What a face does. `landmarks` (K, 3) float32 pixels (z in the same unit, smaller is nearer);
+    `blendshapes` (52,) float32 in `BLENDSHAPES` order, 0-1."""
+
+    landmarks: Array
+    pose: Pose
+    blendshapes: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who a face belongs to: `vector` (D,) float32 of unit norm, `space` the recogniser + crop + sha256 prefix
+    that it was measured with. Any finite non-zero vector is accepted and normalised."""
+
+    vector: Array
+    space: str
+
+    def __post_init__(self) -> None:
+        vector = np.asarray(self.vector, dtype=np.float32)
+        if vector.ndim != 1 or vector.size == 0:
+            raise BadIdentity(f"an identity is one vector (D,), got shape {vector.shape}")
+        norm = float(np.linalg.norm(vector.astype(np.float64)))
+        if not np.isfinite(norm) or norm < 1e-8:
+            raise BadIdentity(f"an identity must be finite and not zero, got norm {norm}: read the photo again")
+        object.__setattr__(self, "vector", (vector / norm).astype(np.float32))
+
+    def require(self, space: str) -> None:
+        """Raise `SpaceMismatch` unless this identity was measured in `space`."""
+        if self.space != space:
+            raise SpaceMismatch(
+                f"this identity was measured in space {self.space!r}, the model reads {space!r}: "
+                "read the photo again with this model's reader"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Face:
+    """One face of a photo, as read. `motion` and `identity` are None if the reader was asked to skip them."""
+
+    detection: Detection
+    motion: Motion | None = None
+    identity: Identity | None = None
+    photo: Photo | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """The images of one call: `images[i]` was made from `seeds[i]` for person `people[i]`; `likeness[i]` is the
+    cosine between the identity asked for and the one read back from the image (None: not measured, NaN: no face
+    was found in it)."""
+
+    images: list[Image.Image]
+    seeds: list[int]
+    people: list[int]
+    likeness: list[float] | None
+    recipe: dict[str, Any]
