@@ -32,7 +32,9 @@ class Teachers:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        missing = [n for n in ("yunet.onnx", "face_landmarker.task", "mobilefacenet.onnx") if not (self.folder / n).is_file()]
+        missing = [
+            n for n in ("yunet.onnx", "face_landmarker.task", "mobilefacenet.onnx") if not (self.folder / n).is_file()
+        ]
         if missing:
             raise WeightsMissing(f"{self.folder} lacks {', '.join(missing)}: name the teachers folder with --teachers")
 

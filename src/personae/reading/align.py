@@ -24,7 +24,13 @@ class Template:
 
 
 # insightface's five points for 112 px: what ArcFace-like recognisers are trained on.
-_ARCFACE_112 = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+_ARCFACE_112 = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
 
 
 def _arcface_scaled(scale: float, centre: float, eyes_y: float) -> tuple[tuple[float, float], ...]:

@@ -1,0 +1,1 @@
+"""Recipes, the loop that runs them, and what each of them trains."""

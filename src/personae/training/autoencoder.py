@@ -1,0 +1,161 @@
+"""Recipe `nano-autoencoder`: 128-px faces <-> (8, 16, 16) latents, for the UNet to live in.
+
+`AutoencoderDC` with plain residual blocks: at this size it trains five times faster than `AutoencoderKL`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from diffusers import AutoencoderDC
+from torch import Tensor, nn
+
+from personae.reading import align
+from personae.training.faces import FaceTable
+from personae.training.loop import Metrics
+from personae.training.onnx_module import OnnxModule
+from personae.types import Array
+
+_WIDTHS, _DEPTHS = (32, 48, 96, 192), (0, 1, 2, 2)
+
+
+def build_autoencoder() -> AutoencoderDC:
+    """nano's autoencoder with fresh weights: 4.3 M parameters, f8, 8 channels."""
+    return AutoencoderDC(
+        latent_channels=8,
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_block_out_channels=_WIDTHS,
+        decoder_block_out_channels=_WIDTHS,
+        encoder_layers_per_block=_DEPTHS,
+        decoder_layers_per_block=_DEPTHS,
+        encoder_qkv_multiscales=((),) * 4,
+        decoder_qkv_multiscales=((),) * 4,
+        downsample_block_type="pixel_unshuffle",
+        upsample_block_type="pixel_shuffle",
+    )
+
+
+def crop_grid(source: str, goal: str, size: int) -> Tensor:
+    """(size, size, 2) sampling grid for `grid_sample` that cuts template `goal` out of a crop in template
+    `source`: where an aligned face lies is known without looking for it."""
+    matrix = align.similarity(np.array(align.template(source).points) * 2 - 1, goal, size)
+    pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
+    return torch.from_numpy(align.apply(align.invert(matrix), pixels).astype(np.float32))
+
+
+class AlignedRecogniser(nn.Module):
+    """A frozen recogniser of `arcface` crops, applied to `portrait` images (N, 3, S, S) in [-1, 1]: (N, D) unit."""
+
+    grid: Tensor
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.network = OnnxModule(path)
+        self.register_buffer("grid", crop_grid("portrait", "arcface", 112))
+
+    def forward(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
+        """`jitter` (N, 2, 3), affine maps of the unit square, makes several crops of one image differ."""
+        grid = self.grid.expand(len(images), -1, -1, -1)
+        if jitter is not None:
+            grid = torch.einsum("nhwc,ndc->nhwd", F.pad(grid, (0, 1), value=1.0), jitter)
+        crops = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+        return F.normalize(self.network(crops).float(), dim=-1)
+
+
+def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def reconstruction_loss(made: Tensor, real: Tensor) -> Tensor:
+    """L1 on pixels, on a three-level pyramid, and on image gradients (which keeps edges sharp)."""
+    loss = F.l1_loss(made, real)
+    for a, b in zip(_gradients(made), _gradients(real), strict=True):
+        loss = loss + F.l1_loss(a, b)
+    for _ in range(2):
+        made, real = F.avg_pool2d(made, 2), F.avg_pool2d(real, 2)
+        loss = loss + 0.5 * F.l1_loss(made, real)
+    return loss
+
+
+def psnr(made: Tensor, real: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of images in [-1, 1], averaged over the batch."""
+    error = (made.clamp(-1, 1) - real).pow(2).mean(dim=(1, 2, 3))
+    return (10 * torch.log10(4 / error)).mean()
+
+
+def to_tensor(images: Array | Tensor) -> Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1], channels last in memory."""
+    return torch.as_tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class _Codec(nn.Module):
+    """Encoder, some noise, decoder, as one graph to compile. The noise teaches the decoder to take latents that
+    a generator got slightly wrong."""
+
+    def __init__(self, vae: AutoencoderDC) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        latents = self.vae.encoder(images)
+        return self.vae.decoder(latents + noise), latents
+
+
+class AutoencoderTask:
+    """See `training.loop.Trainable`. The recogniser (teacher or bundled) keeps what makes a face its owner's."""
+
+    def __init__(self, cache: Path, recogniser: Path, *, identity_every: int = 8, identity_weight: float = 0.2) -> None:
+        self.faces = FaceTable.load(cache)
+        self.held_out = FaceTable.load(cache, held_out=True, limit=256)
+        self.recogniser = AlignedRecogniser(recogniser).eval()
+        self.identity_every, self.identity_weight = identity_every, identity_weight
+        self.model = _Codec(build_autoencoder()).to(memory_format=torch.channels_last)
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        images = self.faces.crops[rng.integers(len(self.faces), size=size)]
+        mirrored = rng.random(size) < 0.5
+        images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+        return {
+            "images": np.ascontiguousarray(images),
+            "judged": bool(rng.random() < 1 / self.identity_every),
+        }
+
+    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        real = to_tensor(batch["images"])
+        strength = 0.15 * torch.rand(len(real), 1, 1, 1, generator=generator, device=real.device)
+        noise = torch.randn(len(real), 8, 16, 16, generator=generator, device=real.device) * strength
+        made, latents = model(real, noise)
+        made, latents = made.float(), latents.float()
+        loss = reconstruction_loss(made, real)
+        # Latents near unit variance and zero mean in every channel: what a diffusion model likes to find.
+        spread = latents.var(dim=(0, 2, 3))
+        loss = loss + 0.01 * ((spread - 1).pow(2).mean() + latents.mean(dim=(0, 2, 3)).pow(2).mean())
+        figures: Metrics = {"psnr": psnr(made.detach(), real)}
+        if batch["judged"]:
+            alike = (self.recogniser(made[:8]) * self.recogniser(real[:8])).sum(-1).mean()
+            loss = loss + self.identity_weight * (1 - alike)
+            figures["identity"] = alike.detach()
+        return loss, figures
+
+    def report(self, model: nn.Module) -> dict[str, float]:
+        """PSNR (dB), the recogniser's cosine, and the latents' spread, on held-out faces."""
+        real = to_tensor(self.held_out.crops)
+        made, latents = (part.float() for part in model(real, torch.zeros(len(real), 8, 16, 16)))
+        alike = (self.recogniser(made) * self.recogniser(real)).sum(-1).mean()
+        return {
+            "held_out_psnr": float(psnr(made, real)),
+            "held_out_cosine": float(alike),
+            "spread": float(latents.std()),
+        }
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """`vae/`, in the diffusers layout, its scaling factor measured so that latents have unit spread."""
+        vae = self.model.vae
+        with torch.no_grad():
+            latents = vae.encoder(to_tensor(self.held_out.crops))
+        vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
+        vae.to(torch.float16).save_pretrained(folder / "vae")
+        vae.to(torch.float32)

@@ -1,0 +1,335 @@
+"""Recipe `nano-base`: text encoder and UNet together, as in Arc2Face; identity, and now and then words, to faces.
+
+Rectified flow (Liu et al. 2022) with logit-normal times (Esser et al. 2024) on the autoencoder's latents. Of the
+prompts, most are `photo of a id person`; some add words that hold, some are words alone, some are empty (for
+guidance). An identity loss on the predicted clean image (as in PuLID and DreamID) can be switched on for the
+later stages.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from diffusers import AutoencoderDC, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from personae.reading import align
+from personae.training import captions
+from personae.training.autoencoder import AlignedRecogniser, to_tensor
+from personae.training.faces import FaceTable
+from personae.training.loop import Metrics
+from personae.types import Array
+
+WIDTH = 256  # of the text encoder and so of the cross-attention
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """nano's text encoder with fresh weights: 2.6 M parameters."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=4 * WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def build_unet() -> UNet2DConditionModel:
+    """nano's UNet with fresh weights: 19.6 M parameters, no attention at the full 16 x 16."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=8,
+        block_out_channels=(128, 192, 224),
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=(4, 6, 7),  # heads, despite the name: 32 channels each
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=WIDTH,
+    )
+
+
+class IdentityToFace(nn.Module):
+    """Tokens and identity vectors to the UNet's prediction: what is trained, as one module."""
+
+    def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, placeholder: int) -> None:
+        super().__init__()
+        self.text_encoder, self.unet, self.placeholder = text_encoder, unet, placeholder
+
+    def condition(self, tokens: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (N, L), vectors (N, D) -> (N, L, C) states and (N, C) pooled; the vector overwrites the
+        placeholder's embedding wherever it occurs."""
+        padded = F.pad(vectors, (0, WIDTH - vectors.shape[-1]))[:, None]
+        here = (tokens == self.placeholder)[..., None]
+
+        def overwrite(_: nn.Module, __: Any, embedded: Tensor) -> Tensor:
+            return torch.where(here, padded.to(embedded.dtype), embedded)
+
+        hook = self.text_encoder.get_input_embeddings().register_forward_hook(overwrite)
+        try:
+            output = self.text_encoder(tokens)
+        finally:
+            hook.remove()
+        return output.last_hidden_state, output.pooler_output
+
+    def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor) -> Tensor:
+        states, pooled = self.condition(tokens, vectors)
+        return self.unet(noisy, times * 1000, states, class_labels=pooled, return_dict=False)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptMix:
+    """Shares of the prompt kinds; the rest is the identity prompt alone."""
+
+    empty: float = 0.1
+    words: float = 0.1
+    both: float = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """What the UNet trains on, row by row, plain [0] and mirrored [1]."""
+
+    latents: Array  # (2, N, 8, 16, 16) float16, unit spread
+    vectors: Array  # (2, N, V, D) float32: V views of each face
+    inside: Array  # (2, N, 16, 16) uint8: latent cells whose pixels lie in the photo
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _encode(vae: AutoencoderDC, images: Array) -> Array:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        batches = (to_tensor(np.ascontiguousarray(images[i : i + 64])) for i in range(0, len(images), 64))
+        latents = torch.cat([vae.encoder(batch).float() for batch in batches])
+    return (latents * vae.config.scaling_factor).numpy().astype(np.float16)
+
+
+def _views(embedder: AlignedRecogniser, images: Array, count: int, seed: int) -> Array:
+    """(N, count, D): the plain crop and jittered ones, so that no single crop's vector is learnt by heart."""
+    rng = torch.Generator().manual_seed(seed)
+    result = []
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for start in range(0, len(images), 64):
+            batch = to_tensor(np.ascontiguousarray(images[start : start + 64]))
+            views = [embedder(batch)]
+            for _ in range(count - 1):
+                views.append(embedder(batch, jitter(len(batch), rng)))
+            result.append(torch.stack(views, 1))
+    return torch.cat(result).numpy()
+
+
+def jitter(count: int, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+    """(count, 2, 3) small similarity maps of the unit square: shift, turn, scale."""
+    turn, scale = torch.randn(2, count, generator=generator, device=generator.device) * 0.05 * strength
+    shift = torch.randn(count, 2, generator=generator, device=generator.device) * 0.02 * strength
+    cosine, sine = torch.exp(scale) * torch.cos(turn), torch.exp(scale) * torch.sin(turn)
+    rows = torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], 1)
+    return torch.cat([rows, shift[..., None]], -1)
+
+
+def _inside(table: FaceTable, size: int) -> Array:
+    """(N, 16, 16) uint8: cells of 8 x 8 crop pixels that lie wholly inside the photo."""
+    cells = []
+    for row in range(len(table)):
+        side = 224  # FairFace's padded crops
+        seen = align.coverage(table.matrix[row], size, (side, side))
+        cells.append(seen.reshape(16, size // 16, 16, size // 16).all((1, 3)))
+    return np.stack(cells).astype(np.uint8)
+
+
+def sharpness(crops: Array) -> Array:
+    """(N,) variance of the Laplacian of the grey crop, on its middle half: low means blurred."""
+    grey = crops.mean(-1, dtype=np.float32)[:, 24:104, 24:104]
+    laplacian = (
+        -4 * grey[:, 1:-1, 1:-1] + grey[:, 2:, 1:-1] + grey[:, :-2, 1:-1] + grey[:, 1:-1, 2:] + grey[:, 1:-1, :-2]
+    )
+    return laplacian.var(axis=(1, 2))
+
+
+class BaseTask:
+    """See `training.loop.Trainable`."""
+
+    def __init__(
+        self,
+        cache: Path,
+        vae: Path,
+        embedder: Path,
+        *,
+        mix: PromptMix | None = None,
+        views: int = 3,
+        blurred: float = 0.1,
+        identity_weight: float = 0.0,
+        identity_images: int = 8,
+        start: Path | None = None,
+    ) -> None:
+        """`blurred`: the share of the least sharp photos to leave out. `start`: an export folder to begin from."""
+        self.mix = mix or PromptMix()
+        self.vae = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
+        self.identity_weight, self.identity_images = identity_weight, identity_images
+        self.embedder = AlignedRecogniser(embedder).eval()
+        table = FaceTable.load(cache)
+        sharp = sharpness(table.crops)
+        table = table.where((table.coverage > 0.93) & (sharp > np.quantile(sharp, blurred)))
+        plain = captions.measure(table)
+        self.measures = (plain, [captions.mirrored(m) for m in plain])
+        if start is None:
+            folder = cache / "tokenizer"
+            rng = np.random.default_rng(0)
+            said = [captions.caption(m, rng, identity=bool(i % 2)) for i in range(4) for m in plain]
+            captions.train_tokenizer(folder, said)
+            self.tokenizer = CLIPTokenizer.from_pretrained(folder)
+            text_encoder, unet = build_text_encoder(self.tokenizer), build_unet()
+        else:
+            self.tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
+            text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
+            unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
+        placeholder = self.tokenizer.convert_tokens_to_ids("id</w>")
+        self.model = IdentityToFace(text_encoder, unet.to(memory_format=torch.channels_last), placeholder)
+        key = hashlib.sha256(
+            f"{_sha256(vae / 'diffusion_pytorch_model.safetensors')}{_sha256(embedder)}{blurred}{views}".encode()
+        )
+        self.data = self._prepare(table, views, cache / f"latents-{key.hexdigest()[:12]}.npz")
+        self.test = FaceTable.load(cache, held_out=True, limit=128)
+        self.test_vectors = _views(self.embedder, self.test.crops, 1, 0)[:, 0]
+        self.test_latents = _encode(self.vae, self.test.crops)
+
+    def compile(self) -> None:
+        self.model.unet.compile()
+
+    def _prepare(self, table: FaceTable, views: int, path: Path) -> _Prepared:
+        """Latents and vectors of every row, cached in `path`: they depend on the files that its name hashes."""
+        if path.is_file():
+            with np.load(path) as file:
+                return _Prepared(**{name: file[name] for name in file.files})
+        sides = (table.crops, table.crops[:, :, ::-1])
+        inside = _inside(table, table.crops.shape[1])
+        prepared = {
+            "latents": np.stack([_encode(self.vae, side) for side in sides]),
+            "vectors": np.stack([_views(self.embedder, side, views, i) for i, side in enumerate(sides)]),
+            "inside": np.stack([inside, inside[:, :, ::-1]]),
+        }
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **prepared)
+        partial.replace(path)
+        return _Prepared(**prepared)
+
+    def _tokens(self, prompts: list[str]) -> Array:
+        encoded = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=captions.MAX_TOKENS)
+        return np.array(encoded.input_ids, np.int64)
+
+    def _prompt(self, measures: captions.Measures, rng: np.random.Generator) -> str:
+        draw = rng.random()
+        for share, made in (
+            (self.mix.empty, lambda: ""),
+            (self.mix.words, lambda: captions.caption(measures, rng, identity=False)),
+            (self.mix.both, lambda: captions.caption(measures, rng, identity=True)),
+        ):
+            if draw < share:
+                return made()
+            draw -= share
+        return captions.IDENTITY_PROMPT
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
+        rows = rng.integers(self.data.latents.shape[1], size=size)
+        sides = rng.integers(2, size=size)
+        views = rng.integers(self.data.vectors.shape[2], size=size)
+        prompts = [self._prompt(self.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
+        return {
+            "latents": self.data.latents[sides, rows],
+            "vectors": self.data.vectors[sides, rows, views],
+            "inside": self.data.inside[sides, rows],
+            "tokens": self._tokens(prompts),
+        }
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
+        device = clean.device
+        times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=device))
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        t = times[:, None, None, None]
+        noisy = (1 - t) * clean + t * noise
+        made = model(noisy, times, batch["tokens"], batch["vectors"]).float()
+        error = (made - (noise - clean)).pow(2).mean(1)
+        inside = batch["inside"].float()
+        loss = (error * inside).sum() / inside.sum().clamp(min=1)
+        figures: Metrics = {"flow": loss.detach()}
+        if self.identity_weight:
+            alike = self._identity(noisy - t * made, times, batch, generator)
+            loss = loss + self.identity_weight * (1 - alike)
+            figures["identity"] = alike.detach()
+        return loss, figures
+
+    def _identity(
+        self, predicted: Tensor, times: Tensor, batch: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """Mean cosine of the predicted clean images' identity to the one asked for, over the images of the batch
+        with the least noise that were asked for an identity; each seen through its own jittered crop."""
+        asked = (batch["tokens"] == self.model.placeholder).any(-1)
+        rows = torch.where(asked, times, 2.0).argsort()[: self.identity_images]
+        images = self.vae.decoder(predicted[rows] / self.vae.config.scaling_factor)
+        vectors = self.embedder(images, jitter(len(rows), generator))
+        weight = (1 - times[rows]).clamp(min=0)
+        return ((vectors * batch["vectors"][rows]).sum(-1) * weight).sum() / weight.sum()
+
+    @torch.no_grad()
+    def sample(
+        self, model: IdentityToFace, vectors: Tensor, noise: Tensor, steps: int = 12, guidance: float = 2.5
+    ) -> Tensor:
+        """Plain Euler sampling for the report: (N, 3, 128, 128) in [-1, 1]."""
+        tokens = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * len(vectors) + [""] * len(vectors)))
+        both = vectors.repeat(2, 1)
+        x, times = noise, torch.linspace(1, 0, steps + 1)
+        for now, then in pairwise(times):
+            velocity = model(x.repeat(2, 1, 1, 1), now.expand(len(both)), tokens, both).float()
+            asked, free = velocity.chunk(2)
+            x = x + (then - now) * (free + guidance * (asked - free))
+        return self.vae.decoder(x / self.vae.config.scaling_factor).float()
+
+    def report(self, model: nn.Module) -> dict[str, float]:
+        """Held-out flow loss at fixed noise, and likeness (the conditioning encoder's own view) of 64 samples."""
+        rng = torch.Generator().manual_seed(0)
+        clean = torch.from_numpy(self.test_latents).float()
+        vectors = torch.from_numpy(self.test_vectors)
+        times = torch.linspace(0.02, 0.98, len(clean))
+        noise = torch.randn(clean.shape, generator=rng)
+        t = times[:, None, None, None]
+        tokens = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * len(clean)))
+        made = model((1 - t) * clean + t * noise, times, tokens, vectors).float()
+        assert isinstance(model, IdentityToFace)
+        images = self.sample(model, vectors[:64], noise[:64])
+        alike = (self.embedder(images) * vectors[:64]).sum(-1).mean()
+        self.last_images = images
+        return {"held_out_flow": float((made - (noise - clean)).pow(2).mean()), "own_likeness": float(alike)}
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """`unet/`, `text_encoder/`, `tokenizer/`, and `samples.png`: held-out people, real above made."""
+        from PIL import Image
+
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        for name, part in (("unet", self.model.unet), ("text_encoder", self.model.text_encoder)):
+            part.to(torch.float16).save_pretrained(folder / name)
+            part.to(torch.float32)
+        made = ((self.last_images.clamp(-1, 1) + 1) * 127.5).byte().permute(0, 2, 3, 1).numpy()
+        rows = []
+        for start in range(0, 48, 12):
+            rows += [
+                np.concatenate(list(self.test.crops[start : start + 12]), 1),
+                np.concatenate(list(made[start : start + 12]), 1),
+            ]
+        Image.fromarray(np.concatenate(rows)).save(folder / "samples.png")

@@ -1,0 +1,133 @@
+"""Captions composed from labels and measurements, and the small tokenizer trained on their words.
+
+    caption(measures, rng)   ->  "photo of an old woman, smiling, looking left"
+
+Age and gender presentation come from the data set's annotations; expression, pose and light are measured.
+The annotated race is never put into words: it serves to measure evenness only.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from personae.training.faces import FaceTable
+from personae.types import BLENDSHAPES, Array
+
+MAX_TOKENS = 24
+IDENTITY_PROMPT = "photo of a id person"
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+_AGES = {
+    "0-2": ("baby", "baby"),
+    "3-9": ("young girl", "young boy"),
+    "10-19": ("teenage girl", "teenage boy"),
+    "20-29": ("young woman", "young man"),
+    "30-39": ("woman", "man"),
+    "40-49": ("middle-aged woman", "middle-aged man"),
+    "50-59": ("middle-aged woman", "middle-aged man"),
+    "60-69": ("old woman", "old man"),
+    "more than 70": ("very old woman", "very old man"),
+}
+# Words that the tokenizer must know though no caption of ours holds them: what users will type all the same.
+_MORE_WORDS = """portrait picture image face a an the with and in on at of child boy girl person people hair eyes
+glasses beard wearing background studio outdoors sunlight painting drawing sketch stylised colour sad angry
+surprised happy serious laughing left right up down"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """What a caption may speak of, one row of a table: words for who, and phrases that hold."""
+
+    subject: str
+    phrases: tuple[str, ...]
+
+
+def _shape(blendshapes: Array, name: str) -> float:
+    """A blendshape, or the mean of its left and right halves."""
+    names = [name] if name in BLENDSHAPES else [name + "Left", name + "Right"]
+    return float(np.mean([blendshapes[BLENDSHAPES.index(n)] for n in names]))
+
+
+def measure(table: FaceTable) -> list[Measures]:
+    """Measured phrases for every row: expression, pose, light."""
+    result = []
+    for row in range(len(table)):
+        shapes, (yaw, pitch, roll) = table.blendshapes[row], table.pose[row]
+        pixels = table.crops[row].astype(np.float32)
+        light, colour = pixels.mean(), pixels.std(-1).mean()
+        said = {
+            "smiling": _shape(shapes, "mouthSmile") > 0.5,
+            "serious": _shape(shapes, "mouthSmile") < 0.05 and _shape(shapes, "jawOpen") < 0.1,
+            "mouth open": _shape(shapes, "jawOpen") > 0.3,
+            "mouth closed": _shape(shapes, "jawOpen") < 0.02,
+            "eyes closed": _shape(shapes, "eyeBlink") > 0.55,
+            "frowning": _shape(shapes, "browDown") > 0.5,
+            "raised eyebrows": _shape(shapes, "browInnerUp") > 0.5,
+            "looking left": yaw > 18,
+            "looking right": yaw < -18,
+            "looking at the camera": abs(yaw) < 6 and abs(pitch) < 8,
+            "looking up": pitch > 14,
+            "looking down": pitch < -14,
+            "head tilted": abs(roll) > 12,
+            "black and white": colour < 2.5,
+            "dark": light < 70,
+            "bright": light > 165,
+        }
+        pair = _AGES.get(table.age[row], ("person", "person"))
+        subject = pair[int(table.gender[row] == "Male")]
+        result.append(Measures(subject=subject, phrases=tuple(name for name, holds in said.items() if holds)))
+    return result
+
+
+def mirrored(measures: Measures) -> Measures:
+    """The same for the mirror image."""
+    swap = {"looking left": "looking right", "looking right": "looking left"}
+    return Measures(subject=measures.subject, phrases=tuple(swap.get(p, p) for p in measures.phrases))
+
+
+def caption(measures: Measures, rng: np.random.Generator, *, identity: bool) -> str:
+    """A caption that is true: one to four of the phrases, about `id person` or about the subject in words."""
+    count = min(len(measures.phrases), 1 + int(rng.integers(4)))
+    chosen = [str(p) for p in rng.permutation(measures.phrases)[:count]] if count else []
+    if identity:
+        return ", ".join([IDENTITY_PROMPT, *chosen])
+    article = "an" if measures.subject[0] in "aeiou" else "a"
+    return ", ".join([f"photo of {article} {measures.subject}", *chosen])
+
+
+def train_tokenizer(folder: Path, captions: list[str]) -> None:
+    """Write `vocab.json`, `merges.txt` and a config that transformers' `CLIPTokenizer` reads.
+
+    CLIP's scheme in small: lower case, byte-level pairs with `</w>` at a word's end, so that any text can be
+    encoded and each word of our captions is one token.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000,
+        min_frequency=1,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*captions, *([_MORE_WORDS] * 10)], trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    tokens = alphabet + [a + "</w>" for a in alphabet]
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
+    tokens += [a + b for a, b in merges if a + b not in set(tokens)]
+    tokens += [_START, _END]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    config = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": MAX_TOKENS,
+        "bos_token": _START,
+        "eos_token": _END,
+        "unk_token": _END,
+        "pad_token": _END,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2))

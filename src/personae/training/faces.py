@@ -1,0 +1,88 @@
+"""The training table: a cache of labelled shards (see `personae prepare`), held in memory as arrays.
+
+table = FaceTable.load("cache/faces")            # everyone but the held-out people
+table = FaceTable.load("cache/faces", held_out=True)
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from personae.data import shards
+from personae.errors import BadData
+from personae.types import Array
+
+_FACTS = ("age", "gender", "race")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceTable:
+    """N photos, row by row. Coordinates are pixels of the photo; see `types` for the conventions."""
+
+    keys: list[str]
+    photos: list[bytes]  # encoded, as they came
+    crops: Array  # (N, 128, 128, 3) uint8 RGB, template `portrait`
+    points: Array  # (N, 5, 2)
+    box: Array  # (N, 4)
+    landmarks: Array  # (N, 478, 3)
+    blendshapes: Array  # (N, 52)
+    pose: Array  # (N, 3) degrees: yaw, pitch, roll
+    identity: Array  # (N, 2, 128) the teacher's vector of the face and of its mirror image
+    matrix: Array  # (N, 2, 3) photo -> crop
+    coverage: Array  # (N,) share of the crop that lies inside the photo
+    faces: Array  # (N,) faces the detector found in the photo
+    age: list[str]
+    gender: list[str]
+    race: list[str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @classmethod
+    def load(cls, cache: str | Path, *, held_out: bool = False, limit: int | None = None) -> FaceTable:
+        """Read a cache folder: the people kept out of training, or everyone else; at most `limit` rows."""
+        tars = sorted(Path(cache).glob("*.tar"))
+        if not tars:
+            raise BadData(f"{cache} holds no shards: run `personae prepare PHOTOS -o {cache}` first")
+        rows = [(key, parts) for tar in tars for key, parts in shards.read(tar) if shards.held_out(key) == held_out][
+            :limit
+        ]
+        with ThreadPoolExecutor(2) as pool:
+            crops = np.stack(list(pool.map(_decode_crop, (parts for _, parts in rows))))
+        labels = [shards.unpack_arrays(parts["labels.npz"]) for _, parts in rows]
+        facts = [json.loads(parts["json"]) for _, parts in rows]
+        stacked = {name: np.stack([row[name] for row in labels]) for name in labels[0]}
+        words = {name: [fact.get(name, "") for fact in facts] for name in _FACTS}
+        return cls(
+            keys=[key for key, _ in rows],
+            photos=[parts["photo.jpg"] for _, parts in rows],
+            crops=crops,
+            coverage=np.array([fact["coverage"] for fact in facts], np.float32),
+            faces=np.array([fact["faces"] for fact in facts], np.int64),
+            **stacked,
+            **words,
+        )
+
+    def where(self, mask: Array) -> FaceTable:
+        """The rows for which `mask` (N,) bool holds."""
+        rows = np.flatnonzero(mask)
+        picked = {}
+        for field in fields(self):
+            column = getattr(self, field.name)
+            picked[field.name] = column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows]
+        return FaceTable(**picked)
+
+    def photo(self, row: int) -> Array:
+        """The decoded photo of a row, (H, W, 3) uint8 RGB."""
+        return np.asarray(Image.open(io.BytesIO(self.photos[row])).convert("RGB"))
+
+
+def _decode_crop(parts: shards.Record) -> Array:
+    return np.asarray(Image.open(io.BytesIO(parts["crop.webp"])).convert("RGB"))

@@ -1,0 +1,199 @@
+"""personae train NAME --cache cache/faces --out runs/NAME
+
+The one loop that runs every recipe. A step depends on (seed, rank, step) alone, so the same command after a
+stop, at any point, goes on to the same losses. `torchrun` / `accelerate launch` spread it over processes.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from personae.errors import BadOption
+
+Metrics = dict[str, Any]
+
+
+class Trainable(Protocol):
+    """What a recipe trains: a model, its data, its loss, its held-out report and its export."""
+
+    model: nn.Module
+
+    def batch(self, rng: np.random.Generator, size: int) -> Any:
+        """One batch on the CPU; depends on `rng` only; called from a background thread."""
+
+    def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        """The scalar to minimise, and figures to log. `model` may be wrapped; draw noise from `generator`."""
+
+    def report(self, model: nn.Module) -> dict[str, float]:
+        """Held-out measures of `model` in evaluation mode."""
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """Write what ships into `folder`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how fast. Learning rate: linear warm-up, constant, then a cosine fall to zero."""
+
+    steps: int
+    batch: int  # images per step over all processes
+    lr: float
+    warmup: int = 200  # steps
+    decay: float = 0.3  # the last share of the steps, in which the learning rate falls
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0  # gradient norm
+    ema: float = 0.999  # decay of the exponential moving average, warmed up
+    seed: int = 0
+    report_every: int = 1000  # steps
+    save_minutes: float = 4.0
+    compile: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch, self.report_every) < 1 or self.lr <= 0:
+            raise BadOption(f"steps, batch and report_every must be >= 1 and lr > 0, got {self}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        falling = max(1, round(self.steps * self.decay))
+        left = (self.steps - step) / falling
+        fall = 1.0 if left >= 1 else 0.5 - 0.5 * math.cos(math.pi * max(left, 0.0))
+        return self.lr * min(1.0, (step + 1) / max(1, self.warmup)) * fall
+
+
+def _batches(task: Trainable, schedule: Schedule, first: int, rank: int, world: int) -> Iterator[Any]:
+    """The batches from step `first` on, one made ahead in a background thread."""
+
+    def make(step: int) -> Any:
+        return task.batch(np.random.default_rng([schedule.seed, rank, step]), schedule.batch // world)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(make, first)
+        for step in range(first, schedule.steps):
+            batch = ahead.result()
+            ahead = pool.submit(make, step + 1)
+            yield batch
+
+
+def _to_device(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, dict):
+        return {name: _to_device(value, device) for name, value in batch.items()}
+    return torch.as_tensor(batch).to(device) if isinstance(batch, np.ndarray | Tensor) else batch
+
+
+@contextmanager
+def _averaged(model: nn.Module, ema: EMAModel) -> Iterator[nn.Module]:
+    """The model with its averaged weights, in evaluation mode, not compiled."""
+    parameters = list(model.parameters())
+    ema.store(parameters)
+    ema.copy_to(parameters)
+    model.eval()
+    try:
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            yield model
+    finally:
+        ema.restore(parameters)
+        model.train()
+
+
+def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
+    """A checkpoint that is there whole or not at all; older ones go once it is."""
+    target, partial = folder / f"step-{step:07d}", folder / "partial"
+    accelerator.save_state(str(partial))
+    if accelerator.is_main_process:
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        for old in sorted(folder.glob("step-*"))[:-1]:
+            shutil.rmtree(old)
+
+
+def _resume(accelerator: Accelerator, folder: Path) -> int:
+    """Load the newest checkpoint, if there is one; returns the step to go on from."""
+    checkpoints = sorted(folder.glob("step-*"))
+    if not checkpoints:
+        return 0
+    accelerator.load_state(str(checkpoints[-1]))
+    return int(checkpoints[-1].name.removeprefix("step-"))
+
+
+def train(
+    task: Trainable, schedule: Schedule, out: str | Path, *, minutes: float | None = None, bf16: bool = True
+) -> dict[str, float]:
+    """Run, or go on with, a training in `out`; export at the end (and whenever `minutes` run out).
+
+    Writes `log.jsonl` (one line per logged step), TensorBoard files, `checkpoints/` and `export/`.
+    Returns the last report.
+    """
+    folder = Path(out)
+    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with="tensorboard", project_dir=str(folder))
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    raw = task.model.to(accelerator.device)
+    decayed = [p for p in raw.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in raw.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, schedule.lr, schedule.betas, weight_decay=schedule.weight_decay)
+    ema = EMAModel(raw.parameters(), decay=schedule.ema, use_ema_warmup=True, power=0.75, foreach=True)
+    model, optimizer = accelerator.prepare(raw, optimizer)
+    ema.to(accelerator.device)
+    accelerator.register_for_checkpointing(ema)
+    accelerator.init_trackers("logs")
+    first = _resume(accelerator, checkpoints)
+    if schedule.compile:
+        getattr(task, "compile", raw.compile)()
+    started = saved = time.monotonic()
+    report: dict[str, float] = {}
+    stop = False
+    model.train()
+    batches = _batches(task, schedule, first, accelerator.process_index, accelerator.num_processes)
+    for step, batch in enumerate(batches, first):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate(step)
+        generator = torch.Generator(accelerator.device)
+        generator.manual_seed(hash((schedule.seed, accelerator.process_index, step)) % 2**63)
+        with accelerator.autocast():
+            loss, figures = task.loss(model, _to_device(batch, accelerator.device), generator)
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.step(raw.parameters())
+        done = step + 1
+        if accelerator.is_main_process and (done % 25 == 0 or done < 25 or done == schedule.steps):
+            figures = {name: float(value) for name, value in figures.items()}
+            figures |= {"loss": float(loss.detach()), "norm": float(norm), "lr": schedule.rate(step)}
+            figures |= {"minutes": (time.monotonic() - started) / 60}
+            accelerator.log(figures, step=done)
+            with (folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps({"step": done} | figures) + "\n")
+        stop = minutes is not None and time.monotonic() - started > minutes * 60
+        last = stop or done == schedule.steps
+        if last or time.monotonic() - saved > schedule.save_minutes * 60:
+            _save(accelerator, checkpoints, done)
+            saved = time.monotonic()
+        if last or done % schedule.report_every == 0:
+            with _averaged(raw, ema), accelerator.autocast():
+                report = {name: float(value) for name, value in task.report(raw).items()}
+            accelerator.log(report, step=done)
+            with (folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps({"step": done, "report": report}) + "\n")
+        if stop:
+            break
+    if accelerator.is_main_process:
+        with _averaged(raw, ema):
+            task.export(raw, folder / "export")
+    accelerator.end_training()
+    return report

@@ -1,0 +1,111 @@
+"""A small ONNX recogniser as a differentiable torch module: for losses that need its gradient.
+
+    recogniser = OnnxModule("embedder.onnx")      # frozen; input and output as the file declares them
+    vectors = recogniser(crops)
+
+Covers the operators of convolutional recognisers; any other is refused by name.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name torch's own documentation uses
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from personae.errors import BadData
+
+
+def _conv(inputs: list[Any], a: dict[str, Any]) -> Tensor:
+    x, weight, *bias = inputs
+    pads = a.get("pads", [0, 0, 0, 0])
+    if pads[:2] != pads[2:]:
+        x, pads = F.pad(x, (pads[1], pads[3], pads[0], pads[2])), [0, 0]
+    bias_or_none = bias[0] if bias else None
+    return F.conv2d(
+        x,
+        weight,
+        bias_or_none,
+        a.get("strides", [1, 1]),
+        pads[:2],
+        a.get("dilations", [1, 1]),
+        a.get("group", 1),
+    )
+
+
+def _clip(inputs: list[Any], a: dict[str, Any]) -> Tensor:
+    low = inputs[1] if len(inputs) > 1 else a.get("min")
+    high = inputs[2] if len(inputs) > 2 else a.get("max")
+    return torch.clamp(inputs[0], None if low is None else float(low), None if high is None else float(high))
+
+
+def _gemm(inputs: list[Any], a: dict[str, Any]) -> Tensor:
+    x, weight, *bias = inputs
+    y = a.get("alpha", 1.0) * (x.T if a.get("transA") else x) @ (weight.T if a.get("transB") else weight)
+    return y + a.get("beta", 1.0) * bias[0] if bias else y
+
+
+def _reshape(inputs: list[Any], _: dict[str, Any]) -> Tensor:
+    shape = [int(n) for n in inputs[1]]
+    # Graphs exported for one image write the batch as 1: keep ours.
+    return inputs[0].reshape(inputs[0].shape[0], *shape[1:])
+
+
+_OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
+    "Add": lambda i, a: i[0] + i[1],
+    "Cast": lambda i, a: i[0].float(),
+    "Clip": _clip,
+    "Constant": lambda i, a: torch.from_numpy(np.array(a["value"])),
+    "Conv": _conv,
+    "Div": lambda i, a: i[0] / i[1],
+    "Flatten": lambda i, a: i[0].flatten(a.get("axis", 1)),
+    "Gemm": _gemm,
+    "Identity": lambda i, a: i[0],
+    "MatMul": lambda i, a: i[0] @ i[1],
+    "Mul": lambda i, a: i[0] * i[1],
+    "PRelu": lambda i, a: torch.where(i[0] >= 0, i[0], i[0] * i[1]),
+    "Relu": lambda i, a: F.relu(i[0]),
+    "Reshape": _reshape,
+    "Sub": lambda i, a: i[0] - i[1],
+}
+
+
+def _attribute(attribute: Any) -> Any:
+    value = onnx.helper.get_attribute_value(attribute)
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+
+
+class OnnxModule(nn.Module):
+    """The graph of an ONNX file, run by torch; its weights are frozen buffers.
+
+    Raises `BadData` for an operator that is not covered.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        graph = onnx.load(str(path)).graph
+        unknown = {node.op_type for node in graph.node} - _OPERATORS.keys()
+        if unknown:
+            raise BadData(f"{path}: operators {sorted(unknown)} have no torch counterpart here")
+        self._names: dict[str, str] = {}
+        for index, tensor in enumerate(graph.initializer):
+            values = torch.from_numpy(np.array(numpy_helper.to_array(tensor)))
+            self._names[tensor.name] = f"weight_{index}"
+            self.register_buffer(f"weight_{index}", values.float() if values.is_floating_point() else values)
+        known = set(self._names)
+        self._input = next(value.name for value in graph.input if value.name not in known)
+        self._output = graph.output[0].name
+        self._nodes = [
+            (n.op_type, list(n.input), n.output[0], {x.name: _attribute(x) for x in n.attribute}) for n in graph.node
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        values: dict[str, Any] = {name: getattr(self, buffer) for name, buffer in self._names.items()}
+        values[self._input] = x
+        for operator, inputs, output, attributes in self._nodes:
+            values[output] = _OPERATORS[operator]([values[name] for name in inputs if name], attributes)
+        return values[self._output]

@@ -1,0 +1,126 @@
+"""personae train NAME --cache cache/faces --teachers ../shared/teachers
+
+Every named run: what it builds, how long, how fast. The order in which nano came to be is the order below; a later
+recipe finds the exports of the earlier ones under `--runs` (default `runs/`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from personae.errors import WeightsMissing, unknown_name
+from personae.training.loop import Schedule, Trainable, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Where a recipe finds what it needs."""
+
+    cache: Path  # labelled shards, made by `personae prepare`
+    teachers: Path  # the labellers' folder
+    runs: Path  # earlier recipes' outputs
+
+    def export(self, recipe: str, *parts: str) -> Path:
+        """A file or folder that another recipe exported; `WeightsMissing` names the command that makes it."""
+        path = self.runs.joinpath(recipe, "export", *parts)
+        if not path.exists():
+            raise WeightsMissing(f"{path} is not there: run `personae train {recipe}` first")
+        return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One named run."""
+
+    name: str
+    summary: str
+    build: Callable[[Inputs], Trainable]
+    schedule: Schedule
+
+
+def _autoencoder(inputs: Inputs) -> Trainable:
+    from personae.training.autoencoder import AutoencoderTask
+
+    return AutoencoderTask(inputs.cache, inputs.teachers / "mobilefacenet.onnx")
+
+
+def _embedder(inputs: Inputs) -> Trainable:
+    from personae.training.embedder import EmbedderTask
+
+    return EmbedderTask(inputs.cache, inputs.teachers)
+
+
+def _base(inputs: Inputs) -> Trainable:
+    from personae.training.base import BaseTask
+
+    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
+    return BaseTask(inputs.cache, vae, embedder)
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="nano-embedder",
+            summary="identity encoder, distilled from the teacher recogniser",
+            build=_embedder,
+            schedule=Schedule(
+                steps=2000,
+                batch=128,
+                lr=2e-3,
+                warmup=100,
+                decay=0.5,
+                ema=0.998,
+                weight_decay=0.02,
+                report_every=250,
+            ),
+        ),
+        Recipe(
+            name="nano-autoencoder",
+            summary="128-px faces <-> (8, 16, 16) latents",
+            build=_autoencoder,
+            schedule=Schedule(
+                steps=1500,
+                batch=32,
+                lr=8e-4,
+                warmup=100,
+                decay=0.4,
+                ema=0.998,
+                weight_decay=0.0,
+                report_every=500,
+            ),
+        ),
+        Recipe(
+            name="nano-base",
+            summary="text encoder + UNet: identity (and words) to faces",
+            build=_base,
+            schedule=Schedule(steps=4000, batch=64, lr=7e-4, warmup=200, decay=0.3, ema=0.998, report_every=500),
+        ),
+    )
+}
+
+
+def recipe(name: str) -> Recipe:
+    """A recipe by name; an unknown one is answered with the nearest."""
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+def run(
+    name: str,
+    *,
+    cache: str | Path,
+    teachers: str | Path,
+    runs: str | Path = "runs",
+    steps: int | None = None,
+    minutes: float | None = None,
+    compiled: bool | None = None,
+) -> dict[str, float]:
+    """Run, or go on with, a recipe; returns its last report. `steps` and `compiled` override the schedule's,
+    `minutes` stops early (resume with the same command)."""
+    chosen = recipe(name)
+    given = {"steps": steps, "compile": compiled}
+    schedule = replace(chosen.schedule, **{k: v for k, v in given.items() if v is not None})
+    inputs = Inputs(cache=Path(cache), teachers=Path(teachers), runs=Path(runs))
+    return train(chosen.build(inputs), schedule, inputs.runs / name, minutes=minutes)
