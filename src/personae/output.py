@@ -1,0 +1,250 @@
+"""The one place that writes images, and the one that reads back how they were made.
+
+    paths = output.save(generation, "out", people=[person], stem="me")   # out/me-seed7.png ...
+    output.read_recipe(paths[0])["seed"]                                 # 7
+    image, drift = output.replay(paths[0])                               # made again; drift.mean in grey levels
+
+Every file carries its recipe as JSON (PNG: the iTXt chunk `personae`; JPEG and WebP: EXIF UserComment) and an XMP
+packet whose IPTC DigitalSourceType says that a model made it. Files appear whole or not at all: written beside
+their place under another name, then renamed.
+"""
+
+import base64
+import binascii
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from personae import __version__
+from personae.errors import BadIdentity, BadImage, BadOption, BadOutput, unknown_name
+from personae.types import Face, Generation, Identity
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+
+FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_EXIF_IFD, _USER_COMMENT, _SOFTWARE = 0x8769, 0x9286, 0x0131
+_ASCII = b"ASCII\0\0\0"  # EXIF's name for the character set of a UserComment
+_MADE_BY_A_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+_XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:dc="http://purl.org/dc/elements/1.1/"
+ xmp:CreatorTool="personae {__version__}"
+ Iptc4xmpExt:DigitalSourceType="{_MADE_BY_A_MODEL}">
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">AI generated</rdf:li></rdf:Alt></dc:description>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How far a replayed image is from the saved one, in grey levels 0-255; `same_model`: whether the weights are
+    those that made it."""
+
+    mean: float
+    max: int
+    same_model: bool
+
+
+def prepare(folder: str | Path) -> Path:
+    """Make an output folder and prove that it can be written to, before any work is spent. Raises `BadOutput`."""
+    target = Path(folder)
+    probe = target / f".personae-{os.getpid()}.partial"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BadOutput(f"cannot write to folder {target}: {error.strerror or error}; choose another with -o") from error
+    return target
+
+
+def write(path: str | Path, content: bytes, *, force: bool = False) -> Path:
+    """Write a file whole or not at all. Raises `BadOutput` if it is there already (unless `force`) or cannot be
+    written; whatever goes wrong, nothing half-written stays behind."""
+    target = Path(path)
+    if target.exists() and not force:
+        raise BadOutput(f"{target} is already there: choose another place or pass --force to replace it")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(target)
+    except OSError as error:
+        raise BadOutput(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        _discard(partial)
+    return target
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # its folder is not one: there is nothing to remove
+        return
+
+
+def encode(image: Image.Image, format: str, recipe: dict[str, Any]) -> bytes:  # noqa: A002
+    """The bytes of an image file with its recipe inside. `format`: one of `FORMATS`."""
+    if format not in FORMATS:
+        raise unknown_name("image format", format, FORMATS)
+    text, buffer = json.dumps(recipe, sort_keys=True), io.BytesIO()
+    if format == "png":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("personae", text)
+        info.add_itxt("XML:com.adobe.xmp", _XMP)
+        image.save(buffer, "PNG", pnginfo=info)
+    else:
+        exif = Image.Exif()
+        exif[_SOFTWARE] = f"personae {__version__}"
+        exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _ASCII + text.encode("ascii")
+        image.convert("RGB").save(buffer, FORMATS[format], quality=95, exif=exif, xmp=_XMP.encode())
+    return buffer.getvalue()
+
+
+def recipe_of(generation: Generation, index: int, person: Face | Identity, *, identity: bool = True) -> dict[str, Any]:
+    """How image `index` of a generation was made: enough to make it again.
+
+    With `identity` the vector itself is inside (biometric data: whoever holds the file can generate this person);
+    without it a replay needs the photo, which the recipe names by sha256 only.
+    """
+    who = person.identity if isinstance(person, Face) else person
+    photo = person.photo if isinstance(person, Face) else None
+    measured = generation.likeness[index] if generation.likeness else None
+    recipe = generation.recipe | {
+        "ai_generated": True,
+        "software": f"personae {__version__}",
+        "seed": generation.seeds[index],
+        "likeness": None if measured is None or np.isnan(measured) else round(float(measured), 4),
+        "input_sha256": photo.sha256 if photo else None,
+    }
+    if identity and who:
+        recipe["identity"] = {"space": who.space, "vector": base64.b64encode(who.vector.astype("<f4")).decode()}
+    return recipe
+
+
+def names(stem: str, seeds: Sequence[int], format: str = "png") -> list[str]:  # noqa: A002
+    """The file names of one call: the seed is part of each."""
+    return [f"{stem}-seed{seed}.{format}" for seed in seeds]
+
+
+def save(
+    generation: Generation,
+    folder: str | Path,
+    *,
+    people: Sequence[Face | Identity],
+    stem: str = "personae",
+    format: str = "png",  # noqa: A002
+    identity: bool = True,
+    force: bool = False,
+) -> list[Path]:
+    """Write every image of a generation into `folder`, each with its recipe; returns their paths in order.
+
+    people: who the generation was asked for, `generation.people[i]` indexes it. Nothing is written if one of the
+    files is already there (`BadOutput`), unless `force`.
+    """
+    target = prepare(folder)
+    paths = [target / name for name in names(stem, generation.seeds, format)]
+    refuse_overwriting(paths, force)
+    for index, (path, image) in enumerate(zip(paths, generation.images, strict=True)):
+        recipe = recipe_of(generation, index, people[generation.people[index]], identity=identity)
+        write(path, encode(image, format, recipe), force=force)
+    return paths
+
+
+def refuse_overwriting(paths: Sequence[Path], force: bool) -> None:
+    """Raise `BadOutput` if any of the files exists and `force` is not given: before the work, not after it."""
+    there = [path for path in paths if path.exists()]
+    if there and not force:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise BadOutput(f"{there[0]}{more} already there: choose another -o or --seed, or pass --force to replace")
+
+
+def _recipe_text(image: Image.Image) -> str | None:
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        return image.text.get("personae")
+    comment = image.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+    return comment[len(_ASCII) :].decode("ascii") if isinstance(comment, bytes) and comment.startswith(_ASCII) else None
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The recipe inside an image file. Raises `BadImage` if it is no image or carries none."""
+    try:
+        with Image.open(path, formats=list(FORMATS.values())) as image:
+            text = _recipe_text(image)
+    except FileNotFoundError as error:
+        raise BadImage(f"no such file: {path}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadImage(f"{path} is not an image that can be read: {error}") from error
+    if text is None:
+        raise BadImage(f"{path} carries no recipe: it was not written by personae, or a program stripped it")
+    try:
+        recipe = json.loads(text)
+    except ValueError as error:
+        raise BadImage(f"the recipe in {path} is damaged: {error}") from error
+    if not isinstance(recipe, dict) or "seed" not in recipe:
+        raise BadImage(f"the recipe in {path} is damaged: it names no seed")
+    return recipe
+
+
+def recipe_identity(recipe: dict[str, Any]) -> Identity | None:
+    """The person a recipe holds, or None if it was written without."""
+    stored = recipe.get("identity")
+    if stored is None:
+        return None
+    try:
+        vector = np.frombuffer(base64.b64decode(stored["vector"], validate=True), "<f4")
+        return Identity(vector=vector, space=str(stored["space"]))
+    except (TypeError, KeyError, ValueError, binascii.Error) as error:
+        raise BadIdentity(f"the identity in this recipe is damaged: {error}") from error
+
+
+def replay(
+    path: str | Path,
+    *,
+    pipe: "FacePipeline | None" = None,
+    photo: str | Path | None = None,
+) -> tuple[Image.Image, Drift]:
+    """Make a saved image again from the recipe inside it, and say how far the two are apart.
+
+    pipe: the model to use, by default the one that the recipe names. photo: the person, if the recipe holds no
+    identity; its sha256 must be the recipe's. A JPEG or lossy WebP drifts by its own compression.
+    """
+    recipe = read_recipe(path)
+    try:
+        model, settings = recipe["model"], recipe["settings"]
+    except KeyError as error:
+        raise BadImage(f"the recipe in {path} is damaged: it names no {error}") from error
+    if pipe is None:
+        from personae.pipeline import load  # late: it brings torch
+
+        pipe = load(model["name"])
+    person = recipe_identity(recipe) or _person_of_photo(pipe, photo, recipe)
+    made = pipe(person, seed=recipe["seed"], measure_likeness=False, **settings)
+    image = made.images[0]
+    with Image.open(path) as saved:
+        before = np.asarray(saved.convert("RGB"), np.int16)
+    after = np.asarray(image.convert("RGB"), np.int16)
+    if before.shape != after.shape:
+        raise BadImage(f"{path} is {before.shape[1]} x {before.shape[0]} px, its recipe makes {image.size}: it was resized")
+    apart = np.abs(before - after)
+    return image, Drift(
+        mean=float(apart.mean()), max=int(apart.max()), same_model=made.recipe["model"]["sha256"] == model["sha256"]
+    )
+
+
+def _person_of_photo(pipe: "FacePipeline", photo: str | Path | None, recipe: dict[str, Any]) -> Face:
+    if photo is None:
+        raise BadOption("this recipe was written without the identity: give the photo it was made from with --photo")
+    faces = pipe.read(photo)
+    source = faces[0].photo if faces else None
+    if source is None or source.sha256 != recipe.get("input_sha256"):
+        raise BadOption(f"{photo} is not the photo this image was made from (its sha256 is another)")
+    return faces[0]
