@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import distance_transform_edt  # type: ignore[import-untyped]
 from skimage.transform import SimilarityTransform
 
 from personae.errors import BadData, unknown_name
@@ -90,8 +91,15 @@ def crop(pixels: Array, matrix: Array, size: int) -> Array:
 
     Bicubic; a crop that shrinks the photo is first reduced by averaging, so that nothing aliases.
     """
+    return _warp(pixels, matrix, (size, size))
+
+
+def _warp(pixels: Array, matrix: Array, shape: tuple[int, int]) -> Array:
+    """`crop` to any `shape` (W, H), of (H, W, 3) or (H, W) uint8."""
     shrink = 1 / float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    corners = apply(invert(matrix), np.array([(-1, -1), (size, -1), (size, size), (-1, size)], dtype=np.float64))
+    far_x, far_y = shape
+    ring = np.array([(-1, -1), (far_x, -1), (far_x, far_y), (-1, far_y)], dtype=np.float64)
+    corners = apply(invert(matrix), ring)
     height, width = pixels.shape[:2]
     left, top = np.maximum(np.floor(corners.min(0)).astype(int) - 4, 0)
     right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + 5, (width, height))
@@ -101,18 +109,85 @@ def crop(pixels: Array, matrix: Array, size: int) -> Array:
     if factor > 1:
         image = image.reduce(factor)
     pad = 2 + int(np.ceil(np.abs(corners - np.clip(corners, 0, (width - 1, height - 1))).max() / factor))
-    pad = min(pad, 4 * size)
-    padded = Image.fromarray(np.pad(np.asarray(image), ((pad, pad), (pad, pad), (0, 0)), mode="edge"))
+    pad = min(pad, 4 * max(shape))
+    around = ((pad, pad), (pad, pad), (0, 0))[: pixels.ndim]
+    padded = Image.fromarray(np.pad(np.asarray(image), around, mode="edge"))
     # Pillow maps output pixel centres (x + 0.5) to input coordinates; ours put centres at integers.
     inverse = invert(matrix)
     linear = inverse[:, :2] / factor
     shift = (inverse[:, 2] - (left, top) + 0.5) / factor + pad - linear @ (0.5, 0.5)
     data = (*linear[0], shift[0], *linear[1], shift[1])
-    return np.asarray(padded.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC))
+    return np.asarray(padded.transform(shape, Image.Transform.AFFINE, data, Image.Resampling.BICUBIC))
+
+
+def paste(
+    pixels: Array,
+    edited: Array,
+    matrix: Array,
+    *,
+    mask: Array | None = None,
+    feather: float = 8,
+    recolour: bool = False,
+) -> Array:
+    """A copy of `pixels` (H, W, 3) with `edited` (S, S, 3), a crop cut under `matrix`, back in its place.
+
+    mask: (S, S), 0-1, how much of each crop pixel to take; None: all. feather: crop pixels over which the edit
+    fades in, from the mask's border inwards, so that the photo outside the mask stays byte for byte.
+    recolour: first give the edit the photo's own colours under the mask (`match_colour`).
+    Raises `BadData` if the shapes do not fit.
+    """
+    size = edited.shape[0]
+    weights = np.ones((size, size), np.float32) if mask is None else np.asarray(mask, dtype=np.float32)
+    if edited.shape != (size, size, 3) or weights.shape != (size, size):
+        raise BadData(f"a crop (S, S, 3) needs a mask (S, S), got {edited.shape} and {weights.shape}")
+    taken = weights > 0
+    depth = distance_transform_edt(np.pad(taken, 1))[1:-1, 1:-1]
+    weights = weights * np.clip(depth / (feather + 1), 0, 1)
+    if recolour:
+        edited = match_colour(edited, crop(pixels, matrix, size), weights)
+
+    to_photo = invert(matrix)
+    corners = apply(to_photo, np.array([(-1, -1), (size, -1), (size, size), (-1, size)], dtype=np.float64))
+    left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (pixels.shape[1], pixels.shape[0]))
+    result = pixels.copy()
+    if left >= right or top >= bottom:
+        return result
+    to_patch = to_photo - np.array([(0, 0, left), (0, 0, top)])
+    shape = (int(right - left), int(bottom - top))
+    patch = _warp(edited, to_patch, shape)
+    # Resampling smears weights a little over the mask's border: what the mask leaves out is cut off again.
+    grid = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1).astype(np.float64)
+    nearest = np.round(apply(matrix, grid)).astype(int)
+    within = ((nearest >= 0) & (nearest < size)).all(-1)
+    allowed = within & taken[nearest[..., 1].clip(0, size - 1), nearest[..., 0].clip(0, size - 1)]
+    alpha = _warp(np.round(weights * 255).astype(np.uint8), to_patch, shape) / 255 * allowed
+    region = result[top:bottom, left:right]
+    region[:] = np.round(region + (patch.astype(np.float64) - region) * alpha[:, :, None])
+    return result
+
+
+def match_colour(edited: Array, original: Array, weights: Array) -> Array:
+    """`edited` (S, S, 3) uint8 with the mean and spread of each channel that `original` has under `weights` (S, S).
+
+    Reinhard et al. 2001, "Color Transfer between Images", per RGB channel; the spread changes at most twofold.
+    """
+    total = float(weights.sum())
+    if total < 1:
+        return edited
+    share = weights[:, :, None] / total
+
+    def moments(image: Array) -> tuple[Array, Array]:
+        mean = (image * share).sum((0, 1))
+        return mean, np.sqrt((np.square(image - mean) * share).sum((0, 1)))
+
+    (mean, spread), (goal, goal_spread) = moments(edited), moments(original)
+    gain = (goal_spread / spread.clip(1e-3)).clip(0.5, 2)
+    return np.round((edited - mean) * gain + goal).clip(0, 255).astype(np.uint8)
 
 
 def coverage(matrix: Array, size: int, shape: tuple[int, ...]) -> Array:
     """(size, size) bool: which crop pixels come from inside the photo of `shape` (H, W, ...)."""
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
     source = apply(invert(matrix), grid)
-    return ((source >= -0.5) & (source <= np.array((shape[1], shape[0])) - 0.5)).all(-1)
+    return np.asarray(((source >= -0.5) & (source <= np.array((shape[1], shape[0])) - 0.5)).all(-1))

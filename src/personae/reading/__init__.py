@@ -1,0 +1,1 @@
+"""Photos in, faces out: load, detect, align, measure, identify."""

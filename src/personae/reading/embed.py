@@ -1,0 +1,78 @@
+"""embedder.embed(crops (N, 112, 112, 3) RGB uint8) -> (N, D) float32, unit norm."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from personae.errors import BadData, WeightsCorrupt
+from personae.reading.align import template
+from personae.reading.network import Network, to_tensor
+from personae.types import Array
+
+_BATCH = 32
+
+
+class Embedder(Protocol):
+    """Who a face belongs to. `space` names the vectors' space, `width` is D; crops are `size` pixels wide, cut in
+    `template`."""
+
+    space: str
+    width: int
+    template: str
+    size: int
+
+    def embed(self, crops: Array) -> Array:
+        """(N, D) float32 unit vectors of (N, size, size, 3) RGB uint8; N may be 0."""
+        ...
+
+
+def space_name(recogniser: str, template_name: str, sha256: str) -> str:
+    """The name of the space of a recogniser's vectors: `recogniser/template/first 12 hex of its sha256`."""
+    return f"{recogniser}/{template_name}/{sha256[:12]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderConfig:
+    """The identity network. `space` must end in the template and the hash, so that it cannot outlive a change."""
+
+    file: str
+    sha256: str
+    space: str
+    width: int
+    template: str = "arcface"
+    size: int = 112
+
+    def __post_init__(self) -> None:
+        template(self.template)
+        expected = space_name(self.space.partition("/")[0], self.template, self.sha256)
+        if self.space != expected:
+            raise WeightsCorrupt(f"identity space {self.space!r} does not belong to {self.file}: expected {expected!r}")
+
+
+class OnnxEmbedder:
+    """An `Embedder` from an ONNX file: `crop` (N, 3, S, S) in [-1, 1] -> `identity` (N, D)."""
+
+    def __init__(self, folder: Path, config: EmbedderConfig, *, threads: int | None = None) -> None:
+        self.space, self.width, self.template, self.size = config.space, config.width, config.template, config.size
+        self._network = Network(
+            folder / config.file, sha256=config.sha256, source="crop", results=("identity",), threads=threads
+        )
+
+    def embed(self, crops: Array) -> Array:
+        """(N, D) float32 unit vectors of (N, size, size, 3) RGB uint8. Raises `BadData` for other shapes."""
+        check_crops(crops, self.size)
+        vectors = np.zeros((len(crops), self.width), np.float32)
+        for start in range(0, len(crops), _BATCH):
+            (part,) = self._network(to_tensor(crops[start : start + _BATCH]))
+            if part.shape[1:] != (self.width,):
+                raise WeightsCorrupt(f"the identity network gives {part.shape[1:]} numbers, expected {self.width}")
+            vectors[start : start + _BATCH] = part
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-8)
+
+
+def check_crops(crops: Array, size: int) -> None:
+    """Raise `BadData` unless `crops` is (N, size, size, 3) uint8."""
+    if crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3):
+        raise BadData(f"crops must be (N, {size}, {size}, 3) RGB uint8, got {crops.shape} {crops.dtype}")

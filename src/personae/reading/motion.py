@@ -1,0 +1,74 @@
+"""reader.read(pixels (H, W, 3) RGB uint8, points (5, 2)) -> Motion: landmarks, pose and expression of one face."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from personae.reading import align
+from personae.reading.network import Network, to_tensor
+from personae.types import Array, Motion, Pose
+
+
+class MotionReader(Protocol):
+    """What a face does."""
+
+    def read(self, pixels: Array, points: Array) -> Motion:
+        """`Motion` in photo pixels of the face at `points` (5, 2) of `pixels` (H, W, 3) RGB uint8."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionConfig:
+    """The motion network and the crop that it reads."""
+
+    file: str
+    sha256: str
+    template: str = "motion"
+    size: int = 128
+
+    def __post_init__(self) -> None:
+        align.template(self.template)
+
+
+class OnnxMotionReader:
+    """A `MotionReader` from an ONNX file: `crop` (N, 3, S, S) in [-1, 1] -> `landmarks` (N, 478, 3) in crop pixels,
+    `pose` (N, 3) degrees as seen in the crop, `blendshapes` (N, 52) in 0-1."""
+
+    def __init__(self, folder: Path, config: MotionConfig, *, threads: int | None = None) -> None:
+        self._template, self._size = config.template, config.size
+        self._network = Network(
+            folder / config.file,
+            sha256=config.sha256,
+            source="crop",
+            results=("landmarks", "pose", "blendshapes"),
+            threads=threads,
+        )
+
+    def read(self, pixels: Array, points: Array) -> Motion:
+        """`Motion` in photo pixels of the face at `points` (5, 2). Raises `BadData` if they fit no crop."""
+        matrix = align.similarity(points, self._template, self._size)
+        crop = align.crop(pixels, matrix, self._size)
+        landmarks, pose, blendshapes = (output[0] for output in self._network(to_tensor(crop[None])))
+        return Motion(
+            landmarks=marks_in_photo(landmarks, matrix),
+            pose=pose_in_photo(pose, matrix),
+            blendshapes=blendshapes.clip(0, 1),
+        )
+
+
+def marks_in_photo(landmarks: Array, matrix: Array) -> Array:
+    """Landmarks (K, 3) of a crop in photo pixels, float32; `matrix` took the photo to the crop."""
+    inverse = align.invert(matrix)
+    depth = landmarks[:, 2:] * np.sqrt(abs(np.linalg.det(inverse[:, :2])))
+    return np.concatenate([align.apply(inverse, landmarks[:, :2]), depth], axis=1).astype(np.float32)
+
+
+def pose_in_photo(angles: Array, matrix: Array) -> Pose:
+    """The `Pose` in the photo of yaw, pitch, roll read from a crop: an upright crop of a tilted face hides the tilt,
+    so the crop's own rotation comes back on top of its roll."""
+    inverse = align.invert(matrix)
+    tilt = np.degrees(np.arctan2(inverse[1, 0], inverse[0, 0]))  # y points down: positive is clockwise
+    yaw, pitch, roll = (float(angle) for angle in angles)
+    return Pose(yaw=yaw, pitch=pitch, roll=float((roll + tilt + 180) % 360 - 180))

@@ -1,0 +1,124 @@
+"""load_photo("me.jpg").pixels -> (H, W, 3) RGB uint8, upright.
+
+The one place that decodes pictures from outside. Limits are checked before anything is decoded, and whatever a
+decoder raises becomes one `BadImage` that names the source.
+"""
+
+import hashlib
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from personae.errors import BadImage
+from personae.types import Array, Photo
+
+PhotoSource = Photo | str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | Array
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 80_000_000  # below Pillow's own alarm (89 million), so that our message is the one seen
+MIN_SIDE = 16
+
+
+def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Photo:
+    """A `Photo` from a path, encoded bytes, a Pillow image, or an array; a `Photo` comes back as it is.
+
+    Files and bytes: JPEG, PNG or WebP of at most `max_bytes`; the EXIF turn is applied, the first frame of an
+    animation is taken, `sha256` is that of the bytes. Arrays: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, uint8.
+    Transparent parts become white. Raises `BadImage`.
+    """
+    if isinstance(source, Photo):
+        return source
+    if isinstance(source, np.ndarray):
+        name = f"the array {source.shape} {source.dtype}"
+        return Photo(pixels=_checked(_from_array(source, name), name, max_pixels))
+    if isinstance(source, Image.Image):
+        name = f"the {source.mode} image"
+        _check_size(source.size, name, max_pixels)
+        return Photo(pixels=_decode(source, name))
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        encoded = _read_file(name, max_bytes)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        encoded = bytes(source)
+        name = f"the given {len(encoded)} bytes"
+    else:
+        raise BadImage(f"a photo is a path, bytes, a Pillow image or an array, got {type(source).__name__}")
+    pixels = _decode_bytes(encoded, name, max_bytes, max_pixels)
+    path = name if isinstance(source, (str, os.PathLike)) else None
+    return Photo(pixels=pixels, source=path, sha256=hashlib.sha256(encoded).hexdigest())
+
+
+def _read_file(name: str, max_bytes: int) -> bytes:
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(max_bytes + 1)  # one more than allowed: enough to tell, whatever the file says it is
+    except FileNotFoundError as error:
+        raise BadImage(f"{name}: no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise BadImage(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _decode_bytes(encoded: bytes, name: str, max_bytes: int, max_pixels: int) -> Array:
+    if len(encoded) > max_bytes:
+        raise BadImage(f"{name} is larger than {max_bytes / 2**20:.0f} MiB: give a smaller file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise BadImage(f"{name} would unpack to more than {max_pixels / 1e6:.0f} million pixels: refused") from error
+    except Exception as error:  # Pillow's parsers let through whatever a broken header makes them raise
+        raise BadImage(f"{name} is not a JPEG, PNG or WebP picture") from error
+    with image:
+        _check_size(image.size, name, max_pixels)
+        return _decode(image, name)
+
+
+def _decode(image: Image.Image, name: str) -> Array:
+    """(H, W, 3) RGB uint8, upright, of an image whose size has been checked."""
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # `convert` would clip these, not scale them
+            grey = np.round(np.asarray(upright).astype(np.float32) / 257).astype(np.uint8)
+            return _from_array(grey, name)
+        if upright.mode in ("I", "F"):
+            raise BadImage(f"{name} has mode {upright.mode}, whose range is unknown: convert it to RGB first")
+        if upright.has_transparency_data:
+            return _from_array(np.asarray(upright.convert("RGBA")), name)
+        return np.array(upright.convert("RGB"))
+    except BadImage:
+        raise
+    except Exception as error:  # as above, now for the picture's body
+        raise BadImage(f"{name} is damaged or cut short: {error}") from error
+
+
+def _from_array(array: Array, name: str) -> Array:
+    """(H, W, 3) uint8, contiguous, of grey, RGB or RGBA uint8."""
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
+        raise BadImage(f"{name} is not a photo: give (H, W, 3) RGB uint8")
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], 3, axis=2)
+    if array.shape[2] == 4:
+        alpha = array[:, :, 3:].astype(np.float32) / 255
+        array = np.round(array[:, :, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.ascontiguousarray(array)
+
+
+def _checked(pixels: Array, name: str, max_pixels: int) -> Array:
+    _check_size((pixels.shape[1], pixels.shape[0]), name, max_pixels)
+    return pixels
+
+
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise BadImage(
+            f"{name} has {width} x {height} pixels, more than {max_pixels / 1e6:.0f} million: give a smaller picture"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise BadImage(f"{name} has {width} x {height} pixels: a side needs at least {MIN_SIDE}")

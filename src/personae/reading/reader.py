@@ -1,0 +1,183 @@
+"""reader = FaceReader.from_folder("src/personae/weights/nano/reader"); reader.read("me.jpg")[0].identity
+
+A reader is three parts behind three protocols: a detector, a motion reader, an embedder. A folder holds the bundled
+ones: `reader.json`, which promises their hashes, and three ONNX files.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from personae.errors import BadOutput, WeightsCorrupt, WeightsMissing
+from personae.reading import align
+from personae.reading.detect import Detector, DetectorConfig, OnnxDetector
+from personae.reading.embed import Embedder, EmbedderConfig, OnnxEmbedder, space_name
+from personae.reading.motion import MotionConfig, MotionReader, OnnxMotionReader
+from personae.reading.network import file_sha256, verified
+from personae.reading.photo import PhotoSource, load_photo
+from personae.types import Array, Detection, Face, Identity
+
+CONFIG_NAME = "reader.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderConfig:
+    """What `reader.json` says: one entry per network."""
+
+    detector: DetectorConfig
+    motion: MotionConfig
+    embedder: EmbedderConfig
+
+    def __post_init__(self) -> None:
+        # A config may come from a stranger: its names must not lead out of its folder.
+        strays = [file for file in self.files if Path(file).name != file]
+        if strays:
+            raise WeightsCorrupt(f"a reader's files lie beside its {CONFIG_NAME}, got {strays}")
+
+    @classmethod
+    def read(cls, folder: Path) -> "ReaderConfig":
+        """The config of a reader folder. Raises `WeightsMissing` or `WeightsCorrupt`."""
+        path = folder / CONFIG_NAME
+        try:
+            parts = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                detector=DetectorConfig(**parts["detector"]),
+                motion=MotionConfig(**parts["motion"]),
+                embedder=EmbedderConfig(**parts["embedder"]),
+            )
+        except OSError as error:
+            raise WeightsMissing(f"{folder} is not a reader folder: {path} cannot be read") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsCorrupt(f"{path} is not a reader's config: {error!r}") from error
+
+    def write(self, folder: Path) -> None:
+        """Write `reader.json` into `folder`."""
+        (folder / CONFIG_NAME).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The weight files and their sha256."""
+        return {part.file: part.sha256 for part in (self.detector, self.motion, self.embedder)}
+
+
+class FaceReader:
+    """Photos in, faces out. Without a `motion` reader, faces come without motion."""
+
+    def __init__(self, *, detector: Detector, embedder: Embedder, motion: MotionReader | None = None) -> None:
+        self.detector, self.embedder, self.motion = detector, embedder, motion
+        self._folder: Path | None = None
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, *, threads: int | None = None) -> "FaceReader":
+        """The reader of a folder, every file checked against its promised hash.
+
+        threads: per network; None = all cores, at most 4. Raises `WeightsMissing` or `WeightsCorrupt`.
+        """
+        path = Path(folder)
+        config = ReaderConfig.read(path)
+        reader = cls(
+            detector=OnnxDetector(path, config.detector, threads=threads),
+            embedder=OnnxEmbedder(path, config.embedder, threads=threads),
+            motion=OnnxMotionReader(path, config.motion, threads=threads),
+        )
+        reader._folder = path
+        return reader
+
+    def save(self, folder: str | Path) -> None:
+        """Copy this reader's folder to `folder`. Raises `BadOutput`, also if the reader came from no folder."""
+        if self._folder is None:
+            raise BadOutput("this reader was put together in code: only one opened from a folder can be saved")
+        target = Path(folder)
+        config = ReaderConfig.read(self._folder)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name, sha256 in config.files.items():
+                if not (target / name).exists() or file_sha256(target / name) != sha256:
+                    (target / name).write_bytes(verified(self._folder / name, sha256))
+            config.write(target)
+        except OSError as error:
+            raise BadOutput(f"the reader cannot be saved to {target}: {error.strerror or error}") from error
+
+    @property
+    def space(self) -> str:
+        """The space of the identities that this reader measures."""
+        return self.embedder.space
+
+    @property
+    def width(self) -> int:
+        """The width D of its identities."""
+        return self.embedder.width
+
+    def read(self, photo: PhotoSource, *, motion: bool = True, identity: bool = True) -> list[Face]:
+        """The faces of a photo, largest first; an empty list if there are none.
+
+        motion, identity: whether to measure these too. Raises `BadImage`.
+        """
+        loaded = load_photo(photo)
+        found = self.detector.detect(loaded.pixels)
+        identities = self._identities([(loaded.pixels, face) for face in found]) if identity else []
+        return [
+            Face(
+                detection=detection,
+                motion=self.motion.read(loaded.pixels, detection.points) if motion and self.motion else None,
+                identity=identities[i] if identity else None,
+                photo=loaded,
+            )
+            for i, detection in enumerate(found)
+        ]
+
+    def identify(self, images: Array | Sequence[PhotoSource]) -> list[Identity | None]:
+        """The identity of the largest face in each image, None where no face is found; made for many images at once.
+
+        images: (N, H, W, 3) RGB uint8, or a list of anything that `load_photo` takes.
+        """
+        pixels = [load_photo(image).pixels for image in images]
+        found = self.detector.detect_many(pixels)
+        shown = [i for i, faces in enumerate(found) if faces]
+        identities = self._identities([(pixels[i], found[i][0]) for i in shown])
+        known = dict(zip(shown, identities, strict=True))
+        return [known.get(i) for i in range(len(pixels))]
+
+    def _identities(self, faces: list[tuple[Array, Detection]]) -> list[Identity]:
+        size, name = self.embedder.size, self.embedder.template
+        crops = [align.crop(pixels, align.similarity(d.points, name, size), size) for pixels, d in faces]
+        stacked = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+        return [Identity(vector=vector, space=self.space) for vector in self.embedder.embed(stacked)]
+
+
+def pack(
+    folder: str | Path,
+    *,
+    detector: Path,
+    motion: Path,
+    embedder: Path,
+    recogniser: str,
+    width: int,
+    **thresholds: Any,
+) -> ReaderConfig:
+    """Make a reader folder of three ONNX files: copy them, take their hashes, write `reader.json`.
+
+    recogniser: the first part of the identity space's name. thresholds: `score`, `second_score`, `overlap`.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+
+    def adopt(source: Path, file: str) -> dict[str, Any]:
+        if source.resolve() != (target / file).resolve():
+            shutil.copyfile(source, target / file)
+        return {"file": file, "sha256": file_sha256(target / file)}
+
+    who = adopt(embedder, "embedder.onnx")
+    space = space_name(recogniser, EmbedderConfig.template, who["sha256"])
+    config = ReaderConfig(
+        detector=DetectorConfig(**adopt(detector, "detector.onnx"), **thresholds),
+        motion=MotionConfig(**adopt(motion, "motion.onnx")),
+        embedder=EmbedderConfig(**who, space=space, width=width),
+    )
+    config.write(target)
+    return config
