@@ -1,6 +1,6 @@
 """The one place that writes images, and the one that reads back how they were made.
 
-    paths = output.save(generation, "out", people=[person], stem="me")   # out/me-seed7.png ...
+    paths = output.save(generation, "out", people=[face], stems=["me"])   # out/me-seed7.png ...
     output.read_recipe(paths[0])["seed"]                                 # 7
     image, drift = output.replay(paths[0])                               # made again; drift.mean in grey levels
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from personae import __version__
+from personae import __version__, catalog
 from personae.errors import BadIdentity, BadImage, BadOption, BadOutput, unknown_name
 from personae.types import Face, Generation, Identity
 
@@ -63,7 +63,9 @@ def prepare(folder: str | Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise BadOutput(f"cannot write to folder {target}: {error.strerror or error}; choose another with -o") from error
+        raise BadOutput(
+            f"cannot write to folder {target}: {error.strerror or error}; choose another with -o"
+        ) from error
     return target
 
 
@@ -116,23 +118,39 @@ def recipe_of(generation: Generation, index: int, person: Face | Identity, *, id
     without it a replay needs the photo, which the recipe names by sha256 only.
     """
     who = person.identity if isinstance(person, Face) else person
-    photo = person.photo if isinstance(person, Face) else None
     measured = generation.likeness[index] if generation.likeness else None
+    model = generation.recipe["model"]
     recipe = generation.recipe | {
+        "model": model | {"name": Path(model["name"] or "unnamed").name},  # a folder's place is its owner's business
         "ai_generated": True,
         "software": f"personae {__version__}",
         "seed": generation.seeds[index],
         "likeness": None if measured is None or np.isnan(measured) else round(float(measured), 4),
-        "input_sha256": photo.sha256 if photo else None,
+        "input": _input(person) if isinstance(person, Face) else None,
     }
     if identity and who:
-        recipe["identity"] = {"space": who.space, "vector": base64.b64encode(who.vector.astype("<f4")).decode()}
+        recipe["identity"] = {"space": who.space, "vector": base64.b64encode(who.vector.astype("<f4").tobytes()).decode()}
     return recipe
 
 
-def names(stem: str, seeds: Sequence[int], format: str = "png") -> list[str]:  # noqa: A002
-    """The file names of one call: the seed is part of each."""
-    return [f"{stem}-seed{seed}.{format}" for seed in seeds]
+def _input(face: Face) -> dict[str, Any]:
+    """Which photo, and which face in it: by hash and box, never by name."""
+    return {
+        "sha256": face.photo.sha256 if face.photo else None,
+        "box": [round(float(edge)) for edge in face.detection.box],
+    }
+
+
+def paths_of(
+    folder: Path,
+    people: Sequence[int],
+    seeds: Sequence[int],
+    *,
+    stems: Sequence[str],
+    format: str = "png",  # noqa: A002
+) -> list[Path]:
+    """Where the images of a call go: image i is `stems[people[i]]` and its seed."""
+    return [folder / f"{stems[person]}-seed{seed}.{format}" for person, seed in zip(people, seeds, strict=True)]
 
 
 def save(
@@ -140,18 +158,19 @@ def save(
     folder: str | Path,
     *,
     people: Sequence[Face | Identity],
-    stem: str = "personae",
+    stems: Sequence[str] | None = None,
     format: str = "png",  # noqa: A002
     identity: bool = True,
     force: bool = False,
 ) -> list[Path]:
     """Write every image of a generation into `folder`, each with its recipe; returns their paths in order.
 
-    people: who the generation was asked for, `generation.people[i]` indexes it. Nothing is written if one of the
-    files is already there (`BadOutput`), unless `force`.
+    people: who the generation was asked for, `generation.people[i]` indexes it; stems: how each one's files begin.
+    Nothing is written if one of the files is already there (`BadOutput`), unless `force`.
     """
     target = prepare(folder)
-    paths = [target / name for name in names(stem, generation.seeds, format)]
+    names = stems or (["personae"] if len(people) == 1 else [f"person{i}" for i in range(len(people))])
+    paths = paths_of(target, generation.people, generation.seeds, stems=names, format=format)
     refuse_overwriting(paths, force)
     for index, (path, image) in enumerate(zip(paths, generation.images, strict=True)):
         recipe = recipe_of(generation, index, people[generation.people[index]], identity=identity)
@@ -189,8 +208,8 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         recipe = json.loads(text)
     except ValueError as error:
         raise BadImage(f"the recipe in {path} is damaged: {error}") from error
-    if not isinstance(recipe, dict) or "seed" not in recipe:
-        raise BadImage(f"the recipe in {path} is damaged: it names no seed")
+    if not isinstance(recipe, dict) or not {"seed", "model", "settings"} <= set(recipe):
+        raise BadImage(f"the recipe in {path} is damaged: it lacks the model, its settings or the seed")
     return recipe
 
 
@@ -214,37 +233,40 @@ def replay(
 ) -> tuple[Image.Image, Drift]:
     """Make a saved image again from the recipe inside it, and say how far the two are apart.
 
-    pipe: the model to use, by default the one that the recipe names. photo: the person, if the recipe holds no
-    identity; its sha256 must be the recipe's. A JPEG or lossy WebP drifts by its own compression.
+    pipe: the model to use; None: the one that the recipe names, if it is a named one. photo: the person, if the
+    recipe holds no identity; its sha256 must be the recipe's. A JPEG or WebP drifts by its own compression.
     """
     recipe = read_recipe(path)
-    try:
-        model, settings = recipe["model"], recipe["settings"]
-    except KeyError as error:
-        raise BadImage(f"the recipe in {path} is damaged: it names no {error}") from error
+    if recipe.get("noise") != "seed":
+        raise BadOption(f"{path} was made from latents given by the caller, which no recipe holds")
     if pipe is None:
-        from personae.pipeline import load  # late: it brings torch
-
-        pipe = load(model["name"])
+        pipe = _named_model(recipe)
     person = recipe_identity(recipe) or _person_of_photo(pipe, photo, recipe)
-    made = pipe(person, seed=recipe["seed"], measure_likeness=False, **settings)
-    image = made.images[0]
+    made = pipe(person, seed=recipe["seed"], measure_likeness=False, **recipe["settings"])
     with Image.open(path) as saved:
         before = np.asarray(saved.convert("RGB"), np.int16)
-    after = np.asarray(image.convert("RGB"), np.int16)
+    after = np.asarray(made.images[0].convert("RGB"), np.int16)
     if before.shape != after.shape:
-        raise BadImage(f"{path} is {before.shape[1]} x {before.shape[0]} px, its recipe makes {image.size}: it was resized")
-    apart = np.abs(before - after)
-    return image, Drift(
-        mean=float(apart.mean()), max=int(apart.max()), same_model=made.recipe["model"]["sha256"] == model["sha256"]
-    )
+        raise BadImage(f"{path} was resized: it is {before.shape[:2]} px, its recipe makes {after.shape[:2]}")
+    apart, same = np.abs(before - after), made.recipe["model"]["sha256"] == recipe["model"]["sha256"]
+    return made.images[0], Drift(mean=float(apart.mean()), max=int(apart.max()), same_model=same)
+
+
+def _named_model(recipe: dict[str, Any]) -> "FacePipeline":
+    """The catalog's model that a recipe names. Never a path: a recipe is a stranger's text."""
+    name = recipe["model"]["name"]
+    if name not in catalog.MODELS:
+        raise BadOption(f"this image was made by a model folder called {name!r}: give its path with --model")
+    from personae.pipeline import load  # late: it brings torch
+
+    return load(name)
 
 
 def _person_of_photo(pipe: "FacePipeline", photo: str | Path | None, recipe: dict[str, Any]) -> Face:
-    if photo is None:
+    made_from = recipe.get("input")
+    if made_from is None or photo is None:
         raise BadOption("this recipe was written without the identity: give the photo it was made from with --photo")
     faces = pipe.read(photo)
-    source = faces[0].photo if faces else None
-    if source is None or source.sha256 != recipe.get("input_sha256"):
+    if not faces or faces[0].photo is None or faces[0].photo.sha256 != made_from["sha256"]:
         raise BadOption(f"{photo} is not the photo this image was made from (its sha256 is another)")
-    return faces[0]
+    return min(faces, key=lambda face: float(np.abs(face.detection.box - made_from["box"]).sum()))

@@ -70,6 +70,15 @@ class Section:
     large: bool = False
 
 
+def cards(paths: Sequence[Path], likeness: Sequence[float] | None, captions: Sequence[str]) -> list[Card]:
+    """One card per generated file, in order."""
+    values = likeness or [None] * len(paths)
+    return [
+        Card(image=path, likeness=value, caption=caption)
+        for path, value, caption in zip(paths, values, captions, strict=True)
+    ]
+
+
 def page(title: str, sections: Sequence[Section], *, lead: str = "", foot: str = "") -> str:
     """The whole HTML document."""
     body = "\n".join(map(_section, sections))
@@ -116,7 +125,12 @@ def _data_url(mime: str, content: bytes) -> str:
 
 def _box(box: Array, width: int, height: int) -> str:
     left, top, right, bottom = (float(v) for v in box)
-    parts = {"left": left / width, "top": top / height, "width": (right - left) / width, "height": (bottom - top) / height}
+    parts = {
+        "left": left / width,
+        "top": top / height,
+        "width": (right - left) / width,
+        "height": (bottom - top) / height,
+    }
     return f'<i style="{";".join(f"{name}:{100 * share:.2f}%" for name, share in parts.items())}"></i>'
 
 

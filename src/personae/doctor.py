@@ -1,0 +1,68 @@
+"""personae doctor: is everything here that personae needs, and what can this machine do?
+
+report = doctor.examine()        # {"ok": True, "versions": {...}, "machine": {...}, "models": {...}, ...}
+"""
+
+import os
+import platform
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Any
+
+from personae import __version__, catalog
+from personae.errors import WeightsCorrupt
+
+_NEEDED = tuple(
+    "accelerate diffusers numpy onnxruntime pillow safetensors scikit-image torch transformers typer".split()
+)
+_EXTRAS = {
+    "train": ("mediapipe", "onnx", "tensorboard"),
+    "insightface": ("insightface",),
+    "inception": ("torch_fidelity",),
+}
+
+
+def examine() -> dict[str, Any]:
+    """What is installed, what the machine has, and the state of every named model; `ok` if nano can be used."""
+    versions = {name: _version(name) for name in _NEEDED}
+    models = {name: _state(model) for name, model in catalog.MODELS.items()}
+    return {
+        "ok": None not in versions.values() and models["nano"] == "ready",
+        "personae": __version__,
+        "machine": _machine(),
+        "models": models,
+        "extras": {extra: all(map(find_spec, modules)) for extra, modules in _EXTRAS.items()},
+        "versions": versions,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _state(model: catalog.Model) -> str:
+    if model.folder is None:
+        return "arrives with a later version"
+    if not catalog.present(model):
+        return f"missing: {model.folder} holds no model"
+    try:
+        catalog.verify(model.folder)
+    except WeightsCorrupt as error:
+        return f"corrupt: {error}"
+    return "ready"
+
+
+def _machine() -> dict[str, Any]:
+    from personae.sampling import speed  # late: it brings torch
+
+    device = speed.device_for(None)
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "device": str(device),
+        "dtype": str(speed.best_dtype(device)).removeprefix("torch."),
+    }
