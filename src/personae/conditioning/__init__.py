@@ -1,0 +1,1 @@
+"""What the UNet cross-attends to, made from identities and words."""

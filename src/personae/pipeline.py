@@ -1,0 +1,415 @@
+"""START HERE: the road from a photo to new pictures of the person in it.
+
+    pipe = personae.load("nano")
+    face = pipe.read("me.jpg")[0]
+    out = pipe(face, num_images_per_prompt=4, seed=0)
+    out.images, out.seeds, out.likeness
+
+`FacePipeline.__call__` reads as the flow: read -> condition -> sample -> decode -> judge. It is a diffusers pipeline:
+`from_pretrained`, `save_pretrained`, `to`, offloading and `callback_on_step_end` work as everywhere.
+
+Legend: P people, N = P x num_images_per_prompt images, person after person; D width of an identity.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from diffusers import DiffusionPipeline
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+from personae import __version__, catalog
+from personae.conditioning.id_prompt import PROMPT, Conditioning, encode_identities, encode_text
+from personae.errors import BadIdentity, BadOption, BadOutput, NoFaceFound, WeightsCorrupt, WeightsMissing
+from personae.reading import align
+from personae.reading.photo import PhotoSource
+from personae.reading.reader import FaceReader
+from personae.sampling import codec, schedulers, speed
+from personae.sampling.guidance import guided
+from personae.sampling.loop import OnStep, denoise, draw_noise, generators_for
+from personae.types import Array, Face, Generation, Identity
+
+People = Face | Identity | Sequence[Face | Identity] | Array | Tensor
+StepCallback = Callable[["FacePipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
+READER = "reader"
+_OUTPUT_TYPES = ("latent", "np", "pil", "pt")
+
+
+def load(
+    name: str | Path = "nano",
+    *,
+    device: str | torch.device | None = None,
+    torch_dtype: torch.dtype | None = None,
+    compile: bool = False,  # noqa: A002 (torch's own word)
+    reader: FaceReader | None = None,
+) -> "FacePipeline":
+    """A model by name or folder, ready to use.
+
+    device: None = an accelerator if there is one. torch_dtype: of UNet and autoencoder; None = bfloat16 where the
+    hardware is built for it, else float32. compile: let torch compile the UNet (pays off in bulk). reader: instead
+    of the model's own. Raises `BadOption`, `WeightsMissing`, `WeightsCorrupt`.
+    """
+    folder = catalog.resolve(name)
+    place = speed.device_for(device)
+    dtype = torch_dtype or speed.best_dtype(place)
+    dtypes = {"unet": dtype, "vae": dtype, "default": torch.float32}
+    with _no_bars():
+        pipe = FacePipeline.from_pretrained(folder, torch_dtype=dtypes, reader=reader).to(place)
+    pipe.name = str(name)
+    pipe.set_progress_bar_config(disable=None)  # None: only on a terminal
+    speed.prepare(pipe, compile=compile)
+    return pipe
+
+
+class FacePipeline(DiffusionPipeline):
+    """Identity in, faces out. Not for several threads at once: a server gives it one owner.
+
+    vae: AutoencoderDC, AutoencoderKL. text_encoder, tokenizer: tuned so that a vector may stand for `id`.
+    reader: reads photos and judges results; without one, give identities and get no likeness.
+    crop_template: how the faces of its images are aligned. identity_space, identity_width: of the identities it was
+    trained with (None: the reader's). steps, guidance_scale: what is used unless a call says otherwise.
+    """
+
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+    _callback_tensor_inputs = ("latents",)
+
+    def __init__(
+        self,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        unet: Any,
+        scheduler: Any,
+        reader: FaceReader | None = None,
+        crop_template: str = "portrait",
+        identity_space: str | None = None,
+        identity_width: int | None = None,
+        steps: int = 25,
+        guidance_scale: float = 3.0,
+    ) -> None:
+        super().__init__()
+        align.template(crop_template)
+        if reader is not None and identity_space not in (None, reader.space):
+            raise WeightsCorrupt(
+                f"this model was trained on identities of {identity_space!r}, its reader measures {reader.space!r}: "
+                "use the reader that belongs to it"
+            )
+        self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
+        self.register_to_config(
+            crop_template=crop_template,
+            identity_space=identity_space or (reader.space if reader else "unnamed"),
+            identity_width=identity_width or (reader.width if reader else None),
+            steps=steps,
+            guidance_scale=guidance_scale,
+        )
+        self.reader = reader
+        self.name: str | None = None
+        self.folder: Path | None = None
+        self.interrupt = False
+        self._sha256: str | None = None
+
+    # ------------------------------------------------------------------ the flow
+
+    def read(self, source: PhotoSource, *, motion: bool = True) -> list[Face]:
+        """The faces of a photo (path, bytes, PIL image, (H, W, 3) RGB uint8), largest first; [] if there are none.
+
+        Raises `BadImage`; `WeightsMissing` if this model came without a reader.
+        """
+        if self.reader is None:
+            raise WeightsMissing("this model has no reader: load it with reader=..., or give it identities")
+        return self.reader.read(source, motion=motion)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        faces: People,
+        *,
+        prompt: str | None = None,
+        negative_prompt: str = "",
+        num_images_per_prompt: int = 1,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        scheduler: str | None = None,
+        seed: int | Sequence[int] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: StepCallback | None = None,
+        measure_likeness: bool = True,
+        batch_size: int = 16,
+    ) -> Generation:
+        """New images of each person.
+
+        faces: what `read` gives, identities, or bare embeddings (P, D) of this model's space.
+        prompt: words around `{person}`, e.g. "a smiling {person}, black and white"; None: the person alone.
+        num_inference_steps, guidance_scale, scheduler: None = the model's own; `schedulers.SCHEDULERS` has the names.
+        seed: image n gets seed + n, counted over all people; or N seeds; None: drawn and reported.
+        generator: instead of seeds, one per image. latents: (N, c, h, w) instead of noise.
+        output_type: "pil"; "np" (N, H, W, 3) or "pt" (N, 3, H, W) in 0-1; "latent".
+        callback_on_step_end: (pipe, step, t, {"latents"}) -> None or {"latents"}; `pipe.interrupt = True` stops.
+        measure_likeness: read every image back and compare. batch_size: images per network call; changes no result.
+
+        Raises `BadIdentity`, `SpaceMismatch`, `BadOption`.
+        """
+        steps = self.config.steps if num_inference_steps is None else num_inference_steps
+        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        _check(num_images_per_prompt >= 1, f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")
+        _check(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
+        _check(output_type in _OUTPUT_TYPES, f"output_type is one of {_OUTPUT_TYPES}, got {output_type!r}")
+
+        given = _listed(faces)
+        people = self.identities(given)
+        who = [person for person in range(len(people)) for _ in range(num_images_per_prompt)]
+        generators = _generators(seed, generator, len(who))
+        seeds = [g.initial_seed() for g in generators]
+
+        positive, negative = self.condition(people, prompt, negative_prompt)
+        walker = schedulers.fresh(scheduler, like=self.scheduler, steps=steps, device=self._execution_device)
+        noise = self._noise(latents, generators).to(self._execution_device)
+        predict = guided(self.unet, positive.rows(torch.tensor(who)), negative, scale, batch_size=batch_size)
+        with self._after_each_step(len(walker.timesteps), callback_on_step_end) as on_step:
+            clean = denoise(predict, noise, walker, generators=generators, on_step=on_step)
+
+        images, likeness = clean, None
+        if output_type != "latent":
+            images = codec.decode(self.vae, clean, batch_size=batch_size)
+            likeness = self.likeness(images, [people[p] for p in who]) if measure_likeness else None
+        self.maybe_free_model_hooks()
+        settings = {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "num_inference_steps": steps,
+            "guidance_scale": scale,
+            "scheduler": scheduler,
+        }
+        return Generation(
+            images=_as_type(images, output_type),
+            seeds=seeds,
+            people=who,
+            likeness=likeness,
+            recipe=self._recipe(settings, people, given)
+            | {"sampler": type(walker).__name__, "noise": "seed" if latents is None else "given"},
+        )
+
+    # ------------------------------------------------------------------ its stages
+
+    def identities(self, faces: People) -> list[Identity]:
+        """Whatever may stand for people, as identities of this model's space.
+
+        Raises `NoFaceFound` for an empty list, `SpaceMismatch`, `BadIdentity` for a wrong width, NaN or zero.
+        """
+        given = _listed(faces)
+        if len(given) == 0:
+            raise NoFaceFound("there is nobody to generate: the list of faces is empty")
+        if isinstance(given, list | tuple) and all(isinstance(one, Face | Identity) for one in given):
+            people = [_identity_of(one) for one in given]
+        else:
+            people = [Identity(vector=row, space=self.config.identity_space) for row in _embeddings(given)]
+        for person in people:
+            person.require(self.config.identity_space)
+            if person.vector.size != (self.config.identity_width or person.vector.size):
+                raise BadIdentity(
+                    f"this model reads identities of {self.config.identity_width} numbers, got {person.vector.size}: "
+                    "read the photo with the model's own reader"
+                )
+        return people
+
+    def condition(
+        self, people: Sequence[Identity], prompt: str | None = None, negative_prompt: str = ""
+    ) -> tuple[Conditioning, Conditioning]:
+        """What the UNet is told: (P rows about the people, one row for the unguided half)."""
+        vectors = torch.from_numpy(np.stack([person.vector for person in people]))
+        text = PROMPT if prompt is None else prompt
+        positive = encode_identities(vectors, self.tokenizer, self.text_encoder, text)
+        return positive, encode_text([negative_prompt], self.tokenizer, self.text_encoder)
+
+    def likeness(self, images: Tensor, people: Sequence[Identity]) -> list[float] | None:
+        """The cosine between each image (N, 3, H, W) in [-1, 1], read back, and the identity asked for; NaN where no
+        face is found; None without a reader."""
+        if self.reader is None:
+            return None
+        found = self.reader.identify(codec.to_uint8(images))
+        return [
+            float(seen.vector @ wanted.vector) if seen else float("nan")
+            for seen, wanted in zip(found, people, strict=True)
+        ]
+
+    def _noise(self, latents: Tensor | None, generators: Sequence[torch.Generator]) -> Tensor:
+        side = self.unet.config.sample_size
+        shape = (self.unet.config.in_channels, side, side)
+        if latents is None:
+            return draw_noise(shape, generators)
+        wanted = (len(generators), *shape)
+        _check(tuple(latents.shape) == wanted, f"latents must be {wanted}, got {tuple(latents.shape)}")
+        return latents.float()
+
+    @contextmanager
+    def _after_each_step(self, count: int, callback: StepCallback | None) -> Iterator[OnStep]:
+        """What is done after each of `count` steps: the bar moves, the caller's callback, the stop."""
+        self.interrupt = False
+        with self.progress_bar(total=count) as bar:
+
+            def on_step(step: int, t: Tensor, latents: Tensor) -> Tensor | None:
+                bar.update()
+                if callback is not None:
+                    latents = (callback(self, step, t, {"latents": latents}) or {}).get("latents", latents)
+                return None if self.interrupt else latents
+
+            yield on_step
+
+    # ------------------------------------------------------------------ on disk
+
+    @property
+    def sha256(self) -> str | None:
+        """One hash for all files of the model, or None if it was not loaded from a folder."""
+        if self._sha256 is None and self.folder is not None:
+            self._sha256 = catalog.fingerprint(self.folder)
+        return self._sha256
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "FacePipeline":
+        """Diffusers' own, for a model folder with its `reader/`. float32 unless `torch_dtype` says otherwise.
+
+        Raises `WeightsMissing`; `WeightsCorrupt` if a file is not what the folder's `sha256.json` promises, or
+        cannot be read.
+        """
+        folder = catalog.resolve(pretrained_model_name_or_path)
+        catalog.verify(folder)
+        _check_parts(folder)
+        if kwargs.get("reader") is None and (folder / READER).is_dir():
+            kwargs["reader"] = FaceReader.from_folder(folder / READER)
+        if not {"dtype", "torch_dtype"} & set(kwargs):
+            kwargs["torch_dtype"] = torch.float32
+        try:
+            pipe = super().from_pretrained(str(folder), **kwargs)
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise WeightsCorrupt(f"{folder} cannot be loaded ({first}): install or fetch the model again") from error
+        pipe.name, pipe.folder = str(folder), folder
+        return pipe
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Diffusers' own, and the reader, and `sha256.json`. Raises `BadOutput` if it cannot be written."""
+        folder = Path(save_directory)
+        try:
+            super().save_pretrained(folder, **kwargs)
+            if self.reader is not None:
+                self.reader.save(folder / READER)
+            catalog.seal(folder)
+        except OSError as error:
+            raise BadOutput(f"the model cannot be saved to {folder}: {error.strerror or error}") from error
+
+    def _recipe(self, settings: dict[str, Any], people: Sequence[Identity], given: Sequence[Any]) -> dict[str, Any]:
+        """How a call was made. `settings` are its own arguments, so that `pipe(person, seed=..., **settings)` is a
+        replay."""
+        photos = [one.photo if isinstance(one, Face) else None for one in given]
+        inputs = [
+            {
+                "photo_sha256": photo.sha256 if photo else None,
+                "identity_sha256": hashlib.sha256(person.vector.tobytes()).hexdigest(),
+            }
+            for person, photo in zip(people, photos, strict=True)
+        ]
+        return {
+            "task": "generate",
+            "model": {"name": self.name, "sha256": self.sha256, "identity_space": self.config.identity_space},
+            "settings": settings,
+            "inputs": inputs,
+            "dtype": str(self.unet.dtype).removeprefix("torch."),
+            "device": self._execution_device.type,
+            "versions": {"personae": __version__, "diffusers": diffusers.__version__, "torch": torch.__version__},
+        }
+
+
+def _listed(faces: People) -> Any:
+    return [faces] if isinstance(faces, Face | Identity) else faces
+
+
+def _identity_of(one: Face | Identity) -> Identity:
+    if isinstance(one, Identity):
+        return one
+    if one.identity is None:
+        raise BadIdentity("this face was read without its identity: read the photo again with identity=True")
+    return one.identity
+
+
+def _embeddings(given: Any) -> Array:
+    """(P, D) float32 of a bare list, array or tensor."""
+    try:
+        rows = given.detach().float().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given, np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadIdentity(
+            f"people are faces, identities or embeddings (P, D), got {type(given).__name__} of "
+            f"{type(given[0]).__name__}: read photos first, with pipe.read"
+        ) from error
+    if rows.ndim != 2:
+        raise BadIdentity(f"embeddings come as (P, D), got shape {rows.shape}")
+    return rows
+
+
+def _generators(
+    seed: int | Sequence[int] | None, generator: torch.Generator | Sequence[torch.Generator] | None, count: int
+) -> list[torch.Generator]:
+    """One per image, from what the caller gave; drawn if nothing."""
+    _check(seed is None or generator is None, "give seeds or generators, not both")
+    if generator is not None:
+        generators = [generator] if isinstance(generator, torch.Generator) else list(generator)
+        _check(
+            len(generators) == count, f"{count} images need one generator each, got {len(generators)}: or give seed="
+        )
+        return generators
+    first = secrets.randbelow(2**31) if seed is None else seed
+    seeds = [first + n for n in range(count)] if isinstance(first, int) else list(first)
+    _check(len(seeds) == count, f"{count} images need one seed each, or a single first one; got {len(seeds)}")
+    _check(all(0 <= s < 2**63 for s in seeds), f"seeds lie between 0 and 2^63 - 1, got {seeds}")
+    return generators_for(seeds)
+
+
+def _as_type(images: Tensor, output_type: str) -> Any:
+    if output_type == "latent":
+        return images.cpu()
+    if output_type == "pil":
+        return [Image.fromarray(pixels) for pixels in codec.to_uint8(images)]
+    unit = (images / 2 + 0.5).cpu()
+    return unit if output_type == "pt" else unit.permute(0, 2, 3, 1).numpy()
+
+
+def _check(right: bool, otherwise: str) -> None:
+    if not right:
+        raise BadOption(otherwise)
+
+
+def _check_parts(folder: Path) -> None:
+    """Raise `WeightsMissing` if a part that `model_index.json` lists is not in the folder."""
+    try:
+        index = json.loads((folder / catalog.INDEX).read_text())
+        parts = [name for name, value in index.items() if isinstance(value, list) and value[0] is not None]
+    except (ValueError, AttributeError, IndexError) as error:
+        raise WeightsCorrupt(f"{folder / catalog.INDEX} cannot be read: install or fetch the model again") from error
+    for name in parts:
+        if not (folder / name).is_dir():
+            raise WeightsMissing(f"{folder} lacks its part {name}/: install or fetch the model again")
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep the loading bars of diffusers and transformers off the screen: loading takes a second."""
+    diffusers_log, transformers_log = diffusers.utils.logging, transformers.utils.logging
+    shown = [log for log in (diffusers_log, transformers_log) if log.is_progress_bar_enabled()]
+    for log in shown:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in shown:
+            log.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""From noise to images: guidance, schedulers, the loop, the autoencoder."""

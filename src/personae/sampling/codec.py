@@ -1,0 +1,48 @@
+"""Between latents and pixels, for any of diffusers' image autoencoders (AutoencoderDC, AutoencoderKL).
+
+images = decode(vae, latents)          # (N, 3, H, W) float32 in [-1, 1]
+pixels = to_uint8(images)              # (N, H, W, 3) uint8
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from personae.types import Array
+
+
+def encode(vae: Any, images: Tensor, *, batch_size: int = 8) -> Tensor:
+    """Images (N, 3, H, W) in [-1, 1] -> latents (N, c, h, w) float32, scaled as the UNet expects. Deterministic:
+    a variational autoencoder gives its mode."""
+    parts = images.to(vae.dtype).split(batch_size)
+    latents = torch.cat([_latents(vae.encode(part)) for part in parts]).float()
+    return (latents - _shift(vae)) * vae.config.scaling_factor
+
+
+def decode(vae: Any, latents: Tensor, *, batch_size: int = 8) -> Tensor:
+    """Latents (N, c, h, w) as the UNet makes them -> images (N, 3, H, W) float32, clamped to [-1, 1]."""
+    scaled = (latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)
+    images = torch.cat([vae.decode(part, return_dict=False)[0] for part in scaled.split(batch_size)])
+    return images.float().clamp(-1, 1)
+
+
+def to_uint8(images: Tensor) -> Array:
+    """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) RGB uint8."""
+    pixels = (images * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def to_tensor(pixels: Array) -> Tensor:
+    """(N, H, W, 3) RGB uint8 -> (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float() / 127.5 - 1
+
+
+def _latents(encoded: Any) -> Tensor:
+    # AutoencoderDC answers with a latent, AutoencoderKL with a distribution.
+    return encoded.latent if hasattr(encoded, "latent") else encoded.latent_dist.mode()
+
+
+def _shift(vae: Any) -> float:
+    return vae.config.get("shift_factor") or 0.0

@@ -1,0 +1,67 @@
+"""The sampling loop: any prediction function, any diffusers scheduler.
+
+    scheduler = schedulers.fresh("dpm++", like=pipe.scheduler, steps=25)
+    noise = draw_noise((8, 16, 16), generators)
+    latents = denoise(predict, noise, scheduler, generators=generators)
+
+The loop knows no model: conditioning and guidance are inside `predict`.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from personae.errors import BadOption
+from personae.sampling.guidance import Predict
+
+# (step, t, latents) -> latents to go on with, or None to stop here.
+OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
+
+
+def generators_for(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One CPU generator per image: its noise depends on its seed alone, not on device, batch or order."""
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+def draw_noise(shape: tuple[int, int, int], generators: Sequence[torch.Generator]) -> Tensor:
+    """Standard normal (N, *shape) float32 on the CPU, row n from generator n."""
+    return torch.stack([torch.randn(shape, generator=g, device=g.device).cpu() for g in generators])
+
+
+def denoise(
+    predict: Predict,
+    noise: Tensor,
+    scheduler: Any,
+    *,
+    generators: Sequence[torch.Generator] | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """From noise (N, c, h, w) float32, standard normal, to clean latents of the same shape.
+
+    predict: (latents, t) -> what the scheduler was configured for (noise, v, velocity).
+    scheduler: any of diffusers', its timesteps set; used up by this call, so give a fresh one (`schedulers.fresh`).
+    generators: one per row, for schedulers that add noise.
+    on_step: called after each step; None from it ends the loop early.
+    """
+    if generators is not None and len(generators) != len(noise):
+        raise BadOption(f"{len(noise)} images need as many generators, got {len(generators)}")
+    # Flow schedulers start at unit noise and know neither of the two.
+    latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
+    scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
+    extra = {"generator": list(generators)} if generators and _takes_generator(scheduler) else {}
+    for step, t in enumerate(scheduler.timesteps):
+        prediction = predict(scale(latents, t), t)
+        latents = scheduler.step(prediction, t, latents, return_dict=False, **extra)[0]
+        if on_step is not None:
+            changed = on_step(step, t, latents)
+            if changed is None:
+                break
+            latents = changed
+    return latents
+
+
+def _takes_generator(scheduler: Any) -> bool:
+    return "generator" in inspect.signature(scheduler.step).parameters

@@ -1,0 +1,156 @@
+"""Tiny models of both families, random but real: diffusers and transformers classes, the same code path.
+
+`nano_like`: AutoencoderDC, a UNet with a class embedding, rectified flow. `sd15_like`: AutoencoderKL, no class
+embedding, an epsilon schedule, identities narrower than the text. Both make 32-px images in a blink.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from personae.pipeline import FacePipeline
+from personae.types import Identity
+
+WIDTH = 24  # of the text encoders
+SPACE = "random/test/0"
+WORDS = "photo of a id person smiling black and white man woman , . at the".split()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def tiny_tokenizer(words: list[str] = WORDS, length: int = 16) -> CLIPTokenizer:
+    """CLIP's own tokenizer class with `words` as single tokens and every ASCII letter beside them."""
+    letters = [chr(c) for c in range(33, 127)]
+    merges, pieces = [], [*letters, *(f"{letter}</w>" for letter in letters)]
+    for word in words:
+        parts = [*word[:-1], f"{word[-1]}</w>"]
+        while len(parts) > 1:
+            pair = (parts[0], parts[1])
+            if pair not in merges:
+                merges.append(pair)
+                pieces.append("".join(pair))
+            parts = ["".join(pair), *parts[2:]]
+    names = dict.fromkeys([*pieces, "<|startoftext|>", "<|endoftext|>"])
+    vocabulary = {piece: index for index, piece in enumerate(names)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
+
+
+def tiny_text_encoder(tokenizer: CLIPTokenizer, width: int = WIDTH) -> CLIPTextModel:
+    torch.manual_seed(0)
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config).eval()
+
+
+def _unet(**options: object) -> diffusers.UNet2DConditionModel:
+    torch.manual_seed(1)
+    return diffusers.UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=4,
+        cross_attention_dim=WIDTH,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        **options,
+    ).eval()
+
+
+def nano_parts() -> dict[str, object]:
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(2)
+    vae = diffusers.AutoencoderDC(
+        latent_channels=4,
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_block_out_channels=(8, 8, 16),
+        decoder_block_out_channels=(8, 8, 16),
+        encoder_layers_per_block=(0, 1, 1),
+        decoder_layers_per_block=(0, 1, 1),
+        encoder_qkv_multiscales=((), (), ()),
+        decoder_qkv_multiscales=((), (), ()),
+        downsample_block_type="pixel_unshuffle",
+        upsample_block_type="pixel_shuffle",
+        scaling_factor=0.7,
+    ).eval()
+    return {
+        "vae": vae,
+        "text_encoder": tiny_text_encoder(tokenizer),
+        "tokenizer": tokenizer,
+        "unet": _unet(class_embed_type="projection", projection_class_embeddings_input_dim=WIDTH),
+        "scheduler": diffusers.FlowMatchEulerDiscreteScheduler(shift=2.0),
+    }
+
+
+def sd15_parts() -> dict[str, object]:
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(2)
+    vae = diffusers.AutoencoderKL(
+        latent_channels=4,
+        block_out_channels=(8, 8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        sample_size=32,
+    ).eval()
+    return {
+        "vae": vae,
+        "text_encoder": tiny_text_encoder(tokenizer),
+        "tokenizer": tokenizer,
+        "unet": _unet(),
+        "scheduler": diffusers.DPMSolverMultistepScheduler(beta_schedule="scaled_linear"),
+    }
+
+
+def make_pipeline(parts: dict[str, object], **options: object) -> FacePipeline:
+    pipe = FacePipeline(**parts, identity_space=SPACE, identity_width=16, steps=4, **options)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="session")
+def nano_like() -> FacePipeline:
+    return make_pipeline(nano_parts())
+
+
+@pytest.fixture(scope="session")
+def sd15_like() -> FacePipeline:
+    return make_pipeline(sd15_parts())
+
+
+@pytest.fixture(scope="session")
+def nano_folder(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model folder; read-only by agreement, copy it to damage it."""
+    folder = tmp_path_factory.mktemp("models") / "nano-like"
+    nano_like.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def people() -> list[Identity]:
+    """Three different people of the tiny models' space."""
+    rows = np.random.default_rng(0).standard_normal((3, 16))
+    return [Identity(vector=row, space=SPACE) for row in rows]
