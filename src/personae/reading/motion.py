@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from personae.reading import align
+from personae.reading import align, pose
 from personae.reading.network import Network, to_tensor
 from personae.types import Array, Motion, Pose
 
@@ -50,10 +50,10 @@ class OnnxMotionReader:
         """`Motion` in photo pixels of the face at `points` (5, 2). Raises `BadData` if they fit no crop."""
         matrix = align.similarity(points, self._template, self._size)
         crop = align.crop(pixels, matrix, self._size)
-        landmarks, pose, blendshapes = (output[0] for output in self._network(to_tensor(crop[None])))
+        landmarks, angles, blendshapes = (output[0] for output in self._network(to_tensor(crop[None])))
         return Motion(
             landmarks=marks_in_photo(landmarks, matrix),
-            pose=pose_in_photo(pose, matrix),
+            pose=pose_in_photo(angles, matrix),
             blendshapes=blendshapes.clip(0, 1),
         )
 
@@ -66,9 +66,7 @@ def marks_in_photo(landmarks: Array, matrix: Array) -> Array:
 
 
 def pose_in_photo(angles: Array, matrix: Array) -> Pose:
-    """The `Pose` in the photo of yaw, pitch, roll read from a crop: an upright crop of a tilted face hides the tilt,
-    so the crop's own rotation comes back on top of its roll."""
-    inverse = align.invert(matrix)
-    tilt = np.degrees(np.arctan2(inverse[1, 0], inverse[0, 0]))  # y points down: positive is clockwise
-    yaw, pitch, roll = (float(angle) for angle in angles)
-    return Pose(yaw=yaw, pitch=pitch, roll=float((roll + tilt + 180) % 360 - 180))
+    """The `Pose` in the photo of (3,) yaw, pitch, roll read from a crop; `matrix` took the photo to the crop, and an
+    upright crop of a tilted face hides the tilt."""
+    yaw, pitch, roll = (float(angle) for angle in pose.turn(angles, -pose.image_turn(matrix)))
+    return Pose(yaw=yaw, pitch=pitch, roll=roll)
