@@ -74,7 +74,9 @@ def run(
     sections = [
         sheet.Section(
             title="A photo in",
-            cards=[sheet.Card(image=shown, boxes=[faces[0].detection.box], caption="Eileen Collins, NASA, public domain")],
+            cards=[
+                sheet.Card(image=shown, boxes=[faces[0].detection.box], caption="Eileen Collins, NASA, public domain")
+            ],
             note=f"One face, read as {astronaut.vector.size} numbers: a unit vector that says who, and little else.",
             large=True,
         ),

@@ -12,8 +12,17 @@ from typing import Any
 from personae import __version__, catalog
 from personae.errors import WeightsCorrupt
 
-_NEEDED = tuple(
-    "accelerate diffusers numpy onnxruntime pillow safetensors scikit-image torch transformers typer".split()
+_NEEDED = (
+    "accelerate",
+    "diffusers",
+    "numpy",
+    "onnxruntime",
+    "pillow",
+    "safetensors",
+    "scikit-image",
+    "torch",
+    "transformers",
+    "typer",
 )
 _EXTRAS = {
     "train": ("mediapipe", "onnx", "tensorboard"),

@@ -1,6 +1,6 @@
 """From what a user names to people: photos and `.identity` files become `Person`s; so do seeds.
 
-people = gather(pipe, ["me.jpg", "ann.identity"], on_no_face="skip", skipped=print)
+people = gather(reader, ["me.jpg", "ann.identity"], on_no_face="skip", skipped=print)
 pipe([person.who for person in people])
 nobody = strangers(catalog.resolve("nano"), 4, seed=0)      # identities of people who never were
 """
@@ -20,7 +20,7 @@ OnNoFace = Literal["error", "skip"]
 
 
 class Reads(Protocol):
-    """The part of a `FacePipeline` (or a reader) that this needs."""
+    """The part of a `FacePipeline` or a `FaceReader` that this needs."""
 
     def read(self, photo: Path, /) -> list[Face]:
         """The faces of a photo, largest first."""
@@ -43,7 +43,7 @@ class Person:
 
 
 def gather(
-    pipe: Reads,
+    reader: Reads | None,
     sources: Sequence[str | Path],
     *,
     on_no_face: OnNoFace = "error",
@@ -51,6 +51,7 @@ def gather(
 ) -> list[Person]:
     """One person per source: the largest face of a photo, or what an `.identity` file holds.
 
+    reader: a `FacePipeline` or a `FaceReader`; None if there are only `.identity` files.
     on_no_face: what a photo without a face does: raise `NoFaceFound`, or be left out, with a word to `skipped`. If
     nobody is left, `NoFaceFound` is raised all the same.
     """
@@ -58,7 +59,7 @@ def gather(
     for path in map(Path, sources):
         if path.suffix == SUFFIX:
             people.append(Person(name=path.stem, who=identity.load(path)))
-        elif faces := pipe.read(path):
+        elif faces := _read(reader, path):
             people.append(Person(name=path.stem, who=faces[0]))
         elif on_no_face == "error":
             raise NoFaceFound(f"no face found in {path}: give a photo that shows one clearly, or --on-no-face skip")
@@ -67,6 +68,12 @@ def gather(
     if not people:
         raise NoFaceFound(f"no face found in any of {len(sources)} photos: nothing is left to do")
     return people
+
+
+def _read(reader: Reads | None, path: Path) -> list[Face]:
+    if reader is None:
+        raise WeightsMissing(f"{path} is a photo, and there is no reader to read it with")
+    return reader.read(path)
 
 
 def strangers(folder: Path, count: int, *, seed: int) -> list[Identity]:

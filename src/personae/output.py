@@ -129,7 +129,10 @@ def recipe_of(generation: Generation, index: int, person: Face | Identity, *, id
         "input": _input(person) if isinstance(person, Face) else None,
     }
     if identity and who:
-        recipe["identity"] = {"space": who.space, "vector": base64.b64encode(who.vector.astype("<f4").tobytes()).decode()}
+        recipe["identity"] = {
+            "space": who.space,
+            "vector": base64.b64encode(who.vector.astype("<f4").tobytes()).decode(),
+        }
     return recipe
 
 

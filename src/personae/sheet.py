@@ -17,7 +17,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from personae.types import Array
+from personae.gather import Person
+from personae.types import Array, Face, Generation
 
 _MIME = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 _INPUT_SIDE = 640  # px: an input photo is shown no larger
@@ -72,11 +73,29 @@ class Section:
 
 def cards(paths: Sequence[Path], likeness: Sequence[float] | None, captions: Sequence[str]) -> list[Card]:
     """One card per generated file, in order."""
-    values = likeness or [None] * len(paths)
+    values: Sequence[float | None] = likeness or [None] * len(paths)
     return [
         Card(image=path, likeness=value, caption=caption)
         for path, value, caption in zip(paths, values, captions, strict=True)
     ]
+
+
+def of_generation(generation: Generation, paths: Sequence[Path], people: Sequence[Person]) -> str:
+    """The page of one call: each person's photo, if there is one, and the images made of them."""
+    everything = cards(paths, generation.likeness, [f"seed {seed}" for seed in generation.seeds])
+    sections = []
+    for index, person in enumerate(people):
+        own = [card for card, owner in zip(everything, generation.people, strict=True) if owner == index]
+        sections.append(Section(title=person.name, cards=[*_input(person), *own]))
+    words = generation.recipe["settings"].get("prompt")
+    return page("personae", sections, lead=f"Prompt: {words}" if words else "")
+
+
+def _input(person: Person) -> list[Card]:
+    if not isinstance(person.who, Face) or person.who.photo is None:
+        return []
+    photo = Image.fromarray(person.who.photo.pixels)
+    return [Card(image=photo, boxes=[person.who.detection.box], caption="the photo")]
 
 
 def page(title: str, sections: Sequence[Section], *, lead: str = "", foot: str = "") -> str:

@@ -1,0 +1,522 @@
+"""personae demo | generate | read | identity | train | prepare | evaluate | models | inspect | replay | doctor
+
+One function per verb: the signature is the interface, the work is done elsewhere. Results go to stdout, progress
+and errors to stderr. A user's mistake is one line and exit code 2, Ctrl-C is 130; a traceback is a bug.
+"""
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from personae import __version__
+from personae.errors import BadOption, PersonaeError
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+    from personae.reading.reader import FaceReader
+    from personae.types import Generation, Identity
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A face as a handle: read a photo, then generate that person. Start with: personae demo",
+)
+people = typer.Typer(help="Identities as files: show, average, blend, invent. Example: personae identity show me.jpg")
+app.add_typer(people, name="identity")
+
+
+class OnNoFace(StrEnum):
+    """What a photo without a face does."""
+
+    error = "error"
+    skip = "skip"
+
+
+class Format(StrEnum):
+    """The image formats that carry a recipe."""
+
+    png = "png"
+    jpg = "jpg"
+    webp = "webp"
+
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A named model (see: personae models) or a model folder.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that are there.")]
+Sources = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or .identity files.")]
+Target = Annotated[Path, typer.Option("--out", "-o", help="The .identity file to write.")]
+NoFace = Annotated[OnNoFace, typer.Option(help="What to do with a photo that shows no face.")]
+Steps = Annotated[
+    int | None, typer.Option(help="Sampling steps; more is slower and finer.", show_default="the model's")
+]
+
+
+# ---------------------------------------------------------------------- faces
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the images and their page.")] = Path(
+        "personae-out/demo"
+    ),
+    photo: Annotated[Path | None, typer.Option(help="Someone to blend the astronaut with.")] = None,
+    model: Model = "nano",
+    seed: int = 0,
+    steps: Steps = None,
+    quiet: Quiet = False,
+) -> None:
+    """See what personae does: one photo, its person eight ways, a blend, random people, on one page.
+
+    Example: personae demo
+    """
+    from personae import demo as story
+    from personae import output
+
+    output.prepare(out)
+    pipe = _load(model, quiet)
+    with _progress(quiet, steps or pipe.config.steps) as stage:
+        page = story.run(pipe, out, photo=photo, seed=seed, steps=steps, stage=stage)
+    typer.echo(page)
+
+
+@app.command()
+def generate(
+    sources: Sources,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Images per person.")] = 1,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the images.")] = Path("personae-out"),
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the first image; the next ones count on.", show_default="random")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help='Words around the person: "a smiling {person}, black and white".')
+    ] = None,
+    blend: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of two people: how far from the first to the second.")
+    ] = None,
+    steps: Steps = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How strictly to follow the identity.", show_default="the model's")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="How to sample, e.g. dpm++.", show_default="the model's")
+    ] = None,
+    model: Model = "nano",
+    format: Annotated[Format, typer.Option(help="Of the images.")] = Format.png,  # noqa: A002
+    sheet: Annotated[bool, typer.Option("--sheet", help="Also write a page to look at.")] = False,
+    no_identity: Annotated[
+        bool, typer.Option("--no-identity", help="Keep the identity out of the files; a replay then needs the photo.")
+    ] = False,
+    on_no_face: NoFace = OnNoFace.error,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Generate the people of some photos (the largest face of each) or .identity files.
+
+    Example: personae generate me.jpg -n 8 --sheet
+    """
+    from personae import identity, output
+    from personae import sheet as contact
+    from personae.gather import Person, gather
+
+    output.prepare(out)
+    if blend is not None and len(sources) != 2:
+        raise BadOption(f"--blend needs exactly two people, got {len(sources)}")
+    pipe = _load(model, quiet)
+    found = gather(pipe, sources, on_no_face=on_no_face.value, skipped=_note)
+    if blend is not None:
+        if len(found) != 2:
+            raise BadOption(f"--blend needs exactly two people, {len(found)} of the photos showed a face")
+        between = identity.blend(found[0].identity, found[1].identity, blend)
+        found = [Person(name="-".join(person.name for person in found), who=between)]
+    who, stems = [person.who for person in found], [person.name for person in found]
+    first = secrets.randbelow(1_000_000) if seed is None else seed
+    index = [person for person in range(len(who)) for _ in range(count)]
+    seeds = [first + i for i in range(len(index))]
+    output.refuse_overwriting(output.paths_of(out, index, seeds, stems=stems, format=format.value), force)
+    with _progress(quiet, steps or pipe.config.steps) as stage:
+        made = pipe(
+            who,
+            prompt=prompt,
+            num_images_per_prompt=count,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            scheduler=scheduler,
+            seed=seeds,
+            **stage("generating", len(seeds)),
+        )
+    paths = output.save(made, out, people=who, stems=stems, format=format.value, identity=not no_identity, force=force)
+    if sheet:
+        page = contact.of_generation(made, paths, found)
+        paths.append(output.write(out / f"{stems[0]}-seed{first}.html", page.encode(), force=force))
+    _answer_generation(made, paths, as_json)
+
+
+@app.command()
+def read(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos to read.")],
+    model: Model = "nano",
+    as_json: Json = False,
+) -> None:
+    """Say which faces photos show, largest first: box, pose, expression; with --json landmarks and identity too.
+
+    Example: personae read group.jpg --json
+    """
+    from personae import describe
+
+    reader = _reader(model)
+    faces = {str(photo): reader.read(photo) for photo in photos}
+    if as_json:
+        _json({name: [describe.face(face) for face in found] for name, found in faces.items()})
+    else:
+        typer.echo("\n".join(describe.lines(faces)))
+
+
+# ---------------------------------------------------------------------- identities
+
+
+@people.command()
+def show(source: Annotated[Path, typer.Argument(help="A photo or an .identity file.")], model: Model = "nano") -> None:
+    """Print an identity as JSON: its space and its vector.
+
+    Example: personae identity show ann.identity
+    """
+    from personae import describe
+
+    _json(describe.person(_identities([source], model)[0]))
+
+
+@people.command()
+def mean(
+    sources: Sources,
+    out: Target,
+    weights: Annotated[str | None, typer.Option(help="One number per source, e.g. 2,1,1.")] = None,
+    model: Model = "nano",
+    force: Force = False,
+) -> None:
+    """Average several photos of one person into one identity.
+
+    Example: personae identity mean a.jpg b.jpg -o ann.identity
+    """
+    from personae import identity, output
+
+    output.refuse_overwriting([out], force)
+    identity.save(out, identity.mean(_identities(sources, model), _numbers(weights)))
+    typer.echo(out)
+
+
+@people.command("blend")
+def blend_people(
+    first: Annotated[Path, typer.Argument(help="A photo or .identity file.")],
+    second: Annotated[Path, typer.Argument(help="Another.")],
+    out: Target,
+    amount: Annotated[float, typer.Option(min=0, max=1, help="How far from the first to the second.")] = 0.5,
+    model: Model = "nano",
+    force: Force = False,
+) -> None:
+    """Make someone between two people.
+
+    Example: personae identity blend ann.identity bob.jpg --amount 0.3 -o between.identity
+    """
+    from personae import identity, output
+
+    output.refuse_overwriting([out], force)
+    a, b = _identities([first, second], model)
+    identity.save(out, identity.blend(a, b, amount))
+    typer.echo(out)
+
+
+@people.command()
+def sample(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the .identity files.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many people.")] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    model: Model = "nano",
+    force: Force = False,
+) -> None:
+    """Draw people who do not exist.
+
+    Example: personae identity sample -n 4 -o people
+    """
+    from personae import catalog, identity, output
+    from personae.gather import strangers
+
+    output.prepare(out)
+    paths = [out / f"stranger{seed}-{i}.identity" for i in range(count)]
+    output.refuse_overwriting(paths, force)
+    for path, nobody in zip(paths, strangers(catalog.resolve(model), count, seed=seed), strict=True):
+        identity.save(path, nobody)
+        typer.echo(path)
+
+
+# ---------------------------------------------------------------------- making and judging models
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="A folder of photo tars (WebDataset).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the labelled shards.")] = Path("cache/faces"),
+    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Label photos for training: detect, align, measure, embed. A stopped run goes on with the same command.
+
+    Example: personae prepare ../shared/faces -o cache/faces
+    """
+    from personae.data.prepare import prepare as run
+
+    for name, kept in run(source, out, teachers, workers).items():
+        typer.echo(f"{name}: {kept} photos")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="Which run.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Say which recipes there are.")] = False,
+    cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
+    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
+    runs: Annotated[Path, typer.Option(help="Where runs lie; this one goes into a folder of its name.")] = Path("runs"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop after so long; resume with the same command.")
+    ] = None,
+    compile: Annotated[  # noqa: A002
+        bool | None, typer.Option("--compile/--no-compile", help="Whether torch compiles the network.")
+    ] = None,
+) -> None:
+    """Train a part of a model by its recipe. A stopped run goes on, exactly, with the same command.
+
+    Example: personae train nano-base --cache cache/faces
+    """
+    from personae.training import recipes
+
+    if list_:
+        for entry in recipes.RECIPES.values():
+            typer.echo(f"{entry.name:20} {entry.summary}")
+        return
+    if recipe is None:
+        raise BadOption(f"name a recipe: {', '.join(recipes.RECIPES)} (or --list)")
+    _json(
+        recipes.run(recipe, cache=cache, teachers=teachers, runs=runs, steps=steps, minutes=minutes, compiled=compile)
+    )
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """Say which models there are, from where, under which licence.
+
+    Example: personae models
+    """
+    from personae import catalog, describe
+
+    if as_json:
+        _json({name: describe.model(entry) for name, entry in catalog.MODELS.items()})
+    else:
+        for model in catalog.MODELS.values():
+            state = "ready" if catalog.present(model) else "not here"
+            typer.echo(
+                f"{model.name:10} {state:9} {model.size} px  {model.about}\n{'':21}{model.licence}; {model.source}"
+            )
+
+
+# ---------------------------------------------------------------------- files
+
+
+@app.command("inspect")
+def inspect_file(path: Annotated[Path, typer.Argument(help="An image, an .identity file or a model folder.")]) -> None:
+    """Print what a file holds: the recipe of an image, an identity's space, a model folder's parts and hashes.
+
+    Example: personae inspect personae-out/me-seed7.png
+    """
+    from personae import describe
+
+    _json(describe.path(path))
+
+
+@app.command()
+def replay(
+    path: Annotated[Path, typer.Argument(help="An image that personae wrote.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the image made again (PNG).")] = None,
+    photo: Annotated[
+        Path | None, typer.Option(help="The person's photo, if the image was made with --no-identity.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Instead of the recipe's.", show_default="recipe's")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make an image again from the recipe inside it, and say how far the two are apart (0-255).
+
+    Example: personae replay personae-out/me-seed7.png
+    """
+    from personae import output
+
+    recipe = output.read_recipe(path)  # before the model is loaded: a file without one should say so at once
+    image, drift = output.replay(path, pipe=_load(model, quiet) if model else None, photo=photo)
+    if out is not None:
+        output.write(out, output.encode(image, "png", recipe), force=force)
+    if as_json:
+        _json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})
+    else:
+        other = "" if drift.same_model else "; the model is another one than it was made with"
+        typer.echo(f"mean difference {drift.mean:.3f}, largest {drift.max} of 255{other}")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, what this machine can do, and whether the models are whole; exit code 1 if not.
+
+    Example: personae doctor
+    """
+    from personae import doctor as examiner
+
+    found = examiner.examine()
+    if as_json:
+        _json(found)
+    else:
+        for title, rows in found.items():
+            typer.echo(f"{title}: {rows}" if not isinstance(rows, dict) else title)
+            for name, value in rows.items() if isinstance(rows, dict) else ():
+                typer.echo(f"  {name:22} {value}")
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+# ---------------------------------------------------------------------- around every verb
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"personae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
+    """A face as a handle: read a photo, then generate that person. Start with: personae demo"""
+
+
+def _load(model: str, quiet: bool = False) -> "FacePipeline":
+    """A pipeline whose own progress bar is off: `_progress` shows one for all of its calls."""
+    with _spinner(f"loading {model}", quiet):
+        from personae.pipeline import load  # late: it brings torch and takes a second
+
+        pipe = load(model)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _reader(model: str) -> "FaceReader":
+    """A model's reader alone: reading needs no torch."""
+    from personae import catalog
+    from personae.reading.reader import FaceReader
+
+    return FaceReader.from_folder(catalog.resolve(model) / "reader")
+
+
+def _identities(sources: Sequence[Path], model: str) -> "list[Identity]":
+    from personae.gather import gather
+
+    files_only = all(source.suffix == ".identity" for source in sources)
+    return [person.identity for person in gather(None if files_only else _reader(model), sources)]
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    try:
+        return [float(part) for part in text.split(",")] if text else None
+    except ValueError as error:
+        raise BadOption(f"--weights takes numbers separated by commas, got {text!r}") from error
+
+
+def _answer_generation(made: "Generation", paths: Sequence[Path], as_json: bool) -> None:
+    likeness = [None if v != v else round(v, 4) for v in made.likeness or []] or [None] * len(made.seeds)
+    if as_json:
+        _json(
+            [
+                {"path": str(path), "seed": seed, "likeness": value}
+                for path, seed, value in zip(paths, made.seeds, likeness, strict=False)
+            ]
+        )
+    else:
+        for path in paths:
+            typer.echo(path)
+
+
+def _json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1))
+
+
+def _note(message: str) -> None:
+    """One line on stderr."""
+    typer.echo("personae: " + " ".join(message.split()), err=True)
+
+
+def _silent(quiet: bool) -> bool:
+    return quiet or not sys.stderr.isatty()
+
+
+@contextmanager
+def _spinner(text: str, quiet: bool) -> Iterator[None]:
+    if _silent(quiet):
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+@contextmanager
+def _progress(quiet: bool, steps: int) -> Iterator[Callable[[str, int], dict[str, Any]]]:
+    """Yields `stage(title, images)`, whose answer, passed to a pipeline's call, moves a bar on stderr."""
+    if _silent(quiet):
+        yield lambda title, images: {}
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def stage(title: str, images: int) -> dict[str, Any]:
+            task = bars.add_task(f"{title} ({images})", total=steps)
+
+            def on_step_end(pipe: Any, step: int, t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+                bars.update(task, completed=step + 1)
+                return {}
+
+            return {"callback_on_step_end": on_step_end}
+
+        yield stage
+
+
+def main() -> None:
+    """The program: run a verb, turn errors into one line and an exit code."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
+    try:
+        code = app(standalone_mode=False)
+    except (PersonaeError, TyperException) as error:
+        _note(error.format_message() if isinstance(error, TyperException) else str(error))
+        code = 2
+    except (KeyboardInterrupt, Abort):
+        code = 130
+    if code == 130:
+        _note("stopped")
+    sys.exit(code)

@@ -1,0 +1,96 @@
+"""What is in a photo, a file or a model, as plain data for `--json` and as lines for people.
+
+describe.face(pipe.read("me.jpg")[0])      # {"box": [...], "pose": {...}, "identity": {...}, ...}
+describe.path("me-seed7.png")              # the recipe inside
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from personae import catalog, identity, output
+from personae.errors import BadImage
+from personae.gather import SUFFIX
+from personae.types import BLENDSHAPES, Array, Face, Identity, Motion
+
+_SHOWN = 0.3  # an expression below this is not worth a word
+
+
+def person(who: Identity) -> dict[str, Any]:
+    """Space and vector of an identity."""
+    return {"space": who.space, "width": who.vector.size, "vector": [round(float(v), 6) for v in who.vector]}
+
+
+def face(found: Face) -> dict[str, Any]:
+    """Everything that was read of one face; coordinates in pixels of the photo, angles in degrees."""
+    facts: dict[str, Any] = {
+        "box": _rounded(found.detection.box),
+        "points": _rounded(found.detection.points),
+        "score": round(found.detection.score, 4),
+    }
+    if found.motion:
+        facts |= {
+            "pose": {name: round(angle, 1) for name, angle in _pose(found.motion).items()},
+            "blendshapes": dict(zip(BLENDSHAPES, _rounded(found.motion.blendshapes, 3), strict=True)),
+            "landmarks": _rounded(found.motion.landmarks),
+        }
+    if found.identity:
+        facts["identity"] = person(found.identity)
+    return facts
+
+
+def lines(photos: Mapping[str, Sequence[Face]]) -> list[str]:
+    """One line per photo and one per face in it."""
+    out = []
+    for name, faces in photos.items():
+        out.append(f"{name}: {len(faces)} {'face' if len(faces) == 1 else 'faces'}")
+        out += [f"  {_line(found)}" for found in faces]
+    return out
+
+
+def model(entry: catalog.Model) -> dict[str, Any]:
+    """A row of the catalog."""
+    return {
+        "about": entry.about,
+        "source": entry.source,
+        "licence": entry.licence,
+        "size": entry.size,
+        "identity_width": entry.width,
+        "ready": catalog.present(entry),
+    }
+
+
+def path(where: str | Path) -> dict[str, Any]:
+    """The recipe of an image, the space of an `.identity` file, the files of a model folder (or a named model)."""
+    place = Path(where)
+    if str(where) in catalog.MODELS:
+        place = catalog.resolve(str(where))
+    if place.is_dir():
+        catalog.resolve(place)
+        catalog.verify(place)
+        return {"model": str(place), "sha256": catalog.fingerprint(place), "files": catalog.hashes(place)}
+    if place.suffix == SUFFIX:
+        return person(identity.load(place)) | {"note": identity.note(place)}
+    if not place.exists():
+        raise BadImage(f"{place}: no such file")
+    return output.read_recipe(place)
+
+
+def _pose(motion: Motion) -> dict[str, float]:
+    return {"yaw": motion.pose.yaw, "pitch": motion.pose.pitch, "roll": motion.pose.roll}
+
+
+def _line(found: Face) -> str:
+    left, top, right, bottom = (round(float(edge)) for edge in found.detection.box)
+    parts = [f"{right - left} x {bottom - top} px at ({left}, {top})", f"score {found.detection.score:.2f}"]
+    if found.motion:
+        parts.append(", ".join(f"{name} {angle:+.0f}" for name, angle in _pose(found.motion).items()))
+        strong = np.argsort(-found.motion.blendshapes)[:3]
+        parts += [BLENDSHAPES[i] for i in strong if found.motion.blendshapes[i] > _SHOWN]
+    return "; ".join(parts)
+
+
+def _rounded(values: Array, digits: int = 2) -> Any:
+    return np.round(values.astype(np.float64), digits).tolist()
