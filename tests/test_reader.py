@@ -353,7 +353,7 @@ def test_insightface_reads_behind_the_same_protocols(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not (BUNDLED / CONFIG_NAME).is_file(), reason=f"{BUNDLED} is not trained yet")
 class TestBundled:
-    """The bundled networks on a public-domain portrait; the positions were marked by hand."""
+    """The bundled networks on a public-domain portrait, against what OpenCV's YuNet finds there."""
 
     @pytest.fixture(scope="class")
     def bundled(self) -> FaceReader:
@@ -367,7 +367,7 @@ class TestBundled:
     ) -> None:
         face = bundled.read(astronaut()[top:bottom, left:right])[0]
         middle = face.detection.points.mean(0) + np.array((left, top))
-        assert np.abs(middle - (221, 132)).max() < 12
+        assert np.abs(middle - (221, 123)).max() < 8
         assert face.detection.points[0, 0] < face.detection.points[1, 0]
 
     def test_reads_her_smile_and_her_pose(self, bundled: FaceReader) -> None:
