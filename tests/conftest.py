@@ -1,7 +1,7 @@
 """Tiny models of both families, random but real: diffusers and transformers classes, the same code path.
 
 `nano_like`: AutoencoderDC, a UNet with a class embedding, rectified flow. `sd15_like`: AutoencoderKL, no class
-embedding, an epsilon schedule, identities narrower than the text. Both make 32-px images in a blink.
+embedding, an epsilon schedule, identities narrower than its text. Both make 32-px images in a blink.
 """
 
 import os
@@ -16,11 +16,12 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from personae.pipeline import FacePipeline
+from personae.reading.reader import FaceReader
 from personae.types import Identity
+from reading_fixtures import tiny_reader_folder
 
-WIDTH = 24  # of the text encoders
-SPACE = "random/test/0"
-WORDS = "photo of a id person smiling black and white man woman , . at the".split()
+WIDTH = 128  # of the text encoders, and of the tiny reader's identities
+WORDS = ["photo", "of", "a", "id", "person", "smiling", "black", "and", "white", "man", "woman", ",", ".", "at", "the"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -125,32 +126,39 @@ def sd15_parts() -> dict[str, object]:
     }
 
 
-def make_pipeline(parts: dict[str, object], **options: object) -> FacePipeline:
-    pipe = FacePipeline(**parts, identity_space=SPACE, identity_width=16, steps=4, **options)
+@pytest.fixture(scope="session")
+def nano_like(tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
+    """With a reader whose faces are white rectangles; identities (128,) of the reader's space."""
+    folder = tmp_path_factory.mktemp("reader")
+    tiny_reader_folder(folder)
+    pipe = FacePipeline(**nano_parts(), reader=FaceReader.from_folder(folder / "reader", threads=1), steps=4)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 @pytest.fixture(scope="session")
-def nano_like() -> FacePipeline:
-    return make_pipeline(nano_parts())
-
-
-@pytest.fixture(scope="session")
 def sd15_like() -> FacePipeline:
-    return make_pipeline(sd15_parts())
+    """Without a reader; identities (16,) of a space with a name."""
+    pipe = FacePipeline(**sd15_parts(), identity_space="random/test/0", identity_width=16, steps=4)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(params=["nano_like", "sd15_like"])
+def pipe(request: pytest.FixtureRequest) -> FacePipeline:
+    """Each of the two families in turn: what holds for one holds for both."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")
 def nano_folder(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model folder; read-only by agreement, copy it to damage it."""
+    """A saved model folder with its reader; never written to: copy it to damage it."""
     folder = tmp_path_factory.mktemp("models") / "nano-like"
     nano_like.save_pretrained(folder)
     return folder
 
 
-@pytest.fixture(scope="session")
-def people() -> list[Identity]:
-    """Three different people of the tiny models' space."""
-    rows = np.random.default_rng(0).standard_normal((3, 16))
-    return [Identity(vector=row, space=SPACE) for row in rows]
+def made_up(pipe: FacePipeline, count: int = 3) -> list[Identity]:
+    """Different people of a pipeline's space."""
+    rows = np.random.default_rng(0).standard_normal((count, pipe.config.identity_width))
+    return [Identity(vector=row, space=pipe.config.identity_space) for row in rows]

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import WORDS, tiny_text_encoder, tiny_tokenizer
 from torch import Tensor
 
+from conftest import WORDS, tiny_text_encoder, tiny_tokenizer
 from personae.conditioning.id_prompt import encode_identities, encode_text
 from personae.errors import BadIdentity, BadOption, WeightsCorrupt
 
@@ -16,7 +16,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def encoder(tokenizer):
-    return tiny_text_encoder(tokenizer)
+    return tiny_text_encoder(tokenizer, width=24)
 
 
 def vectors(count: int, width: int = 16) -> Tensor:
@@ -51,7 +51,7 @@ def by_hand(ids: list[int], replace: dict[int, Tensor], encoder) -> tuple[Tensor
 
 
 def padded_ids(text: str, tokenizer) -> list[int]:
-    ids = [tokenizer.get_vocab()[f"{word}</w>" if len(word) == 1 else f"{word}</w>"] for word in text.split()]
+    ids = [tokenizer.get_vocab()[f"{word}</w>"] for word in text.split()]
     ids = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
     return ids + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(ids))
 

@@ -166,7 +166,7 @@ def test_unreadable_identity_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadIdentity, match="cannot be read"):
         identity.load(path)
     save_file({"vector": np.ones(4, np.float32)}, path)
-    with pytest.raises(BadIdentity, match="is not a personae.identity"):
+    with pytest.raises(BadIdentity, match=r"is not a personae\.identity"):
         identity.load(path)
     save_file({"other": np.ones(4, np.float32)}, path, {"format": "personae.identity/1", "space": "a"})
     with pytest.raises(BadIdentity, match="cannot be read"):
