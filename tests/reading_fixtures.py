@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from personae.reading.align import TEMPLATES
 from personae.reading.reader import ReaderConfig, pack
+from personae.types import BLENDSHAPES
 
 FACE = np.array(((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), np.float32)
 POSE = (10.0, -5.0, 3.0)  # yaw, pitch, roll in the crop
@@ -106,7 +107,7 @@ def _motion() -> onnx.ModelProto:
         "zero": np.float32(0),
         "marks": landmarks,
         "angles": np.array([POSE], np.float32),
-        "shapes": np.full((1, 52), SMILE, np.float32),
+        "shapes": np.full((1, len(BLENDSHAPES)), SMILE, np.float32),
     }
     nodes = [
         node("ReduceMean", ["crop"], ["mean"], axes=[1, 2, 3], keepdims=0),
@@ -118,7 +119,7 @@ def _motion() -> onnx.ModelProto:
         node("Add", ["nothing_2d", "shapes"], ["blendshapes"]),
     ]
     constants |= {"one": np.array([1], np.int64), "two": np.array([2], np.int64)}
-    results = [("landmarks", ["N", 478, 3]), ("pose", ["N", 3]), ("blendshapes", ["N", 52])]
+    results = [("landmarks", ["N", 478, 3]), ("pose", ["N", 3]), ("blendshapes", ["N", len(BLENDSHAPES)])]
     return model_of(nodes, ("crop", ["N", 3, 128, 128]), results, constants)
 
 

@@ -22,7 +22,7 @@ from personae.reading.insightface import insightface_reader
 from personae.reading.motion import marks_in_photo, pose_in_photo
 from personae.reading.network import file_sha256
 from personae.reading.reader import CONFIG_NAME, FaceReader, pack
-from personae.types import Face
+from personae.types import BLENDSHAPES, Face
 from reading_fixtures import DEPTH, FACE, POSE, SMILE, model_of, tiny_reader_folder, white_face
 
 BUNDLED = Path(personae.__file__).parent / "weights" / "nano" / "reader"
@@ -109,7 +109,7 @@ def test_motion_comes_in_photo_pixels(reader: FaceReader) -> None:
     scale = np.sqrt(np.linalg.det(matrix[:, :2]))
     assert np.allclose(face.motion.landmarks[:, 2], DEPTH / scale, rtol=1e-5)
     assert np.allclose(face.motion.blendshapes, SMILE)
-    assert face.motion.blendshapes.shape == (52,)
+    assert face.motion.blendshapes.shape == (len(BLENDSHAPES),)
     upright = (face.motion.pose.yaw, face.motion.pose.pitch, face.motion.pose.roll)
     assert np.allclose(upright, POSE, atol=1)  # the fit turns the crop a little
 
@@ -373,7 +373,7 @@ class TestBundled:
     def test_reads_her_smile_and_her_pose(self, bundled: FaceReader) -> None:
         motion = bundled.read(astronaut())[0].motion
         assert motion is not None
-        smile = [i for i, name in enumerate(personae.types.BLENDSHAPES) if name.startswith("mouthSmile")]
+        smile = [i for i, name in enumerate(BLENDSHAPES) if name.startswith("mouthSmile")]
         assert motion.blendshapes[smile].mean() > 0.3
         assert abs(motion.pose.yaw) < 25
         assert abs(motion.pose.roll) < 12

@@ -6,9 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
+from personae.errors import WeightsCorrupt
 from personae.reading import align, pose
 from personae.reading.network import Network, to_tensor
-from personae.types import Array, Motion, Pose
+from personae.types import BLENDSHAPES, Array, Motion, Pose
 
 
 class MotionReader(Protocol):
@@ -34,7 +35,7 @@ class MotionConfig:
 
 class OnnxMotionReader:
     """A `MotionReader` from an ONNX file: `crop` (N, 3, S, S) in [-1, 1] -> `landmarks` (N, 478, 3) in crop pixels,
-    `pose` (N, 3) degrees as seen in the crop, `blendshapes` (N, 52) in 0-1."""
+    `pose` (N, 3) degrees as seen in the crop, `blendshapes` (N, B) in 0-1, B = len(BLENDSHAPES)."""
 
     def __init__(self, folder: Path, config: MotionConfig, *, threads: int | None = None) -> None:
         self._template, self._size = config.template, config.size
@@ -51,6 +52,10 @@ class OnnxMotionReader:
         matrix = align.similarity(points, self._template, self._size)
         crop = align.crop(pixels, matrix, self._size)
         landmarks, angles, blendshapes = (output[0] for output in self._network(to_tensor(crop[None])))
+        if blendshapes.shape != (len(BLENDSHAPES),):
+            raise WeightsCorrupt(
+                f"the motion network gives {blendshapes.shape} blendshapes, expected {len(BLENDSHAPES)}"
+            )
         return Motion(
             landmarks=marks_in_photo(landmarks, matrix),
             pose=pose_in_photo(angles, matrix),
