@@ -1,0 +1,128 @@
+"""Every figure a report may hold: what it says, in words, and the bar it must clear.
+
+One table per kind of report; the text report, the rich table and the documents are all drawn from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from personae.errors import BadData, unknown_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A figure's meaning. `bars`: limits that a release must hold, the second one where an accelerator trained;
+    `at_least`: whether more is better; `unit`: what follows the number, "%" multiplies a share by 100."""
+
+    says: str
+    bars: tuple[float, ...] = ()
+    at_least: bool = True
+    unit: str = ""
+
+    def met(self, value: float) -> list[bool]:
+        """Whether `value` clears each bar."""
+        return [value >= bar if self.at_least else value <= bar for bar in self.bars]
+
+    def number(self, value: float | None) -> str:
+        """A value as people read it."""
+        if value is None:
+            return "-"
+        if self.unit == "%":
+            return f"{100 * value:.1f} %"
+        return f"{value:.3g} {self.unit}" if self.unit else f"{value:.3f}"
+
+    def promise(self, value: float | None) -> str:
+        """The bars and whether they are cleared: "≥ 0.450 met"."""
+        sign = "≥" if self.at_least else "≤"
+        verdicts = self.met(value) if value is not None else [False] * len(self.bars)
+        said = (
+            f"{sign} {self.number(bar)} {'met' if ok else '**not met**'}"
+            for bar, ok in zip(self.bars, verdicts, strict=True)
+        )
+        return "; ".join(said)
+
+
+GENERATION = {
+    "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found", bars=(0.45, 0.55)),
+    "likeness_found": Measure(says="the same over images with a face"),
+    "likeness_ceiling": Measure(says="the real photo cropped as the model crops, judged the same way"),
+    "missing": Measure(says="images in which the judge's finder saw no face", unit="%", at_least=False),
+    "rank1": Measure(says="images nearest to their own person among all", bars=(0.75, 0.90), unit="%"),
+    "rank1_person": Measure(says="people found again by the mean of their images", unit="%"),
+    "strangers_real": Measure(says="mean cosine between real photos of different people"),
+    "strangers_generated": Measure(says="mean cosine between images of different people"),
+    "strangers_across": Measure(says="mean cosine of images to other people's photos"),
+    "strangers_gap": Measure(
+        says="how far different people's images are from the real mean", bars=(0.10,), at_least=False
+    ),
+    "frechet": Measure(says="Fréchet distance to real crops of other people (interval: over draws)", at_least=False),
+    "frechet_floor": Measure(says="the same for as many real people", at_least=False),
+    "kernel": Measure(says="kernel distance to real crops of other people (interval: over halves)", at_least=False),
+    "kernel_floor": Measure(says="the same for as many real people", at_least=False),
+    "sharpness": Measure(says="fine detail, as a share of the real crops'"),
+    "contrast": Measure(says="contrast, as a share of the real crops'"),
+    "colour_cast": Measure(says="mean shift of a colour channel from the real crops", unit="of 255", at_least=False),
+    "grid": Measure(says="spectral peak at every 8th pixel, 1 = none", at_least=False),
+    "grid_real": Measure(says="the same of real crops", at_least=False),
+    "pixel_distance": Measure(says="root-mean-square difference between images of one person, 0-1"),
+    "feature_distance": Measure(says="1 - cosine of features between images of one person"),
+    "pose_spread": Measure(says="spread of yaw and pitch over images of one person", unit="degrees"),
+    "pose_spread_real": Measure(says="the same over photos of different people", unit="degrees"),
+    "expression_spread": Measure(says="spread of the 52 blendshapes over images of one person"),
+    "expression_spread_real": Measure(says="the same over photos of different people"),
+}
+
+READING = {
+    "found_single": Measure(says="single faces found (box overlaps the teacher's by half)", bars=(0.98,), unit="%"),
+    "found_tight": Measure(says="faces found in pictures cut to the face's box", bars=(0.95,), unit="%"),
+    "found_falsely": Measure(
+        says="pictures without a face in which one was found", bars=(0.02,), unit="%", at_least=False
+    ),
+    "counted": Measure(says="composed pictures of 2-6 faces counted right", bars=(0.90,), unit="%"),
+    "landmark_error": Measure(
+        says="mean distance of 478 landmarks, as a share of the eye distance", bars=(0.045,), unit="%", at_least=False
+    ),
+    "yaw_error": Measure(says="mean absolute error of yaw", bars=(4.0,), unit="degrees", at_least=False),
+    "pitch_error": Measure(says="mean absolute error of pitch", unit="degrees", at_least=False),
+    "roll_error": Measure(says="mean absolute error of roll", unit="degrees", at_least=False),
+    "mouthSmile": Measure(says="correlation of mouthSmile, left and right averaged", bars=(0.8,)),
+    "jawOpen": Measure(says="correlation of jawOpen", bars=(0.8,)),
+    "eyeBlink": Measure(says="correlation of eyeBlink, left and right averaged", bars=(0.8,)),
+    "identity_to_teacher": Measure(says="mean cosine of the identity to the teacher's", bars=(0.80,)),
+    "identity_strangers": Measure(
+        says="mean cosine between different people's identities", bars=(0.12,), at_least=False
+    ),
+    "identity_strangers_teacher": Measure(says="the same of the teacher's own", at_least=False),
+}
+
+SPEED = {
+    "reading_ms": Measure(
+        says="reading a 640-px photo with one face, one core", bars=(40.0,), unit="ms", at_least=False
+    ),
+    "generate_s": Measure(
+        says="`personae generate PHOTO -n 4` in a new process, everything included",
+        bars=(12.0,),
+        unit="s",
+        at_least=False,
+    ),
+    "generate_peak_gib": Measure(says="its peak memory", bars=(1.5,), unit="GiB", at_least=False),
+    "bulk_images_per_s": Measure(says="64 people in one call after warm-up", bars=(8.0,), unit="images/s"),
+    "import_s": Measure(says="`import personae` in a new process", bars=(0.3,), unit="s", at_least=False),
+}
+
+KINDS: Mapping[str, Mapping[str, Measure]] = {"generation": GENERATION, "reading": READING, "speed": SPEED}
+
+
+def measures_of(kind: str) -> Mapping[str, Measure]:
+    """The table of a kind of report; an unknown one is answered with the nearest."""
+    if kind not in KINDS:
+        raise unknown_name("kind of report", kind, KINDS)
+    return KINDS[kind]
+
+
+def measure_of(kind: str, figure: str) -> Measure:
+    """What `figure` of a report of `kind` means. Raises `BadData` if nobody wrote that down."""
+    table = measures_of(kind)
+    if figure not in table:
+        raise BadData(f"a {kind} report has no figure {figure!r}: add it to evaluation/measures.py")
+    return table[figure]

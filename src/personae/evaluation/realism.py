@@ -1,0 +1,175 @@
+"""realism.measure(generated, reference, floor) -> {"frechet": ..., "frechet_floor": ..., "kernel": ...}
+
+Do the pictures, taken together, look like photographs? Distances between clouds of features, on a backbone that
+can be exchanged and is named beside every figure. The floor is what as many *real* people score against the same
+reference: a distance near it is as good as this sample can tell.
+
+Images are equal-sized (H, W, 3) RGB uint8, aligned in the model's crop template; features (N, D).
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from personae.errors import BadData, PersonaeError, WeightsMissing, unknown_name
+from personae.evaluation.estimate import Estimate
+from personae.evaluation.judge import Judge
+from personae.reading import align
+from personae.reading.reader import FaceReader
+from personae.types import Array
+
+BACKBONES = ("auto", "inception", "judge", "reader")
+_INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+_SUBSETS = 100
+
+
+class Backbone(Protocol):
+    """What a distance is measured in. `name` and `caveat` are printed beside the figure."""
+
+    name: str
+    caveat: str
+
+    def features(self, images: Sequence[Array]) -> Array:
+        """(N, D) float features of N images (H, W, 3) RGB uint8."""
+        ...
+
+
+class RecogniserFeatures:
+    """A face recogniser's vectors as features: always at hand, blind to background and colour cast."""
+
+    def __init__(
+        self, name: str, embed: Callable[[Array], Array], *, crop_template: str, template: str, size: int
+    ) -> None:
+        self.name = name
+        self.caveat = "a recogniser's features, not Inception's: comparable only with figures made the same way"
+        self._embed, self._from, self._to, self._size = embed, crop_template, template, size
+
+    def features(self, images: Sequence[Array]) -> Array:
+        """(N, D). The five points are taken from the crop template itself, so that no image is left out."""
+        places = np.array(align.template(self._from).points)
+        crops = []
+        for image in images:
+            matrix = align.similarity(places * image.shape[0] - 0.5, self._to, self._size)
+            crops.append(align.crop(image, matrix, self._size))
+        return self._embed(np.stack(crops))
+
+
+class InceptionFeatures:
+    """The 2048 features of FID (Heusel 2017), through torch-fidelity and weights that are already on disk."""
+
+    def __init__(self) -> None:
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError as error:
+            raise PersonaeError("Inception features need torch-fidelity: pip install 'personae[inception]'") from error
+        path = inception_weights()
+        if path is None:
+            raise WeightsMissing(f"Inception's weights are not on disk: put {_INCEPTION_FILE} into torch's hub folder")
+        self.name, self.caveat = "inception-v3-compat 2048", "small samples raise Fréchet distances: see the floor"
+        self._network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path)).eval()
+
+    def features(self, images: Sequence[Array]) -> Array:
+        """(N, 2048)."""
+        import torch
+
+        with torch.no_grad():
+            stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+            return np.concatenate([self._network(part)[0].numpy() for part in stacked.split(32)])
+
+
+def inception_weights() -> Path | None:
+    """Where torch-fidelity keeps Inception's weights, if they are there."""
+    import torch
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / _INCEPTION_FILE
+    return path if path.is_file() else None
+
+
+def backbone(name: str, reader: FaceReader, crop_template: str, judge: Judge | None = None) -> Backbone:
+    """The features that `name` stands for. auto: Inception where torch-fidelity and its weights are installed,
+    else the bundled reader's identity network; the report names which. Raises if a named one cannot be had."""
+    if name not in BACKBONES:
+        raise unknown_name("backbone", name, BACKBONES)
+    if name == "inception" or (name == "auto" and _inception_at_hand()):
+        return InceptionFeatures()
+    if name == "judge":
+        if judge is None:
+            raise WeightsMissing("the backbone is the judge, but there is no judge: name one with --judge")
+        spec = judge.spec
+        said = f"judge {spec.name}"
+        return RecogniserFeatures(
+            said, judge.embed, crop_template=crop_template, template=spec.template, size=spec.size
+        )
+    own = reader.embedder
+    said = f"bundled identity network {own.space}"
+    return RecogniserFeatures(said, own.embed, crop_template=crop_template, template=own.template, size=own.size)
+
+
+def _inception_at_hand() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("torch_fidelity") is not None and inception_weights() is not None
+
+
+def frechet(a: Array, b: Array) -> float:
+    """Fréchet distance of the Gaussians fitted to features (N, D) and (M, D) (Dowson and Landau 1982; FID)."""
+    _check(a, b)
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    cov_a, cov_b = np.atleast_2d(np.cov(a, rowvar=False)), np.atleast_2d(np.cov(b, rowvar=False))
+    # tr (A B)^(1/2) = tr (A^(1/2) B A^(1/2))^(1/2), which is symmetric: no complex roots to explain away.
+    values, vectors = np.linalg.eigh(cov_a)
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
+    shift = a.mean(0) - b.mean(0)
+    return float(shift @ shift + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+
+
+def kernel(a: Array, b: Array) -> float:
+    """Kernel distance of features (N, D) and (M, D): unbiased squared MMD with (x.y / D + 1)^3 (Binkowski 2018)."""
+    _check(a, b)
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    n, m, width = len(a), len(b), a.shape[1]
+
+    def cube(x: Array, y: Array) -> Array:
+        return (x @ y.T / width + 1) ** 3
+
+    within_a, within_b = cube(a, a), cube(b, b)
+    return float(
+        (within_a.sum() - np.trace(within_a)) / (n * (n - 1))
+        + (within_b.sum() - np.trace(within_b)) / (m * (m - 1))
+        - 2 * cube(a, b).mean()
+    )
+
+
+def measure(generated: Array, reference: Array, floor: Array, *, seed: int = 0) -> dict[str, Estimate]:
+    """Distances of generated features (P, M, D) and of P real people (P, D) to a reference of others (R, D).
+
+    Every draw takes one image of each person, so that both distances rest on P pictures. The interval is the
+    spread over draws of images and, for the kernel distance, over random halves of the people.
+    """
+    draws = [frechet(generated[:, image], reference) for image in range(generated.shape[1])]
+    count = len(generated)
+    rng = np.random.default_rng(seed)
+    halves = [rng.choice(count, max(2, count // 2), replace=False) for _ in range(_SUBSETS)]
+    images = rng.integers(0, generated.shape[1], _SUBSETS)
+    made = [kernel(generated[half, image], reference) for half, image in zip(halves, images, strict=True)]
+    real = [kernel(floor[half], reference) for half in halves]
+    alone = frechet(floor, reference)
+    return {
+        "frechet": Estimate(value=float(np.mean(draws)), low=min(draws), high=max(draws), n=count),
+        "frechet_floor": Estimate(value=alone, low=np.nan, high=np.nan, n=count),
+        "kernel": _spread(made, count),
+        "kernel_floor": _spread(real, count),
+    }
+
+
+def _spread(values: list[float], n: int) -> Estimate:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return Estimate(value=float(np.mean(values)), low=float(low), high=float(high), n=n)
+
+
+def _check(a: Array, b: Array) -> None:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise BadData(f"a distance needs features (N, D) and (M, D) of at least two images, got {a.shape}, {b.shape}")
