@@ -17,7 +17,7 @@ from skimage.data import astronaut
 import personae
 from personae.errors import BadData, BadImage, BadOption, BadOutput, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.reading import align
-from personae.reading.detect import draw, nms, settle, tiles
+from personae.reading.detect import View, draw, nms, settle, tiles
 from personae.reading.insightface import insightface_reader
 from personae.reading.motion import marks_in_photo, pose_in_photo
 from personae.reading.network import file_sha256
@@ -73,6 +73,7 @@ def test_the_largest_face_comes_first(reader: FaceReader) -> None:
 def test_no_face_is_an_empty_list(reader: FaceReader) -> None:
     assert reader.read(meadow(200, 200)) == []
     assert reader.read(meadow(700, 1200)) == []
+    assert reader.read(meadow(16, 3000)) == reader.read(meadow(3000, 16)) == []
     assert reader.identify(meadow(128, 128)[None]) == [None]
     assert reader.identify([]) == []
 
@@ -177,8 +178,6 @@ def test_tiles_cover_the_photo_and_overlap() -> None:
 @given(st.integers(16, 400), st.integers(16, 400), st.floats(0, 0.5))
 @settings(deadline=None, max_examples=40)
 def test_the_canvas_maps_back_to_the_photo(width: int, height: int, margin: float) -> None:
-    from personae.reading.detect import View
-
     edge = margin * max(width, height)
     view = View(left=-edge, top=-edge, width=width + 2 * edge, height=height + 2 * edge)
     canvas, scale, shift = draw(np.full((height, width, 3), 255, np.uint8), view, 320)

@@ -19,7 +19,7 @@ from personae.types import Array, Detection
 
 _BATCH = 8
 _CANDIDATES = 300  # per look, before overlapping ones are dropped
-_LARGE = 1.5  # a photo longer than this many canvases holds detail that the first look lost
+_LARGE = 2  # a photo longer than so many canvases holds detail that the first look lost
 _SMALL = 0.1  # of the photo's longer side: if the largest face is smaller, there may be more
 _TILE = 0.55  # of the longer side; neighbours overlap by as much as the largest face called small
 _MARGIN = 0.4  # of the longer side, on every side
@@ -145,8 +145,13 @@ def draw(pixels: Array, view: View, size: int) -> tuple[Array, Array, Array]:
     near, far = corner.clip(0, None), (corner + span).clip(None, extent)
     offset = np.round((near - corner) * zoom).astype(int)
     shown = np.round((far - near) * zoom).astype(int).clip(1, size - offset)
-    image = Image.fromarray(np.ascontiguousarray(pixels)).resize(
-        (int(shown[0]), int(shown[1])), Image.Resampling.BILINEAR, box=(*near, *far), reducing_gap=2.0
+    start, stop = np.floor(near).astype(int), np.ceil(far).astype(int)
+    image = Image.fromarray(np.ascontiguousarray(pixels[start[1] : stop[1], start[0] : stop[0]]))
+    image = image.resize(
+        (int(shown[0]), int(shown[1])),
+        Image.Resampling.BILINEAR,
+        box=(*(near - start), *(far - start)),
+        reducing_gap=2.0,
     )
     canvas = np.zeros((3, size, size), np.float32)
     part = canvas[:, offset[1] : offset[1] + shown[1], offset[0] : offset[0] + shown[0]]
