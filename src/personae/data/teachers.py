@@ -18,6 +18,11 @@ from personae.types import Array, Detection, Motion, Pose
 TEACHER_SPACE = "mobilefacenet-teacher"
 
 
+def teacher_input(crop: Array) -> Array:
+    """(1, 3, 112, 112) float32 for MobileFaceNet of a (112, 112, 3) RGB uint8 crop."""
+    return (crop.astype(np.float32).transpose(2, 0, 1)[None] - 127.5) / 128
+
+
 def pose_from_matrix(matrix: Array) -> Pose:
     """Angles of MediaPipe's (4, 4) facial transformation (x right, y up, z to the viewer), as Ry @ Rx @ Rz."""
     rotation = matrix[:3, :3]
@@ -101,8 +106,7 @@ class Teachers:
 
     def embed_crop(self, crop: Array) -> Array:
         """(128,) float32 unit vector of a (112, 112, 3) RGB uint8 crop in the `arcface` template."""
-        tensor = (crop.astype(np.float32).transpose(2, 0, 1)[None] - 127.5) / 128
-        vector = self._recogniser.run(None, {"input": tensor})[0][0]
+        vector = self._recogniser.run(None, {"input": teacher_input(crop)})[0][0]
         return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
     def embed(self, pixels: Array, points: Array) -> Array:

@@ -21,7 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from personae.reading import align
 from personae.training import captions
-from personae.training.autoencoder import AlignedRecogniser, to_tensor
+from personae.training.autoencoder import AlignedRecogniser, save_half, to_tensor
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.types import Array
@@ -323,13 +323,10 @@ class BaseTask:
 
         self.tokenizer.save_pretrained(folder / "tokenizer")
         for name, part in (("unet", self.model.unet), ("text_encoder", self.model.text_encoder)):
-            part.to(torch.float16).save_pretrained(folder / name)
-            part.to(torch.float32)
+            save_half(part, folder / name)
         made = ((self.last_images.clamp(-1, 1) + 1) * 127.5).byte().permute(0, 2, 3, 1).numpy()
-        rows = []
-        for start in range(0, 48, 12):
-            rows += [
-                np.concatenate(list(self.test.crops[start : start + 12]), 1),
-                np.concatenate(list(made[start : start + 12]), 1),
-            ]
-        Image.fromarray(np.concatenate(rows)).save(folder / "samples.png")
+        pairs = np.stack([self.test.crops[: len(made)], made], 1)  # (n, 2, H, W, 3): real, made
+        columns = min(12, len(pairs))
+        pairs = pairs[: len(pairs) // columns * columns].reshape(-1, columns, *pairs.shape[1:])
+        sheet = pairs.transpose(0, 2, 3, 1, 4, 5).reshape(-1, columns * made.shape[2], 3)
+        Image.fromarray(sheet).save(folder / "samples.png")

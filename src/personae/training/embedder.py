@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from personae.data.teachers import Teachers
+from personae.data.teachers import teacher_input
 from personae.reading import align
 from personae.training.autoencoder import to_tensor
 from personae.training.faces import FaceTable
@@ -60,19 +60,38 @@ class Embedder(nn.Module):
         for width, depth in zip(widths, depths, strict=True):
             layers += [_down(inside, width), *(_Block(width) for _ in range(depth))]
             inside = width
+        layers.append(nn.Conv2d(inside, 128, 1))
         self.trunk = nn.Sequential(*layers)
         # A 7 x 7 depthwise convolution weighs the places of the face, as MobileFaceNet does.
-        self.places = nn.Conv2d(inside, 2 * inside, 7, groups=inside, bias=False)
-        self.norm = nn.BatchNorm2d(2 * inside)
-        self.head = nn.Linear(2 * inside, 128)
+        self.head = nn.Sequential(
+            nn.Conv2d(128, 512, 1, bias=False),
+            nn.BatchNorm2d(512),
+            nn.PReLU(512),
+            nn.Conv2d(512, 512, 7, groups=512, bias=False),
+            nn.BatchNorm2d(512),
+            nn.Flatten(),
+            nn.Linear(512, 128),
+        )
 
-    def features(self, crops: Tensor) -> Tensor:
-        """(N, 192, 7, 7): the last spatial feature map."""
-        return self.trunk(crops)
+    def vectors(self, features: Tensor) -> Tensor:
+        """Unit vectors (N, 128) of feature maps (N, 128, 7, 7)."""
+        vectors = self.head(features).float()
+        return vectors / vectors.pow(2).sum(-1, keepdim=True).clamp(min=1e-12).sqrt()
 
     def forward(self, crops: Tensor) -> Tensor:
-        vectors = self.head(self.norm(self.places(self.features(crops))).flatten(1)).float()
-        return vectors / vectors.pow(2).sum(-1, keepdim=True).clamp(min=1e-12).sqrt()
+        return self.vectors(self.trunk(crops))
+
+
+class _Distilled(nn.Module):
+    """The embedder with its spatial feature map laid open, which the teacher's own map supervises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedder = Embedder()
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.embedder.trunk(crops)
+        return self.embedder.vectors(features), features
 
 
 def _wide_crop(pixels: Array, points: Array) -> Array:
@@ -122,11 +141,34 @@ def _fused(one: Array, other: Array, rng: np.random.Generator) -> Array:
     return np.clip(one * share + other * (1 - share), 0, 255).astype(np.uint8)
 
 
+class _Teacher:
+    """MobileFaceNet with its last spatial map as a second output."""
+
+    _MAP = "/features/features.14/Add_output_0"  # (1, 128, 7, 7), a linear bottleneck
+
+    def __init__(self, path: Path) -> None:
+        import onnx
+        import onnxruntime
+
+        model = onnx.load(str(path))
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(self._MAP))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, crop: Array) -> tuple[Array, Array]:
+        """Unit vector (128,) and feature map (128, 7, 7) of a (112, 112, 3) uint8 crop."""
+        vector, features = self.session.run(None, {"input": teacher_input(crop)})
+        return vector[0] / np.linalg.norm(vector[0]), features[0]
+
+
 class EmbedderTask:
     """See `training.loop.Trainable`."""
 
     def __init__(self, cache: Path, teachers: Path) -> None:
-        self.teachers = Teachers(teachers)
+        self.teacher = _Teacher(teachers / "mobilefacenet.onnx")
         faces, held_out = FaceTable.load(cache), FaceTable.load(cache, held_out=True)
         self.wide = np.stack([_wide_crop(faces.photo(i), faces.points[i]) for i in range(len(faces))])
         self.targets = faces.identity
@@ -134,36 +176,45 @@ class EmbedderTask:
             [_wide_crop(held_out.photo(i), held_out.points[i])[16:-16, 16:-16] for i in range(len(held_out))]
         )
         self.test_targets = held_out.identity[:, 0]
-        self.model = Embedder().to(memory_format=torch.channels_last)
+        maps = np.stack([self.teacher(image)[1] for image in self.wide[:256, 16:-16, 16:-16]])
+        self.mean, self.spread = maps.mean((0, 2, 3)), maps.std((0, 2, 3)) + 1e-3
+        self.model = _Distilled().to(memory_format=torch.channels_last)
 
     def _known(self, rng: np.random.Generator) -> tuple[Array, Array]:
         row, mirrored = rng.integers(len(self.wide)), int(rng.random() < 0.5)
         image = _jitter(self.wide[row], rng, 1.0)
         return _photometric(image[:, ::-1] if mirrored else image, rng), self.targets[row, mirrored]
 
-    def _asked(self, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _asked(self, rng: np.random.Generator) -> Array:
         image = _jitter(self.wide[rng.integers(len(self.wide))], rng, 2.0)
-        if rng.random() < 0.7:
+        if rng.random() < 0.6:
             image = _fused(image, _jitter(self.wide[rng.integers(len(self.wide))], rng, 1.5), rng)
         if rng.random() < 0.5:
             image = image[:, ::-1]
-        if rng.random() < 0.5:
-            image = _photometric(image, rng)
-        return image, self.teachers.embed_crop(image)
+        return _photometric(image, rng) if rng.random() < 0.4 else image
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
-        pairs = [self._known(rng) if i % 2 else self._asked(rng) for i in range(size)]
-        return {"crops": np.stack([p[0] for p in pairs]), "targets": np.stack([p[1] for p in pairs])}
+        known = [self._known(rng) for _ in range(size // 2)]
+        asked = [self._asked(rng) for _ in range(size - len(known))]
+        answers = [self.teacher(image) for image in asked]
+        maps = np.stack([answer[1] for answer in answers])
+        return {
+            "crops": np.stack([*asked, *(pair[0] for pair in known)]),
+            "targets": np.stack([*(answer[0] for answer in answers), *(pair[1] for pair in known)]),
+            "maps": (maps - self.mean[:, None, None]) / self.spread[:, None, None],
+        }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        made, target = model(to_tensor(batch["crops"])), batch["targets"]
-        cosine = (made * target).sum(-1)
-        figures = {"known": cosine[1::2].mean().detach(), "asked": cosine[::2].mean().detach()}
-        return 1 - cosine.mean(), figures
+        made, features = model(to_tensor(batch["crops"]))
+        asked = len(batch["maps"])
+        cosine = (made * batch["targets"]).sum(-1)
+        hint = (features[:asked].float() - batch["maps"]).pow(2).mean()
+        figures = {"known": cosine[asked:].mean().detach(), "asked": cosine[:asked].mean().detach()}
+        return 1 - cosine.mean() + hint, figures | {"hint": hint.detach()}
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """Held out: mean cosine to the teacher, and the mean and spread between different people."""
-        made = torch.cat([model(to_tensor(part)) for part in np.array_split(self.test, 16)]).float()
+        made = torch.cat([model(to_tensor(part))[0] for part in np.array_split(self.test, 16)]).float()
         cosine = (made * torch.from_numpy(self.test_targets)).sum(-1)
         between = (made @ made.T)[~torch.eye(len(made), dtype=torch.bool)]
         return {
@@ -178,9 +229,9 @@ class EmbedderTask:
         from personae.training.export_onnx import export_onnx
 
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(self.model.state_dict(), folder / "embedder.pt")
+        torch.save(self.model.embedder.state_dict(), folder / "embedder.pt")
         export_onnx(
-            self.model.eval(),
+            self.model.embedder.eval(),
             torch.zeros(2, 3, 112, 112),
             folder / "embedder.onnx",
             input_names=["crop"],

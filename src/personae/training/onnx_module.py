@@ -55,8 +55,19 @@ def _reshape(inputs: list[Any], _: dict[str, Any]) -> Tensor:
     return inputs[0].reshape(inputs[0].shape[0], *shape[1:])
 
 
+def _batch_norm(inputs: list[Any], a: dict[str, Any]) -> Tensor:
+    x, weight, bias, mean, variance = inputs
+    return F.batch_norm(x, mean, variance, weight, bias, eps=a.get("epsilon", 1e-5))
+
+
+def _reduce_sum(inputs: list[Any], a: dict[str, Any]) -> Tensor:
+    axes = inputs[1].tolist() if len(inputs) > 1 else a["axes"]
+    return inputs[0].sum(axes, keepdim=bool(a.get("keepdims", 1)))
+
+
 _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Add": lambda i, a: i[0] + i[1],
+    "BatchNormalization": _batch_norm,
     "Cast": lambda i, a: i[0].float(),
     "Clip": _clip,
     "Constant": lambda i, a: torch.from_numpy(np.array(a["value"])),
@@ -67,9 +78,12 @@ _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Identity": lambda i, a: i[0],
     "MatMul": lambda i, a: i[0] @ i[1],
     "Mul": lambda i, a: i[0] * i[1],
+    "Pow": lambda i, a: i[0] ** i[1],
     "PRelu": lambda i, a: torch.where(i[0] >= 0, i[0], i[0] * i[1]),
+    "ReduceSum": _reduce_sum,
     "Relu": lambda i, a: F.relu(i[0]),
     "Reshape": _reshape,
+    "Sqrt": lambda i, a: i[0].sqrt(),
     "Sub": lambda i, a: i[0] - i[1],
 }
 

@@ -1,0 +1,202 @@
+"""The loop: exact resume after a kill, schedules, caches; the recipes' tasks at tiny size, with real classes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from personae.errors import BadData, BadOption, WeightsMissing
+from personae.training import captions, recipes
+from personae.training.autoencoder import AlignedRecogniser, AutoencoderTask, psnr, to_tensor
+from personae.training.base import BaseTask, jitter
+from personae.training.embedder import Embedder
+from personae.training.export_onnx import export_onnx
+from personae.training.faces import FaceTable
+from personae.training.loop import Schedule, train
+from personae.training.onnx_module import OnnxModule
+from training_fixtures import write_cache
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cache(tmp_path_factory.mktemp("cache"), count=48)
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("embedder") / "embedder.onnx"
+    model = Embedder((8, 8, 8, 8), (0, 0, 0, 1)).eval()
+    export_onnx(model, torch.zeros(2, 3, 112, 112), path, input_names=["crop"], output_names=["identity"])
+    return path
+
+
+def test_onnx_module_equals_onnxruntime(embedder: Path) -> None:
+    import onnxruntime
+
+    crops = torch.rand(3, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = onnxruntime.InferenceSession(embedder).run(None, {"crop": crops.numpy()})[0]
+    module = OnnxModule(embedder)
+    np.testing.assert_allclose(module(crops).detach().numpy(), expected, atol=1e-5)
+    wanted = crops.requires_grad_()
+    module(wanted)[:, 0].sum().backward()
+    assert wanted.grad is not None
+    assert float(wanted.grad.abs().sum()) > 0
+
+
+def test_held_out_people_never_train(cache: Path) -> None:
+    train_keys, kept_keys = set(FaceTable.load(cache).keys), set(FaceTable.load(cache, held_out=True).keys)
+    assert kept_keys
+    assert not train_keys & kept_keys
+    assert len(train_keys | kept_keys) == 48
+
+
+def test_empty_cache_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="personae prepare"):
+        FaceTable.load(tmp_path)
+
+
+def test_schedule() -> None:
+    schedule = Schedule(steps=100, batch=4, lr=1.0, warmup=10, decay=0.5)
+    assert schedule.rate(0) == pytest.approx(0.1)
+    assert schedule.rate(30) == 1.0
+    assert 0 < schedule.rate(99) < 0.01
+    with pytest.raises(BadOption):
+        Schedule(steps=0, batch=4, lr=1.0)
+
+
+def test_captions_speak_of_what_is_measured(cache: Path, tmp_path: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    rng = np.random.default_rng(0)
+    measured = captions.measure(FaceTable.load(cache))
+    said = [captions.caption(m, rng, identity=bool(i % 2)) for i, m in enumerate(measured)]
+    assert all(set(text.split(", ")[1:]) <= set(m.phrases) for text, m in zip(said, measured, strict=True))
+    assert not any("Black" in text or "black m" in text for text in said)
+    captions.train_tokenizer(tmp_path, said)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(captions.IDENTITY_PROMPT).input_ids)
+    assert tokens == ["<|startoftext|>", "photo</w>", "of</w>", "a</w>", "id</w>", "person</w>", "<|endoftext|>"]
+    assert tokenizer.decode(tokenizer("zebra ünïcode", add_special_tokens=False).input_ids).strip() == "zebra ünïcode"
+
+
+def test_mirrored_captions_swap_sides() -> None:
+    m = captions.Measures(subject="man", phrases=("smiling", "looking left"))
+    assert captions.mirrored(m).phrases == ("smiling", "looking right")
+    assert captions.mirrored(captions.mirrored(m)) == m
+
+
+def test_jitter_is_near_the_identity_map() -> None:
+    maps = jitter(64, torch.Generator().manual_seed(0))
+    assert maps.shape == (64, 2, 3)
+    assert float((maps.mean(0) - torch.eye(2, 3)).abs().max()) < 0.05
+
+
+def test_aligned_recogniser_cuts_the_arcface_crop() -> None:
+    """The grid of the recogniser and `align.crop` cut the same pixels out of a portrait."""
+    from personae.reading import align
+    from personae.training.autoencoder import crop_grid
+
+    ramp = np.stack([*np.meshgrid(np.arange(128), np.arange(128)), np.zeros((128, 128))], -1).astype(np.uint8)
+    points = np.array(align.template("portrait").points) * 128 - 0.5
+    expected = align.crop(ramp, align.similarity(points, "arcface"), 112)
+    grid = crop_grid("portrait", "arcface", 112)[None]
+    made = torch.nn.functional.grid_sample(to_tensor(ramp[None]), grid, padding_mode="border", align_corners=False)
+    difference = np.abs((made[0].permute(1, 2, 0).numpy() + 1) * 127.5 - expected)
+    assert difference[12:-12, 12:-12].max() <= 1.5
+
+
+def test_psnr_of_a_known_error() -> None:
+    real = torch.zeros(2, 3, 8, 8)
+    assert float(psnr(real + 0.2, real)) == pytest.approx(20.0)
+
+
+_RUN = """
+import sys
+from pathlib import Path
+from personae.training.autoencoder import AutoencoderTask
+from personae.training.loop import Schedule, train
+import torch
+torch.manual_seed(0)
+torch.set_num_threads(1)
+schedule = Schedule(steps=8, batch=2, lr=1e-3, warmup=2, save_minutes=0, report_every=100, compile=False)
+train(AutoencoderTask(Path(sys.argv[1]), Path(sys.argv[2])), schedule, sys.argv[3])
+"""
+
+
+def _losses(folder: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+def test_a_killed_training_resumes_exactly(cache: Path, embedder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _RUN, str(cache), str(embedder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
+    killed = subprocess.Popen(
+        [*command, str(tmp_path / "killed")], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    log = tmp_path / "killed" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().splitlines()) >= 3):
+        assert time.monotonic() < deadline
+        assert killed.poll() is None
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert len(_losses(tmp_path / "killed")) < 8
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, env=environment, capture_output=True)
+    assert _losses(tmp_path / "killed") == _losses(tmp_path / "whole")
+
+
+def test_base_trains_reports_and_exports(cache: Path, embedder: Path, tmp_path: Path) -> None:
+    short = Schedule(steps=1, batch=2, lr=1e-3, compile=False)
+    train(AutoencoderTask(cache, embedder), short, tmp_path / "vae")
+    task = BaseTask(cache, tmp_path / "vae" / "export" / "vae", embedder, identity_weight=0.1, identity_images=2)
+    report = train(task, short, tmp_path / "base")
+    assert np.isfinite(list(report.values())).all()
+    for name in ("unet", "text_encoder", "tokenizer", "samples.png"):
+        assert (tmp_path / "base" / "export" / name).exists()
+    again = BaseTask(cache, tmp_path / "vae" / "export" / "vae", embedder, start=tmp_path / "base" / "export")
+    before, after = task.model.state_dict(), again.model.state_dict()
+    # The export holds the averaged weights in half precision.
+    assert all(torch.allclose(before[name], after[name], atol=0.02) for name in before)
+
+
+def test_identity_changes_the_condition_only_where_it_is_asked(cache: Path, embedder: Path, tmp_path: Path) -> None:
+    train(AutoencoderTask(cache, embedder), Schedule(steps=1, batch=2, lr=1e-3, compile=False), tmp_path)
+    task = BaseTask(cache, tmp_path / "export" / "vae", embedder)
+    tokens = torch.from_numpy(task._tokens([captions.IDENTITY_PROMPT, "photo of a man"]))
+    one, other = torch.nn.functional.normalize(
+        torch.randn(2, 2, 128, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
+    with torch.no_grad():
+        a, b = task.model.condition(tokens, one)[1], task.model.condition(tokens, other)[1]
+    assert not torch.allclose(a[0], b[0], atol=1e-3)
+    torch.testing.assert_close(a[1], b[1])
+
+
+def test_unknown_recipe_and_missing_inputs(tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="nano-base"):
+        recipes.recipe("nano-bass")
+    inputs = recipes.Inputs(cache=tmp_path, teachers=tmp_path, runs=tmp_path)
+    with pytest.raises(WeightsMissing, match="personae train nano-embedder"):
+        inputs.export("nano-embedder", "embedder.onnx")
+
+
+def test_recogniser_gradient_reaches_the_image(embedder: Path) -> None:
+    recogniser = AlignedRecogniser(embedder)
+    image = torch.zeros(2, 3, 128, 128, requires_grad=True)
+    vectors = recogniser(image, jitter(2, torch.Generator().manual_seed(0)))
+    assert vectors.shape == (2, 128)
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(2))
+    vectors[:, 0].sum().backward()
+    assert image.grad is not None
+    assert bool(torch.isfinite(image.grad).all())
