@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-# The 52 ARKit coefficients in MediaPipe's order, without its leading `_neutral`.
+# MediaPipe's 52 in its order: `_neutral`, then ARKit's coefficients (but its `tongueOut`).
 BLENDSHAPES = tuple(
-    """browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
+    """_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
     cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight
     eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft
     eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight

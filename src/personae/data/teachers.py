@@ -101,7 +101,7 @@ class Teachers:
         return Motion(
             landmarks=marks * np.array((width, height, width), np.float32) - np.array((0.5, 0.5, 0), np.float32),
             pose=pose_from_matrix(np.asarray(result.facial_transformation_matrixes[0])),
-            blendshapes=np.array([c.score for c in result.face_blendshapes[0][1:]], np.float32),
+            blendshapes=np.array([c.score for c in result.face_blendshapes[0]], np.float32),
         )
 
     def embed_crop(self, crop: Array) -> Array:
