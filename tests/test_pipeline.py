@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import personae
 from conftest import made_up, nano_parts
@@ -317,11 +318,28 @@ def test_a_damaged_file_is_found_without_a_list_of_hashes_too(broken: Path, path
         personae.load(broken)
 
 
-@pytest.mark.parametrize("path", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])
-def test_a_missing_file_is_found(broken: Path, path: str) -> None:
+NETWORKS = ["unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"]
+NETWORKS += ["text_encoder/model.safetensors"]
+
+
+@pytest.mark.parametrize("path", NETWORKS)
+def test_a_missing_file_or_weight_is_found(broken: Path, path: str) -> None:
     (broken / "sha256.json").unlink()
+    tensors = load_file(broken / path)
+    tensors.pop(sorted(tensors)[3])
+    save_file(tensors, broken / path, {"format": "pt"})
+    with pytest.raises(WeightsCorrupt, match="lacks its weight"):
+        personae.load(broken)
     (broken / path).unlink()
-    with pytest.raises((WeightsMissing, WeightsCorrupt), match="fetch the model again"):
+    with pytest.raises(WeightsMissing, match="no file named"):
+        personae.load(broken)
+
+
+def test_a_pickle_is_never_opened(broken: Path) -> None:
+    (broken / "sha256.json").unlink()
+    (broken / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save({"conv_in.weight": torch.zeros(1)}, broken / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(WeightsMissing, match=r"diffusion_pytorch_model\.safetensors"):
         personae.load(broken)
 
 

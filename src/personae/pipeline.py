@@ -12,23 +12,22 @@ Legend: P people, N = P x num_images_per_prompt images, person after person; D w
 """
 
 import hashlib
-import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import numpy as np
 import torch
-import transformers
 from diffusers import DiffusionPipeline
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from personae import __version__, catalog
+from personae import __version__, catalog, model_folder
 from personae.conditioning.id_prompt import PROMPT, Conditioning, encode_identities, encode_text
 from personae.errors import BadIdentity, BadOption, BadOutput, NoFaceFound, WeightsCorrupt, WeightsMissing
 from personae.reading import align
@@ -63,8 +62,8 @@ def load(
     place = speed.device_for(device)
     dtype = torch_dtype or speed.best_dtype(place)
     dtypes = {"unet": dtype, "vae": dtype, "default": torch.float32}
-    with _no_bars():
-        pipe = FacePipeline.from_pretrained(folder, torch_dtype=dtypes, reader=reader).to(place)
+    with model_folder.no_bars():
+        pipe = FacePipeline.from_pretrained(folder, dtype=dtypes, reader=reader).to(place)
     pipe.name = str(name)
     pipe.set_progress_bar_config(disable=None)  # None: only on a terminal
     speed.prepare(pipe, compile=compile)
@@ -278,23 +277,26 @@ class FacePipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "FacePipeline":
-        """Diffusers' own, for a model folder with its `reader/`. float32 unless `torch_dtype` says otherwise.
+        """Diffusers' own, for a model folder with its `reader/`. float32 unless `dtype` says otherwise.
 
         Raises `WeightsMissing`; `WeightsCorrupt` if a file is not what the folder's `sha256.json` promises, or
         cannot be read.
         """
         folder = catalog.resolve(pretrained_model_name_or_path)
         catalog.verify(folder)
-        _check_parts(folder)
+        model_folder.require_parts(folder)
         if kwargs.get("reader") is None and (folder / READER).is_dir():
             kwargs["reader"] = FaceReader.from_folder(folder / READER)
         if not {"dtype", "torch_dtype"} & set(kwargs):
-            kwargs["torch_dtype"] = torch.float32
+            kwargs["dtype"] = torch.float32
+        kwargs.setdefault("use_safetensors", True)  # else diffusers falls back to pickles, which can run code
         try:
             pipe = super().from_pretrained(str(folder), **kwargs)
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0]
-            raise WeightsCorrupt(f"{folder} cannot be loaded ({first}): install or fetch the model again") from error
+            kind = WeightsMissing if "no file named" in first else WeightsCorrupt
+            raise kind(f"{folder} cannot be loaded ({first}): install or fetch the model again") from error
+        model_folder.require_weights(folder, pipe)
         pipe.name, pipe.folder = str(folder), folder
         return pipe
 
@@ -349,8 +351,8 @@ def _embeddings(given: Any) -> Array:
         rows = given.detach().float().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given, np.float32)
     except (TypeError, ValueError) as error:
         raise BadIdentity(
-            f"people are faces, identities or embeddings (P, D), got {type(given).__name__} of "
-            f"{type(given[0]).__name__}: read photos first, with pipe.read"
+            f"people are faces, identities or embeddings (P, D), got a {type(given).__name__} of something else: "
+            "read photos first, with pipe.read"
         ) from error
     if rows.ndim != 2:
         raise BadIdentity(f"embeddings come as (P, D), got shape {rows.shape}")
@@ -369,7 +371,7 @@ def _generators(
         )
         return generators
     first = secrets.randbelow(2**31) if seed is None else seed
-    seeds = [first + n for n in range(count)] if isinstance(first, int) else list(first)
+    seeds = [int(first) + n for n in range(count)] if isinstance(first, Integral) else [int(s) for s in first]
     _check(len(seeds) == count, f"{count} images need one seed each, or a single first one; got {len(seeds)}")
     _check(all(0 <= s < 2**63 for s in seeds), f"seeds lie between 0 and 2^63 - 1, got {seeds}")
     return generators_for(seeds)
@@ -387,29 +389,3 @@ def _as_type(images: Tensor, output_type: str) -> Any:
 def _check(right: bool, otherwise: str) -> None:
     if not right:
         raise BadOption(otherwise)
-
-
-def _check_parts(folder: Path) -> None:
-    """Raise `WeightsMissing` if a part that `model_index.json` lists is not in the folder."""
-    try:
-        index = json.loads((folder / catalog.INDEX).read_text())
-        parts = [name for name, value in index.items() if isinstance(value, list) and value[0] is not None]
-    except (ValueError, AttributeError, IndexError) as error:
-        raise WeightsCorrupt(f"{folder / catalog.INDEX} cannot be read: install or fetch the model again") from error
-    for name in parts:
-        if not (folder / name).is_dir():
-            raise WeightsMissing(f"{folder} lacks its part {name}/: install or fetch the model again")
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep the loading bars of diffusers and transformers off the screen: loading takes a second."""
-    diffusers_log, transformers_log = diffusers.utils.logging, transformers.utils.logging
-    shown = [log for log in (diffusers_log, transformers_log) if log.is_progress_bar_enabled()]
-    for log in shown:
-        log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for log in shown:
-            log.enable_progress_bar()
