@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageFilter
-from skimage import data, transform, util
+from skimage import data, transform
+from skimage.util import img_as_ubyte
 
 from personae.types import Array
 
@@ -106,7 +107,7 @@ def _shapes(rng: np.random.Generator, side: int = 320) -> Array:
 def _sample(rng: np.random.Generator, side: int = 320) -> Array:
     """A random square of a random sample photograph, at least half as wide as it is."""
     image = getattr(data, str(rng.choice(_FACELESS_SAMPLES)))()
-    image = np.asarray(Image.fromarray(util.img_as_ubyte(image)).convert("RGB"))
+    image = np.asarray(Image.fromarray(img_as_ubyte(image)).convert("RGB"))
     short = min(image.shape[:2])
     size = int(short * rng.uniform(0.5, 1))
     top, left = (int(rng.integers(0, extent - size + 1)) for extent in image.shape[:2])
