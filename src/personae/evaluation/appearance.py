@@ -46,10 +46,10 @@ def grid(images: Array, period: int = 8) -> float:
 def measure(generated: Array, real: Array, *, seed: int = 0) -> dict[str, Estimate]:
     """Figures of images (N, S, S, 3) beside those of real crops (M, S, S, 3)."""
     made, shot = sharpness(generated), sharpness(real).mean()
-    cast = generated.mean((1, 2)) - real.mean((0, 1, 2))
+    cast = float(np.abs(generated.mean((0, 1, 2)) - real.mean((0, 1, 2))).mean())
     return {
         "sharpness": estimate.mean(made / shot, seed),
-        "colour_cast": estimate.mean(np.abs(cast.mean(0)), seed),
+        "colour_cast": Estimate(value=cast, low=np.nan, high=np.nan, n=len(generated)),
         "contrast": estimate.mean(generated.std((1, 2, 3)) / real.std((1, 2, 3)).mean(), seed),
         "grid": Estimate(value=grid(generated), low=np.nan, high=np.nan, n=len(generated)),
         "grid_real": Estimate(value=grid(real), low=np.nan, high=np.nan, n=len(real)),

@@ -29,7 +29,9 @@ class Measure:
             return "-"
         if self.unit == "%":
             return f"{100 * value:.1f} %"
-        return f"{value:.3g} {self.unit}" if self.unit else f"{value:.3f}"
+        if self.unit:
+            return f"{value:.3g} {self.unit}"
+        return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
 
     def promise(self, value: float | None) -> str:
         """The bars and whether they are cleared: "≥ 0.450 met"."""
