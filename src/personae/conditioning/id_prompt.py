@@ -48,7 +48,7 @@ class Conditioning:
 def encode_text(prompts: Sequence[str], tokenizer: Any, text_encoder: Any) -> Conditioning:
     """Plain prompts (N) through the text encoder. Raises `BadOption` for one that is too long."""
     ids = _tokenize(prompts, tokenizer, text_encoder)
-    return _run(text_encoder, ids)
+    return encode_tokens(text_encoder, ids)
 
 
 def encode_identities(
@@ -65,7 +65,7 @@ def encode_identities(
         raise BadIdentity(f"identities come as (N, D), N >= 1, got shape {tuple(vectors.shape)}")
     if len(texts) != len(vectors):
         raise BadOption(f"{len(vectors)} identities need as many prompts, or one for all; got {len(texts)}")
-    word = _id_token(tokenizer)
+    word = id_token(tokenizer)
     ids = _tokenize([_with_person(text) for text in texts], tokenizer, text_encoder)
     # The words before the person decide where it stands; another "id" in the text stays a word.
     places = [len(tokenizer(text.partition(PERSON)[0], add_special_tokens=False).input_ids) + 1 for text in texts]
@@ -73,10 +73,12 @@ def encode_identities(
         if row[place] != word:
             raise BadOption(f"{PERSON} must stand alone as a word, got {text!r}: put spaces around it")
     rows = torch.arange(ids.shape[1])[None] == torch.tensor(places)[:, None]  # (N, L)
-    return _run(text_encoder, ids, replace=rows, vectors=vectors)
+    return encode_tokens(text_encoder, ids, replace=rows, vectors=vectors)
 
 
-def _run(text_encoder: Any, ids: Tensor, replace: Tensor | None = None, vectors: Tensor | None = None) -> Conditioning:
+def encode_tokens(
+    text_encoder: Any, ids: Tensor, replace: Tensor | None = None, vectors: Tensor | None = None
+) -> Conditioning:
     """Token ids (N, L) through the text encoder; where `replace` (N, L) is true, its input embedding is
     `vectors[n]`, zero-padded."""
     embedding = text_encoder.get_input_embeddings()
@@ -118,7 +120,8 @@ def _tokenize(prompts: Sequence[str], tokenizer: Any, text_encoder: Any) -> Tens
     return tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt").input_ids
 
 
-def _id_token(tokenizer: Any) -> int:
+def id_token(tokenizer: Any) -> int:
+    """The token that an identity overwrites. Raises `WeightsCorrupt` if `id` is not one token."""
     ids = tokenizer(_WORD, add_special_tokens=False).input_ids
     if len(ids) != 1 or ids[0] in tokenizer.all_special_ids:
         raise WeightsCorrupt(

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from diffusers import AutoencoderDC, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from personae.conditioning.id_prompt import Conditioning, encode_tokens, id_token
 from personae.reading import align
 from personae.training import captions
 from personae.training.autoencoder import AlignedRecogniser, save_half, to_tensor
@@ -70,25 +70,13 @@ class IdentityToFace(nn.Module):
         super().__init__()
         self.text_encoder, self.unet, self.placeholder = text_encoder, unet, placeholder
 
-    def condition(self, tokens: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens (N, L), vectors (N, D) -> (N, L, C) states and (N, C) pooled; the vector overwrites the
-        placeholder's embedding wherever it occurs."""
-        padded = F.pad(vectors, (0, WIDTH - vectors.shape[-1]))[:, None]
-        here = (tokens == self.placeholder)[..., None]
-
-        def overwrite(_: nn.Module, __: Any, embedded: Tensor) -> Tensor:
-            return torch.where(here, padded.to(embedded.dtype), embedded)
-
-        hook = self.text_encoder.get_input_embeddings().register_forward_hook(overwrite)
-        try:
-            output = self.text_encoder(tokens)
-        finally:
-            hook.remove()
-        return output.last_hidden_state, output.pooler_output
+    def condition(self, tokens: Tensor, vectors: Tensor) -> Conditioning:
+        """tokens (N, L), vectors (N, D): the vector overwrites the placeholder's embedding wherever it occurs."""
+        return encode_tokens(self.text_encoder, tokens, tokens == self.placeholder, vectors)
 
     def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor) -> Tensor:
-        states, pooled = self.condition(tokens, vectors)
-        return self.unet(noisy, times * 1000, states, class_labels=pooled, return_dict=False)[0]
+        told = self.condition(tokens, vectors)
+        return self.unet(noisy, times * 1000, told.tokens, class_labels=told.pooled, return_dict=False)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +187,7 @@ class BaseTask:
             self.tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
             text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
             unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
-        placeholder = self.tokenizer.convert_tokens_to_ids("id</w>")
+        placeholder = id_token(self.tokenizer)
         self.model = IdentityToFace(text_encoder, unet.to(memory_format=torch.channels_last), placeholder)
         key = hashlib.sha256(
             f"{_sha256(vae / 'diffusion_pytorch_model.safetensors')}{_sha256(embedder)}{blurred}{views}".encode()

@@ -209,8 +209,11 @@ class EmbedderTask:
         asked = len(batch["maps"])
         cosine = (made * batch["targets"]).sum(-1)
         hint = (features[:asked].float() - batch["maps"]).pow(2).mean()
+        # A student that hedges draws all people together: hold it to the teacher's distances between them.
+        relation = (made @ made.T - batch["targets"] @ batch["targets"].T).pow(2).mean()
         figures = {"known": cosine[asked:].mean().detach(), "asked": cosine[:asked].mean().detach()}
-        return 1 - cosine.mean() + hint, figures | {"hint": hint.detach()}
+        figures |= {"hint": hint.detach(), "relation": relation.detach()}
+        return 1 - cosine.mean() + hint + 4 * relation, figures
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """Held out: mean cosine to the teacher, and the mean and spread between different people."""
