@@ -371,7 +371,7 @@ def _generators(
         )
         return generators
     first = secrets.randbelow(2**31) if seed is None else seed
-    seeds = [int(first) + n for n in range(count)] if isinstance(first, Integral) else [int(s) for s in first]
+    seeds = [int(first) + n for n in range(count)] if isinstance(first, int | Integral) else [int(s) for s in first]
     _check(len(seeds) == count, f"{count} images need one seed each, or a single first one; got {len(seeds)}")
     _check(all(0 <= s < 2**63 for s in seeds), f"seeds lie between 0 and 2^63 - 1, got {seeds}")
     return generators_for(seeds)
