@@ -120,7 +120,7 @@ class AutoencoderTask:
         self.held_out = FaceTable.load(cache, held_out=True, limit=256)
         self.recogniser = AlignedRecogniser(recogniser).eval()
         self.identity_every, self.identity_weight = identity_every, identity_weight
-        self.model = _Codec(build_autoencoder()).to(memory_format=torch.channels_last)
+        self.model = _Codec(build_autoencoder())
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         images = self.faces.crops[rng.integers(len(self.faces), size=size)]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from personae.conditioning.id_prompt import Conditioning, encode_tokens, id_token
+from personae.data import shards
 from personae.reading import align
 from personae.training import captions
 from personae.training.autoencoder import AlignedRecogniser, save_half, to_tensor
@@ -188,7 +189,7 @@ class BaseTask:
             text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
             unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
         placeholder = id_token(self.tokenizer)
-        self.model = IdentityToFace(text_encoder, unet.to(memory_format=torch.channels_last), placeholder)
+        self.model = IdentityToFace(text_encoder, unet, placeholder)
         key = hashlib.sha256(
             f"{_sha256(vae / 'diffusion_pytorch_model.safetensors')}{_sha256(embedder)}{blurred}{views}".encode()
         )
@@ -213,7 +214,7 @@ class BaseTask:
             "inside": np.stack([inside, inside[:, :, ::-1]]),
         }
         partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **prepared)
+        partial.write_bytes(shards.pack_arrays(prepared))
         partial.replace(path)
         return _Prepared(**prepared)
 

@@ -92,7 +92,7 @@ class DetectorTask:
         self.stage = Stage(FaceTable.load(cache))
         self.held_out = Stage(FaceTable.load(cache, held_out=True))
         self.tested = min(tested, len(self.held_out.table))
-        self.model: nn.Module = DetectorNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = DetectorNet()
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
         """`images` (N, 320, 320, 3) uint8 and the answers of `assign`, (N, A, ...)."""

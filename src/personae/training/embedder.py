@@ -178,7 +178,7 @@ class EmbedderTask:
         self.test_targets = held_out.identity[:, 0]
         maps = np.stack([self.teacher(image)[1] for image in self.wide[:256, 16:-16, 16:-16]])
         self.mean, self.spread = maps.mean((0, 2, 3)), maps.std((0, 2, 3)) + 1e-3
-        self.model = _Distilled().to(memory_format=torch.channels_last)
+        self.model = _Distilled()
 
     def _known(self, rng: np.random.Generator) -> tuple[Array, Array]:
         row, mirrored = rng.integers(len(self.wide)), int(rng.random() < 0.5)

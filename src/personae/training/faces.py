@@ -11,6 +11,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -58,8 +59,8 @@ class FaceTable:
             crops = np.stack(list(pool.map(_decode_crop, (parts for _, parts in rows))))
         labels = [shards.unpack_arrays(parts["labels.npz"]) for _, parts in rows]
         facts = [json.loads(parts["json"]) for _, parts in rows]
-        stacked = {name: np.stack([row[name] for row in labels]) for name in labels[0]}
-        words = {name: [fact.get(name, "") for fact in facts] for name in _FACTS}
+        stacked: dict[str, Any] = {name: np.stack([row[name] for row in labels]) for name in labels[0]}
+        words: dict[str, Any] = {name: [fact.get(name, "") for fact in facts] for name in _FACTS}
         return cls(
             keys=[key for key, _ in rows],
             photos=[parts["photo.jpg"] for _, parts in rows],
@@ -73,7 +74,7 @@ class FaceTable:
     def where(self, mask: Array) -> FaceTable:
         """The rows for which `mask` (N,) bool holds."""
         rows = np.flatnonzero(mask)
-        picked = {}
+        picked: dict[str, Any] = {}
         for field in fields(self):
             column = getattr(self, field.name)
             picked[field.name] = column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows]

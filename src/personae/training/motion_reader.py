@@ -46,7 +46,7 @@ def mirrored_landmarks(mean: Array) -> Array:
 
 
 def mirrored_blendshapes() -> Array:
-    """(51,) the blendshape that takes each one's place in a mirror: Left and Right change names."""
+    """(52,) the blendshape that takes each one's place in a mirror: Left and Right change names."""
     swap = {"Left": "Right", "Right": "Left"}
     sides = [next((side for side in swap if name.endswith(side)), "") for name in BLENDSHAPES]
     names = [n.removesuffix(s) + swap.get(s, "") for n, s in zip(BLENDSHAPES, sides, strict=True)]
@@ -83,7 +83,7 @@ class MotionTask:
         mean = self.faces.landmarks.mean(0)
         self.mirror = mirrored_landmarks(mean), mirrored_blendshapes()
         mean = (mean + mean[self.mirror[0]] * (-1, 1, 1) + (_SIDE - 1, 0, 0)) / 2
-        self.model: nn.Module = MotionNet(mean).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = MotionNet(mean)
         self.landmark_weights = torch.ones(mean.shape[0], 1)
         self.landmark_weights[[int(i) for i in _TELLING.split()]] = 3
         # Squared errors of a blendshape count as shares of its variance; rare ones are not blown up to noise.
@@ -121,7 +121,7 @@ class MotionTask:
         return np.asarray(image), landmarks, pose, blendshapes
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
-        """`crops` (N, 128, 128, 3) uint8, `landmarks` (N, 478, 3), `pose` (N, 3), `blendshapes` (N, 51)."""
+        """`crops` (N, 128, 128, 3) uint8, `landmarks` (N, 478, 3), `pose` (N, 3), `blendshapes` (N, 52)."""
         crops, *targets = zip(*(self._view(rng) for _ in range(size)), strict=True)
         names = ("landmarks", "pose", "blendshapes")
         return {"crops": np.stack(crops)} | {

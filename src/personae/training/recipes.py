@@ -50,6 +50,18 @@ def _embedder(inputs: Inputs) -> Trainable:
     return EmbedderTask(inputs.cache, inputs.teachers)
 
 
+def _detector(inputs: Inputs) -> Trainable:
+    from personae.training.detector import DetectorTask
+
+    return DetectorTask(inputs.cache)
+
+
+def _motion(inputs: Inputs) -> Trainable:
+    from personae.training.motion_reader import MotionTask
+
+    return MotionTask(inputs.cache)
+
+
 def _base(inputs: Inputs) -> Trainable:
     from personae.training.base import BaseTask
 
@@ -73,6 +85,22 @@ RECIPES = {
                 ema=0.998,
                 weight_decay=0.02,
                 report_every=250,
+            ),
+        ),
+        Recipe(
+            name="nano-detector",
+            summary="faces in whole photos: boxes and five points, on composed scenes",
+            build=_detector,
+            schedule=Schedule(
+                steps=3000, batch=16, lr=2e-3, warmup=100, decay=0.5, ema=0.998, weight_decay=0.02, report_every=1500
+            ),
+        ),
+        Recipe(
+            name="nano-motion",
+            summary="landmarks, head pose and blendshapes of an aligned face",
+            build=_motion,
+            schedule=Schedule(
+                steps=3000, batch=64, lr=2e-3, warmup=100, decay=0.5, ema=0.998, weight_decay=0.02, report_every=1500
             ),
         ),
         Recipe(
@@ -120,7 +148,10 @@ def run(
     """Run, or go on with, a recipe; returns its last report. `steps` and `compiled` override the schedule's,
     `minutes` stops early (resume with the same command)."""
     chosen = recipe(name)
-    given = {"steps": steps, "compile": compiled}
-    schedule = replace(chosen.schedule, **{k: v for k, v in given.items() if v is not None})
+    schedule = replace(
+        chosen.schedule,
+        steps=chosen.schedule.steps if steps is None else steps,
+        compile=chosen.schedule.compile if compiled is None else compiled,
+    )
     inputs = Inputs(cache=Path(cache), teachers=Path(teachers), runs=Path(runs))
     return train(chosen.build(inputs), schedule, inputs.runs / name, minutes=minutes)

@@ -1,0 +1,71 @@
+"""personae assemble --runs runs -o src/personae/weights/nano
+
+Put the exports of nano's recipes together as one model folder: networks, scheduler, reader, the cloud of people that
+random identities are drawn from, and hashes of it all.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from personae.gather import PEOPLE
+from personae.identity import IdentitySampler
+from personae.pipeline import FacePipeline
+from personae.reading import align
+from personae.reading.reader import FaceReader, pack
+from personae.training.faces import FaceTable
+from personae.training.recipes import Inputs
+
+_PEOPLE = 6000  # training photos that the cloud is fitted to
+_STEPS, _GUIDANCE = 20, 3.0
+
+
+def assemble(out: str | Path, inputs: Inputs) -> FacePipeline:
+    """Write the model folder `out` whole (built beside it and moved into place) and return the pipeline.
+
+    Raises `WeightsMissing`, naming the recipe to run, if an export is not there.
+    """
+    target = Path(out)
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    reader_folder = partial / "reader"
+    pack(
+        reader_folder,
+        detector=inputs.export("nano-detector", "detector.onnx"),
+        motion=inputs.export("nano-motion", "motion.onnx"),
+        embedder=inputs.export("nano-embedder", "embedder.onnx"),
+        recogniser="personae-nano",
+        width=128,
+    )
+    reader = FaceReader.from_folder(reader_folder)
+    base, half = inputs.export("nano-base"), torch.float16
+    pipe = FacePipeline(
+        vae=AutoencoderDC.from_pretrained(inputs.export("nano-autoencoder", "vae"), torch_dtype=half),
+        text_encoder=CLIPTextModel.from_pretrained(base / "text_encoder", dtype=half),
+        tokenizer=CLIPTokenizer.from_pretrained(base / "tokenizer"),
+        unet=UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=half),
+        scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
+        reader=reader,
+        crop_template="portrait",
+        steps=_STEPS,
+        guidance_scale=_GUIDANCE,
+    )
+    _people(reader, inputs.cache).save(partial / PEOPLE)
+    pipe.save_pretrained(partial)  # takes the hashes of everything in the folder
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return pipe
+
+
+def _people(reader: FaceReader, cache: Path) -> IdentitySampler:
+    """The cloud of training identities, as the bundled reader sees them."""
+    table = FaceTable.load(cache, limit=_PEOPLE)
+    size = align.template("arcface").size
+    crops = [
+        align.crop(table.photo(row), align.similarity(table.points[row], "arcface"), size) for row in range(len(table))
+    ]
+    return IdentitySampler.fit(reader.embedder.embed(np.stack(crops)), reader.space)
