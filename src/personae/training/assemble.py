@@ -24,8 +24,9 @@ _PEOPLE = 6000  # training photos that the cloud is fitted to
 _STEPS, _GUIDANCE = 20, 3.0
 
 
-def assemble(out: str | Path, inputs: Inputs) -> FacePipeline:
-    """Write the model folder `out` whole (built beside it and moved into place) and return the pipeline.
+def assemble(out: str | Path, inputs: Inputs, final: str = "nano-likeness") -> FacePipeline:
+    """Write the model folder `out` whole (built beside it and moved into place) and return the pipeline. `final`: the
+    recipe whose UNet and text encoder are taken.
 
     Raises `WeightsMissing`, naming the recipe to run, if an export is not there.
     """
@@ -42,7 +43,7 @@ def assemble(out: str | Path, inputs: Inputs) -> FacePipeline:
         width=128,
     )
     reader = FaceReader.from_folder(reader_folder)
-    base, half = inputs.export("nano-base"), torch.float16
+    base, half = inputs.export(final), torch.float16
     pipe = FacePipeline(
         vae=AutoencoderDC.from_pretrained(inputs.export("nano-autoencoder", "vae"), torch_dtype=half),
         text_encoder=CLIPTextModel.from_pretrained(base / "text_encoder", dtype=half),
@@ -55,6 +56,7 @@ def assemble(out: str | Path, inputs: Inputs) -> FacePipeline:
         guidance_scale=_GUIDANCE,
     )
     _people(reader, inputs.cache).save(partial / PEOPLE)
+    shutil.copyfile(Path(__file__).with_name("nano_card.md"), partial / "README.md")
     pipe.save_pretrained(partial)  # takes the hashes of everything in the folder
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from personae.data.teachers import teacher_input
@@ -141,6 +142,12 @@ def _fused(one: Array, other: Array, rng: np.random.Generator) -> Array:
     return np.clip(one * share + other * (1 - share), 0, 255).astype(np.uint8)
 
 
+def _between(vectors: Tensor) -> Tensor:
+    """Mean cosine between different rows of (N, D) unit vectors."""
+    count = len(vectors)
+    return (vectors.sum(0).pow(2).sum() - count) / (count * (count - 1))
+
+
 class _Teacher:
     """MobileFaceNet with its last spatial map as a second output."""
 
@@ -219,16 +226,32 @@ class EmbedderTask:
         """Held out: mean cosine to the teacher, and the mean and spread between different people."""
         made = torch.cat([model(to_tensor(part))[0] for part in np.array_split(self.test, 16)]).float()
         cosine = (made * torch.from_numpy(self.test_targets)).sum(-1)
-        between = (made @ made.T)[~torch.eye(len(made), dtype=torch.bool)]
+        apart = (made @ made.T)[~torch.eye(len(made), dtype=torch.bool)]
         return {
             "held_out_cosine": float(cosine.mean()),
             "held_out_cosine_p5": float(cosine.quantile(0.05)),
-            "between_people": float(between.mean()),
-            "between_people_std": float(between.std()),
+            "between_people": float(apart.mean()),
+            "between_people_std": float(apart.std()),
         }
+
+    def _spread_out(self, count: int = 2000) -> None:
+        """Take as much of the mean vector out of the last bias as puts strangers as far apart as the teacher does.
+
+        A student that explains 80 % of its teacher leans towards the mean; a shift of the bias undoes that, and
+        costs nothing.
+        """
+        embedder = self.model.embedder.eval()
+        crops, last = self.wide[:count, 16:-16, 16:-16], embedder.head[-1]
+        with torch.no_grad():
+            raw = torch.cat([embedder.head(embedder.trunk(to_tensor(part))) for part in np.array_split(crops, 16)])
+            goal = _between(torch.from_numpy(self.targets[:count, 0]))
+            shares = torch.linspace(0, 1, 101)
+            gaps = torch.stack([(_between(F.normalize(raw - s * raw.mean(0), dim=-1)) - goal).abs() for s in shares])
+            last.bias -= shares[gaps.argmin()] * raw.mean(0)
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """`embedder.onnx`, and the torch weights beside it."""
+        self._spread_out()
         from personae.training.export_onnx import export_onnx
 
         folder.mkdir(parents=True, exist_ok=True)
