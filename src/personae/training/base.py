@@ -10,7 +10,6 @@ import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.types import Array
 
+_TOO_NOISY = 0.75  # the time beyond which a predicted clean image is too blurred to judge
 WIDTH = 256  # of the text encoder and so of the cross-attention
 
 
@@ -267,14 +267,14 @@ class BaseTask:
     def _identity(
         self, predicted: Tensor, times: Tensor, batch: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
-        """Mean cosine of the predicted clean images' identity to the one asked for, over the images of the batch
-        with the least noise that were asked for an identity; each seen through its own jittered crop."""
-        asked = (batch["tokens"] == self.model.placeholder).any(-1)
-        rows = torch.where(asked, times, 2.0).argsort()[: self.identity_images]
+        """Mean cosine between the predicted clean images' identity and the one asked for, over a few images of the
+        batch that were asked for one, not too noisy to show a face; each seen through its own jittered crop."""
+        asked = (batch["tokens"] == self.model.placeholder).any(-1) & (times < _TOO_NOISY)
+        lot = torch.rand(len(times), generator=generator, device=times.device)
+        rows = torch.where(asked, lot, 2.0).argsort()[: self.identity_images]
         images = self.vae.decoder(predicted[rows] / self.vae.config.scaling_factor)
         vectors = self.embedder(images, jitter(len(rows), generator))
-        weight = (1 - times[rows]).clamp(min=0)
-        return ((vectors * batch["vectors"][rows]).sum(-1) * weight).sum() / weight.sum()
+        return (vectors * batch["vectors"][rows]).sum(-1).mean()
 
     @torch.no_grad()
     def sample(

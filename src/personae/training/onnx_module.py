@@ -79,7 +79,7 @@ _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "MatMul": lambda i, a: i[0] @ i[1],
     "Mul": lambda i, a: i[0] * i[1],
     "Pow": lambda i, a: i[0] ** i[1],
-    "PRelu": lambda i, a: torch.where(i[0] >= 0, i[0], i[0] * i[1]),
+    "PRelu": lambda i, a: F.prelu(i[0], i[1].flatten().to(i[0].dtype)),
     "ReduceSum": _reduce_sum,
     "Relu": lambda i, a: F.relu(i[0]),
     "Reshape": _reshape,

@@ -66,7 +66,7 @@ def _base(inputs: Inputs) -> Trainable:
     from personae.training.base import BaseTask
 
     vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
-    return BaseTask(inputs.cache, vae, embedder)
+    return BaseTask(inputs.cache, vae, embedder, identity_weight=0.15)
 
 
 def _likeness(inputs: Inputs) -> Trainable:
@@ -131,11 +131,11 @@ RECIPES = {
             name="nano-base",
             summary="text encoder + UNet: identity (and words) to faces",
             build=_base,
-            schedule=Schedule(steps=1800, batch=64, lr=7e-4, warmup=200, decay=0.1, ema=0.995, report_every=600),
+            schedule=Schedule(steps=1900, batch=64, lr=7e-4, warmup=200, decay=0.3, ema=0.996, report_every=950),
         ),
         Recipe(
             name="nano-likeness",
-            summary="the base goes on, with an identity loss on the predicted clean image",
+            summary="the base goes on, with more weight on the identity of the predicted clean image",
             build=_likeness,
             schedule=Schedule(steps=1200, batch=64, lr=6e-4, warmup=50, decay=0.6, ema=0.998, report_every=600),
         ),
