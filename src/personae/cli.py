@@ -53,7 +53,7 @@ Model = Annotated[str, typer.Option("--model", "-m", help="A named model (see: p
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that are there.")]
-Sources = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or .identity files.")]
+Sources = Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos, or .identity files.")]
 Target = Annotated[Path, typer.Option("--out", "-o", help="The .identity file to write.")]
 NoFace = Annotated[OnNoFace, typer.Option(help="What to do with a photo that shows no face.")]
 Steps = Annotated[
@@ -132,8 +132,8 @@ def generate(
     output.prepare(out)
     if blend is not None and len(sources) != 2:
         raise BadOption(f"--blend needs exactly two people, got {len(sources)}")
-    pipe = _load(model, quiet)
-    found = gather(pipe, sources, on_no_face=on_no_face.value, skipped=_note)
+    reader = _reader(model)  # first, and without torch: a photo that will not do is said at once
+    found = gather(reader, sources, on_no_face=on_no_face.value, skipped=_note)
     if blend is not None:
         if len(found) != 2:
             raise BadOption(f"--blend needs exactly two people, {len(found)} of the photos showed a face")
@@ -144,6 +144,7 @@ def generate(
     index = [person for person in range(len(who)) for _ in range(count)]
     seeds = [first + i for i in range(len(index))]
     output.refuse_overwriting(output.paths_of(out, index, seeds, stems=stems, format=format.value), force)
+    pipe = _load(model, quiet, reader)
     with _progress(quiet, steps or pipe.config.steps) as stage:
         made = pipe(
             who,
@@ -164,7 +165,7 @@ def generate(
 
 @app.command()
 def read(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos to read.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos to read.")],
     model: Model = "nano",
     as_json: Json = False,
 ) -> None:
@@ -312,6 +313,76 @@ def train(
 
 
 @app.command()
+def assemble(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")] = Path("runs/nano"),
+    cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
+    runs: Annotated[Path, typer.Option(help="Where the recipes' runs lie.")] = Path("runs"),
+    final: Annotated[str, typer.Option(help="The recipe whose UNet is taken.")] = "nano-base",
+) -> None:
+    """Put the exports of nano's recipes together as one model folder.
+
+    Example: personae assemble -o runs/nano
+    """
+    from personae.training.assemble import assemble as put_together
+
+    put_together(out, cache=cache, runs=runs, final=final)
+    typer.echo(out)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    count: Annotated[int | None, typer.Option("--people", help="Held-out people.", show_default="200, or all")] = None,
+    images: Annotated[int, typer.Option("--images", "-n", min=1, help="Images per person.")] = 4,
+    reading: Annotated[bool, typer.Option("--reading", help="Measure the model's reader instead.")] = False,
+    source: Annotated[
+        Path | None, typer.Option(help="Photos: a prepared cache or raw tars.", show_default="what is there")
+    ] = None,
+    judge: Annotated[str, typer.Option(help="teacher, none, an .onnx with its preprocessing, or a .json.")] = "teacher",
+    finder: Annotated[str, typer.Option(help="Who finds the faces to judge: reader or teacher.")] = "teacher",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report and sheet.")] = Path("runs/evaluation"),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    steps: Steps = None,
+    guidance: Annotated[float | None, typer.Option(help="Of the generation.", show_default="the model's")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge a model on held-out people: likeness, retrieval, diversity, realism; or its reader, with --reading.
+
+    Example: personae evaluate nano --people 200
+    """
+    from personae.evaluation import reading as of_reader
+    from personae.evaluation import report, tables
+
+    shown = not _silent(quiet)
+    if reading:
+        found = of_reader.evaluate_reader(
+            _reader(model), people=count, source=source, out=out, seed=seed, progress=shown
+        )
+    else:
+        found = report.evaluate(
+            _load(model, quiet),
+            people=200 if count is None else count,
+            images_per_person=images,
+            judge=judge,
+            finder=finder,
+            source=source,
+            out=out,
+            seed=seed,
+            steps=steps,
+            guidance_scale=guidance,
+            progress=shown,
+        )
+    if as_json:
+        _json(found)
+        return
+    from rich.console import Console
+
+    Console().print(tables.rich_table(found))
+    typer.echo(out)
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """Say which models there are, from where, under which licence.
 
@@ -412,12 +483,12 @@ def options(
     """A face as a handle: read a photo, then generate that person. Start with: personae demo"""
 
 
-def _load(model: str, quiet: bool = False) -> "FacePipeline":
+def _load(model: str, quiet: bool, reader: "FaceReader | None" = None) -> "FacePipeline":
     """A pipeline whose own progress bar is off: `_progress` shows one for all of its calls."""
     with _spinner(f"loading {model}", quiet):
         from personae.pipeline import load  # late: it brings torch and takes a second
 
-        pipe = load(model)
+        pipe = load(model, reader=reader)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 # MediaPipe's 52 in its order: `_neutral`, then ARKit's coefficients (but its `tongueOut`).
-BLENDSHAPES = tuple(
+BLENDSHAPES: tuple[str, ...] = tuple(
     """_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
     cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight
     eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft
@@ -27,7 +27,7 @@ BLENDSHAPES = tuple(
     mouthFrownLeft mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft
     mouthPressRight mouthPucker mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper
     mouthSmileLeft mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight
-    noseSneerLeft noseSneerRight""".split()
+    noseSneerLeft noseSneerRight""".split()  # noqa: SIM905 (52 quoted names are no easier to read)
 )
 
 

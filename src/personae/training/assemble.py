@@ -27,13 +27,14 @@ _STEPS, _GUIDANCE = 20, 3.0
 _THRESHOLDS = {"score": 0.68, "second_score": 0.74}
 
 
-def assemble(out: str | Path, inputs: Inputs, final: str = "nano-base") -> None:
+def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", final: str = "nano-base") -> None:
     """Write the model folder `out` whole (built beside it and moved into place).
 
     `final`: the recipe whose UNet and text encoder are taken.
 
     Raises `WeightsMissing`, naming the recipe to run, if an export is not there.
     """
+    inputs = Inputs(cache=Path(cache), teachers=Path(), runs=Path(runs))
     target = Path(out)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

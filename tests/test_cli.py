@@ -1,0 +1,302 @@
+"""The verbs, as a user types them; and every bad input: one line, exit code 2."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save as safetensors_bytes
+
+from model_fixtures import empty_photo, face_photo, tiny_model_folder
+from personae import catalog, cli, identity
+from personae.types import Identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """`run("generate", photo, ...)` in a folder of its own, through the program's own entry."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["personae", *map(str, words)])
+        capsys.readouterr()  # what making the model printed is not the command's
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        printed = capsys.readouterr()
+        return Done(code=stopped.value.code or 0, out=printed.out, err=printed.err)
+
+    return command
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    return face_photo(tmp_path / "me.png")
+
+
+def _fails(done: Done, *words: str) -> None:
+    """One line on stderr that says all of `words`, nothing on stdout, exit code 2."""
+    assert (done.code, done.out) == (2, ""), done
+    assert len(done.err.splitlines()) == 1, done.err
+    assert done.err.startswith("personae: ")
+    for word in words:
+        assert word in done.err
+
+
+# ---------------------------------------------------------------------- the verbs
+
+
+def test_help_shows_an_example_of_every_verb(run: Run) -> None:
+    verbs = ["demo", "generate", "read", "train", "prepare", "evaluate", "models", "inspect", "replay", "doctor"]
+    verbs += [f"identity {verb}" for verb in ("mean", "blend", "sample", "show")]
+    assert all(verb.split()[0] in run().out for verb in verbs)
+    for verb in verbs:
+        assert f"Example: personae {verb}" in run(*verb.split(), "--help").out
+
+
+def test_seeds_count_on_over_images_and_people(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
+    second = face_photo(tmp_path / "ann.png", left=40)
+    done = run("generate", photo, second, "-m", model, "--seed", 7, "-n", 2, "-o", "out")
+    assert done == Done(code=0, err="", out=done.out)
+    assert done.lines == [f"out/{name}.png" for name in ("me-seed7", "me-seed8", "ann-seed9", "ann-seed10")]
+    assert all(Image.open(line).size == (32, 32) for line in done.lines)
+
+
+def test_generate_takes_every_option(run: Run, model: Path, photo: Path) -> None:
+    options = [
+        "--prompt",
+        "a smiling {person}",
+        "--steps",
+        3,
+        "--guidance",
+        2,
+        "--scheduler",
+        "dpm++",
+        "--format",
+        "jpg",
+    ]
+    done = run("generate", photo, "-m", model, "--seed", 1, "-n", 2, *options, "--sheet", "--json", "-o", "out")
+    answers = json.loads(done.out)
+    assert [answer["seed"] for answer in answers] == [1, 2]
+    settings = json.loads(run("inspect", answers[0]["path"]).out)["settings"]
+    assert (settings["num_inference_steps"], settings["guidance_scale"], settings["scheduler"]) == (3, 2, "dpm++")
+    page = Path("out/me-seed1.html").read_text()
+    assert page.count("<img") == 3
+    assert "http" not in page.replace("data:", "")
+
+
+def test_a_blend_is_one_person(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
+    second = face_photo(tmp_path / "ann.png", left=40)
+    done = run("generate", photo, second, "-m", model, "--blend", 0.5, "--seed", 0, "-o", "out")
+    assert done.lines == ["out/me-ann-seed0.png"]
+    _fails(run("generate", photo, "-m", model, "--blend", 0.5), "two people", "got 1")
+
+
+def test_replay_says_how_far_it_is_off(run: Run, model: Path, photo: Path) -> None:
+    [path] = run("generate", photo, "-m", model, "--seed", 5, "-o", "out").lines
+    drift = json.loads(run("replay", path, "-m", model, "--json", "-o", "again.png").out)
+    assert drift["max"] <= 1
+    assert drift["same_model"]
+    assert json.loads(run("inspect", "again.png").out)["seed"] == 5
+    assert "mean difference 0.000" in run("replay", path, "-m", model).out
+
+
+def test_read_lists_faces(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
+    nobody = empty_photo(tmp_path / "empty.png")
+    faces = json.loads(run("read", photo, nobody, "-m", model, "--json").out)
+    assert {name: len(found) for name, found in faces.items()} == {str(photo): 1, str(nobody): 0}
+    face = faces[str(photo)][0]
+    assert (len(face["landmarks"]), len(face["blendshapes"]), face["identity"]["width"]) == (478, 52, 128)
+    done = run("read", photo, nobody, "-m", model)
+    assert "1 face" in done.lines[0]
+    assert "0 faces" in done.lines[-1]
+
+
+def test_identities_become_files_and_files_become_people(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
+    second = face_photo(tmp_path / "ann.png", left=40)
+    assert run("identity", "mean", photo, second, "--weights", "2,1", "-m", model, "-o", "us.identity").code == 0
+    assert run("identity", "blend", photo, "us.identity", "--amount", 0.3, "-m", model, "-o", "b.identity").code == 0
+    sampled = run("identity", "sample", "-n", 2, "--seed", 4, "-m", model, "-o", "people").lines
+    assert sampled == ["people/stranger4-0.identity", "people/stranger4-1.identity"]
+    shown = json.loads(run("identity", "show", "b.identity", "-m", model).out)
+    assert np.linalg.norm(shown["vector"]) == pytest.approx(1, abs=1e-4)
+    assert json.loads(run("inspect", "b.identity").out)["space"] == shown["space"]
+    done = run("generate", "b.identity", *sampled, "-m", model, "--seed", 0, "-o", "out")
+    assert [Path(line).name for line in done.lines] == ["b-seed0.png", "stranger4-0-seed1.png", "stranger4-1-seed2.png"]
+    _fails(run("identity", "sample", "--seed", 4, "-m", model, "-o", "people"), "already there", "--force")
+
+
+def test_a_photo_without_a_face_can_be_skipped(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
+    nobody = empty_photo(tmp_path / "empty.png")
+    done = run("generate", nobody, photo, "-m", model, "--on-no-face", "skip", "--seed", 0, "-o", "out")
+    assert done.lines == ["out/me-seed0.png"]
+    assert "empty.png: skipped" in done.err
+    _fails(run("generate", nobody, "-m", model), "no face found in", "--on-no-face skip")
+
+
+def test_models_train_and_doctor_answer(run: Run) -> None:
+    assert {"nano", "arc2face"} <= set(json.loads(run("models", "--json").out))
+    assert "CC BY 4.0" in run("models").out
+    assert "nano-base" in run("train", "--list").out
+    assert json.loads(run("doctor", "--json").out)["versions"]["torch"]
+    _fails(run("train", "nano-bass"), "nano-base")
+
+
+def test_inspect_shows_a_model_folder(run: Run, model: Path) -> None:
+    shown = json.loads(run("inspect", model).out)
+    assert shown["sha256"] == catalog.fingerprint(model)
+    assert "unet/diffusion_pytorch_model.safetensors" in shown["files"]
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+def _bytes(name: str, photo: Path) -> bytes:
+    buffer = io.BytesIO()
+    if name == "truncated.jpg":
+        Image.open(photo).save(buffer, "JPEG")
+        return buffer.getvalue()[: len(buffer.getvalue()) // 2]
+    if name == "bomb.png":
+        Image.new("1", (30_000, 30_000)).save(buffer, "PNG")
+    if name == "dot.png":
+        Image.new("RGB", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue() or b"this is no picture"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("text.jpg", "not a JPEG, PNG or WebP"),
+        ("truncated.jpg", "damaged or cut short"),
+        ("bomb.png", "pixels"),
+        ("dot.png", "1 x 1 pixels"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["generate", "read"])
+def test_bad_pictures(run: Run, model: Path, photo: Path, tmp_path: Path, verb: str, name: str, words: str) -> None:
+    (tmp_path / name).write_bytes(_bytes(name, photo))
+    _fails(run(verb, name, "-m", model), name, words)
+
+
+def test_no_such_file(run: Run, model: Path) -> None:
+    for verb in ("generate", "read"):
+        _fails(run(verb, "nowhere.jpg", "-m", model), "nowhere.jpg: no such file")
+    for verb in ("inspect", "replay"):
+        _fails(run(verb, "nowhere.png"), "no such file", "nowhere.png")
+    _fails(run("generate", "nowhere.identity", "-m", model), "nowhere.identity")
+
+
+def test_no_face(run: Run, model: Path, tmp_path: Path) -> None:
+    nobody = empty_photo(tmp_path / "empty.png")
+    _fails(run("generate", nobody, "-m", model), "no face found in", "empty.png")
+    _fails(run("identity", "mean", nobody, "-m", model, "-o", "a.identity"), "no face found in")
+
+
+def test_bad_embeddings(run: Run, model: Path, tmp_path: Path) -> None:
+    facts = {"format": "personae.identity/1", "space": "other/arcface/0"}
+    hole = np.full(128, np.nan, np.float32)
+    (tmp_path / "nan.identity").write_bytes(safetensors_bytes({"vector": hole}, facts))
+    _fails(run("generate", "nan.identity", "-m", model), "finite")
+    identity.save(tmp_path / "other.identity", Identity(vector=np.ones(128), space="other/arcface/0"))
+    _fails(run("generate", "other.identity", "-m", model), "other/arcface/0", "space")
+    space = json.loads(run("identity", "show", face_photo(tmp_path / "a.png"), "-m", model).out)["space"]
+    identity.save(tmp_path / "short.identity", Identity(vector=np.ones(64), space=space))
+    _fails(run("generate", "short.identity", "-m", model), "128", "64")
+    (tmp_path / "text.identity").write_text("no tensors")
+    _fails(run("generate", "text.identity", "-m", model), "text.identity")
+
+
+def test_unknown_names_are_answered(run: Run, model: Path, photo: Path) -> None:
+    _fails(run("generate", photo, "-m", "nanoo"), "unknown model 'nanoo'", "'nano'")
+    _fails(run("generate", photo, "-m", model, "--scheduler", "flow-eule"), "unknown scheduler", "'flow-euler'")
+    _fails(run("generate", photo, "-m", "arc2face"), "later")
+    _fails(run("generate", photo, "-m", photo.parent), catalog.INDEX)
+    _fails(run("generrate", photo), "generrate")
+
+
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model.safetensors", "reader/embedder.onnx"])
+def test_corrupt_weights(run: Run, photo: Path, tmp_path: Path, part: str) -> None:
+    broken = tiny_model_folder(tmp_path / "made")
+    file = broken / part
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    _fails(run("generate", photo, "-m", broken), Path(part).name)
+    file.unlink()
+    _fails(run("generate", photo, "-m", broken), Path(part).name)
+
+
+def test_unwritable_outputs(run: Run, model: Path, photo: Path) -> None:
+    Path("file").write_text("")
+    for verb in (["generate", photo], ["demo"]):
+        _fails(run(*verb, "-m", model, "-o", "file"), "cannot write to folder file")
+    _fails(run("identity", "mean", photo, "-m", model, "-o", "file/a.identity"), "cannot write")
+    run("generate", photo, "-m", model, "--seed", 1, "-o", "out")
+    _fails(run("generate", photo, "-m", model, "--seed", 1, "-o", "out"), "me-seed1.png already there", "--force")
+    assert run("generate", photo, "-m", model, "--seed", 1, "-o", "out", "--force").code == 0
+
+
+def test_bad_options(run: Run, model: Path, photo: Path) -> None:
+    _fails(run("generate"), "PHOTO")
+    _fails(run("generate", photo, "-m", model, "-n", 0), "--count", "1")
+    _fails(run("generate", photo, "-m", model, "--steps", 0), "steps")
+    _fails(run("generate", photo, "-m", model, "--format", "gif"), "gif")
+    _fails(run("identity", "mean", photo, "-m", model, "--weights", "a", "-o", "a.identity"), "--weights")
+
+
+def test_ctrl_c_is_clean(model: Path, photo: Path, tmp_path: Path) -> None:
+    words = ["generate", photo, "-m", model, "-n", "400", "--steps", "1000", "-o", "out", "--json"]
+    command = [sys.executable, "-m", "personae", *map(str, words)]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while not (tmp_path / "out").exists():
+            time.sleep(0.05)
+        time.sleep(4)  # well into the loop, which takes much longer
+        os.kill(running.pid, signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+    finally:
+        running.kill()
+    assert (running.returncode, out, err) == (130, "", "personae: stopped\n")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_help_is_instant() -> None:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "personae", "--help"], check=True, capture_output=True)
+    assert time.perf_counter() - started < 1.0  # 0.1 s on an idle machine
+
+
+def test_evaluate_and_assemble_say_what_they_lack(run: Run, model: Path, tmp_path: Path) -> None:
+    _fails(run("evaluate", model, "--source", tmp_path / "nowhere", "--people", 2), "nowhere")
+    _fails(run("evaluate", model, "--reading", "--source", tmp_path / "nowhere"), "nowhere")
+    _fails(run("assemble", "--runs", tmp_path, "-o", "made"), "personae train nano-detector")
+    assert not Path("made").exists()
