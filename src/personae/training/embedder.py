@@ -242,6 +242,7 @@ class EmbedderTask:
         """
         embedder = self.model.embedder.eval()
         crops, last = self.wide[:count, 16:-16, 16:-16], embedder.head[-1]
+        assert isinstance(last, nn.Linear)
         with torch.no_grad():
             raw = torch.cat([embedder.head(embedder.trunk(to_tensor(part))) for part in np.array_split(crops, 16)])
             goal = _between(torch.from_numpy(self.targets[:count, 0]))
