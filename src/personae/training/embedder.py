@@ -248,7 +248,7 @@ class EmbedderTask:
             goal = _between(torch.from_numpy(self.targets[:count, 0]))
             shares = torch.linspace(0, 1, 101)
             gaps = torch.stack([(_between(F.normalize(raw - s * raw.mean(0), dim=-1)) - goal).abs() for s in shares])
-            last.bias -= shares[gaps.argmin()] * raw.mean(0)
+            last.bias.sub_(shares[gaps.argmin()] * raw.mean(0))
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """`embedder.onnx`, and the torch weights beside it."""
