@@ -143,6 +143,7 @@ class AutoencoderTask:
         loss = loss + 0.01 * ((spread - 1).pow(2).mean() + latents.mean(dim=(0, 2, 3)).pow(2).mean())
         figures: Metrics = {"psnr": psnr(made.detach(), real)}
         if batch["judged"]:
+            self.recogniser.to(made.device)
             alike = (self.recogniser(made[:8]) * self.recogniser(real[:8])).sum(-1).mean()
             loss = loss + self.identity_weight * (1 - alike)
             figures["identity"] = alike.detach()
@@ -150,8 +151,10 @@ class AutoencoderTask:
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """PSNR (dB), the recogniser's cosine, and the latents' spread, on held-out faces."""
-        real = to_tensor(self.held_out.crops)
-        made, latents = (part.float() for part in model(real, torch.zeros(len(real), 8, 16, 16)))
+        home = next(model.parameters()).device
+        real = to_tensor(self.held_out.crops).to(home)
+        made, latents = (part.float() for part in model(real, torch.zeros(len(real), 8, 16, 16, device=home)))
+        self.recogniser.to(home)
         alike = (self.recogniser(made) * self.recogniser(real)).sum(-1).mean()
         return {
             "held_out_psnr": float(psnr(made, real)),
@@ -163,6 +166,6 @@ class AutoencoderTask:
         """`vae/`, in the diffusers layout, its scaling factor measured so that latents have unit spread."""
         vae = self.model.vae
         with torch.no_grad():
-            latents = vae.encoder(to_tensor(self.held_out.crops))
+            latents = vae.encoder(to_tensor(self.held_out.crops).to(vae.device))
         vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
         save_half(vae, folder / "vae")

@@ -224,7 +224,8 @@ class EmbedderTask:
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """Held out: mean cosine to the teacher, and the mean and spread between different people."""
-        made = torch.cat([model(to_tensor(part))[0] for part in np.array_split(self.test, 16)]).float()
+        home = next(model.parameters()).device
+        made = torch.cat([model(to_tensor(part).to(home))[0] for part in np.array_split(self.test, 16)]).float().cpu()
         cosine = (made * torch.from_numpy(self.test_targets)).sum(-1)
         apart = (made @ made.T)[~torch.eye(len(made), dtype=torch.bool)]
         return {
@@ -244,9 +245,11 @@ class EmbedderTask:
         crops, last = self.wide[:count, 16:-16, 16:-16], embedder.head[-1]
         assert isinstance(last, nn.Linear)
         with torch.no_grad():
-            raw = torch.cat([embedder.head(embedder.trunk(to_tensor(part))) for part in np.array_split(crops, 16)])
-            goal = _between(torch.from_numpy(self.targets[:count, 0]))
-            shares = torch.linspace(0, 1, 101)
+            home = last.weight.device
+            parts = (to_tensor(part).to(home) for part in np.array_split(crops, 16))
+            raw = torch.cat([embedder.head(embedder.trunk(part)) for part in parts])
+            goal = _between(torch.from_numpy(self.targets[:count, 0]).to(home))
+            shares = torch.linspace(0, 1, 101, device=home)
             gaps = torch.stack([(_between(F.normalize(raw - s * raw.mean(0), dim=-1)) - goal).abs() for s in shares])
             last.bias.sub_(shares[gaps.argmin()] * raw.mean(0))
 

@@ -28,7 +28,7 @@ _SMALL = 64  # tensors of at most so many numbers stay float32: scales, shapes, 
 def _bare(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode, without what a training hangs on a module: `compile()`, which copying sheds, and
     accelerate's mixed precision, which hides `forward` behind an instance attribute."""
-    bare = copy.deepcopy(model).eval()
+    bare = copy.deepcopy(model).cpu().eval()
     for module in bare.modules():
         for name in ("forward", "_original_forward"):
             module.__dict__.pop(name, None)

@@ -151,8 +151,9 @@ class MotionTask:
         between the irises; mean absolute angles; correlations of the watched blendshapes (left and right pooled)."""
         margin = (_WIDE - _SIDE) // 2
         crops = self.held_out.crops[:, margin:-margin, margin:-margin]
-        parts = [model(to_tensor(crops[i : i + 64])) for i in range(0, len(crops), 64)]
-        landmarks, pose, shapes = (torch.cat(p).float().numpy() for p in zip(*parts, strict=True))
+        home = next(model.parameters()).device
+        parts = [model(to_tensor(crops[i : i + 64]).to(home)) for i in range(0, len(crops), 64)]
+        landmarks, pose, shapes = (torch.cat(p).float().cpu().numpy() for p in zip(*parts, strict=True))
         goal = self.held_out.landmarks
         eyes = np.linalg.norm(goal[:, 468, :2] - goal[:, 473, :2], axis=-1).clip(1)
         off = np.linalg.norm((landmarks - goal)[..., :2], axis=-1).mean(1) / eyes

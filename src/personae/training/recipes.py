@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from personae.errors import WeightsMissing, unknown_name
 from personae.training.loop import Schedule, Trainable, train
 
@@ -169,4 +171,5 @@ def run(
         compile=chosen.schedule.compile if compiled is None else compiled,
     )
     inputs = Inputs(cache=Path(cache), teachers=Path(teachers), runs=Path(runs))
+    torch.manual_seed(schedule.seed)  # of the fresh weights
     return train(chosen.build(inputs), schedule, inputs.runs / name, minutes=minutes)
