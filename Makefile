@@ -1,5 +1,5 @@
 # make demo: install into .venv and show what personae does. make test: everything that must hold.
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
