@@ -398,5 +398,5 @@ class TestBundled:
     def test_finds_nobody_in_textures(self, bundled: FaceReader) -> None:
         from skimage import data
 
-        for texture in (data.brick(), data.grass(), data.gravel(), data.coins(), data.page()):
+        for texture in (data.brick(), data.grass(), data.gravel(), data.moon(), data.page()):
             assert bundled.read(texture) == []
