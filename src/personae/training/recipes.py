@@ -1,7 +1,7 @@
 """personae train NAME --cache cache/faces --teachers ../shared/teachers
 
 Every named run: what it builds, how long, how fast. The order in which nano came to be is the order below; a later
-recipe finds the exports of the earlier ones under `--runs` (default `runs/`).
+recipe finds the exports of the earlier ones under `--runs` (default `runs/`), or else in the bundled model.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,19 @@ from pathlib import Path
 
 import torch
 
+from personae import catalog
 from personae.errors import WeightsMissing, unknown_name
 from personae.training.loop import Schedule, Trainable, train
+
+
+# Where the bundled model keeps what a recipe exports, so that training can go on from it anywhere.
+_BUNDLED = {
+    ("nano-autoencoder", "vae"): "vae",
+    ("nano-embedder", "embedder.onnx"): "reader/embedder.onnx",
+    ("nano-detector", "detector.onnx"): "reader/detector.onnx",
+    ("nano-motion", "motion.onnx"): "reader/motion.onnx",
+    ("nano-base",): "",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +32,17 @@ class Inputs:
     cache: Path  # labelled shards, made by `personae prepare`
     teachers: Path  # the labellers' folder
     runs: Path  # earlier recipes' outputs
+    bundle: Path | None = None  # a model folder that stands in for runs that are not there
 
     def export(self, recipe: str, *parts: str) -> Path:
-        """A file or folder that another recipe exported; `WeightsMissing` names the command that makes it."""
+        """A file or folder that another recipe exported, or else the bundle's; `WeightsMissing` names the command
+        that makes it."""
         path = self.runs.joinpath(recipe, "export", *parts)
-        if not path.exists():
-            raise WeightsMissing(f"{path} is not there: run `personae train {recipe}` first")
-        return path
+        if path.exists():
+            return path
+        if self.bundle is not None and (recipe, *parts) in _BUNDLED:
+            return self.bundle / _BUNDLED[recipe, *parts]
+        raise WeightsMissing(f"{path} is not there: run `personae train {recipe}` first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +154,7 @@ RECIPES = {
             name="nano-likeness",
             summary="the base goes on, with more weight on the identity of the predicted clean image",
             build=_likeness,
-            schedule=Schedule(steps=1200, batch=64, lr=6e-4, warmup=50, decay=0.6, ema=0.998, report_every=600),
+            schedule=Schedule(steps=7000, batch=64, lr=6e-4, warmup=200, decay=0.4, ema=0.998, report_every=1000),
         ),
     )
 }
@@ -170,6 +185,8 @@ def run(
         steps=chosen.schedule.steps if steps is None else steps,
         compile=chosen.schedule.compile if compiled is None else compiled,
     )
-    inputs = Inputs(cache=Path(cache), teachers=Path(teachers), runs=Path(runs))
+    nano = catalog.MODELS["nano"]
+    bundle = catalog.resolve(nano.name) if catalog.present(nano) else None
+    inputs = Inputs(cache=Path(cache), teachers=Path(teachers), runs=Path(runs), bundle=bundle)
     torch.manual_seed(schedule.seed)  # of the fresh weights
     return train(chosen.build(inputs), schedule, inputs.runs / name, minutes=minutes)
