@@ -14,7 +14,6 @@ from personae import catalog
 from personae.errors import WeightsMissing, unknown_name
 from personae.training.loop import Schedule, Trainable, train
 
-
 # Where the bundled model keeps what a recipe exports, so that training can go on from it anywhere.
 _BUNDLED = {
     ("nano-autoencoder", "vae"): "vae",
