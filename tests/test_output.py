@@ -51,6 +51,15 @@ def test_every_format_carries_recipe_and_marker(made: Generation, person: Identi
         np.testing.assert_array_equal(saved, np.asarray(made.images[0]))
 
 
+def test_a_recipe_names_no_one_else(nano_like: FacePipeline, tmp_path: Path) -> None:
+    people = made_up(nano_like, 2)
+    both = nano_like(people, seed=1)
+    hashes = [entry["identity_sha256"] for entry in both.recipe["inputs"]]
+    paths = output.save(both, tmp_path, people=people)
+    assert [output.read_recipe(path)["inputs"][0]["identity_sha256"] for path in paths] == hashes
+    assert all(len(output.read_recipe(path)["inputs"]) == 1 for path in paths)
+
+
 def test_the_identity_can_be_left_out(made: Generation, person: Identity, tmp_path: Path) -> None:
     path = output.save(made, tmp_path, people=[person], identity=False)[0]
     assert output.recipe_identity(output.read_recipe(path)) is None

@@ -127,6 +127,8 @@ def recipe_of(generation: Generation, index: int, person: Face | Identity, *, id
         "seed": generation.seeds[index],
         "likeness": None if measured is None or np.isnan(measured) else round(float(measured), 4),
         "input": _input(person) if isinstance(person, Face) else None,
+        # Of this image's person alone: who else was in the call is nobody's business.
+        "inputs": [generation.recipe["inputs"][generation.people[index]]],
     }
     if identity and who:
         recipe["identity"] = {

@@ -53,7 +53,7 @@ def find_source(source: str | Path | None = None) -> Path:
         if any(folder.glob("*.tar")):
             return folder
     places = " or ".join(map(str, tried))
-    raise BadData(f"{places} holds no .tar of photos: name a prepared cache or a folder of photo tars with --data")
+    raise BadData(f"{places} holds no .tar of photos: name a prepared cache or a folder of photo tars with --source")
 
 
 def held_out_people(source: str | Path | None = None, count: int | None = None, *, seed: int = 0) -> list[Person]:

@@ -1,4 +1,4 @@
-"""personae evaluate reader --data cache/faces -o runs/reading
+"""personae evaluate nano --reading --source cache/faces -o runs/reading
 
 The bundled reader against the teachers, on people whom no training saw. The teachers' opinion is taken from the
 labels of a prepared cache, so nothing but the reader runs here.
@@ -54,7 +54,7 @@ def evaluate_reader(
 
     chosen = held_out_people(source, people, seed=seed)
     if any(person.labels is None for person in chosen):
-        raise BadData("the reader is judged against labels: name a cache made by `personae prepare` with --data")
+        raise BadData("the reader is judged against labels: name a cache made by `personae prepare` with --source")
     labels = [person.labels for person in chosen if person.labels is not None]
     read = [reader.read(person.photo) for person in _bar(chosen, "reading photos", progress)]
     matched = [match(faces, label.box) for faces, label in zip(read, labels, strict=True)]

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
@@ -115,11 +116,21 @@ def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
     """A checkpoint that is there whole or not at all; older ones go once it is."""
     target, partial = folder / f"step-{step:07d}", folder / "partial"
     accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()  # each process writes its own random states into the folder
     if accelerator.is_main_process:
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
         for old in sorted(folder.glob("step-*"))[:-1]:
             shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def _agreed(accelerator: Accelerator, *wishes: bool) -> list[bool]:
+    """What the main process wishes: clocks differ, and all processes must stop and save at the same step."""
+    if accelerator.num_processes == 1:
+        return list(wishes)
+    said = torch.tensor(wishes, dtype=torch.uint8, device=accelerator.device)
+    return [bool(wish) for wish in broadcast(said)]
 
 
 def _resume(accelerator: Accelerator, folder: Path) -> int:
@@ -182,9 +193,14 @@ def train(
             accelerator.log(figures, step=done)
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps({"step": done} | figures) + "\n")
-        stop = minutes is not None and time.monotonic() - started > minutes * 60
+        now = time.monotonic()
+        stop, due = _agreed(
+            accelerator,
+            minutes is not None and now - started > minutes * 60,
+            now - saved > schedule.save_minutes * 60,
+        )
         last = stop or done == schedule.steps
-        if last or time.monotonic() - saved > schedule.save_minutes * 60:
+        if last or due:
             _save(accelerator, checkpoints, done)
             saved = time.monotonic()
         if last or done % schedule.report_every == 0:
