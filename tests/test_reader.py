@@ -350,13 +350,14 @@ def test_insightface_reads_behind_the_same_protocols(tmp_path: Path) -> None:
     assert len(reader.identify(np.stack([red] * 3))) == 3
 
 
+@pytest.fixture(scope="module")
+def bundled() -> FaceReader:
+    return FaceReader.from_folder(BUNDLED)
+
+
 @pytest.mark.skipif(not (BUNDLED / CONFIG_NAME).is_file(), reason=f"{BUNDLED} is not trained yet")
 class TestBundled:
     """The bundled networks on a public-domain portrait, against what OpenCV's YuNet finds there."""
-
-    @pytest.fixture(scope="class")
-    def bundled(self) -> FaceReader:
-        return FaceReader.from_folder(BUNDLED)
 
     @pytest.mark.parametrize(
         ("left", "top", "right", "bottom"), [(0, 0, 512, 512), (120, 20, 330, 230), (165, 55, 275, 190)]

@@ -84,7 +84,9 @@ def noise(identity: Identity, *, seed: int, degrees: float | None = None, streng
     assert degrees is not None
     if not 0 <= degrees <= 180:
         raise BadOption(f"degrees must lie between 0 and 180, got {degrees}")
+    vector /= np.linalg.norm(vector)  # of unit norm to float32 only
     across = direction - (direction @ vector) * vector
+    across -= (across @ vector) * vector  # again: what is left of a direction near the vector's own is rounding
     length = np.linalg.norm(across)
     if length < 1e-8:
         raise BadIdentity(f"an identity of width {vector.size} cannot be turned")
