@@ -16,7 +16,7 @@ from personae.errors import BadOption
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
-def combine(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+def combine(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) -> Tensor:
     """Equation 6 in the form all samplers use: scale 1 is the conditional prediction, 0 the unconditional."""
     return unconditional + scale * (conditional - unconditional)
 

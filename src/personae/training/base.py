@@ -2,8 +2,8 @@
 
 Rectified flow (Liu et al. 2022) with logit-normal times (Esser et al. 2024) on the autoencoder's latents. Of the
 prompts, most are `photo of a id person`; some add words that hold, some are words alone, some are empty (for
-guidance). An identity loss on the predicted clean image (as in PuLID and DreamID) can be switched on for the
-later stages.
+guidance). An identity loss on faces sampled in a few steps from pure noise (as in PuLID and DreamID) can be switched
+on: what the noised photo itself gives away of a person, the loss of a photo's own prediction does not have to learn.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderDC, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -20,7 +21,7 @@ from personae.conditioning.id_prompt import Conditioning, encode_tokens, id_toke
 from personae.data import shards
 from personae.reading import align
 from personae.sampling import schedulers, speed
-from personae.sampling.guidance import guided
+from personae.sampling.guidance import combine, guided, join
 from personae.sampling.loop import denoise
 from personae.training import captions
 from personae.training.autoencoder import AlignedRecogniser, save_half, to_tensor
@@ -28,7 +29,7 @@ from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.types import Array
 
-_TOO_NOISY = 0.75  # the time beyond which a predicted clean image is too blurred to judge
+_ROLL_STEPS = 3  # of sampling without gradient, before the one that the identity loss judges
 WIDTH = 256  # of the text encoder and so of the cross-attention
 
 
@@ -78,7 +79,9 @@ class IdentityToFace(nn.Module):
         return encode_tokens(self.text_encoder, tokens, tokens == self.placeholder, vectors)
 
     def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor) -> Tensor:
-        told = self.condition(tokens, vectors)
+        return self.predict(noisy, times, self.condition(tokens, vectors))
+
+    def predict(self, noisy: Tensor, times: Tensor, told: Conditioning) -> Tensor:
         return self.unet(noisy, times * 1000, told.tokens, class_labels=told.pooled, return_dict=False)[0]
 
 
@@ -89,6 +92,18 @@ class PromptMix:
     empty: float = 0.1
     words: float = 0.1
     both: float = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rolled:
+    """R faces on their way from pure noise, one step before they are judged."""
+
+    noisy: Tensor  # (R, 8, 16, 16)
+    times: Tensor  # (R,)
+    tokens: Tensor  # (R, L)
+    vectors: Tensor  # (R, D)
+    untold: Tensor  # (R, 8, 16, 16): the velocity for the empty prompt
+    scale: Tensor  # (R, 1, 1, 1): of guidance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +209,10 @@ class BaseTask:
             text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
             unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
         placeholder = id_token(self.tokenizer)
+        if speed.device_for(None).type == "cpu":
+            # Over sequences this short, the backward of torch's fused attention takes a third of a CPU's step.
+            unet.set_attn_processor(AttnProcessor())
+            text_encoder.set_attn_implementation("eager")
         self.model = IdentityToFace(text_encoder, unet, placeholder)
         key = hashlib.sha256(
             f"{_sha256(vae / 'diffusion_pytorch_model.safetensors')}{_sha256(embedder)}{blurred}{views}".encode()
@@ -204,7 +223,7 @@ class BaseTask:
         self.test_latents = _encode(self.vae, self.test.crops)
 
     def compile(self) -> None:
-        self.model.unet.compile()
+        self.model.unet.compile(dynamic=False)  # one graph for the batch, one for the rolls
 
     def _prepare(self, table: FaceTable, views: int, path: Path) -> _Prepared:
         """Latents and vectors of every row, cached in `path`: they depend on the files that its name hashes."""
@@ -258,28 +277,55 @@ class BaseTask:
         noise = torch.randn(clean.shape, generator=generator, device=device)
         t = times[:, None, None, None]
         noisy = (1 - t) * clean + t * noise
-        made = model(noisy, times, batch["tokens"], batch["vectors"]).float()
-        error = (made - (noise - clean)).pow(2).mean(1)
+        tokens, vectors = batch["tokens"], batch["vectors"]
+        rolled = self._roll(tokens, vectors, generator) if self.identity_weight else None
+        if rolled is not None:
+            noisy, times = torch.cat([noisy, rolled.noisy]), torch.cat([times, rolled.times])
+            tokens, vectors = torch.cat([tokens, rolled.tokens]), torch.cat([vectors, rolled.vectors])
+        made = model(noisy, times, tokens, vectors).float()
+        error = (made[: len(clean)] - (noise - clean)).pow(2).mean(1)
         inside = batch["inside"].float()
         loss = (error * inside).sum() / inside.sum().clamp(min=1)
         figures: Metrics = {"flow": loss.detach()}
-        if self.identity_weight:
-            alike = self._identity(noisy - t * made, times, batch, generator)
+        if rolled is not None:
+            alike = self._alike(rolled, made[len(clean) :], generator)
             loss = loss + self.identity_weight * (1 - alike)
             figures["identity"] = alike.detach()
         return loss, figures
 
-    def _identity(
-        self, predicted: Tensor, times: Tensor, batch: dict[str, Tensor], generator: torch.Generator
-    ) -> Tensor:
-        """Mean cosine between the predicted clean images' identity and the one asked for, over a few images of the
-        batch that were asked for one, not too noisy to show a face; each seen through its own jittered crop."""
-        asked = (batch["tokens"] == self.model.placeholder).any(-1) & (times < _TOO_NOISY)
-        lot = torch.rand(len(times), generator=generator, device=times.device)
+    @torch.no_grad()
+    def _roll(self, tokens: Tensor, vectors: Tensor, generator: torch.Generator) -> _Rolled:
+        """Sample some of the batch's people from pure noise, guided, nearly to the end: the last step has gradients
+        and runs with the rest of the batch."""
+        device = tokens.device
+        asked = (tokens == self.model.placeholder).any(-1)
+        lot = torch.rand(len(tokens), generator=generator, device=device)
         rows = torch.where(asked, lot, 2.0).argsort()[: self.identity_images]
-        images = self.vae.decoder(predicted[rows] / self.vae.config.scaling_factor)
-        vectors = self.embedder(images, jitter(len(rows), generator))
-        return (vectors * batch["vectors"][rows]).sum(-1).mean()
+        tokens, vectors = tokens[rows], vectors[rows]
+        end, scale = (
+            low + (high - low) * torch.rand(len(rows), 1, 1, 1, generator=generator, device=device)
+            for low, high in ((0.15, 0.6), (1.0, 2.5))
+        )
+        told = self.model.condition(tokens, vectors)
+        untold = self.model.condition(torch.from_numpy(self._tokens([""])).to(device), vectors[:1])
+        told = join(told, untold.rows(torch.zeros(len(rows), dtype=torch.long)))
+        noisy = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        for step in range(_ROLL_STEPS + 1):
+            times = 1 - (1 - end) * step / _ROLL_STEPS
+            both = self.model.predict(torch.cat([noisy, noisy]), times.flatten().repeat(2), told).float()
+            asked_for, unasked = both.chunk(2)
+            if step < _ROLL_STEPS:
+                noisy = noisy - (1 - end) / _ROLL_STEPS * combine(asked_for, unasked, scale)
+        return _Rolled(noisy=noisy, times=end.flatten(), tokens=tokens, vectors=vectors, untold=unasked, scale=scale)
+
+    def _alike(self, rolled: _Rolled, made: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean cosine between the identities of the finished faces and the ones asked for, each face seen through
+        its own jittered crop."""
+        clean = rolled.noisy - rolled.times[:, None, None, None] * combine(made, rolled.untold, rolled.scale)
+        images = self.vae.decoder(clean / self.vae.config.scaling_factor)
+        seen = self.embedder(images, jitter(len(images), generator))
+        return (seen * rolled.vectors).sum(-1).mean()
 
     def _sample(self, model: IdentityToFace, vectors: Tensor, noise: Tensor) -> Tensor:
         """Faces (N, 3, 128, 128) in [-1, 1], float32, by the package's own loop: 12 Euler steps at guidance 2.5."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from personae.errors import BadOption
+from personae.training.optimizer import Muon, grouped
 
 Metrics = dict[str, Any]
 
@@ -54,6 +55,7 @@ class Schedule:
     steps: int
     batch: int  # images per step over all processes
     lr: float
+    optimizer: Literal["adamw", "muon"] = "adamw"
     warmup: int = 200  # steps
     decay: float = 0.3  # the last share of the steps, in which the learning rate falls
     weight_decay: float = 0.01
@@ -156,10 +158,8 @@ def train(
     checkpoints.mkdir(parents=True, exist_ok=True)
     # Channels last: what convolutions like best, on AMX as on tensor cores.
     raw = task.model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decayed = [p for p in raw.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in raw.parameters() if p.requires_grad and p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, schedule.lr, schedule.betas, weight_decay=schedule.weight_decay)
+    groups = grouped(raw, hidden=schedule.optimizer == "muon")
+    optimizer = Muon(groups, schedule.lr, schedule.betas, schedule.weight_decay)
     ema = EMAModel(raw.parameters(), decay=schedule.ema, use_ema_warmup=True, power=0.75, foreach=True)
     model, optimizer = accelerator.prepare(raw, optimizer)
     ema.to(accelerator.device)

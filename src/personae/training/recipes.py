@@ -85,13 +85,11 @@ def _base(inputs: Inputs) -> Trainable:
     return BaseTask(inputs.cache, vae, embedder, identity_weight=0.15)
 
 
-def _likeness(inputs: Inputs) -> Trainable:
+def _longer(inputs: Inputs) -> Trainable:
     from personae.training.base import BaseTask
 
     vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
-    return BaseTask(
-        inputs.cache, vae, embedder, start=inputs.export("nano-base"), identity_weight=0.3, identity_images=8
-    )
+    return BaseTask(inputs.cache, vae, embedder, start=inputs.export("nano-base"), identity_weight=0.2)
 
 
 RECIPES = {
@@ -150,10 +148,12 @@ RECIPES = {
             schedule=Schedule(steps=1900, batch=64, lr=7e-4, warmup=200, decay=0.3, ema=0.996, report_every=950),
         ),
         Recipe(
-            name="nano-likeness",
-            summary="the base goes on, with more weight on the identity of the predicted clean image",
-            build=_likeness,
-            schedule=Schedule(steps=7000, batch=64, lr=6e-4, warmup=200, decay=0.4, ema=0.998, report_every=1000),
+            name="nano-longer",
+            summary="the base goes on from its export, or from the bundled weights",
+            build=_longer,
+            schedule=Schedule(
+                steps=5000, batch=64, lr=1e-3, optimizer="muon", warmup=100, decay=0.4, ema=0.998, report_every=500
+            ),
         ),
     )
 }
