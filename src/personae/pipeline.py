@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import diffusers
 import numpy as np
@@ -27,15 +27,17 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from personae import __version__, catalog, model_folder
+from personae import __version__, catalog, extras, model_folder
 from personae.conditioning.id_prompt import PROMPT, Conditioning, encode_identities, encode_text
 from personae.errors import BadIdentity, BadOption, BadOutput, NoFaceFound, WeightsCorrupt, WeightsMissing
 from personae.reading import align
 from personae.reading.photo import PhotoSource
 from personae.reading.reader import FaceReader
 from personae.sampling import codec, schedulers, speed
+from personae.sampling.controls import engaged
 from personae.sampling.guidance import guided
 from personae.sampling.loop import OnStep, denoise, draw_noise, generators_for
+from personae.steering import Request, Steering, plan_for
 from personae.types import Array, Face, Generation, Identity
 
 People = Face | Identity | Sequence[Face | Identity] | Array | Tensor
@@ -116,6 +118,7 @@ class FacePipeline(DiffusionPipeline):
         self.folder: Path | None = None
         self.interrupt = False
         self._sha256: str | None = None
+        self._extras: dict[str, Any] = {}
 
     # ------------------------------------------------------------------ the flow
 
@@ -146,6 +149,7 @@ class FacePipeline(DiffusionPipeline):
         callback_on_step_end: StepCallback | None = None,
         measure_likeness: bool = True,
         batch_size: int = 16,
+        **steering: Unpack[Steering],
     ) -> Generation:
         """New images of each person.
 
@@ -157,11 +161,10 @@ class FacePipeline(DiffusionPipeline):
         output_type: "pil"; "np" (N, H, W, 3) or "pt" (N, 3, H, W) in 0-1; "latent".
         callback_on_step_end: (pipe, step, t, {"latents"}) -> None or {"latents"}; `pipe.interrupt = True` stops.
         measure_likeness: read every image back and compare. batch_size: images per network call; changes no result.
+        steering: `personae.steering.Steering`: pose, expression, reference, fast sampling.
 
-        Raises `BadIdentity`, `SpaceMismatch`, `BadOption`.
+        Raises `BadIdentity`, `SpaceMismatch`, `BadOption`; `WeightsMissing` for steering that this model lacks.
         """
-        steps = self.config.steps if num_inference_steps is None else num_inference_steps
-        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         _check(num_images_per_prompt >= 1, f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")
         _check(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
         _check(output_type in _OUTPUT_TYPES, f"output_type is one of {_OUTPUT_TYPES}, got {output_type!r}")
@@ -171,12 +174,39 @@ class FacePipeline(DiffusionPipeline):
         who = [person for person in range(len(people)) for _ in range(num_images_per_prompt)]
         generators = _generators(seed, generator, len(who))
         seeds = [g.initial_seed() for g in generators]
+        plan = plan_for(self, Request(given=given, people=people, who=who), steering)
+        settings = {
+            "num_inference_steps": self.config.steps,
+            "guidance_scale": self.config.guidance_scale,
+            "scheduler": None,
+        }
+        asked = {
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "scheduler": scheduler,
+        }
+        settings |= plan.defaults | {name: value for name, value in asked.items() if value is not None}
 
         positive, negative = self.condition(people, prompt, negative_prompt)
-        walker = schedulers.fresh(scheduler, like=self.scheduler, steps=steps, device=self._execution_device)
+        walker = schedulers.fresh(
+            settings["scheduler"],
+            like=self.scheduler,
+            steps=settings["num_inference_steps"],
+            device=self._execution_device,
+        )
         noise = self._noise(latents, generators).to(self._execution_device)
-        predict = guided(self.unet, positive.rows(torch.tensor(who)), negative, scale, batch_size=batch_size)
-        with self._after_each_step(len(walker.timesteps), callback_on_step_end) as on_step:
+        predict = guided(
+            self.unet,
+            positive.rows(torch.tensor(who)),
+            negative,
+            settings["guidance_scale"],
+            controls=plan.controls,
+            batch_size=batch_size,
+        )
+        with (
+            engaged(plan.controls, self.unet),
+            self._after_each_step(len(walker.timesteps), callback_on_step_end) as on_step,
+        ):
             clean = denoise(predict, noise, walker, generators=generators, on_step=on_step)
 
         images, likeness = clean, None
@@ -184,13 +214,7 @@ class FacePipeline(DiffusionPipeline):
             images = codec.decode(self.vae, clean, batch_size=batch_size)
             likeness = self.likeness(images, [people[p] for p in who]) if measure_likeness else None
         self.maybe_free_model_hooks()
-        settings = {
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "num_inference_steps": steps,
-            "guidance_scale": scale,
-            "scheduler": scheduler,
-        }
+        settings = {"prompt": prompt, "negative_prompt": negative_prompt} | settings | plan.settings
         return Generation(
             images=_as_type(images, output_type),
             seeds=seeds,
@@ -266,6 +290,12 @@ class FacePipeline(DiffusionPipeline):
 
             yield on_step
 
+    def extra(self, name: str) -> Any:
+        """An optional part of the model (`personae.extras`), loaded when first asked for. Raises `WeightsMissing`."""
+        if name not in self._extras:
+            self._extras[name] = extras.load(name, self)
+        return self._extras[name]
+
     # ------------------------------------------------------------------ on disk
 
     @property
@@ -307,6 +337,8 @@ class FacePipeline(DiffusionPipeline):
             super().save_pretrained(folder, **kwargs)
             if self.reader is not None:
                 self.reader.save(folder / READER)
+            if self.folder is not None:
+                extras.copy(self.folder, folder)
             catalog.seal(folder)
         except OSError as error:
             raise BadOutput(f"the model cannot be saved to {folder}: {error.strerror or error}") from error

@@ -4,7 +4,7 @@ predict = guided(unet, positive, negative, scale=3.0)
 velocity_or_noise = predict(latents, t)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from personae.conditioning.id_prompt import Conditioning
 from personae.errors import BadOption
+from personae.sampling.controls import Control, Rows, arguments, halves
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -21,11 +22,20 @@ def combine(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) -
     return unconditional + scale * (conditional - unconditional)
 
 
-def guided(unet: Any, positive: Conditioning, negative: Conditioning, scale: float, *, batch_size: int = 16) -> Predict:
+def guided(
+    unet: Any,
+    positive: Conditioning,
+    negative: Conditioning,
+    scale: float,
+    *,
+    controls: Sequence[Control] = (),
+    batch_size: int = 16,
+) -> Predict:
     """A function (latents (N, c, h, w) float32, t scalar) -> prediction of the same shape, float32.
 
-    positive: N rows; negative: one row, shared. At scale 1 the unguided half is not computed. The UNet sees at most
-    `batch_size` images (twice as many rows when guided) at a time, which changes no result.
+    positive: N rows; negative: one row, shared. At scale 1 the unguided half is not computed. controls: engaged by
+    the caller. The UNet sees at most `batch_size` images (twice as many rows when guided) at a time, which changes no
+    result.
     """
     if not scale >= 0 or scale == float("inf"):
         raise BadOption(f"guidance must be a number >= 0, got {scale}")
@@ -38,21 +48,24 @@ def guided(unet: Any, positive: Conditioning, negative: Conditioning, scale: flo
     def some(latents: Tensor, t: Tensor, index: Tensor) -> Tensor:
         x, told = latents[index.to(latents.device)], positive.rows(index)
         if scale == 1:
-            return call(unet, x, t, told)
+            return call(unet, x, t, told, Rows(images=index, asked=torch.ones_like(index).bool()), controls)
         untold = negative.rows(torch.zeros_like(index))
         both = join(untold, told)
-        unconditional, conditional = call(unet, torch.cat([x, x]), t, both).chunk(2)
+        unconditional, conditional = call(unet, torch.cat([x, x]), t, both, halves(index), controls).chunk(2)
         return combine(conditional, unconditional, scale)
 
     return predict
 
 
-def call(unet: Any, latents: Tensor, t: Tensor, told: Conditioning) -> Tensor:
+def call(
+    unet: Any, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows, controls: Sequence[Control] = ()
+) -> Tensor:
     """One UNet evaluation in the UNet's own precision; latents and prediction float32. A UNet with a class
     embedding is told the pooled text as well."""
     labels = told.pooled if unet.config.class_embed_type is not None else None
     x = latents.to(unet.dtype)
-    return unet(x, t, encoder_hidden_states=told.tokens, class_labels=labels, return_dict=False)[0].float()
+    extra = arguments(controls, x, t, told, rows)
+    return unet(x, t, encoder_hidden_states=told.tokens, class_labels=labels, return_dict=False, **extra)[0].float()
 
 
 def join(first: Conditioning, second: Conditioning) -> Conditioning:

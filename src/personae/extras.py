@@ -1,0 +1,58 @@
+"""The optional parts of a model folder: there if the folder has them, loaded when first asked for.
+
+    pipe.extra("controlnet")      # WeightsMissing, naming what to fetch, if the folder has none
+
+A row names the folder and says how to load it; what a loaded part can do is its own module's business.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from personae.errors import WeightsMissing, unknown_name
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """`folder`: below the model's; `about`: what it is for, in a few words; `load`: (its folder, the pipeline) -> the
+    part, on the pipeline's device and in its precision."""
+
+    folder: str
+    about: str
+    load: Callable[[Path, "FacePipeline"], Any]
+
+
+EXTRAS: dict[str, Extra] = {}
+
+
+def load(name: str, pipe: "FacePipeline") -> Any:
+    """Raises `BadOption` for an unknown name, `WeightsMissing` if the model's folder has no such part."""
+    if name not in EXTRAS:
+        raise unknown_name("part", name, EXTRAS)
+    extra = EXTRAS[name]
+    folder = None if pipe.folder is None else pipe.folder / extra.folder
+    if folder is None or not folder.is_dir():
+        where = pipe.name or "this model"
+        raise WeightsMissing(
+            f"{where} has no {extra.folder}/, which {extra.about} needs: add that folder to the model's, "
+            "or use a model that has it (personae models)"
+        )
+    return extra.load(folder, pipe)
+
+
+def present(folder: Path) -> list[str]:
+    """The names of the extras that a model folder has."""
+    return [name for name, extra in EXTRAS.items() if (folder / extra.folder).is_dir()]
+
+
+def copy(source: Path, target: Path) -> None:
+    """All extras of one model folder into another."""
+    for name in present(source):
+        part = EXTRAS[name].folder
+        if (source / part).resolve() != (target / part).resolve():
+            shutil.copytree(source / part, target / part, dirs_exist_ok=True)

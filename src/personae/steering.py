@@ -1,0 +1,81 @@
+"""What a request asks for beside people and words, and the controls that carry it out.
+
+    plan = plan_for(pipe, people, who, {"fast": 4, "expression": {"smile": 0.8}})
+    plan.controls, plan.defaults, plan.settings
+
+`Steering` lists the options; each row of `STEERS` turns some of them into a control, with what the model folder's
+extra parts (`pipe.extra("controlnet")` ...) hold. A new way to steer is a new row.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
+
+from personae.errors import unknown_name
+from personae.reading.photo import PhotoSource
+from personae.sampling.controls import Control
+from personae.types import Face, Identity, Pose
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+
+
+class Steering(TypedDict, total=False):
+    """The options of a request beside people and words. Absent or None: not steered.
+
+    fast: steps of a consistency model (2-8) instead of the ordinary sampler.
+    pose: of the head: a photo of someone who holds it, or (yaw, pitch, roll) in degrees. pose_map: a normal map of
+    one's own instead, (H, W, 3) RGB uint8 or a path. pose_scale: its strength, 0-2.
+    expression: a photo of someone who makes it, or blendshapes by name, 0-1. expression_scale: its strength, 0-1.
+    reference: a photo whose look (light, colour, hair, background) is kept. reference_scale: how strongly, 0-1.
+    """
+
+    fast: int | None
+    pose: PhotoSource | Pose | Sequence[float] | None
+    pose_map: PhotoSource | None
+    pose_scale: float | None
+    expression: PhotoSource | Mapping[str, float] | None
+    expression_scale: float | None
+    reference: PhotoSource | None
+    reference_scale: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Who is asked for: `given` faces or identities of P people; `who` (N,) the person of each image."""
+
+    given: Sequence[Face | Identity]
+    people: Sequence[Identity]
+    who: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`controls`: to engage, in order. `defaults`: of `num_inference_steps`, `guidance_scale` and `scheduler`, where
+    the caller says nothing. `settings`: the options as plain JSON values, enough to ask for the same again."""
+
+    controls: list[Control] = field(default_factory=list)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+# Each answers with its own part of the plan, or None if the request does not ask for it.
+Steer = Callable[["FacePipeline", Request, Mapping[str, Any]], Plan | None]
+STEERS: dict[str, Steer] = {}
+
+
+def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan:
+    """The whole plan of a request. Raises `BadOption` for an unknown option; `WeightsMissing` for a part that the
+    model does not have; whatever a row raises for its own."""
+    known = get_type_hints(Steering)
+    for name in options:
+        if name not in known:
+            raise unknown_name("option", name, known)
+    whole = Plan()
+    for steer in STEERS.values():
+        part = steer(pipe, request, options)
+        if part is not None:
+            whole.controls.extend(part.controls)
+            whole.defaults.update(part.defaults)
+            whole.settings.update(part.settings)
+    return whole

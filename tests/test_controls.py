@@ -1,0 +1,122 @@
+"""The seam between a request and the UNet: who is told what, and that nothing stays behind."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import made_up
+from personae import extras
+from personae.errors import BadOption, WeightsMissing
+from personae.extras import Extra
+from personae.pipeline import FacePipeline
+from personae.sampling.controls import Rows, arguments, engaged, halves
+from personae.sampling.guidance import guided
+
+
+class Nudge:
+    """Adds to the UNet's middle block, image by image, in the conditional half only."""
+
+    def __init__(self, amounts: list[float]) -> None:
+        self.amounts = torch.tensor(amounts)
+        self.seen: list[Rows] = []
+        self.log: list[str] = []
+
+    @contextmanager
+    def engaged(self, unet) -> Iterator[None]:
+        self.log.append("on")
+        try:
+            yield
+        finally:
+            self.log.append("off")
+
+    def arguments(self, latents, t, told, rows: Rows) -> dict:
+        self.seen.append(rows)
+        amount = torch.where(rows.asked, self.amounts[rows.images], 0.0)
+        # The tiny UNet has four skips, whose own additions stay zero.
+        return {
+            "mid_block_additional_residual": amount[:, None, None, None],
+            "down_block_additional_residuals": (torch.zeros(()),) * 4,
+        }
+
+
+def told(pipe: FacePipeline, count: int):
+    positive, negative = pipe.condition(made_up(pipe, count))
+    return positive, negative
+
+
+@torch.no_grad()
+def test_controls_know_their_images_in_any_batch(pipe: FacePipeline) -> None:
+    positive, negative = told(pipe, 3)
+    x, t = torch.randn(3, 4, 8, 8), torch.tensor(500)
+    whole = guided(pipe.unet, positive, negative, 2.0, controls=[Nudge([0.0, 1.0, 5.0])])(x, t)
+    parts = guided(pipe.unet, positive, negative, 2.0, controls=[Nudge([0.0, 1.0, 5.0])], batch_size=2)(x, t)
+    plain = guided(pipe.unet, positive, negative, 2.0)(x, t)
+    torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(whole[0], plain[0], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(whole[1], plain[1], atol=1e-3)
+    assert not torch.allclose(whole[2], whole[1], atol=1e-3)
+
+
+@torch.no_grad()
+def test_unguided_calls_have_no_unconditional_rows(pipe: FacePipeline) -> None:
+    positive, negative = told(pipe, 2)
+    nudge = Nudge([0.0, 0.0])
+    guided(pipe.unet, positive, negative, 1.0, controls=[nudge])(torch.randn(2, 4, 8, 8), torch.tensor(500))
+    (rows,) = nudge.seen
+    assert rows.asked.tolist() == [True, True]
+    assert rows.images.tolist() == [0, 1]
+
+
+def test_halves_are_first_unconditional_then_conditional() -> None:
+    rows = halves(torch.tensor([4, 7]))
+    assert rows.images.tolist() == [4, 7, 4, 7]
+    assert rows.asked.tolist() == [False, False, True, True]
+
+
+def test_two_controls_may_not_set_the_same(pipe: FacePipeline) -> None:
+    rows = halves(torch.tensor([0]))
+    two = [Nudge([1.0]), Nudge([2.0])]
+    with pytest.raises(BadOption, match="two controls set the UNet's down_block"):
+        arguments(two, torch.zeros(2, 4, 8, 8), torch.tensor(1), told(pipe, 1)[0], rows)
+
+
+def test_all_are_disengaged_after_an_error(pipe: FacePipeline) -> None:
+    two = [Nudge([1.0]), Nudge([2.0])]
+    with pytest.raises(RuntimeError, match="midway"), engaged(two, pipe.unet):
+        raise RuntimeError("midway")
+    assert [nudge.log for nudge in two] == [["on", "off"]] * 2
+
+
+def test_unknown_steering_is_answered_with_the_nearest(pipe: FacePipeline) -> None:
+    with pytest.raises(BadOption, match="did you mean 'pose'"):
+        pipe(made_up(pipe, 1), poze=(1, 2, 3))
+
+
+@pytest.fixture
+def note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extra that is a text file."""
+    row = Extra(folder="note", about="reading aloud", load=lambda folder, pipe: (folder / "note.txt").read_text())
+    monkeypatch.setitem(extras.EXTRAS, "note", row)
+
+
+@pytest.mark.usefixtures("note")
+def test_an_extra_is_loaded_when_asked_for_and_saved_along(nano_folder: Path, tmp_path: Path) -> None:
+    pipe = FacePipeline.from_pretrained(nano_folder)
+    with pytest.raises(WeightsMissing, match="no note/, which reading aloud needs"):
+        pipe.extra("note")
+    pipe.save_pretrained(tmp_path / "first")
+    (tmp_path / "first" / "note").mkdir()
+    (tmp_path / "first" / "note" / "note.txt").write_text("hello")
+    (tmp_path / "first" / "sha256.json").unlink()
+    richer = FacePipeline.from_pretrained(tmp_path / "first")
+    assert richer.extra("note") == "hello"
+    richer.save_pretrained(tmp_path / "second")
+    assert FacePipeline.from_pretrained(tmp_path / "second").extra("note") == "hello"
+
+
+def test_unknown_extras_are_answered(pipe: FacePipeline) -> None:
+    with pytest.raises(BadOption, match="unknown part 'nose'"):
+        pipe.extra("nose")
