@@ -21,7 +21,7 @@ LAYERS = (
     ("identity",),
     ("conditioning",),
     ("sampling", "model_folder", "extras"),
-    ("steering",),
+    ("steering", "steers"),
     ("pipeline",),
     ("output", "gather"),
     ("sheet", "describe", "data", "doctor"),
