@@ -27,7 +27,15 @@ class Extra:
     load: Callable[[Path, "FacePipeline"], Any]
 
 
-EXTRAS: dict[str, Extra] = {}
+def _expression(folder: Path, pipe: "FacePipeline") -> Any:
+    from personae.conditioning.expression_adapter import ExpressionAdapter
+
+    return ExpressionAdapter.load(folder, pipe.unet)
+
+
+EXTRAS: dict[str, Extra] = {
+    "expression": Extra(folder="exp_adapter", about="asking for an expression", load=_expression),
+}
 
 
 def load(name: str, pipe: "FacePipeline") -> Any:

@@ -26,18 +26,27 @@ class Steering(TypedDict, total=False):
     fast: steps of a consistency model (2-8) instead of the ordinary sampler.
     pose: of the head: a photo of someone who holds it, or (yaw, pitch, roll) in degrees. pose_map: a normal map of
     one's own instead, (H, W, 3) RGB uint8 or a path. pose_scale: its strength, 0-2.
-    expression: a photo of someone who makes it, or blendshapes by name, 0-1. expression_scale: its strength, 0-1.
+    expression: a photo of someone who makes it, or blendshapes by name, 0-1; for an adapter of FLAME's, 55 numbers; or
+    a .npy or .json file of either. expression_scale: its strength, 0-1.
     reference: a photo whose look (light, colour, hair, background) is kept. reference_scale: how strongly, 0-1.
+    speed: "exact", "balanced" or "fast" (`speed.MODES`): what may change for time; exact unless asked. Of a mode's
+    parts, where nothing is saved (no guidance, fewer than nine steps) none applies. Each by itself, which then always
+    applies: guidance_interval: (first, last) shares of the steps, 0-1, between which guidance acts. cache_interval:
+    deep features of the UNet in every n-th step. decoder: "full", or "tiny" (the model's `taesd/`).
     """
 
     fast: int | None
     pose: PhotoSource | Pose | Sequence[float] | None
     pose_map: PhotoSource | None
     pose_scale: float | None
-    expression: PhotoSource | Mapping[str, float] | None
+    expression: PhotoSource | Mapping[str, float] | Sequence[float] | None
     expression_scale: float | None
     reference: PhotoSource | None
     reference_scale: float | None
+    speed: str | None
+    guidance_interval: Sequence[float] | None
+    cache_interval: int | None
+    decoder: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +61,26 @@ class Request:
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """`controls`: to engage, in order. `defaults`: of `num_inference_steps`, `guidance_scale` and `scheduler`, where
-    the caller says nothing. `settings`: the options as plain JSON values, enough to ask for the same again."""
+    the caller says nothing. `settings`: the options as plain JSON values, enough to ask for the same again. `mode`:
+    what is given up for time."""
 
     controls: list[Control] = field(default_factory=list)
     defaults: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    mode: Mode = field(default_factory=Mode)
 
 
 # Each answers with its own part of the plan, or None if the request does not ask for it.
 Steer = Callable[["FacePipeline", Request, Mapping[str, Any]], Plan | None]
-STEERS: dict[str, Steer] = {}
+
+
+def _expression(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import expression
+
+    return expression.steer(pipe, request, options)
+
+
+STEERS: dict[str, Steer] = {"expression": _expression}
 
 
 def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan:

@@ -1,0 +1,149 @@
+"""What a face is asked to do, as the numbers that an expression adapter reads.
+
+    sliders({"smile": 0.8, "jawOpen": 0.2})     # {"jawOpen": 0.2, "mouthSmileLeft": 0.8, "mouthSmileRight": 0.8}
+    blendshape_vector({"jawOpen": 0.2})         # (52,) float32
+    flame_vector(numbers)                       # (55,) float32, within the ranges that SMIRK's encoder keeps
+    read_file("smile.npy")                      # numbers, or sliders, from a file
+
+Two kinds of vectors are in use: the 52 blendshapes of `personae.types`, which the readers here measure and people
+can name, and the 55 FLAME numbers of the published adapter (arXiv 2510.04706). For both, zeros stand for "nothing
+was asked" (guidance's unconditional half).
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from personae.errors import BadOption, unknown_name
+from personae.types import BLENDSHAPES, Array
+
+FLAME_WIDTH = 55  # 50 expression, 2 eyelids, 3 jaw
+VECTOR_FILES = (".json", ".npy")
+
+# What people call it -> how far each blendshape goes at 1. Amounts are near the 99th percentile of the training
+# photos where that is below 1: nothing is asked that faces do not do.
+FRIENDLY: dict[str, dict[str, float]] = {
+    "neutral": {},
+    "smile": {"mouthSmile": 1.0},
+    "grin": {"mouthSmile": 1.0, "mouthUpperUp": 0.8, "mouthLowerDown": 0.6},
+    "laugh": {"mouthSmile": 1.0, "mouthUpperUp": 0.8, "mouthLowerDown": 0.8, "jawOpen": 0.5, "eyeSquint": 0.8},
+    "surprise": {"browInnerUp": 0.9, "browOuterUp": 0.9, "eyeWide": 0.4, "jawOpen": 0.5},
+    "frown": {"browDown": 0.8, "mouthFrown": 0.3},
+    "sad": {"browInnerUp": 0.9, "mouthFrown": 0.5, "mouthShrugLower": 0.6},
+    "angry": {"browDown": 0.9, "eyeSquint": 0.6, "mouthPress": 0.5},
+    "kiss": {"mouthPucker": 1.0},
+    "blink": {"eyeBlink": 1.0},
+    "wink": {"eyeBlinkLeft": 1.0},
+    "squint": {"eyeSquint": 1.0},
+}
+_SHAPES = BLENDSHAPES[1:]  # all but `_neutral`, which nobody asks for
+# A name without its side means both: `mouthSmile`.
+_PAIRS = {
+    name.removesuffix("Left"): (name, name.removesuffix("Left") + "Right")
+    for name in _SHAPES
+    if name.endswith("Left") and name.removesuffix("Left") + "Right" in _SHAPES
+}
+
+
+def sliders(asked: Mapping[str, float]) -> dict[str, float]:
+    """Blendshapes by their exact names, those above 0 only, from any names: exact ones, pairs without their side,
+    and `FRIENDLY`. Amounts 0-1.
+
+    Where several names move the same blendshape, the friendly one that moves it most counts, a pair goes before it,
+    and the exact name has the last word. Raises `BadOption` for an unknown name or an impossible amount.
+    """
+    friendly: dict[str, float] = {}
+    pairs: dict[str, float] = {}
+    exact: dict[str, float] = {}
+    for name, value in asked.items():
+        amount = _amount(name, value)
+        if name in FRIENDLY:
+            for part, share in FRIENDLY[name].items():
+                for shape in _PAIRS.get(part, (part,)):
+                    friendly[shape] = max(friendly.get(shape, 0.0), share * amount)
+        elif name in _PAIRS:
+            pairs |= dict.fromkeys(_PAIRS[name], amount)
+        elif name in _SHAPES:
+            exact[name] = amount
+        else:
+            raise unknown_name("expression", name, [*FRIENDLY, *_PAIRS, *_SHAPES])
+    moved = friendly | pairs | exact
+    return {name: moved[name] for name in _SHAPES if moved.get(name, 0.0) > 0}
+
+
+def parse_sliders(text: str) -> dict[str, float]:
+    """`"smile=0.8,jawOpen=0.2"` as a dict. Raises `BadOption` if it is not written that way."""
+    asked: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, amount = part.partition("=")
+        try:
+            asked[name.strip()] = float(amount)
+        except ValueError as error:
+            raise BadOption(
+                f"an expression is a file, or written smile=0.8,jawOpen=0.2 with amounts 0-1; got {text!r}"
+            ) from error
+    return asked
+
+
+def blendshape_vector(shapes: Mapping[str, float]) -> Array:
+    """(52,) float32 of blendshapes by their exact names; the others rest at 0."""
+    return said(np.array([shapes.get(name, 0.0) for name in BLENDSHAPES], np.float32))
+
+
+def said(shapes: Array) -> Array:
+    """Blendshapes (..., 52) as an adapter is told them: 1 in place of `_neutral`, which no face moves. It tells a
+    face at rest from one that may do what it likes, which is all zeros."""
+    told = shapes.astype(np.float32)
+    told[..., 0] = 1
+    return told
+
+
+def flame_vector(numbers: Sequence[float] | Array) -> Array:
+    """(55,) float32: 50 FLAME expression coefficients; 2 eyelids, kept within 0-1; 3 of the jaw, the first at least
+    0, the others within +-0.2 (as the SMIRK encoder bounds them). Raises `BadOption` for another size, or NaN."""
+    vector = finite_vector(numbers, FLAME_WIDTH, "50 expression, 2 eyelids, 3 jaw, as SMIRK's encoder gives them")
+    vector[50:52] = vector[50:52].clip(0, 1)
+    vector[52] = max(vector[52], 0)
+    vector[53:] = vector[53:].clip(-0.2, 0.2)
+    return vector
+
+
+def finite_vector(numbers: Sequence[float] | Array, width: int, what: str) -> Array:
+    """(width,) float32 of numbers, given as (width,) or (1, width). Raises `BadOption`."""
+    try:
+        vector = np.array(numbers, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadOption(f"an expression vector is a list of {width} numbers, got something else ({error})") from error
+    if vector.size != width or vector.ndim > 1 + vector.shape.count(1):
+        raise BadOption(f"this model reads expressions of {width} numbers ({what}), got shape {vector.shape}")
+    if not np.isfinite(vector).all():
+        raise BadOption("an expression vector must be finite, got NaN or infinity: measure it again")
+    return vector.reshape(width)
+
+
+def read_file(path: str | os.PathLike[str]) -> Array | dict[str, float]:
+    """What a `.npy` or `.json` file asks for: an array of numbers, or sliders (a JSON object). Raises `BadOption`."""
+    source = Path(path)
+    try:
+        if source.suffix.lower() == ".npy":
+            return np.asarray(np.load(source, allow_pickle=False))
+        content = json.loads(source.read_text())
+        return content if isinstance(content, dict) else np.array(content, np.float32)
+    except FileNotFoundError as error:
+        raise BadOption(f"{source}: no such file") from error
+    except (OSError, EOFError, TypeError, ValueError) as error:  # ValueError: not JSON, a pickle, not numbers
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise BadOption(f"{source} holds no expression ({reason}): give a list of numbers as .npy or .json") from error
+
+
+def _amount(name: str, value: float) -> float:
+    try:
+        amount = float(value)
+    except (TypeError, ValueError) as error:
+        raise BadOption(f"expression {name} goes from 0 to 1, got {value!r}") from error
+    if not 0 <= amount <= 1:  # NaN is neither
+        raise BadOption(f"expression {name} goes from 0 to 1, got {value}")
+    return amount

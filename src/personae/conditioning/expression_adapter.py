@@ -1,0 +1,210 @@
+"""An IP-Adapter that reads expressions instead of pictures (arXiv 2510.04706), in the published file layout.
+
+    adapter = ExpressionAdapter.load(folder / "exp_adapter", unet)     # .safetensors, or the published .bin
+    control = ExpressionControl(adapter=adapter, vectors=vectors)      # (N, W): one expression per image
+    with control.engaged(unet): ...
+
+Loading goes through diffusers' public `load_ip_adapter`, so every layout that projects one vector to tokens is read
+as diffusers reads it; what it leaves on the UNet is taken off again and put back for one request at a time.
+
+Legend: N images, M rows of a network call, W width of an expression vector, T tokens, C cross-attention width.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.loaders import IPAdapterMixin
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from personae.conditioning.expression import FLAME_WIDTH
+from personae.conditioning.id_prompt import Conditioning
+from personae.errors import WeightsCorrupt, WeightsMissing
+from personae.types import BLENDSHAPES
+
+if TYPE_CHECKING:
+    from personae.sampling.controls import Rows
+
+FILE, PICKLE = "exp_adapter.safetensors", "exp_adapter.bin"
+# The width of the vectors says what they mean.
+SPACES = {len(BLENDSHAPES): "blendshapes", FLAME_WIDTH: "flame55"}
+_PROJECTIONS = ("proj.weight", "proj.0.weight")  # diffusers' layouts that take one vector; the second with an MLP
+_FETCH = "fetch exp_adapter/ again from FoivosPar/Arc2Face"
+Weights = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpressionAdapter:
+    """`projection`: vectors to tokens; `processors`: by their names in `unet.attn_processors`, of the cross-attention
+    layers only; `width` W. Shared by all requests: it is on a UNet only while one engages it."""
+
+    projection: nn.Module
+    processors: dict[str, Any]
+    width: int
+
+    @property
+    def space(self) -> str:
+        """What its vectors are: `blendshapes` or `flame55`."""
+        return SPACES[self.width]
+
+    @classmethod
+    def load(cls, folder: Path, unet: Any) -> "ExpressionAdapter":
+        """From a folder with `exp_adapter.safetensors` or `exp_adapter.bin`. Raises `WeightsMissing`;
+        `WeightsCorrupt` for a file that is damaged, would run code, or belongs to another UNet."""
+        path = folder / FILE if (folder / FILE).is_file() else folder / PICKLE
+        return cls.from_weights(_read(path), unet, str(path))
+
+    @classmethod
+    def from_weights(cls, weights: Weights, unet: Any, name: str = "this expression adapter") -> "ExpressionAdapter":
+        """From tensors in the published layout, `{"image_proj": ..., "ip_adapter": ...}`; on the UNet's device and
+        in its precision. Raises `WeightsCorrupt` if they do not fit; errors call them `name`."""
+        width = _require_fit(weights, unet, name)
+        crossing = _crossing(unet)
+        with _restored(unet, unet.attn_processors):
+            try:
+                _Loader(unet).load_ip_adapter(weights, subfolder="", weight_name="", image_encoder_folder=None)
+            except (KeyError, RuntimeError, ValueError) as error:
+                first = str(error).strip().splitlines()[0]
+                raise WeightsCorrupt(f"{name} is not an IP-Adapter that diffusers reads ({first}): {_FETCH}") from error
+            processors = {key: unet.attn_processors[key] for key in crossing}
+            return cls(projection=unet.encoder_hid_proj, processors=processors, width=width)
+
+    def attach(self, unet: Any, scale: float = 1.0) -> None:
+        """Put it on `unet`, whose calls then need `added_cond_kwargs={"image_embeds": [(M, 1, W)]}`."""
+        for module in (self.projection, *self.processors.values()):
+            module.to(unet.device, unet.dtype)
+        for processor in self.processors.values():
+            processor.scale = [scale]
+        unet.set_attn_processor({**unet.attn_processors, **self.processors})
+        unet.encoder_hid_proj = self.projection
+        unet.config.encoder_hid_dim_type = "ip_image_proj"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpressionControl:
+    """The expressions of one request: `vectors` (N, W) float32, one per image; `scale` 0-1. See
+    `personae.sampling.controls.Control`."""
+
+    adapter: ExpressionAdapter
+    vectors: Tensor
+    scale: float = 1.0
+
+    @contextmanager
+    def engaged(self, unet: Any) -> Iterator[None]:
+        with _restored(unet, self.adapter.processors):
+            self.adapter.attach(unet, self.scale)
+            yield
+
+    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: "Rows") -> dict[str, Any]:
+        """The unconditional half is told zeros, as in training."""
+        vectors = torch.where(rows.asked[:, None], self.vectors[rows.images], 0.0)
+        return {"added_cond_kwargs": {"image_embeds": [vectors[:, None].to(latents.device, latents.dtype)]}}
+
+
+def convert(folder: Path) -> Path:
+    """Write `exp_adapter.safetensors` beside the published pickle, from now on read in its place; returns its path.
+    Raises as `ExpressionAdapter.load`."""
+    weights = _read(folder / PICKLE)
+    flat = {f"{part}.{key}": value.contiguous() for part, tensors in weights.items() for key, value in tensors.items()}
+    save_file(flat, folder / FILE)
+    return folder / FILE
+
+
+class _Loader(IPAdapterMixin):
+    """Diffusers' loader is a part of its pipelines, and of them needs the UNet alone."""
+
+    def __init__(self, unet: Any) -> None:
+        self.unet = unet
+
+
+@contextmanager
+def _restored(unet: Any, names: Any) -> Iterator[None]:
+    """Afterwards the processors `names` of `unet`, and all else that an IP-Adapter changes, are the ones of before;
+    processors of other layers are left to whoever changed them."""
+    before = {name: unet.attn_processors[name] for name in names}
+    projection, kind = unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
+    try:
+        yield
+    finally:
+        unet.encoder_hid_proj = projection
+        unet.config.encoder_hid_dim_type = kind
+        unet.set_attn_processor({**unet.attn_processors, **before})
+
+
+def _crossing(unet: Any) -> list[str]:
+    """The processors of the cross-attention layers, in the order of the file's odd numbers."""
+    return [name for name in unet.attn_processors if not name.endswith("attn1.processor")]
+
+
+def _require_fit(weights: Weights, unet: Any, name: str) -> int:
+    """The width W of an adapter's vectors. Raises `WeightsCorrupt` unless it has exactly the layers of `unet`."""
+    projection, layers = weights["image_proj"], weights["ip_adapter"]
+    first = next((projection[key] for key in _PROJECTIONS if key in projection), None)
+    if first is None or first.ndim != 2 or first.shape[1] not in SPACES:
+        kinds = " or ".join(f"{width} ({space})" for width, space in SPACES.items())
+        got = "none" if first is None else f"shape {tuple(first.shape)}"
+        raise WeightsCorrupt(f"{name} must project vectors of {kinds} numbers, got {got}: {_FETCH}")
+    wanted = {
+        f"{2 * index + 1}.{part}.weight": tuple(unet.get_submodule(key.removesuffix(".processor")).to_k.weight.shape)
+        for index, key in enumerate(_crossing(unet))
+        for part in ("to_k_ip", "to_v_ip")
+    }
+    found = {key: tuple(value.shape) for key, value in layers.items()}
+    if wrong := sorted(wanted.items() ^ found.items()):
+        key = wrong[0][0]
+        raise WeightsCorrupt(
+            f"{name} is not of this model's UNet: {key} is {found.get(key, 'missing')}, expected "
+            f"{wanted.get(key, 'none')}: use the adapter that was trained with it"
+        )
+    return int(first.shape[1])
+
+
+def _read(path: Path) -> Weights:
+    """The two groups of tensors of an adapter's file; matrices stored as factors are multiplied out."""
+    if not path.is_file():
+        raise WeightsMissing(f"{path.parent} has neither {FILE} nor {PICKLE}: {_FETCH}")
+    weights: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    parts = list(weights.values()) if isinstance(weights, dict) and set(weights) == {"image_proj", "ip_adapter"} else []
+    if not parts or not all(isinstance(part, dict) and _all_tensors(part) for part in parts):
+        raise WeightsCorrupt(f"{path} holds no image_proj and ip_adapter, as an IP-Adapter does: {_FETCH}")
+    return {"image_proj": weights["image_proj"], "ip_adapter": _multiplied(weights["ip_adapter"])}
+
+
+def _all_tensors(part: dict[str, Any]) -> bool:
+    return all(isinstance(value, Tensor) for value in part.values())
+
+
+def _read_safetensors(path: Path) -> dict[str, dict[str, Tensor]]:
+    try:
+        flat = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsCorrupt(f"{path} cannot be read ({error}): {_FETCH}") from error
+    weights: dict[str, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        part, _, rest = key.partition(".")
+        weights.setdefault(part, {})[rest] = value
+    return weights
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise WeightsCorrupt(f"{path} is damaged, or holds more than tensors and might run code: {_FETCH}") from error
+    except Exception as error:  # whatever a damaged zip or pickle makes torch raise
+        raise WeightsCorrupt(f"{path} is damaged ({type(error).__name__}): {_FETCH}") from error
+
+
+def _multiplied(layers: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`x.up.weight` (out, r) and `x.down.weight` (r, in) as `x.weight` (out, in): small files for small models."""
+    whole = {key: value for key, value in layers.items() if ".up." not in key and ".down." not in key}
+    for key, up in layers.items():
+        if ".up." in key and (down := layers.get(key.replace(".up.", ".down."))) is not None:
+            whole[key.replace(".up.", ".")] = up.float() @ down.float()
+    return whole
