@@ -33,8 +33,15 @@ def _expression(folder: Path, pipe: "FacePipeline") -> Any:
     return ExpressionAdapter.load(folder, pipe.unet)
 
 
+def _taesd(folder: Path, pipe: "FacePipeline") -> Any:
+    from personae.sampling import tiny_decoder
+
+    return tiny_decoder.load(folder, pipe)
+
+
 EXTRAS: dict[str, Extra] = {
     "expression": Extra(folder="exp_adapter", about="asking for an expression", load=_expression),
+    "taesd": Extra(folder="taesd", about="decoder='tiny'", load=_taesd),
 }
 
 

@@ -161,7 +161,7 @@ class FacePipeline(DiffusionPipeline):
         output_type: "pil"; "np" (N, H, W, 3) or "pt" (N, 3, H, W) in 0-1; "latent".
         callback_on_step_end: (pipe, step, t, {"latents"}) -> None or {"latents"}; `pipe.interrupt = True` stops.
         measure_likeness: read every image back and compare. batch_size: images per network call; changes no result.
-        steering: `personae.steering.Steering`: pose, expression, reference, fast sampling.
+        steering: `personae.steering.Steering`: pose, expression, reference, fast sampling, speed.
 
         Raises `BadIdentity`, `SpaceMismatch`, `BadOption`; `WeightsMissing` for steering that this model lacks.
         """
@@ -188,30 +188,32 @@ class FacePipeline(DiffusionPipeline):
         settings |= plan.defaults | {name: value for name, value in asked.items() if value is not None}
 
         positive, negative = self.condition(people, prompt, negative_prompt)
-        walker = schedulers.fresh(
-            settings["scheduler"],
-            like=self.scheduler,
-            steps=settings["num_inference_steps"],
-            device=self._execution_device,
-        )
+        steps = settings["num_inference_steps"]
+        # On the CPU: to look at a time must not keep an accelerator waiting.
+        walker = schedulers.fresh(settings["scheduler"], like=self.scheduler, steps=steps, device="cpu")
+        mode = (plan.mode or speed.MODES["exact"]).for_steps(steps)
+        controls = [*plan.controls, *speed.controls_of(mode)]
         noise = self._noise(latents, generators).to(self._execution_device)
         predict = guided(
             self.unet,
             positive.rows(torch.tensor(who)),
             negative,
             settings["guidance_scale"],
-            controls=plan.controls,
+            controls=controls,
+            interval=speed.guided_times(walker.timesteps, mode.guidance_interval),
             batch_size=batch_size,
+            pad=speed.is_compiled(self.unet),
         )
         with (
-            engaged(plan.controls, self.unet),
+            engaged(controls, self.unet),
             self._after_each_step(len(walker.timesteps), callback_on_step_end) as on_step,
         ):
             clean = denoise(predict, noise, walker, generators=generators, on_step=on_step)
 
         images, likeness = clean, None
         if output_type != "latent":
-            images = codec.decode(self.vae, clean, batch_size=batch_size)
+            decoder = self.extra("taesd") if mode.tiny_decoder else self.vae
+            images = codec.decode(decoder, clean, batch_size=min(batch_size, speed.decoded_at_once(decoder, clean)))
             likeness = self.likeness(images, [people[p] for p in who]) if measure_likeness else None
         self.maybe_free_model_hooks()
         settings = {"prompt": prompt, "negative_prompt": negative_prompt} | settings | plan.settings

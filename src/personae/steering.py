@@ -8,12 +8,13 @@ extra parts (`pipe.extra("controlnet")` ...) hold. A new way to steer is a new r
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
 
 from personae.errors import unknown_name
 from personae.reading.photo import PhotoSource
 from personae.sampling.controls import Control
+from personae.sampling.speed import Mode
 from personae.types import Face, Identity, Pose
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ class Request:
 class Plan:
     """`controls`: to engage, in order. `defaults`: of `num_inference_steps`, `guidance_scale` and `scheduler`, where
     the caller says nothing. `settings`: the options as plain JSON values, enough to ask for the same again. `mode`:
-    what is given up for time."""
+    what is given up for time, None: nothing."""
 
     controls: list[Control] = field(default_factory=list)
     defaults: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    mode: Mode = field(default_factory=Mode)
+    mode: Mode | None = None
 
 
 # Each answers with its own part of the plan, or None if the request does not ask for it.
@@ -80,7 +81,13 @@ def _expression(pipe: "FacePipeline", request: Request, options: Mapping[str, An
     return expression.steer(pipe, request, options)
 
 
-STEERS: dict[str, Steer] = {"expression": _expression}
+def _speed(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import speed
+
+    return speed.steer(pipe, options)
+
+
+STEERS: dict[str, Steer] = {"speed": _speed, "expression": _expression}
 
 
 def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan:
@@ -97,4 +104,5 @@ def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any])
             whole.controls.extend(part.controls)
             whole.defaults.update(part.defaults)
             whole.settings.update(part.settings)
+            whole = replace(whole, mode=part.mode or whole.mode)
     return whole

@@ -29,25 +29,32 @@ def guided(
     scale: float,
     *,
     controls: Sequence[Control] = (),
+    interval: tuple[float, float] | None = None,
     batch_size: int = 16,
+    pad: bool = False,
 ) -> Predict:
-    """A function (latents (N, c, h, w) float32, t scalar) -> prediction of the same shape, float32.
+    """A function (latents (N, c, h, w) float32, t scalar, best on the CPU) -> prediction of the same shape, float32.
 
     positive: N rows; negative: one row, shared. At scale 1 the unguided half is not computed. controls: engaged by
-    the caller. The UNet sees at most `batch_size` images (twice as many rows when guided) at a time, which changes no
-    result.
+    the caller. interval: of times t, lowest and highest, in which guidance acts; outside it the scale is 1
+    (Kynkäänniemi et al., NeurIPS 2024). The UNet sees at most `batch_size` images (twice as many rows when guided) at a
+    time, which changes no result; pad: a smaller last batch is filled up, for a UNet compiled for one size.
     """
     if not scale >= 0 or scale == float("inf"):
         raise BadOption(f"guidance must be a number >= 0, got {scale}")
     positive, negative = (side.to(unet.dtype) for side in (positive, negative))
 
     def predict(latents: Tensor, t: Tensor) -> Tensor:
-        starts = range(0, len(latents), batch_size)
-        return torch.cat([some(latents, t, torch.arange(s, min(s + batch_size, len(latents)))) for s in starts])
+        batches = torch.arange(len(latents)).split(batch_size)
+        return torch.cat([some(latents, t, filled(batch))[: len(batch)] for batch in batches])
+
+    def filled(batch: Tensor) -> Tensor:
+        missing = min(batch_size, len(positive)) - len(batch) if pad else 0
+        return torch.cat([batch, batch[-1:].expand(missing)])
 
     def some(latents: Tensor, t: Tensor, index: Tensor) -> Tensor:
         x, told = latents[index.to(latents.device)], positive.rows(index)
-        if scale == 1:
+        if scale == 1 or not (interval is None or interval[0] <= float(t) <= interval[1]):
             return call(unet, x, t, told, Rows(images=index, asked=torch.ones_like(index).bool()), controls)
         untold = negative.rows(torch.zeros_like(index))
         both = join(untold, told)
@@ -65,6 +72,7 @@ def call(
     labels = told.pooled if unet.config.class_embed_type is not None else None
     x = latents.to(unet.dtype)
     extra = arguments(controls, x, t, told, rows)
+    t = t.to(x.device)
     return unet(x, t, encoder_hidden_states=told.tokens, class_labels=labels, return_dict=False, **extra)[0].float()
 
 

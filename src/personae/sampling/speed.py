@@ -1,16 +1,26 @@
-"""Fast without changing what is computed: the precision and memory layout this machine is good at.
+"""Fast without changing what is computed: the precision and memory layout this machine is good at. And the modes that
+do change it, by name.
 
-dtype = best_dtype(torch.device("cpu"))
-prepare(pipe, compile=False)
+    dtype = best_dtype(torch.device("cpu"))
+    prepare(pipe, compile=False)
+    low, high = guided_times(scheduler.timesteps, MODES["balanced"].guidance_interval)
+
+What each mode costs is measured in docs/performance.md.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from personae.errors import BadOption
+from personae.sampling.deep_cache import DeepCache
+
+_DECODED_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}  # pixels: one picture of 512 px, or eight
 
 
 def device_for(wish: str | torch.device | None) -> torch.device:
@@ -43,9 +53,71 @@ def best_dtype(device: torch.device) -> torch.dtype:
 
 
 def prepare(pipe: Any, *, compile: bool = False) -> None:  # noqa: A002 (torch's own word)
-    """Lay the convolutional networks out channels_last; optionally compile the UNet, which pays off from a few dozen
-    images on."""
+    """Lay the convolutional networks out channels_last; optionally compile the UNet and the decoder, once for each
+    batch size, which pays off from a few dozen images on."""
     for network in (pipe.unet, pipe.vae):
         network.to(memory_format=torch.channels_last)
     if compile:
-        pipe.unet.compile()
+        # The autoencoder's own `forward` is never called: compiling the whole would compile nothing.
+        for network in (pipe.unet, pipe.vae.decoder):
+            network.compile(dynamic=False)
+
+
+def is_compiled(network: Any) -> bool:
+    """Whether `prepare` compiled it: then it runs on one batch size, and a smaller batch is padded."""
+    return network._compiled_call_impl is not None
+
+
+def decoded_at_once(vae: Any, latents: Tensor) -> int:
+    """How many of `latents` (N, c, h, w) to decode together: more cost memory and, on a CPU, save no time."""
+    stages = vae.config.get("decoder_block_out_channels") or vae.config.block_out_channels
+    pixels = latents[0, 0].numel() * 4 ** (len(stages) - 1)
+    return max(1, _DECODED_AT_ONCE.get(latents.device.type, 2**18) // pixels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """What a request gives up for time.
+
+    guidance_interval: the shares of the steps between which guidance acts; the others see the conditional half alone,
+    at half the price (Kynkäänniemi et al., NeurIPS 2024: guidance harms early steps, and late ones need none).
+    cache_interval: the deep features of the UNet are computed in every n-th step (`deep_cache`); 1 = in all.
+    tiny_decoder: decode with the model's `taesd/`, if it has one.
+    least_steps: with fewer, every step counts: neither interval applies.
+    """
+
+    guidance_interval: Sequence[float] = (0.0, 1.0)
+    cache_interval: int = 1
+    tiny_decoder: bool = False
+    least_steps: int = 9
+
+    def __post_init__(self) -> None:
+        first, last = self.guidance_interval
+        if not 0 <= first < last <= 1:
+            raise BadOption(f"guidance acts between two shares of the steps, 0 <= first < last <= 1, got {first, last}")
+        if self.cache_interval < 1:
+            raise BadOption(f"deep features are computed every 1, 2, 3... steps, got {self.cache_interval}")
+
+    def for_steps(self, steps: int) -> "Mode":
+        """What is left of it for a request of `steps` steps."""
+        return self if steps >= self.least_steps else Mode(tiny_decoder=self.tiny_decoder)
+
+
+MODES = {
+    "exact": Mode(),
+    "balanced": Mode(guidance_interval=(0.2, 0.6), cache_interval=2),
+    "fast": Mode(guidance_interval=(0.2, 0.6), cache_interval=3, tiny_decoder=True),
+}
+
+
+def controls_of(mode: Mode) -> list[DeepCache]:
+    """What a mode adds to a request's controls, at their end."""
+    return [DeepCache(mode.cache_interval)] if mode.cache_interval > 1 else []
+
+
+def guided_times(timesteps: Tensor, interval: Sequence[float]) -> tuple[float, float]:
+    """The lowest and highest of a scheduler's `timesteps` (S,), falling, that lie in a `Mode.guidance_interval`."""
+    first, last = (round(share * len(timesteps)) for share in interval)
+    first = min(first, len(timesteps) - 1)
+    within = timesteps[first : max(last, first + 1)].tolist()  # one step at least
+    return min(within), max(within)
