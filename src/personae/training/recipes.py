@@ -149,7 +149,7 @@ RECIPES = {
         ),
         Recipe(
             name="nano-longer",
-            summary="the base goes on from its export, or from the bundled weights",
+            summary="the base goes on, from its export or the bundled weights: Muon, identity of samples",
             build=_longer,
             schedule=Schedule(
                 steps=5000, batch=64, lr=1e-3, optimizer="muon", warmup=100, decay=0.4, ema=0.998, report_every=500
