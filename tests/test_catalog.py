@@ -30,11 +30,6 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         catalog.resolve("nanno")
 
 
-def test_the_official_weights_arrive_later() -> None:
-    with pytest.raises(WeightsMissing, match="later"):
-        catalog.resolve("arc2face")
-
-
 def test_a_missing_path_and_a_folder_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match="no model folder"):
         catalog.resolve(tmp_path / "nowhere")

@@ -54,7 +54,7 @@ def _version(package: str) -> str | None:
 
 def _state(model: catalog.Model) -> str:
     if model.folder is None:
-        return "arrives with a later version"
+        return "in the Hub's cache" if catalog.present(model) else "to be fetched from the Hub when first loaded"
     if not catalog.present(model):
         return f"missing: {model.folder} holds no model"
     try:

@@ -9,6 +9,7 @@ Whether the files are the promised ones is `catalog.verify`'s question.
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,17 +37,41 @@ def require_parts(folder: Path) -> None:
 
 def require_weights(folder: Path, pipe: Any) -> None:
     """Raise `WeightsCorrupt` if a network was left without some of its weights; the libraries only log that."""
+    for name in ("unet", "vae"):
+        require_filled(getattr(pipe, name), folder / name)
     # Diffusers leaves what no file holds without content, transformers fills it with random numbers.
-    empty = {name: [n for n, p in getattr(pipe, name).named_parameters() if p.is_meta] for name in ("unet", "vae")}
     stored = set()
     for path in (folder / "text_encoder").glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             stored |= {name.removeprefix("text_model.") for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if stored:  # none: the caller asked for another format
-        empty["text_encoder"] = sorted(set(pipe.text_encoder.state_dict()) - stored)
-    for name, missing in empty.items():
-        if missing:
-            raise WeightsCorrupt(f"{folder / name} lacks its weight {missing[0]}: install or fetch the model again")
+    missing = sorted(set(pipe.text_encoder.state_dict()) - stored)
+    if stored and missing:  # none stored: the caller asked for another format
+        raise WeightsCorrupt(
+            f"{folder / 'text_encoder'} lacks its weight {missing[0]}: install or fetch the model again"
+        )
+
+
+def require_filled(network: Any, folder: Path) -> None:
+    """Raise `WeightsCorrupt` if diffusers left a weight of `network`, read from `folder`, without content."""
+    empty = [name for name, weight in network.named_parameters() if weight.is_meta]
+    if empty:
+        raise WeightsCorrupt(f"{folder} lacks its weight {empty[0]}: install or fetch the model again")
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A folder to write a model into, which becomes `target` when all is written, and is gone otherwise. What is
+    there already is written into, as diffusers does."""
+    if target.exists():
+        yield target
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager

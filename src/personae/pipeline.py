@@ -13,11 +13,11 @@ Legend: P people, N = P x num_images_per_prompt images, person after person; D w
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import diffusers
 import numpy as np
@@ -27,10 +27,20 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from personae import __version__, catalog, extras, model_folder
+from personae import __version__, catalog, extras, hub, model_folder
 from personae.conditioning.id_prompt import PROMPT, Conditioning, encode_identities, encode_text
-from personae.errors import BadIdentity, BadOption, BadOutput, NoFaceFound, WeightsCorrupt, WeightsMissing
+from personae.errors import (
+    BadIdentity,
+    BadOption,
+    BadOutput,
+    NoFaceFound,
+    SpaceMismatch,
+    WeightsCorrupt,
+    WeightsMissing,
+)
+from personae.official import layout, parts
 from personae.reading import align
+from personae.reading.insightface import open_folder
 from personae.reading.photo import PhotoSource
 from personae.reading.reader import FaceReader
 from personae.sampling import codec, schedulers, speed
@@ -52,20 +62,26 @@ def load(
     device: str | torch.device | None = None,
     torch_dtype: torch.dtype | None = None,
     compile: bool = False,  # noqa: A002 (torch's own word)
-    reader: FaceReader | None = None,
+    reader: FaceReader | Literal[False] | None = None,
+    base: str | Path | None = None,
+    revision: str | None = None,
+    accept_licence: bool = False,
 ) -> "FacePipeline":
-    """A model by name or folder, ready to use.
+    """A model by name, folder or Hub id (`owner/name`), ready to use.
 
     device: None = an accelerator if there is one. torch_dtype: of UNet and autoencoder; None = bfloat16 where the
     hardware is built for it, else float32. compile: let torch compile the UNet (pays off in bulk). reader: instead
-    of the model's own. Raises `BadOption`, `WeightsMissing`, `WeightsCorrupt`.
+    of the model's own; False: none, for identities only. base: Stable Diffusion 1.5, for Arc2Face's published files
+    that lie without it. revision: of a Hub id. accept_licence: of weights that ask for it, remembered.
+    Raises `BadOption`, `WeightsMissing`, `WeightsCorrupt`, `LicenceRefused`.
     """
-    folder = catalog.resolve(name)
     place = speed.device_for(device)
     dtype = torch_dtype or speed.best_dtype(place)
     dtypes = {"unet": dtype, "vae": dtype, "default": torch.float32}
     with model_folder.no_bars():
-        pipe = FacePipeline.from_pretrained(folder, dtype=dtypes, reader=reader).to(place)
+        pipe = FacePipeline.from_pretrained(
+            name, dtype=dtypes, reader=reader, base=base, revision=revision, accept_licence=accept_licence
+        ).to(place)
     pipe.name = str(name)
     pipe.set_progress_bar_config(disable=None)  # None: only on a terminal
     speed.prepare(pipe, compile=compile)
@@ -116,6 +132,8 @@ class FacePipeline(DiffusionPipeline):
         self.reader = reader
         self.name: str | None = None
         self.folder: Path | None = None
+        self._files: Mapping[str, Path] | None = None  # of a model whose files lie in more places than its folder
+        self._on_hub: Mapping[str, hub.Source] = {}  # optional parts that can be fetched, by folder
         self.interrupt = False
         self._sha256: str | None = None
         self._extras: dict[str, Any] = {}
@@ -302,25 +320,56 @@ class FacePipeline(DiffusionPipeline):
 
     @property
     def sha256(self) -> str | None:
-        """One hash for all files of the model, or None if it was not loaded from a folder."""
-        if self._sha256 is None and self.folder is not None:
-            self._sha256 = catalog.fingerprint(self.folder)
+        """One hash for all files of the model, or None if it was not loaded from files."""
+        files = self._files or self.folder
+        if self._sha256 is None and files is not None:
+            self._sha256 = catalog.fingerprint(files)
         return self._sha256
 
+    def part(self, name: str) -> Path | None:
+        """The folder of an optional part (`controlnet`), fetched if the model is one of the Hub's; None if it has
+        none. Raises as `hub.fetch`."""
+        if self.folder is not None and (self.folder / name).is_dir():
+            return self.folder / name
+        if name not in self._on_hub:
+            return None
+        source = self._on_hub[name]
+        return (hub.fetch(source) / source.files[0]).parent
+
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "FacePipeline":
-        """Diffusers' own, for a model folder with its `reader/`. float32 unless `dtype` says otherwise.
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        reader: FaceReader | Literal[False] | None = None,
+        base: str | Path | None = None,
+        revision: str | None = None,
+        accept_licence: bool = False,
+        **kwargs: Any,
+    ) -> "FacePipeline":
+        """Diffusers' own, for a model folder with its `reader/`, a Hub id, a named model, or Arc2Face's published
+        files. float32 unless `dtype` says otherwise; the rest as `load`.
 
         Raises `WeightsMissing`; `WeightsCorrupt` if a file is not what the folder's `sha256.json` promises, or
-        cannot be read.
+        cannot be read; `LicenceRefused`.
         """
-        folder = catalog.resolve(pretrained_model_name_or_path)
-        catalog.verify(folder)
-        model_folder.require_parts(folder)
-        if kwargs.get("reader") is None and (folder / READER).is_dir():
-            kwargs["reader"] = FaceReader.from_folder(folder / READER)
+        name = str(pretrained_model_name_or_path)
+        model = catalog.MODELS.get(name)
         if not {"dtype", "torch_dtype"} & set(kwargs):
             kwargs["dtype"] = torch.float32
+        if model is not None and model.hub is not None:
+            found = layout.of_named(model, accept_licence=accept_licence)
+            pipe = cls._published(found, reader, accept_licence, kwargs)
+            pipe._on_hub = model.extras
+            return pipe
+        folder = catalog.resolve(pretrained_model_name_or_path, revision=revision)
+        catalog.verify(folder)
+        if catalog.is_published(folder):
+            return cls._published(layout.find(folder, base=base), reader, accept_licence, kwargs)
+        model_folder.require_parts(folder)
+        if reader is None and (folder / READER).is_dir():
+            reader = open_folder(folder / READER)
+        kwargs["reader"] = reader or None
         kwargs.setdefault("use_safetensors", True)  # else diffusers falls back to pickles, which can run code
         try:
             pipe = super().from_pretrained(str(folder), **kwargs)
@@ -332,18 +381,53 @@ class FacePipeline(DiffusionPipeline):
         pipe.name, pipe.folder = str(folder), folder
         return pipe
 
+    @classmethod
+    def _published(
+        cls,
+        found: layout.Layout,
+        reader: FaceReader | Literal[False] | None,
+        accept_licence: bool,
+        options: dict[str, Any],
+    ) -> "FacePipeline":
+        """A pipeline of Arc2Face's published files, with the steps and the guidance of its authors. `options`: of
+        `from_pretrained`, a dtype and parts to take instead of the files'."""
+        dtype = options.pop("torch_dtype", None) or options.pop("dtype")
+        space = options.pop("identity_space", None) or found.space()
+        unknown = sorted(options.keys() - parts.NAMES)
+        _check(not unknown, f"Arc2Face's published files are loaded without the option {', '.join(unknown)}")
+        if reader is None:
+            reader = found.reader(accept_licence=accept_licence)
+        if reader and reader.width != layout.WIDTH:
+            raise SpaceMismatch(
+                f"Arc2Face reads identities of {layout.WIDTH} numbers, this reader measures {reader.width} "
+                f"({reader.space}): use the reader that belongs to it"
+            )
+        pipe = cls(
+            **parts.load(found, dtype, given=options),
+            reader=reader or None,
+            crop_template="ffhq",
+            identity_space=space,
+            identity_width=layout.WIDTH,
+            steps=25,
+            guidance_scale=3.0,
+        )
+        pipe.name, pipe.folder, pipe._files = str(found.folder), found.folder, found.files()
+        return pipe
+
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Diffusers' own, and the reader, and `sha256.json`. Raises `BadOutput` if it cannot be written."""
-        folder = Path(save_directory)
+        """Diffusers' own, and the reader, the optional parts, and `sha256.json`. A new folder appears whole or not
+        at all. Raises `BadOutput` if it cannot be written."""
+        target = Path(save_directory)
         try:
-            super().save_pretrained(folder, **kwargs)
-            if self.reader is not None:
-                self.reader.save(folder / READER)
-            if self.folder is not None:
-                extras.copy(self.folder, folder)
-            catalog.seal(folder)
+            with model_folder.whole(target) as folder:
+                super().save_pretrained(folder, **kwargs)
+                if self.reader is not None:
+                    self.reader.save(folder / READER)
+                if self.folder is not None:
+                    extras.copy(self.folder, folder)
+                catalog.seal(folder)
         except OSError as error:
-            raise BadOutput(f"the model cannot be saved to {folder}: {error.strerror or error}") from error
+            raise BadOutput(f"the model cannot be saved to {target}: {error.strerror or error}") from error
 
     def _recipe(self, settings: dict[str, Any], people: Sequence[Identity], given: Sequence[Any]) -> dict[str, Any]:
         """How a call was made. `settings` are its own arguments, so that `pipe(person, seed=..., **settings)` is a

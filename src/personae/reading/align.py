@@ -33,6 +33,14 @@ _ARCFACE_112 = (
     (70.7299, 92.2041),
 )
 
+_FFHQ_512 = (
+    (192.98138, 239.94708),
+    (318.90277, 240.1936),
+    (256.63416, 314.01935),
+    (201.26117, 371.41043),
+    (313.08905, 371.15118),
+)
+
 
 def _arcface_scaled(scale: float, centre: float, eyes_y: float) -> tuple[tuple[float, float], ...]:
     """ArcFace's points, scaled about the middle of the eyes and moved so that the eyes lie at height `eyes_y`."""
@@ -47,6 +55,8 @@ TEMPLATES = {
         Template(name="arcface", points=tuple((x / 112, y / 112) for x, y in _ARCFACE_112), size=112),
         # Tighter than FFHQ's, so that crops of the FairFace photos stay inside the picture.
         Template(name="portrait", points=_arcface_scaled(1.3, 0.5, 0.335), size=128),
+        # FFHQ's own crop, as the five points lie in it on average (the 512-px template of GFPGAN and facexlib).
+        Template(name="ffhq", points=tuple((x / 512, y / 512) for x, y in _FFHQ_512), size=512),
         # The motion reader's own crop: wide enough to hold a chin and a forehead at any pose.
         Template(name="motion", points=_arcface_scaled(1.05, 0.5, 0.38), size=128),
     )

@@ -1,25 +1,39 @@
 """reader = insightface_reader(detector="scrfd_10g_bnkps.onnx", recogniser="arcface.onnx", ...)
 
 InsightFace's networks behind this package's protocols, for models conditioned on its recognisers. Needs the extra
-`insightface`. Every file is named and hashed: nothing is picked by searching a folder. Its world is BGR; ours ends
-at this file's border.
+`insightface`. Every file is named and hashed: nothing is picked by searching a folder. What it measures is what
+InsightFace's own `FaceAnalysis` measures, alignment included. Its world is BGR; ours ends at this file's border.
 """
 
+import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from personae.errors import PersonaeError, WeightsCorrupt
+from personae.errors import BadOutput, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.reading.detect import settle
 from personae.reading.embed import check_crops, space_name
-from personae.reading.motion import MotionReader
+from personae.reading.motion import MotionConfig, OnnxMotionReader
 from personae.reading.network import session_options, verified
-from personae.reading.reader import FaceReader
-from personae.types import Array, Detection
+from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig
+from personae.types import Array, Detection, Identity
 
+LIBRARY = "insightface"
 _BATCH = 32
+# Of the longer side, on every side: each look shows a face that fills its photo smaller, and with surroundings.
+_MARGINS = (0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """A file and what it must contain."""
+
+    path: Path
+    sha256: str
 
 
 def insightface_reader(
@@ -29,19 +43,102 @@ def insightface_reader(
     recogniser: str | Path,
     recogniser_sha256: str,
     name: str,
-    motion: MotionReader | None = None,
+    motion: str | Path | None = None,
     threads: int | None = None,
-) -> FaceReader:
+) -> "InsightFaceReader":
     """A `FaceReader` on InsightFace's SCRFD and an ArcFace recogniser. `name` begins the identity space's name;
-    `motion` may come from another reader, InsightFace measures no expression.
+    `motion`: a reader's folder to take the motion reader from, InsightFace measures no expression.
 
     Raises `WeightsMissing`, `WeightsCorrupt`, or `PersonaeError` without the extra.
     """
-    return FaceReader(
-        detector=InsightFaceDetector(Path(detector), sha256=detector_sha256, threads=threads),
-        embedder=InsightFaceEmbedder(Path(recogniser), sha256=recogniser_sha256, name=name, threads=threads),
-        motion=motion,
+    return InsightFaceReader(
+        detector=WeightFile(path=Path(detector), sha256=detector_sha256),
+        recogniser=WeightFile(path=Path(recogniser), sha256=recogniser_sha256),
+        name=name,
+        motion=None if motion is None else _motion_of(Path(motion)),
+        threads=threads,
     )
+
+
+class InsightFaceReader(FaceReader):
+    """A `FaceReader` whose identities are cut and measured as InsightFace does."""
+
+    def __init__(
+        self,
+        *,
+        detector: WeightFile,
+        recogniser: WeightFile,
+        name: str,
+        motion: WeightFile | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._files, self._name = {"detector": detector, "recogniser": recogniser, "motion": motion}, name
+        self._insightface = InsightFaceEmbedder(recogniser.path, sha256=recogniser.sha256, name=name, threads=threads)
+        super().__init__(
+            detector=InsightFaceDetector(detector.path, sha256=detector.sha256, threads=threads),
+            embedder=self._insightface,
+            motion=None if motion is None else _motion_reader(motion, threads),
+        )
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, *, threads: int | None = None) -> "InsightFaceReader":
+        """The reader of a folder written by `save`. Raises `WeightsMissing` or `WeightsCorrupt`."""
+        path = Path(folder) / CONFIG_NAME
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+            # By its last part only: a config may come from a stranger and must not lead out of its folder.
+            files = {
+                part: WeightFile(path=path.parent / Path(config[part]["file"]).name, sha256=config[part]["sha256"])
+                for part in ("detector", "recogniser", "motion")
+                if config[part] is not None
+            }
+            detector, recogniser, name = files["detector"], files["recogniser"], str(config["name"])
+        except OSError as error:
+            raise WeightsMissing(f"{folder} is not a reader folder: {path} cannot be read") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsCorrupt(f"{path} is not a reader's config: {error!r}") from error
+        return cls(detector=detector, recogniser=recogniser, name=name, motion=files.get("motion"), threads=threads)
+
+    def save(self, folder: str | Path) -> None:
+        """Copy the networks and write `reader.json`. Raises `BadOutput`."""
+        target = Path(folder)
+        config: dict[str, Any] = {"library": LIBRARY, "name": self._name}
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for part, file in self._files.items():
+                config[part] = None if file is None else {"file": f"{part}.onnx", "sha256": file.sha256}
+                if file is not None and file.path.resolve() != (target / f"{part}.onnx").resolve():
+                    shutil.copyfile(file.path, target / f"{part}.onnx")
+            (target / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise BadOutput(f"the reader cannot be saved to {target}: {error.strerror or error}") from error
+
+    def _identities(self, faces: list[tuple[Array, Detection]]) -> list[Identity]:
+        # Not through this package's own alignment: it cuts half a pixel beside InsightFace's, and bicubically.
+        crops = [self._insightface.crop(pixels, face.points) for pixels, face in faces]
+        size = self.embedder.size
+        stacked = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+        return [Identity(vector=vector, space=self.space) for vector in self.embedder.embed(stacked)]
+
+
+def open_folder(folder: str | Path, *, threads: int | None = None) -> FaceReader:
+    """The reader of a folder, of whichever library its `reader.json` names."""
+    try:
+        config = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}  # what is wrong is said by the reader below
+    foreign = isinstance(config, dict) and config.get("library") == LIBRARY
+    return (InsightFaceReader if foreign else FaceReader).from_folder(folder, threads=threads)
+
+
+def _motion_of(folder: Path) -> WeightFile:
+    config = ReaderConfig.read(folder).motion
+    return WeightFile(path=folder / config.file, sha256=config.sha256)
+
+
+def _motion_reader(file: WeightFile, threads: int | None) -> OnnxMotionReader:
+    config = MotionConfig(file=file.path.name, sha256=file.sha256)
+    return OnnxMotionReader(file.path.parent, config, threads=threads)
 
 
 def _open(path: Path, sha256: str, task: str, threads: int | None) -> Any:
@@ -62,7 +159,7 @@ def _open(path: Path, sha256: str, task: str, threads: int | None) -> Any:
 
 class InsightFaceDetector:
     """A `Detector` on SCRFD. `size` (W, H): one scale, as the published models were used; InsightFace's own default
-    of two scales finds other boxes."""
+    of two scales finds other boxes. Only where that shows nothing, the photo is looked at again within margins."""
 
     def __init__(
         self,
@@ -80,11 +177,22 @@ class InsightFaceDetector:
 
     def detect(self, pixels: Array) -> list[Detection]:
         """The faces of (H, W, 3) RGB uint8, largest first."""
+        size = (pixels.shape[1], pixels.shape[0])
+        rows = self._look(pixels)
+        for margin in _MARGINS:
+            if len(rows):
+                break
+            pad = round(margin * max(size))
+            rows = self._look(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0))))
+            rows[:, :14] -= pad
+        return settle(rows, size, self._overlap)
+
+    def _look(self, pixels: Array) -> Array:
+        """(n, 15) float32 rows: box, points, score."""
         boxes, points = self._model.detect(np.ascontiguousarray(pixels[:, :, ::-1]))
         if points is None:
             raise WeightsCorrupt("this InsightFace detector gives no five points: use one whose name ends in _bnkps")
-        rows = np.concatenate([boxes[:, :4], points.reshape(-1, 10), boxes[:, 4:5]], axis=1).astype(np.float32)
-        return settle(rows, (pixels.shape[1], pixels.shape[0]), self._overlap)
+        return np.concatenate([boxes[:, :4], points.reshape(-1, 10), boxes[:, 4:5]], axis=1).astype(np.float32)
 
     def detect_many(self, images: Sequence[Array]) -> list[list[Detection]]:
         """`detect` of each image, one by one: SCRFD's post-processing knows no batches."""
@@ -102,6 +210,12 @@ class InsightFaceEmbedder:
             raise WeightsCorrupt(f"{path} reads {self._model.input_size} crops, expected {self.size} pixels")
         self.space = space_name(name, self.template, sha256)
         self.width = int(self._model.output_shape[-1])
+
+    def crop(self, pixels: Array, points: Array) -> Array:
+        """The (112, 112, 3) RGB uint8 crop of (H, W, 3) at `points` (5, 2), cut by InsightFace."""
+        from insightface.utils import face_align
+
+        return np.asarray(face_align.norm_crop(np.ascontiguousarray(pixels), points, image_size=self.size))
 
     def embed(self, crops: Array) -> Array:
         """(N, D) float32 unit vectors of (N, 112, 112, 3) RGB uint8."""
