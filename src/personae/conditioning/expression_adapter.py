@@ -4,8 +4,10 @@
     control = ExpressionControl(adapter=adapter, vectors=vectors)      # (N, W): one expression per image
     with control.engaged(unet): ...
 
-Loading goes through diffusers' public `load_ip_adapter`, so every layout that projects one vector to tokens is read
-as diffusers reads it; what it leaves on the UNet is taken off again and put back for one request at a time.
+The networks are diffusers' own IP-Adapter classes; every layout of theirs that projects one vector to tokens is read.
+Its pipelines' `load_ip_adapter` is not used: it builds on the UNet itself, which is shared by requests and may carry
+other controls, converts all of that UNet, and brings in image processors that want torchvision. That both give the
+same images is pinned by a test.
 
 Legend: N images, M rows of a network call, W width of an expression vector, T tokens, C cross-attention width.
 """
@@ -18,7 +20,13 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.loaders import IPAdapterMixin
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from diffusers.models.embeddings import (
+    ImageProjection,
+    IPAdapterFaceIDImageProjection,
+    IPAdapterFullImageProjection,
+    MultiIPAdapterImageProjection,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -34,7 +42,8 @@ if TYPE_CHECKING:
 FILE, PICKLE = "exp_adapter.safetensors", "exp_adapter.bin"
 # The width of the vectors says what they mean.
 SPACES = {len(BLENDSHAPES): "blendshapes", FLAME_WIDTH: "flame55"}
-_PROJECTIONS = ("proj.weight", "proj.0.weight")  # diffusers' layouts that take one vector; the second with an MLP
+PARTS = ("to_k_ip", "to_v_ip")
+MLP_NAMES = {"proj.0": "ff.net.0.proj", "proj.2": "ff.net.2"}  # of a file -> of diffusers' module
 _FETCH = "fetch exp_adapter/ again from FoivosPar/Arc2Face"
 Weights = dict[str, dict[str, Tensor]]
 
@@ -62,18 +71,19 @@ class ExpressionAdapter:
 
     @classmethod
     def from_weights(cls, weights: Weights, unet: Any, name: str = "this expression adapter") -> "ExpressionAdapter":
-        """From tensors in the published layout, `{"image_proj": ..., "ip_adapter": ...}`; on the UNet's device and
-        in its precision. Raises `WeightsCorrupt` if they do not fit; errors call them `name`."""
-        width = _require_fit(weights, unet, name)
-        crossing = _crossing(unet)
-        with _restored(unet, unet.attn_processors):
-            try:
-                _Loader(unet).load_ip_adapter(weights, subfolder="", weight_name="", image_encoder_folder=None)
-            except (KeyError, RuntimeError, ValueError) as error:
-                first = str(error).strip().splitlines()[0]
-                raise WeightsCorrupt(f"{name} is not an IP-Adapter that diffusers reads ({first}): {_FETCH}") from error
-            processors = {key: unet.attn_processors[key] for key in crossing}
-            return cls(projection=unet.encoder_hid_proj, processors=processors, width=width)
+        """From tensors in the published layout, `{"image_proj": ..., "ip_adapter": ...}`. Raises `WeightsCorrupt` if
+        they do not fit; errors call them `name`."""
+        projection, width, tokens = _projection(weights["image_proj"], name)
+        layers, crossing = weights["ip_adapter"], crossing_layers(unet)
+        _require_fit(layers | {"image_proj.norm": projection.image_projection_layers[0].norm.weight}, crossing, name)
+        processors = {}
+        for index, (key, (out, cross)) in enumerate(crossing.items()):
+            with torch.device("meta"):
+                processor = IPAdapterAttnProcessor2_0(out, cross, num_tokens=[tokens])
+            pair = {f"{part}.0.weight": layers[f"{2 * index + 1}.{part}.weight"] for part in PARTS}
+            processor.load_state_dict(pair, assign=True)
+            processors[key] = processor
+        return cls(projection=projection, processors=processors, width=width)
 
     def attach(self, unet: Any, scale: float = 1.0) -> None:
         """Put it on `unet`, whose calls then need `added_cond_kwargs={"image_embeds": [(M, 1, W)]}`."""
@@ -111,16 +121,10 @@ def convert(folder: Path) -> Path:
     """Write `exp_adapter.safetensors` beside the published pickle, from now on read in its place; returns its path.
     Raises as `ExpressionAdapter.load`."""
     weights = _read(folder / PICKLE)
-    flat = {f"{part}.{key}": value.contiguous() for part, tensors in weights.items() for key, value in tensors.items()}
-    save_file(flat, folder / FILE)
-    return folder / FILE
-
-
-class _Loader(IPAdapterMixin):
-    """Diffusers' loader is a part of its pipelines, and of them needs the UNet alone."""
-
-    def __init__(self, unet: Any) -> None:
-        self.unet = unet
+    flat = {f"{part}.{key}": value.clone() for part, tensors in weights.items() for key, value in tensors.items()}
+    partial = folder / f"{FILE}.partial"
+    save_file(flat, partial)
+    return partial.replace(folder / FILE)
 
 
 @contextmanager
@@ -137,24 +141,52 @@ def _restored(unet: Any, names: Any) -> Iterator[None]:
         unet.set_attn_processor({**unet.attn_processors, **before})
 
 
-def _crossing(unet: Any) -> list[str]:
-    """The processors of the cross-attention layers, in the order of the file's odd numbers."""
-    return [name for name in unet.attn_processors if not name.endswith("attn1.processor")]
+def crossing_layers(unet: Any) -> dict[str, tuple[int, int]]:
+    """The processors of the cross-attention layers, in the order of a file's odd numbers, with the size (out, C) of
+    their keys and values."""
+    names = [name for name in unet.attn_processors if not name.endswith("attn1.processor")]
+    return {name: tuple(unet.get_submodule(name.removesuffix(".processor")).to_k.weight.shape) for name in names}
 
 
-def _require_fit(weights: Weights, unet: Any, name: str) -> int:
-    """The width W of an adapter's vectors. Raises `WeightsCorrupt` unless it has exactly the layers of `unet`."""
-    projection, layers = weights["image_proj"], weights["ip_adapter"]
-    first = next((projection[key] for key in _PROJECTIONS if key in projection), None)
-    if first is None or first.ndim != 2 or first.shape[1] not in SPACES:
-        kinds = " or ".join(f"{width} ({space})" for width, space in SPACES.items())
-        got = "none" if first is None else f"shape {tuple(first.shape)}"
-        raise WeightsCorrupt(f"{name} must project vectors of {kinds} numbers, got {got}: {_FETCH}")
-    wanted = {
-        f"{2 * index + 1}.{part}.weight": tuple(unet.get_submodule(key.removesuffix(".processor")).to_k.weight.shape)
-        for index, key in enumerate(_crossing(unet))
-        for part in ("to_k_ip", "to_v_ip")
+def _projection(weights: dict[str, Tensor], name: str) -> tuple[Any, int, int]:
+    """From vectors to tokens: the module, W and T. Raises `WeightsCorrupt`."""
+    try:
+        with torch.device("meta"):
+            layer, width, tokens, renames = _layer(weights)
+        renamed = {}
+        for key, value in weights.items():
+            module, _, kind = key.rpartition(".")
+            renamed[f"{renames.get(module, module)}.{kind}"] = value
+        layer.load_state_dict(renamed, assign=True)
+    except (KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise WeightsCorrupt(f"{name} has no projection that takes an expression vector ({first}): {_FETCH}") from error
+    if width not in SPACES:
+        kinds = " or ".join(f"{number} ({space})" for number, space in SPACES.items())
+        raise WeightsCorrupt(f"{name} reads vectors of {width} numbers, expected {kinds}: {_FETCH}")
+    return MultiIPAdapterImageProjection([layer]), width, tokens
+
+
+def _layer(weights: dict[str, Tensor]) -> tuple[nn.Module, int, int, dict[str, str]]:
+    """The projection that a file's names call for, without its weights; W, T, and its modules' names by the file's."""
+    if "proj.weight" in weights:  # the first IP-Adapter's
+        (size, width), cross = weights["proj.weight"].shape, len(weights["norm.weight"])
+        return ImageProjection(width, cross, size // cross), width, size // cross, {"proj": "image_embeds"}
+    inner, width = weights["proj.0.weight"].shape
+    if "proj.3.weight" in weights:  # "full face"
+        layer = IPAdapterFullImageProjection(width, len(weights["proj.3.weight"]))
+        return layer, width, 1, MLP_NAMES | {"proj.3": "norm"}
+    size, cross = len(weights["proj.2.weight"]), len(weights["norm.weight"])  # "face ID"
+    tokens = size // cross
+    return IPAdapterFaceIDImageProjection(width, cross, inner // width, tokens), width, tokens, MLP_NAMES
+
+
+def _require_fit(layers: dict[str, Tensor], crossing: dict[str, tuple[int, int]], name: str) -> None:
+    """Raise `WeightsCorrupt` unless `layers` are exactly those of the UNet, and the tokens' norm is as wide."""
+    wanted: dict[str, tuple[int, ...]] = {
+        f"{2 * i + 1}.{part}.weight": size for i, size in enumerate(crossing.values()) for part in PARTS
     }
+    wanted["image_proj.norm"] = next(iter(crossing.values()))[1:]
     found = {key: tuple(value.shape) for key, value in layers.items()}
     if wrong := sorted(wanted.items() ^ found.items()):
         key = wrong[0][0]
@@ -162,7 +194,6 @@ def _require_fit(weights: Weights, unet: Any, name: str) -> int:
             f"{name} is not of this model's UNet: {key} is {found.get(key, 'missing')}, expected "
             f"{wanted.get(key, 'none')}: use the adapter that was trained with it"
         )
-    return int(first.shape[1])
 
 
 def _read(path: Path) -> Weights:
