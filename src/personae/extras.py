@@ -39,8 +39,41 @@ def _taesd(folder: Path, pipe: "FacePipeline") -> Any:
     return tiny_decoder.load(folder, pipe)
 
 
+def _lcm(folder: Path, pipe: "FacePipeline") -> Any:
+    from personae.sampling.few_steps import FewSteps
+
+    return FewSteps.read(folder, pipe.unet, like=pipe.scheduler)
+
+
+def _controlnet(folder: Path, pipe: "FacePipeline") -> Any:
+    from personae.sampling import controlnet
+
+    return controlnet.load(folder, pipe.unet)
+
+
+def _reference(folder: Path, pipe: "FacePipeline") -> Any:
+    from personae.sampling.lora import FILE, Lora
+
+    return Lora.read(folder / FILE, pipe.unet)
+
+
 EXTRAS: dict[str, Extra] = {
+    "controlnet": Extra(
+        folder="controlnet",
+        about="a pose (Arc2Face's: controlnet/config.json and .safetensors of FoivosPar/Arc2Face)",
+        load=_controlnet,
+    ),
     "expression": Extra(folder="exp_adapter", about="asking for an expression", load=_expression),
+    "lcm": Extra(
+        folder="lcm",
+        about="fast sampling (Stable Diffusion 1.5's: pytorch_lora_weights.safetensors of latent-consistency/lcm-lora-sdv1-5)",
+        load=_lcm,
+    ),
+    "reference": Extra(
+        folder="ref_adapter",
+        about="a reference photo (Arc2Face's: ref_adapter/pytorch_lora_weights.safetensors of FoivosPar/Arc2Face)",
+        load=_reference,
+    ),
     "taesd": Extra(folder="taesd", about="decoder='tiny'", load=_taesd),
 }
 
@@ -50,8 +83,8 @@ def load(name: str, pipe: "FacePipeline") -> Any:
     if name not in EXTRAS:
         raise unknown_name("part", name, EXTRAS)
     extra = EXTRAS[name]
-    folder = None if pipe.folder is None else pipe.folder / extra.folder
-    if folder is None or not folder.is_dir():
+    folder = pipe.part(extra.folder)
+    if folder is None:
         where = pipe.name or "this model"
         raise WeightsMissing(
             f"{where} has no {extra.folder}/, which {extra.about} needs: add that folder to the model's, "

@@ -25,8 +25,9 @@ class Steering(TypedDict, total=False):
     """The options of a request beside people and words. Absent or None: not steered.
 
     fast: steps of a consistency model (2-8) instead of the ordinary sampler.
-    pose: of the head: a photo of someone who holds it, or (yaw, pitch, roll) in degrees. pose_map: a normal map of
-    one's own instead, (H, W, 3) RGB uint8 or a path. pose_scale: its strength, 0-2.
+    pose: of the head: a photo of someone who holds it (and makes that expression), or (yaw, pitch, roll) in degrees of
+    a face at rest, or these by name together with blendshapes. pose_map: a normal map of one's own instead, square, RGB
+    uint8 or a path. pose_scale: its strength, 0-2.
     expression: a photo of someone who makes it, or blendshapes by name, 0-1; for an adapter of FLAME's, 55 numbers; or
     a .npy or .json file of either. expression_scale: its strength, 0-1.
     reference: a photo whose look (light, colour, hair, background) is kept. reference_scale: how strongly, 0-1.
@@ -37,7 +38,7 @@ class Steering(TypedDict, total=False):
     """
 
     fast: int | None
-    pose: PhotoSource | Pose | Sequence[float] | None
+    pose: PhotoSource | Pose | Sequence[float] | Mapping[str, float] | None
     pose_map: PhotoSource | None
     pose_scale: float | None
     expression: PhotoSource | Mapping[str, float] | Sequence[float] | None
@@ -81,13 +82,37 @@ def _expression(pipe: "FacePipeline", request: Request, options: Mapping[str, An
     return expression.steer(pipe, request, options)
 
 
+def _fast(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import fast
+
+    return fast.steer(pipe, request, options)
+
+
+def _pose(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import pose
+
+    return pose.steer(pipe, request, options)
+
+
+def _reference(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import reference
+
+    return reference.steer(pipe, request, options)
+
+
 def _speed(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
     from personae.steers import speed
 
     return speed.steer(pipe, options)
 
 
-STEERS: dict[str, Steer] = {"speed": _speed, "expression": _expression}
+STEERS: dict[str, Steer] = {
+    "speed": _speed,
+    "expression": _expression,
+    "fast": _fast,
+    "reference": _reference,
+    "pose": _pose,
+}
 
 
 def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan:
