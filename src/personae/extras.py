@@ -66,7 +66,7 @@ EXTRAS: dict[str, Extra] = {
     "expression": Extra(folder="exp_adapter", about="asking for an expression", load=_expression),
     "lcm": Extra(
         folder="lcm",
-        about="fast sampling (Stable Diffusion 1.5's: pytorch_lora_weights.safetensors of latent-consistency/lcm-lora-sdv1-5)",
+        about="fast sampling (for SD 1.5: pytorch_lora_weights.safetensors of latent-consistency/lcm-lora-sdv1-5)",
         load=_lcm,
     ),
     "reference": Extra(

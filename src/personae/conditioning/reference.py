@@ -1,0 +1,123 @@
+"""The reference adapter (arXiv 2510.04706): the denoiser looks at a reference photo through its own self-attention.
+
+    with recorded(unet) as seen:            # one pass over the clean latents, at t = 0, with the identity prompt
+        unet(latents, 0, ...)
+    control = Reference(seen, people=who)   # and its LoRA: engaged together, after the pass
+
+What every transformer block fed to its self-attention in that pass is appended to the block's keys and values, in the
+conditional half of guidance only. The published code keeps a second UNet for the pass; as it differs from the denoiser
+by the LoRA alone, the same network does it here before the LoRA is engaged.
+
+Legend: P people; M rows of a call; L tokens of a block (pixels of its feature map), C its channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from personae.conditioning.id_prompt import Conditioning
+    from personae.sampling.controls import Rows
+
+Processor = Callable[..., Tensor]
+
+
+@contextmanager
+def recorded(unet: Any) -> Iterator[dict[str, Tensor]]:
+    """Fills a dictionary, by block, with what the self-attention of one call inside it gets: (P, L, C) each."""
+    seen: dict[str, Tensor] = {}
+    with _around_self_attention(unet, lambda name, processor: _Recording(processor, seen, name)):
+        yield seen
+
+
+class Reference:
+    """A control (`personae.sampling.controls`): every image sees what was recorded for its person.
+
+    seen: as `recorded`. people: (N,) the person of each image of the request, 0 to P - 1.
+    """
+
+    def __init__(self, seen: Mapping[str, Tensor], people: Sequence[int]) -> None:
+        self._seen, self._people = seen, torch.tensor(people)
+        self._call: _Call | None = None
+
+    @contextmanager
+    def engaged(self, unet: Any) -> Iterator[None]:
+        def appending(name: str, processor: Processor) -> Processor:
+            return _Appending(processor, self._seen[name], lambda: self._call)
+
+        try:
+            with _around_self_attention(unet, appending):
+                yield
+        finally:
+            self._call = None
+
+    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
+        self._call = _Call(rows, self._people, latents.device)
+        return {}
+
+
+class _Call:
+    """Which rows of one UNet call look at the reference, and at whose; on the UNet's device, worked out once."""
+
+    def __init__(self, rows: Rows, people: Tensor, device: torch.device) -> None:
+        self.all, self.none = bool(rows.asked.all()), not bool(rows.asked.any())
+        self.looking, self.blind = (side.nonzero().flatten().to(device) for side in (rows.asked, ~rows.asked))
+        self.people = people[rows.images[rows.asked]].to(device)
+
+
+class _Recording:
+    def __init__(self, processor: Processor, seen: dict[str, Tensor], name: str) -> None:
+        self.processor, self.seen, self.name = processor, seen, name
+
+    def __call__(self, attention: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self.seen[self.name] = hidden_states
+        return self.processor(attention, hidden_states, *args, **kwargs)
+
+
+class _Appending:
+    """Self-attention over the block's own tokens and, in the rows that look, the recorded ones.
+
+    The rows are split, not masked: the blind half computes what it always does, over L keys and not 2 L, and fused
+    attention needs no mask.
+    """
+
+    def __init__(self, processor: Processor, seen: Tensor, call: Callable[[], _Call | None]) -> None:
+        self.processor, self.seen, self.call = processor, seen, call
+
+    def __call__(
+        self, attention: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        call = self.call()
+        if call is None or call.none:
+            return self.processor(attention, hidden_states, encoder_hidden_states, **kwargs)
+        if call.all:
+            return self._looking(attention, hidden_states, call, kwargs)
+        result = torch.empty_like(hidden_states)
+        result[call.blind] = self.processor(attention, hidden_states[call.blind], encoder_hidden_states, **kwargs)
+        result[call.looking] = self._looking(attention, hidden_states[call.looking], call, kwargs)
+        return result
+
+    def _looking(self, attention: Any, own: Tensor, call: _Call, kwargs: dict[str, Any]) -> Tensor:
+        return self.processor(attention, own, torch.cat([own, self.seen[call.people]], dim=1), **kwargs)
+
+
+@contextmanager
+def _around_self_attention(unet: Any, wrap: Callable[[str, Processor], Processor]) -> Iterator[None]:
+    """Every block's self-attention through `wrap(name, its processor)`; then as before."""
+    blocks = {name: block for name, block in unet.named_modules() if isinstance(block, BasicTransformerBlock)}
+    before = {name: block.attn1.processor for name, block in blocks.items()}
+    try:
+        for name, processor in before.items():
+            blocks[name].attn1.set_processor(wrap(name, processor))
+        # A compiled UNet would be compiled anew for every request, whose tensors these processors hold.
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        for name, processor in before.items():
+            blocks[name].attn1.set_processor(processor)

@@ -1,0 +1,71 @@
+"""A LoRA that lets the UNet sample in a few steps without guidance, and the scheduler that it was distilled for.
+
+    student = FewSteps.read(folder / "lcm", unet, like=scheduler)
+    student.scheduler, student.controls()
+
+The published kind is a latent consistency model's (Luo et al. 2023, arXiv 2311.05556): one file, for `lcm`. A LoRA
+that was distilled for another scheduler says so in `lcm.json`: {"scheduler": "flow-euler"}.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from personae.conditioning.id_prompt import Conditioning
+from personae.errors import BadOption, WeightsCorrupt
+from personae.sampling import schedulers
+from personae.sampling.controls import Control, Rows
+from personae.sampling.lora import FILE, Lora
+
+CONFIG = "lcm.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewSteps:
+    """`lora` and the name of its `scheduler` in `schedulers.SCHEDULERS`."""
+
+    lora: Lora
+    scheduler: str
+
+    @classmethod
+    def read(cls, folder: Path, unet: Any, *, like: Any) -> "FewSteps":
+        """From a folder. like: the model's own scheduler. Raises `WeightsMissing`; `WeightsCorrupt` if the LoRA does
+        not fit the UNet, or its scheduler the model."""
+        name = _scheduler(folder / CONFIG)
+        try:
+            schedulers.fresh(name, like=like, steps=1)
+        except BadOption as error:
+            raise WeightsCorrupt(f"{folder} was not distilled from this model ({error})") from error
+        return cls(lora=Lora.read(folder / FILE, unet), scheduler=name)
+
+    def controls(self) -> list[Control]:
+        """The LoRA at full strength, for calls without guidance."""
+        return [_Unguided(), self.lora.at(1.0)]
+
+
+class _Unguided:
+    """Refuses guided calls: the student has learnt what its guided teacher says; guided again, it burns out."""
+
+    @contextmanager
+    def engaged(self, unet: Any) -> Iterator[None]:
+        yield
+
+    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
+        if not rows.asked.all():
+            raise BadOption("fast sampling has its guidance built in: leave guidance out, or set it to 1")
+        return {}
+
+
+def _scheduler(path: Path) -> str:
+    """The name in `lcm.json`; without that file, the published kind's."""
+    if not path.is_file():
+        return "lcm"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["scheduler"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsCorrupt(f'{path} must read {{"scheduler": NAME}}: fetch it again') from error

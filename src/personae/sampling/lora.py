@@ -1,0 +1,172 @@
+"""A LoRA (Hu et al. 2021, arXiv 2106.09685) in the UNet's weights, for the time of one request.
+
+    lora = Lora.read(folder / FILE, unet)       # as published, with diffusers', peft's or kohya's names
+    with engaged([lora.at(0.8)], unet):
+        ...
+
+Merged, not attached: a request adds the low-rank products to the weights and afterwards writes the very tensors back
+that it found. So a step costs what it costs without a LoRA (attached, one on every layer of SD 1.5 adds two small
+products to each, a fifth to a quarter of its arithmetic), module names and `state_dict()` stay as they are, and a
+compiled UNet, CUDA graphs included, goes on with the tensors that it knows. The price: while the request runs, the
+weights that change are there twice.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from personae.conditioning.id_prompt import Conditioning
+from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.sampling.controls import Control, Rows
+
+FILE = "pytorch_lora_weights.safetensors"  # the name under which diffusers saves one
+_NAME = "read"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is added to one weight: `up` (out, r) @ `down` (r, in), the LoRA's own scale in `up`; for a k x k
+    convolution, in is its input channels times k x k."""
+
+    up: Tensor
+    down: Tensor
+
+    def like(self, weight: Tensor) -> Tensor:
+        """The product in the weight's shape, dtype and place. bfloat16 multiplies in bfloat16: its error is a
+        hundredth of what the sum loses on the weight's own grid."""
+        up, down = (side.to(weight.device, weight.dtype) for side in (self.up, self.down))
+        return (up @ down).view(weight.shape)
+
+
+class Lora:
+    """The changes of a UNet's weights, by the names of its modules. It holds no network."""
+
+    def __init__(self, changes: dict[str, Change]) -> None:
+        self.changes = changes
+
+    @classmethod
+    def read(cls, path: Path, unet: Any) -> "Lora":
+        """From a safetensors file, for this UNet, in its precision and place.
+
+        Raises `WeightsMissing` without the file; `WeightsCorrupt` if it cannot be read, does not fit the UNet, or
+        holds anything else than a LoRA of a UNet.
+        """
+        if not path.is_file():
+            raise WeightsMissing(f"{path.parent} lacks {path.name}: fetch it again")
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = list(file.keys())
+            state, alphas, metadata = StableDiffusionLoraLoaderMixin.lora_state_dict(
+                str(path.parent),
+                weight_name=path.name,
+                use_safetensors=True,
+                local_files_only=True,
+                return_lora_metadata=True,
+            )
+            changes = _changes(unet, state, alphas, metadata)
+        except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            first = str(error).strip().splitlines()[-1].strip()
+            raise WeightsCorrupt(
+                f"{path} is not a LoRA of this model's UNet ({first}): fetch the one made for it"
+            ) from error
+        # Diffusers only logs what it leaves out: half a LoRA would make wrong pictures without a word.
+        strange = [name for name in names if not name.startswith(("unet.", "lora_unet_")) or "dora" in name]
+        if strange or len(state) != 2 * len(changes):
+            what = strange[0] if strange else f"{len(state)} tensors, {2 * len(changes)} of which have a place"
+            raise WeightsCorrupt(
+                f"{path} holds more than a LoRA of this model's UNet ({what}): fetch the one made for it"
+            )
+        return cls(changes)
+
+    def at(self, strength: float) -> Control:
+        """Engaged with `strength` times its changes; at 0, nothing is touched."""
+        return _Merged(changes=self.changes, strength=strength)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Merged:
+    changes: dict[str, Change]
+    strength: float
+
+    @contextmanager
+    def _merged(self, unet: Any) -> Iterator[None]:
+        _require_changeable(unet)
+        weights = {name: unet.get_submodule(name).weight for name in self.changes}
+        kept: dict[str, Tensor] = {}
+        try:
+            for name, weight in weights.items():
+                kept[name] = weight.detach().clone()
+                weight.data.add_(self.changes[name].like(weight.data), alpha=self.strength)
+            yield
+        finally:
+            for name, original in kept.items():
+                weights[name].data.copy_(original)
+
+    @contextmanager
+    def engaged(self, unet: Any) -> Iterator[None]:
+        if self.strength == 0:
+            yield
+            return
+        with self._merged(unet):
+            yield
+
+    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
+        return {}
+
+
+def _changes(unet: Any, state: dict[str, Tensor], alphas: dict[str, float] | None, metadata: Any) -> dict[str, Change]:
+    """Diffusers knows the dialects of LoRA files: it reads this one into a UNet whose weights are never written, and
+    so take no memory, and what it found is taken from there."""
+    with torch.device("meta"):
+        skeleton = type(unet).from_config(unet.config)
+    skeleton.to_empty(device="cpu")
+    with _quiet(logging.getLogger("diffusers.loaders.peft")):
+        skeleton.load_lora_adapter(
+            dict(state),
+            prefix="unet",
+            network_alphas=alphas,
+            metadata=metadata,
+            adapter_name=_NAME,
+            low_cpu_mem_usage=True,
+        )
+    layers = {name: module for name, module in skeleton.named_modules() if _NAME in getattr(module, "lora_A", {})}
+    return {
+        name: Change(
+            up=(layer.lora_B[_NAME].weight.detach().float().flatten(1) * layer.scaling[_NAME]).to(
+                unet.device, unet.dtype
+            ),
+            down=layer.lora_A[_NAME].weight.detach().flatten(1).to(unet.device, unet.dtype),
+        )
+        for name, layer in layers.items()
+    }
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """What it would log is in the error that it raises."""
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
+
+
+def _require_changeable(unet: Any) -> None:
+    """Raise `BadOption` where changing the weights would fail, or change nothing without saying so."""
+    if unet.device.type == "meta":
+        raise BadOption("a LoRA needs the UNet's weights in memory: offload whole models, not layer by layer")
+    if any(getattr(module, "fused_projections", False) for module in unet.modules()):
+        raise BadOption("a LoRA does not reach fused projections: call unet.unfuse_qkv_projections() first")
+    if getattr(unet, "_compiled_call_impl", None) is not None:
+        import torch._inductor.config as inductor
+
+        if inductor.freezing:
+            raise BadOption("a LoRA does not reach weights frozen by torch.compile: compile without freezing")
