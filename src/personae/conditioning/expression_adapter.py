@@ -53,7 +53,7 @@ class ExpressionAdapter:
     """`projection`: vectors to tokens; `processors`: by their names in `unet.attn_processors`, of the cross-attention
     layers only; `width` W. Shared by all requests: it is on a UNet only while one engages it."""
 
-    projection: nn.Module
+    projection: MultiIPAdapterImageProjection
     processors: dict[str, Any]
     width: int
 
@@ -148,7 +148,7 @@ def crossing_layers(unet: Any) -> dict[str, tuple[int, int]]:
     return {name: tuple(unet.get_submodule(name.removesuffix(".processor")).to_k.weight.shape) for name in names}
 
 
-def _projection(weights: dict[str, Tensor], name: str) -> tuple[Any, int, int]:
+def _projection(weights: dict[str, Tensor], name: str) -> tuple[MultiIPAdapterImageProjection, int, int]:
     """From vectors to tokens: the module, W and T. Raises `WeightsCorrupt`."""
     try:
         with torch.device("meta"):

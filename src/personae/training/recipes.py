@@ -92,6 +92,24 @@ def _longer(inputs: Inputs) -> Trainable:
     return BaseTask(inputs.cache, vae, embedder, start=inputs.export("nano-base"), identity_weight=0.2)
 
 
+def _controlnet(inputs: Inputs) -> Trainable:
+    from personae.training.pose_control import PoseControlTask
+
+    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
+    motion = inputs.export("nano-motion", "motion.onnx")
+    # Its weights are a difference from the UNet that ships.
+    return PoseControlTask(inputs.cache, vae, embedder, motion, start=inputs.bundle or inputs.export("nano-base"))
+
+
+def _expression(inputs: Inputs) -> Trainable:
+    from personae.training.expression import ExpressionTask
+
+    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
+    motion = inputs.export("nano-motion", "motion.onnx")
+    # It goes with the UNet that ships.
+    return ExpressionTask(inputs.cache, vae, embedder, motion, start=inputs.bundle or inputs.export("nano-base"))
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -154,6 +172,20 @@ RECIPES = {
             schedule=Schedule(
                 steps=5000, batch=64, lr=1e-3, optimizer="muon", warmup=100, decay=0.4, ema=0.998, report_every=500
             ),
+        ),
+        Recipe(
+            name="nano-controlnet",
+            summary="pose: faces that hold a normal map's pose and expression",
+            build=_controlnet,
+            schedule=Schedule(
+                steps=2200, batch=64, lr=2e-3, warmup=100, decay=0.4, ema=0.998, weight_decay=0.0, report_every=1100
+            ),
+        ),
+        Recipe(
+            name="nano-expression",
+            summary="faces that do what blendshapes ask: an adapter beside the base",
+            build=_expression,
+            schedule=Schedule(steps=2000, batch=64, lr=1e-3, warmup=100, decay=0.4, ema=0.998, report_every=1000),
         ),
     )
 }

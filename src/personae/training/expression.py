@@ -1,0 +1,225 @@
+"""Recipe `nano-expression`: an adapter that makes nano's faces do what blendshapes ask, on the frozen base.
+
+The adapter is the published one's kind (arXiv 2510.04706; IP-Adapter, Ye et al. 2023), small: an MLP takes the 52
+numbers to four tokens, and every cross-attention layer attends to them with keys and values of its own, whose matrices
+are products of two thin ones and are stored so. Of a photo it learns what the identity and the noise do not say
+already; of each ten photos one is shown without its expression, half of those without identity too, for guidance.
+
+Most photos are of neutral or smiling faces. Rows are drawn by `rarity`, so that a wide open mouth is seen often.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.models.attention_processor import IPAdapterAttnProcessor
+from diffusers.models.embeddings import IPAdapterFaceIDImageProjection, MultiIPAdapterImageProjection
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from personae.conditioning.expression import said
+from personae.conditioning.expression_adapter import (
+    FILE,
+    MLP_NAMES,
+    PARTS,
+    ExpressionAdapter,
+    ExpressionControl,
+    crossing_layers,
+)
+from personae.reading import align
+from personae.reading.motion import MotionConfig, OnnxMotionReader
+from personae.sampling import codec, schedulers
+from personae.sampling.guidance import guided
+from personae.sampling.loop import denoise
+from personae.training import captions
+from personae.training.base import BaseTask, IdentityToFace, _Prepared
+from personae.training.faces import FaceTable
+from personae.training.loop import Metrics
+from personae.training.motion_reader import mirrored_blendshapes
+from personae.types import BLENDSHAPES, Array
+
+_TOKENS, _RANK = 4, 32
+_STILL = 0.05  # a blendshape that moves no further in any photo is not listened to
+_WATCHED = ("mouthSmile", "jawOpen", "eyeBlink", "browInnerUp")
+
+
+def rarity(blendshapes: Array, most: float = 4.0) -> Array:
+    """(N,) shares by which rows of (N, 52) are drawn, their sum 1.
+
+    For each blendshape, a row counts by the inverse of how many rows lie in the same tenth of its range; the mean over
+    the blendshapes is cut at `most` times the average, so that no single odd photo is learnt by heart. On FairFace
+    open mouths (jawOpen > 0.3) go from 2.8 % to 5.0 %, closed eyes from 2.7 % to 4.3 %, frowns from 0.9 % to 2.7 %.
+    """
+    tenths = (blendshapes * 10).astype(np.int64).clip(0, 9)
+    weights = np.zeros(len(blendshapes))
+    for column in tenths.T:
+        weights += 1 / np.bincount(column, minlength=10)[column]
+    weights = np.minimum(weights, most * weights.mean())
+    return np.asarray(weights / weights.sum())
+
+
+def build_adapter(unet: nn.Module, moved: Array, rank: int = _RANK) -> ExpressionAdapter:
+    """A fresh adapter for `unet`, which at first changes nothing. moved: (52,) bool, the blendshapes to listen to."""
+    crossing = crossing_layers(unet)
+    cross = next(iter(crossing.values()))[1]
+    layer = IPAdapterFaceIDImageProjection(len(moved), cross, num_tokens=_TOKENS)
+    processors = {}
+    with torch.no_grad():
+        layer.ff.net[0].proj.weight[:, torch.from_numpy(~moved)] = 0
+        for name, (out, _) in crossing.items():
+            # Over sequences this short, the backward of torch's fused attention is slow on a CPU.
+            processor = IPAdapterAttnProcessor(out, cross, num_tokens=[_TOKENS])
+            for part in PARTS:
+                thin = nn.Linear(cross, rank, bias=False), nn.Linear(rank, out, bias=False)
+                getattr(processor, part)[0] = nn.Sequential(*thin)
+            processor.to_v_ip[0][1].weight.zero_()
+            processors[name] = processor
+    projection = MultiIPAdapterImageProjection([layer])
+    return ExpressionAdapter(projection=projection, processors=processors, width=len(moved))
+
+
+class ExpressionToFace(IdentityToFace):
+    """The frozen base with an adapter attached: identity and expression to the UNet's prediction."""
+
+    def __init__(self, base: IdentityToFace, adapter: ExpressionAdapter) -> None:
+        super().__init__(base.text_encoder, base.unet, base.placeholder)
+        self.requires_grad_(requires_grad=False)
+        self.adapter = adapter
+        adapter.attach(self.unet)
+
+    def forward(  # type: ignore[override]
+        self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, expressions: Tensor
+    ) -> Tensor:
+        """expressions: (N, 52) as `said`, or zeros for none."""
+        told = self.condition(tokens, vectors)
+        asked = {"image_embeds": [expressions[:, None]]}
+        return self.unet(
+            noisy, times * 1000, told.tokens, class_labels=told.pooled, added_cond_kwargs=asked, return_dict=False
+        )[0]
+
+
+class ExpressionTask(BaseTask):
+    """See `training.loop.Trainable`. `start`: the export of the base; `motion`: of the motion reader, which judges."""
+
+    def __init__(
+        self, cache: Path, vae: Path, embedder: Path, motion: Path, *, start: Path, untold: float = 0.1
+    ) -> None:
+        super().__init__(cache, vae, embedder, start=start)
+        self.untold = untold
+        self.reader = OnnxMotionReader(
+            motion.parent, MotionConfig(file=motion.name, sha256=hashlib.sha256(motion.read_bytes()).hexdigest())
+        )
+        self.test_expressions = said(self.test.blendshapes)
+        self.others = np.roll(
+            np.arange(len(self.test)), len(self.test) // 2
+        )  # whose expression each held-out person is asked for
+        moved = self.expressions[0].max(0) > _STILL
+        self.model: ExpressionToFace = ExpressionToFace(self.model, build_adapter(self.model.unet, moved))
+
+    def _prepare(self, table: FaceTable, views: int, path: Path) -> _Prepared:
+        """The base's latents and vectors; and, of the same rows, the expressions."""
+        shapes = said(table.blendshapes)
+        self.expressions = np.stack([shapes, shapes[:, mirrored_blendshapes()]])  # (2, N, 52): plain, mirrored
+        self.shares = rarity(table.blendshapes)
+        return super()._prepare(table, views, path)
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
+        rows = rng.choice(len(self.shares), size=size, p=self.shares)
+        sides, views = rng.integers(2, size=size), rng.integers(self.data.vectors.shape[2], size=size)
+        lot = rng.random(size)
+        expressions = self.expressions[sides, rows]
+        expressions[lot < self.untold] = 0
+        prompts = ["" if draw < self.untold / 2 else captions.IDENTITY_PROMPT for draw in lot]
+        return {
+            "latents": self.data.latents[sides, rows],
+            "vectors": self.data.vectors[sides, rows, views],
+            "inside": self.data.inside[sides, rows],
+            "tokens": self._tokens(prompts),
+            "expressions": expressions,
+        }
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
+        times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=clean.device))
+        noise = torch.randn(clean.shape, generator=generator, device=clean.device)
+        t = times[:, None, None, None]
+        made = model((1 - t) * clean + t * noise, times, batch["tokens"], batch["vectors"], batch["expressions"])
+        error = (made.float() - (noise - clean)).pow(2).mean(1)
+        inside = batch["inside"].float()
+        loss = (error * inside).sum() / inside.sum().clamp(min=1)
+        return loss, {"flow": loss.detach()}
+
+    def report(self, model: nn.Module) -> dict[str, float]:
+        """Held-out flow loss at fixed noise: told the expression, told none, and without the adapter. And, on
+        held-out people asked for other people's expressions, correlations of what was asked with what our own reader
+        reads off the faces (left and right averaged)."""
+        assert isinstance(model, ExpressionToFace)
+        home = model.unet.device
+        expressions = torch.from_numpy(self.test_expressions).to(home)
+        told, untold = self._held_out(model, expressions), self._held_out(model, torch.zeros_like(expressions))
+        model.adapter.attach(model.unet, scale=0.0)
+        without = self._held_out(model, expressions)
+        model.adapter.attach(model.unet)
+        report = {"held_out_told": told, "held_out_untold": untold, "held_out_without": without}
+        self.made = self._faces(model, expressions[self.others])
+        points = np.array(align.template("portrait").points) * self.made.shape[1] - 0.5
+        read = np.stack([self.reader.read(image, points).blendshapes for image in self.made])
+        asked = self.test_expressions[self.others]
+        return report | {name: correlation(name, asked, read) for name in _WATCHED}
+
+    def _held_out(self, model: ExpressionToFace, expressions: Tensor) -> float:
+        home = expressions.device
+        clean, vectors = (torch.from_numpy(part).float().to(home) for part in (self.test_latents, self.test_vectors))
+        times = torch.linspace(0.02, 0.98, len(clean), device=home)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)
+        t = times[:, None, None, None]
+        tokens = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * len(clean))).to(home)
+        made = model((1 - t) * clean + t * noise, times, tokens, vectors, expressions).float()
+        return float((made - (noise - clean)).pow(2).mean())
+
+    def _faces(self, model: ExpressionToFace, expressions: Tensor) -> Array:
+        """(N, H, W, 3) uint8 of the held-out people, by the package's own loop: 12 Euler steps at guidance 2.5."""
+        home = expressions.device
+        vectors = torch.from_numpy(self.test_vectors).to(home)
+        asked, free = (
+            model.condition(torch.from_numpy(self._tokens([prompt] * len(rows))).to(home), rows)
+            for prompt, rows in ((captions.IDENTITY_PROMPT, vectors), ("", vectors[:1]))
+        )
+        control = ExpressionControl(adapter=model.adapter, vectors=expressions.cpu())  # attached: no need to engage
+        noise = torch.randn(self.test_latents.shape, generator=torch.Generator().manual_seed(0)).to(home)
+        scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=12, device=home)
+        latents = denoise(guided(model.unet, asked, free, 2.5, controls=[control]), noise, scheduler)
+        return codec.to_uint8(codec.decode(self.vae, latents))
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """`exp_adapter/`, in half precision and the published layout, matrices as their two factors; `samples.png`:
+        held-out people, the ones whose expressions they were asked for, and the faces made."""
+        assert isinstance(model, ExpressionToFace)
+        names = {new: old for old, new in MLP_NAMES.items()}
+        tensors = {}
+        for key, value in model.adapter.projection.image_projection_layers[0].state_dict().items():
+            module, _, kind = key.rpartition(".")
+            tensors[f"image_proj.{names.get(module, module)}.{kind}"] = value
+        for index, processor in enumerate(model.adapter.processors.values()):
+            for part in PARTS:
+                down, up = getattr(processor, part)[0]
+                name = f"ip_adapter.{2 * index + 1}.{part}"
+                tensors |= {f"{name}.down.weight": down.weight, f"{name}.up.weight": up.weight}
+        target = folder / "exp_adapter"
+        target.mkdir(parents=True, exist_ok=True)
+        save_file({key: value.detach().cpu().half().contiguous() for key, value in tensors.items()}, target / FILE)
+        count = min(24, len(self.made))
+        rows = self.test.crops[:count], self.test.crops[self.others[:count]], self.made[:count]
+        Image.fromarray(np.concatenate([np.concatenate(list(row), 1) for row in rows])).save(folder / "samples.png")
+
+
+def correlation(name: str, asked: Array, read: Array) -> float:
+    """Pearson's, of one blendshape (or the mean of its two sides) in two tables (N, 52); 0 where one never varies."""
+    columns = [i for i, shape in enumerate(BLENDSHAPES) if shape in (name, name + "Left", name + "Right")]
+    one, other = asked[:, columns].mean(1), read[:, columns].mean(1)
+    if min(np.ptp(one), np.ptp(other)) < 1e-6:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])
