@@ -98,14 +98,16 @@ def load(folder: Path, unet: Any) -> ControlNetModel:
                 f"{folder} belongs to another UNet: its {name} is {network.config[name]}, the model's "
                 f"{unet.config[name]}: use the ControlNet that was trained with this model"
             )
-    return network.to(unet.device, unet.dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
+    # nn.Module's own `to`: diffusers' warns of modules to keep in float32 even where there are none.
+    torch.nn.Module.to(network, unet.device, unet.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval().requires_grad_(False)
 
 
 def _from_difference(folder: Path, unet: Any) -> ControlNetModel:
     if json.loads((folder / MARKER).read_text(encoding="utf-8")).get("format") != _FORMAT:
         raise ValueError(f"{MARKER} does not say {_FORMAT}")
     channels = ControlNetModel.load_config(folder)["conditioning_embedding_out_channels"]
-    network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=tuple(channels)).float()
+    network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=tuple(channels))
     stored = {name: tensor.float() for name, tensor in load_file(folder / DIFFERENCE).items()}
     changed = [name.removesuffix(_UP) for name in stored if name.endswith(_UP)]
     for name in changed:

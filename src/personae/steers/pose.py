@@ -120,7 +120,7 @@ def _own_map(source: PhotoSource, side: int) -> Array:
     height, width = pixels.shape[:2]
     if height != width:
         raise BadOption(f"a pose map is square, like the picture it is for, got {width} x {height}: crop it first")
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def _name(source: PhotoSource) -> str:

@@ -1,0 +1,217 @@
+"""Recipe `nano-controlnet`: faces that hold the pose and expression of a normal map.
+
+A copy of the UNet's encoder is shown, beside what the UNet is told, the map of the very photo that is being denoised,
+drawn from that photo's labelled landmarks, and learns what to add to the UNet's skips (Zhang et al. 2023). UNet and
+text encoder stay as they are, so everything else the model can do stays too. Only low-rank changes of the copy and the
+layers that a ControlNet adds are trained and shipped (`sampling.controlnet.save_difference`).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from personae.conditioning.mesh import FaceModel
+from personae.conditioning.pose_map import in_crop, mirrored, place, render
+from personae.reading import align
+from personae.reading.motion import MotionConfig, OnnxMotionReader
+from personae.reading.network import file_sha256
+from personae.reading.pose import image_turn, turn
+from personae.sampling import codec, schedulers, speed
+from personae.sampling.controlnet import ADDED, PoseControl, save_difference, to_maps
+from personae.sampling.guidance import guided
+from personae.sampling.loop import denoise
+from personae.training import captions
+from personae.training.base import BaseTask, _Prepared
+from personae.training.faces import FaceTable
+from personae.training.loop import Metrics
+from personae.types import Array, Motion, Pose
+
+RANK = 4
+CHANNELS = (16, 32, 48, 64)  # of the map's embedding; with rank 4, nano's difference takes 1.2 MB
+_SIDE = 128  # of nano's images
+_ADAPTED = ("conv_in", "down_blocks", "mid_block")  # the copy's parts that are changed
+_STEPS, _GUIDANCE = 12, 2.5  # of the report's samples
+_SHOWN = 64  # held-out people in the report
+
+
+def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int, ...]) -> ControlNetModel:
+    """A ControlNet that begins as the UNet's encoder and adds nothing; only a LoRA on its convolutions and linear
+    layers, and the parts that the UNet does not have, take gradients."""
+    network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
+    layers = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear) and name.split(".")[0] in _ADAPTED
+    ]
+    network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_("lora_" in name or name.startswith(ADDED))
+    return network
+
+
+class PoseControlTask(BaseTask):
+    """See `training.loop.Trainable`. Photos, latents and prompts are the base recipe's; `model` is the ControlNet."""
+
+    def __init__(
+        self,
+        cache: Path,
+        vae: Path,
+        embedder: Path,
+        motion: Path,
+        *,
+        start: Path,
+        rank: int = RANK,
+        channels: tuple[int, ...] = CHANNELS,
+    ) -> None:
+        """`start`: the folder of the UNet, text encoder and tokenizer that the ControlNet is for. `motion`: the
+        bundled motion reader, which judges the held-out samples."""
+        super().__init__(cache, vae, embedder, start=start)
+        home = speed.device_for(None)
+        self.frozen = self.model.to(home, memory_format=torch.channels_last).eval().requires_grad_(False)
+        network = trainable_copy(self.frozen.unet, rank=rank, channels=channels)
+        if home.type == "cpu":
+            network.set_attn_processor(AttnProcessor())  # as in the base recipe: faster over sequences this short
+        self.model = network  # type: ignore[assignment]  # what this recipe trains takes the base's place
+        self.faces = FaceModel.bundled()
+        config = MotionConfig(file=motion.name, sha256=file_sha256(motion))
+        self.reader = OnnxMotionReader(motion.parent, config, threads=1)
+
+    def compile(self) -> None:
+        self.frozen.unet.compile(dynamic=False)
+        self.model.compile(dynamic=False)
+
+    def _prepare(self, table: FaceTable, views: int, path: Path) -> _Prepared:
+        self.marks = marks_in_crops(table)
+        return super()._prepare(table, views, path)
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
+        """As the base recipe's, with `maps` (N, 128, 128, 3) uint8 drawn on the way, 5 ms each."""
+        rows = rng.integers(self.data.latents.shape[1], size=size)
+        sides = rng.integers(2, size=size)
+        views = rng.integers(self.data.vectors.shape[2], size=size)
+        prompts = [self._prompt(self.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
+        maps = [render(self.marks[row], self.faces.triangles, _SIDE) for row in rows]
+        return {
+            "latents": self.data.latents[sides, rows],
+            "vectors": self.data.vectors[sides, rows, views],
+            "inside": self.data.inside[sides, rows],
+            "tokens": self._tokens(prompts),
+            "maps": np.stack([mirrored(one) if side else one for one, side in zip(maps, sides, strict=True)]),
+        }
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
+        times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=clean.device))
+        noise = torch.randn(clean.shape, generator=generator, device=clean.device)
+        made = self._posed(model, clean, noise, times, batch["tokens"], batch["vectors"], batch["maps"])
+        inside = batch["inside"].float()
+        error = (made - (noise - clean)).pow(2).mean(1)
+        loss = (error * inside).sum() / inside.sum().clamp(min=1)
+        return loss, {"flow": loss.detach()}
+
+    def _posed(
+        self,
+        model: nn.Module | None,
+        clean: Tensor,
+        noise: Tensor,
+        times: Tensor,
+        tokens: Tensor,
+        vectors: Tensor,
+        maps: Tensor,
+    ) -> Tensor:
+        """The velocity (N, 8, 16, 16) with the ControlNet, or without (None)."""
+        t = times[:, None, None, None]
+        noisy = (1 - t) * clean + t * noise
+        with torch.no_grad():
+            told = self.frozen.condition(tokens, vectors)
+        residuals = {}
+        if model is not None:
+            hint = (maps.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
+            down, middle = model(noisy, times * 1000, told.tokens, hint, class_labels=told.pooled, return_dict=False)
+            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        made = self.frozen.unet(
+            noisy, times * 1000, told.tokens, class_labels=told.pooled, return_dict=False, **residuals
+        )
+        return made[0].float()
+
+    def report(self, model: nn.Module) -> dict[str, float]:
+        """Held-out people. Flow loss at fixed noise with the map of the photo, and without the ControlNet; then faces
+        sampled in a pose that another of them holds: mean absolute error of yaw and pitch in degrees, read back by the
+        motion reader, with and without the ControlNet; and likeness (the conditioning encoder's own view)."""
+        home = self.frozen.unet.device
+        clean, vectors = (torch.from_numpy(x).float().to(home) for x in (self.test_latents, self.test_vectors))
+        marks = marks_in_crops(self.test)
+        maps = torch.from_numpy(np.stack([render(m, self.faces.triangles, _SIDE) for m in marks])).to(home)
+        times = torch.linspace(0.02, 0.98, len(clean), device=home)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)
+        tokens = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * len(clean))).to(home)
+        report = {}
+        for name, network in (("held_out_flow", model), ("held_out_flow_without", None)):
+            made = self._posed(network, clean, noise, times, tokens, vectors, maps)
+            report[name] = float((made - (noise - clean)).pow(2).mean())
+
+        shown = min(_SHOWN, len(clean))
+        asked = crop_poses(self.test)[np.roll(np.arange(shown), 1)]
+        self.last_maps = np.stack([self._asked_map(row, pose) for row, pose in enumerate(asked)])
+        for name, network in (("", model), ("_without", None)):
+            controls = [] if network is None else [PoseControl(network=network, maps=to_maps(self.last_maps))]
+            images = self._sample_posed(vectors[:shown], noise[:shown], controls)
+            off = np.abs(self._poses(images) - asked)
+            report[f"yaw_off{name}"], report[f"pitch_off{name}"] = (float(off[:, axis].mean()) for axis in (0, 1))
+            report[f"own_likeness{name}"] = float((self.embedder(images) * vectors[:shown]).sum(-1).mean())
+            if network is not None:
+                self.last_images = images.cpu()
+        return report
+
+    def _asked_map(self, row: int, pose: Array) -> Array:
+        """A held-out person's own shape and expression in the pose (3,)."""
+        held = Pose(**dict(zip(("yaw", "pitch", "roll"), map(float, pose), strict=True)))
+        photo = Pose(**dict(zip(("yaw", "pitch", "roll"), map(float, self.test.pose[row]), strict=True)))
+        shapes = self.test.blendshapes[row]
+        own = self.faces.shape_of(Motion(landmarks=self.test.landmarks[row], pose=photo, blendshapes=shapes))
+        return render(place(self.faces.posed(own, shapes, held), held, "portrait", _SIDE), self.faces.triangles, _SIDE)
+
+    def _sample_posed(self, vectors: Tensor, noise: Tensor, controls: list[PoseControl]) -> Tensor:
+        """Faces (N, 3, 128, 128) in [-1, 1] by the package's own loop."""
+        asked, free = (
+            self.frozen.condition(torch.from_numpy(self._tokens([prompt] * len(rows))).to(rows.device), rows)
+            for prompt, rows in ((captions.IDENTITY_PROMPT, vectors), ("", vectors[:1]))
+        )
+        scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=_STEPS, device=noise.device)
+        predict = guided(self.frozen.unet, asked, free, _GUIDANCE, controls=controls)
+        latents = denoise(predict, noise, scheduler)
+        return self.vae.decoder(latents / self.vae.config.scaling_factor).float()
+
+    def _poses(self, images: Tensor) -> Array:
+        """(N, 3) degrees that the motion reader sees in aligned faces."""
+        points = np.array(align.template("portrait").points) * _SIDE - 0.5
+        seen = [self.reader.read(pixels, points).pose for pixels in codec.to_uint8(images)]
+        return np.array([(pose.yaw, pose.pitch, pose.roll) for pose in seen])
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """`controlnet/`, and `samples.png`: held-out people, the map above the face made."""
+        from PIL import Image
+
+        save_difference(model, folder / "controlnet")
+        made = codec.to_uint8(self.last_images)
+        columns = min(12, len(made))
+        pairs = np.stack([self.last_maps, made], 1)[: len(made) // columns * columns]
+        pairs = pairs.reshape(-1, columns, *pairs.shape[1:])
+        sheet = pairs.transpose(0, 2, 3, 1, 4, 5).reshape(-1, columns * _SIDE, 3)
+        Image.fromarray(sheet).save(folder / "samples.png")
+
+
+def marks_in_crops(table: FaceTable) -> Array:
+    """(N, 478, 3) float32 landmarks in the pixels of the table's crops."""
+    rows = zip(table.landmarks, table.matrix, strict=True)
+    return np.stack([in_crop(landmarks, matrix) for landmarks, matrix in rows]).astype(np.float32)
+
+
+def crop_poses(table: FaceTable) -> Array:
+    """(N, 3) degrees as seen in the table's crops, which are turned upright."""
+    return turn(table.pose, np.array([image_turn(matrix) for matrix in table.matrix]))

@@ -1,0 +1,177 @@
+"""The ControlNet's recipe at tiny size: small on disk, learns what the map says, ships what it learnt."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderDC
+from transformers import CLIPTextModel
+
+from conftest import _unet, tiny_text_encoder, tiny_tokenizer
+from personae.conditioning.pose_map import mirrored, render
+from personae.data import shards
+from personae.reading import align
+from personae.reading.pose import image_turn, turn
+from personae.sampling.controlnet import DIFFERENCE, load, save_difference
+from personae.training import captions, recipes
+from personae.training.base import build_unet
+from personae.training.embedder import Embedder
+from personae.training.export_onnx import export_onnx
+from personae.training.faces import FaceTable
+from personae.training.loop import Schedule, train
+from personae.training.pose_control import (
+    CHANNELS,
+    RANK,
+    PoseControlTask,
+    crop_poses,
+    marks_in_crops,
+    trainable_copy,
+)
+from reading_fixtures import tiny_reader_folder
+from training_fixtures import write_cache
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache, an embedder, a motion reader, an autoencoder and a base to train for: all tiny, all random."""
+    folder = tmp_path_factory.mktemp("pose")
+    write_cache(folder / "cache", count=48)
+    torch.manual_seed(0)
+    embedder = Embedder((8, 8, 8, 8), (0, 0, 0, 1)).eval()
+    names = {"input_names": ["crop"], "output_names": ["identity"]}
+    export_onnx(embedder, torch.zeros(2, 3, 112, 112), folder / "embedder.onnx", **names)
+    tiny_reader_folder(folder / "made")
+    AutoencoderDC(
+        latent_channels=4,
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_block_out_channels=(4, 8, 8, 8),
+        decoder_block_out_channels=(4, 8, 8, 8),
+        encoder_layers_per_block=(0, 0, 0, 1),
+        decoder_layers_per_block=(0, 0, 0, 1),
+        encoder_qkv_multiscales=((), (), (), ()),
+        decoder_qkv_multiscales=((), (), (), ()),
+        downsample_block_type="pixel_unshuffle",
+        upsample_block_type="pixel_shuffle",
+    ).save_pretrained(folder / "vae")
+    tokenizer = tiny_tokenizer(length=captions.MAX_TOKENS)
+    base = folder / "base"
+    tokenizer.save_pretrained(base / "tokenizer")
+    encoder: CLIPTextModel = tiny_text_encoder(tokenizer)
+    encoder.save_pretrained(base / "text_encoder")
+    width = encoder.config.hidden_size
+    _unet(class_embed_type="projection", projection_class_embeddings_input_dim=width).save_pretrained(base / "unet")
+    return folder
+
+
+@pytest.fixture
+def task(made: Path) -> PoseControlTask:
+    torch.manual_seed(1)
+    motion = made / "made" / "reader" / "motion.onnx"
+    parts = (made / "cache", made / "vae", made / "embedder.onnx", motion)
+    return PoseControlTask(*parts, start=made / "base", rank=2, channels=(4, 4, 8, 8))
+
+
+def test_nanos_difference_is_small_on_disk(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        unet = build_unet()
+    network = trainable_copy(unet.to_empty(device="cpu"), rank=RANK, channels=CHANNELS)
+    save_difference(network, tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1.3e6
+    assert (tmp_path / DIFFERENCE).stat().st_size > 1e6  # its budget is used
+
+
+def test_only_the_difference_is_trained(task: PoseControlTask) -> None:
+    learnt = {name for name, parameter in task.model.named_parameters() if parameter.requires_grad}
+    assert learnt
+    assert all("lora_" in name or name.startswith("controlnet_") for name in learnt)
+    assert not any(parameter.requires_grad for parameter in task.frozen.parameters())
+    assert not {id(p) for p in task.frozen.parameters()} & {id(p) for p in task.model.parameters()}
+
+
+def test_a_fresh_one_adds_nothing(task: PoseControlTask) -> None:
+    report = task.report(task.model.eval())
+    assert report["held_out_flow"] == pytest.approx(report["held_out_flow_without"], abs=1e-6)
+    assert report["yaw_off"] == pytest.approx(report["yaw_off_without"])
+
+
+def test_maps_are_the_photos_own(task: PoseControlTask, made: Path) -> None:
+    batch = task.batch(np.random.default_rng(3), 6)
+    assert batch["maps"].shape == (6, 128, 128, 3)
+    assert batch["maps"].dtype == np.uint8
+    again = task.batch(np.random.default_rng(3), 6)
+    assert all(np.array_equal(batch[name], again[name]) for name in batch)
+    latents = task.data.latents
+    for one, latent in zip(batch["maps"], batch["latents"], strict=True):
+        side, row = next((s, r) for s in range(2) for r in range(latents.shape[1]) if (latents[s, r] == latent).all())
+        expected = render(task.marks[row], task.faces.triangles, 128)
+        np.testing.assert_array_equal(one, mirrored(expected) if side else expected)
+
+
+def test_poses_are_those_of_the_upright_crop(made: Path) -> None:
+    table = FaceTable.load(made / "cache", held_out=True)
+    row = 0
+    degrees = image_turn(table.matrix[row])
+    np.testing.assert_allclose(crop_poses(table)[row], turn(table.pose[row], degrees), atol=1e-6)
+    expected = align.apply(table.matrix[row], table.landmarks[row, :, :2])
+    np.testing.assert_allclose(marks_in_crops(table)[row, :, :2], expected, rtol=1e-5)
+
+
+def test_the_loss_falls_where_the_map_tells_the_answer(task: PoseControlTask) -> None:
+    """Latents that the map alone decides: without it, nobody could know them."""
+    rng = np.random.default_rng(0)
+    batch = {name: torch.as_tensor(value) for name, value in task.batch(rng, 4).items()}
+    batch["latents"] = torch.nn.functional.avg_pool2d(batch["maps"].float()[..., :1].permute(0, 3, 1, 2), 8) / 32
+    batch["latents"] = batch["latents"].expand(-1, 4, -1, -1)
+    assert batch["inside"].shape[1:] == batch["latents"].shape[2:]
+    learnt = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learnt, 2e-2)
+    losses = []
+    for _ in range(25):
+        loss, _figures = task.loss(task.model, batch, torch.Generator().manual_seed(0))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_trained_reported_exported_and_loaded_again(task: PoseControlTask, tmp_path: Path) -> None:
+    short = Schedule(steps=2, batch=2, lr=1e-2, warmup=1, ema=0.5, compile=False)
+    report = train(task, short, tmp_path, bf16=False)
+    assert np.isfinite(list(report.values())).all()
+    assert {"held_out_flow", "held_out_flow_without", "yaw_off", "pitch_off", "yaw_off_without"} <= report.keys()
+    assert (tmp_path / "export" / "samples.png").stat().st_size > 1000
+    loaded = load(tmp_path / "export" / "controlnet", task.frozen.unet)
+    averaged = _averaged_network(task, tmp_path)
+    batch = {name: torch.as_tensor(value) for name, value in task.batch(np.random.default_rng(0), 3).items()}
+    clean, times = batch["latents"].float(), torch.tensor([0.2, 0.5, 0.9])
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    rest = (clean, noise, times, batch["tokens"], batch["vectors"], batch["maps"])
+    with torch.no_grad():
+        mine, again, without = (task._posed(network, *rest) for network in (averaged, loaded, None))
+    torch.testing.assert_close(again, mine, atol=5e-3, rtol=5e-3)  # shipped in half precision
+    assert (mine - without).abs().max() > 10 * (mine - again).abs().max()
+
+
+def _averaged_network(task: PoseControlTask, folder: Path) -> torch.nn.Module:
+    """The network with the weights that the checkpoint's moving average holds: what is exported."""
+    checkpoint = next((folder / "checkpoints").glob("step-*"))
+    state = torch.load(checkpoint / "custom_checkpoint_0.pkl", weights_only=True)
+    with torch.no_grad():
+        for parameter, average in zip(task.model.parameters(), state["shadow_params"], strict=True):
+            parameter.copy_(average)
+    return task.model.eval()
+
+
+def test_the_recipe_is_for_the_model_that_ships(tmp_path: Path) -> None:
+    recipe = recipes.recipe("nano-controlnet")
+    assert recipe.schedule.steps * 0.6 < 25 * 60  # seconds, at what a step of 64 takes on two cores
+    with pytest.raises(Exception, match="personae train nano-autoencoder"):
+        recipe.build(recipes.Inputs(cache=tmp_path, teachers=tmp_path, runs=tmp_path))
+
+
+def test_held_out_keys_are_what_the_report_uses(task: PoseControlTask) -> None:
+    assert len(task.test)
+    assert all(shards.held_out(key) for key in task.test.keys)
