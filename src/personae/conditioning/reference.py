@@ -14,7 +14,7 @@ Legend: P people; M rows of a call; L tokens of a block (pixels of its feature m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -115,9 +115,15 @@ def _around_self_attention(unet: Any, wrap: Callable[[str, Processor], Processor
     try:
         for name, processor in before.items():
             blocks[name].attn1.set_processor(wrap(name, processor))
-        # A compiled UNet would be compiled anew for every request, whose tensors these processors hold.
-        with torch.compiler.set_stance("force_eager"):
+        with _eager(unet):
             yield
     finally:
         for name, processor in before.items():
             blocks[name].attn1.set_processor(processor)
+
+
+def _eager(unet: Any) -> AbstractContextManager[object]:
+    """A compiled UNet runs as written: it would be compiled anew for every request, whose tensors the processors
+    hold. (Changing the stance loads the compiler, so only then.)"""
+    compiled = hasattr(unet, "_orig_mod") or any(module._compiled_call_impl for module in unet.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

@@ -73,7 +73,7 @@ class Lora:
             )
             changes = _changes(unet, state, alphas, metadata)
         except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            first = str(error).strip().splitlines()[-1].strip()
+            first = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
             raise WeightsCorrupt(
                 f"{path} is not a LoRA of this model's UNet ({first}): fetch the one made for it"
             ) from error
@@ -97,26 +97,20 @@ class _Merged:
     strength: float
 
     @contextmanager
-    def _merged(self, unet: Any) -> Iterator[None]:
-        _require_changeable(unet)
-        weights = {name: unet.get_submodule(name).weight for name in self.changes}
+    def engaged(self, unet: Any) -> Iterator[None]:
+        changes = self.changes if self.strength else {}
+        if changes:
+            _require_changeable(unet)
+        weights = {name: unet.get_submodule(name).weight for name in changes}
         kept: dict[str, Tensor] = {}
         try:
             for name, weight in weights.items():
                 kept[name] = weight.detach().clone()
-                weight.data.add_(self.changes[name].like(weight.data), alpha=self.strength)
+                weight.data.add_(changes[name].like(weight.data), alpha=self.strength)
             yield
         finally:
             for name, original in kept.items():
                 weights[name].data.copy_(original)
-
-    @contextmanager
-    def engaged(self, unet: Any) -> Iterator[None]:
-        if self.strength == 0:
-            yield
-            return
-        with self._merged(unet):
-            yield
 
     def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
         return {}
@@ -165,7 +159,7 @@ def _require_changeable(unet: Any) -> None:
         raise BadOption("a LoRA needs the UNet's weights in memory: offload whole models, not layer by layer")
     if any(getattr(module, "fused_projections", False) for module in unet.modules()):
         raise BadOption("a LoRA does not reach fused projections: call unet.unfuse_qkv_projections() first")
-    if getattr(unet, "_compiled_call_impl", None) is not None:
+    if hasattr(unet, "_orig_mod") or any(module._compiled_call_impl for module in unet.modules()):
         import torch._inductor.config as inductor
 
         if inductor.freezing:
