@@ -44,7 +44,7 @@ FILE, PICKLE = "exp_adapter.safetensors", "exp_adapter.bin"
 SPACES = {len(BLENDSHAPES): "blendshapes", FLAME_WIDTH: "flame55"}
 PARTS = ("to_k_ip", "to_v_ip")
 MLP_NAMES = {"proj.0": "ff.net.0.proj", "proj.2": "ff.net.2"}  # of a file -> of diffusers' module
-_FETCH = "fetch exp_adapter/ again from FoivosPar/Arc2Face"
+_FETCH = "fetch exp_adapter/ again from where the model came"
 Weights = dict[str, dict[str, Tensor]]
 
 
@@ -236,6 +236,7 @@ def _multiplied(layers: dict[str, Tensor]) -> dict[str, Tensor]:
     """`x.up.weight` (out, r) and `x.down.weight` (r, in) as `x.weight` (out, in): small files for small models."""
     whole = {key: value for key, value in layers.items() if ".up." not in key and ".down." not in key}
     for key, up in layers.items():
-        if ".up." in key and (down := layers.get(key.replace(".up.", ".down."))) is not None:
+        down = layers.get(key.replace(".up.", ".down.")) if ".up." in key else None
+        if down is not None and up.ndim == down.ndim == 2 and up.shape[1] == down.shape[0]:
             whole[key.replace(".up.", ".")] = up.float() @ down.float()
-    return whole
+    return whole  # a factor without its fellow leaves its matrix missing

@@ -113,9 +113,8 @@ class ExpressionTask(BaseTask):
             motion.parent, MotionConfig(file=motion.name, sha256=hashlib.sha256(motion.read_bytes()).hexdigest())
         )
         self.test_expressions = said(self.test.blendshapes)
-        self.others = np.roll(
-            np.arange(len(self.test)), len(self.test) // 2
-        )  # whose expression each held-out person is asked for
+        # Whose expression each held-out person is asked for: never their own, which identities may give away.
+        self.others = np.roll(np.arange(len(self.test)), len(self.test) // 2)
         moved = self.expressions[0].max(0) > _STILL
         self.model: ExpressionToFace = ExpressionToFace(self.model, build_adapter(self.model.unet, moved))
 
