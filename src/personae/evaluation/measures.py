@@ -112,7 +112,49 @@ SPEED = {
     "import_s": Measure(says="`import personae` in a new process", bars=(0.3,), unit="s", at_least=False),
 }
 
-KINDS: Mapping[str, Mapping[str, Measure]] = {"generation": GENERATION, "reading": READING, "speed": SPEED}
+_COMPARED = {
+    "seconds": Measure(says="seconds per image", unit="s", at_least=False),
+    "speedup": Measure(says="how many times faster than the README's recipe", unit="x"),
+    "peak": Measure(says="share of the best matrix product in the same precision", unit="%"),
+    "memory": Measure(says="peak memory of a fresh process", unit="GiB", at_least=False),
+}
+
+COMPARE = _COMPARED | {
+    "exact_speedup": Measure(
+        says="`exact` against the README's recipe in float32, one image, 25 guided steps", bars=(4.0,), unit="x"
+    ),
+    "balanced_speedup": Measure(says="the same for `balanced`", bars=(9.0,), unit="x"),
+    "fast_speedup": Measure(says="the same for `fast`", unit="x"),
+    "memory_share": Measure(
+        says="peak memory of `exact`, as a share of the README's recipe's", bars=(0.60,), unit="%", at_least=False
+    ),
+}
+
+COMPARE_GPU = _COMPARED | {
+    "guided_images_per_s": Measure(says="25 guided steps, `exact`, at the largest batch", bars=(8.0,), unit="images/s"),
+    "lcm_images_per_s": Measure(says="4 LCM steps, `exact`, at the largest batch", bars=(60.0,), unit="images/s"),
+}
+
+MODES = {
+    "balanced_loss": Measure(
+        says="likeness that `balanced` loses against `exact`, same people and seeds", bars=(0.02,), at_least=False
+    ),
+    "fast_loss": Measure(says="the same for `fast`", bars=(0.02,), at_least=False),
+    "seconds": Measure(says="seconds per image", unit="s", at_least=False),
+    "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found"),
+    "loss": Measure(says="likeness lost against exact, person by person", at_least=False),
+    "pixels": Measure(says="root-mean-square difference to the exact image, 0-1", at_least=False),
+    "same": Measure(says="the judge's cosine to the exact image"),
+}
+
+KINDS: Mapping[str, Mapping[str, Measure]] = {
+    "generation": GENERATION,
+    "reading": READING,
+    "speed": SPEED,
+    "compare": COMPARE,
+    "compare_gpu": COMPARE_GPU,
+    "modes": MODES,
+}
 
 
 def measures_of(kind: str) -> Mapping[str, Measure]:
