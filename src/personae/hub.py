@@ -20,6 +20,7 @@ from personae.errors import BadOutput, WeightsCorrupt, WeightsMissing
 from personae.licences import config_folder
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FORBIDDEN = "is not in the Hub's cache, and HF_HUB_OFFLINE forbids to fetch it: fetch it once without"
 # A stranger's repository may hold pickles and code as well; these are the kinds of file that a model folder needs.
 _OWN_LAYOUT = ("*.json", "*.onnx", "*.safetensors", "*.txt")
 
@@ -70,6 +71,8 @@ def fetch(source: Source) -> Path:
     if folder is None:
         folder = _download(source.repo, source.revision, source.files)
         lacking = [file for file in source.files if not (folder / file).is_file()]
+        if lacking and _offline():  # the client is content with any part of a repository then
+            raise WeightsMissing(f"{', '.join(lacking)} of {source.repo} {_FORBIDDEN}")
         if lacking:
             raise WeightsMissing(f"{source.url} has no {', '.join(lacking)} at revision {source.revision or 'main'}")
     _hold_to_hashes(source, folder)
@@ -86,7 +89,7 @@ def _download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
 
     what, wanted = f"{repo} ({', '.join(patterns)})", list(patterns)
     try:
-        if not constants.HF_HUB_OFFLINE:
+        if not _offline():
             plan = snapshot_download(repo, revision=revision, allow_patterns=wanted, dry_run=True)
             needed = sum(file.file_size or 0 for file in plan if file.will_download)
             _require_space(needed, Path(constants.HF_HUB_CACHE))
@@ -105,11 +108,14 @@ def _download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BadOutput(f"the disk is full: {what} does not fit into {constants.HF_HUB_CACHE}") from error
-        if constants.HF_HUB_OFFLINE:
-            reason = "is not in the Hub's cache, and HF_HUB_OFFLINE forbids to fetch it: fetch it once without"
-        else:
-            reason = f"cannot be fetched ({type(error).__name__}): check the network, then do the same again"
-        raise WeightsMissing(f"{what} {reason}") from error
+        failed = f"cannot be fetched ({type(error).__name__}): check the network, then do the same again"
+        raise WeightsMissing(f"{what} {_FORBIDDEN if _offline() else failed}") from error
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _require_space(needed: int, place: Path) -> None:
