@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from personae import extras
 from personae.errors import BadOption, unknown_name
 from personae.sampling.speed import MODES
 from personae.steering import Plan
@@ -36,8 +35,7 @@ def steer(pipe: "FacePipeline", options: Mapping[str, Any]) -> Plan | None:
 
     mode = MODES[name or "exact"]
     if decoder is None:
-        has = pipe.folder is not None and "taesd" in extras.present(pipe.folder)
-        decoder = "tiny" if mode.tiny_decoder and has else "full"
+        decoder = "tiny" if mode.tiny_decoder and pipe.part("taesd") is not None else "full"
     if decoder == "tiny":
         pipe.extra("taesd")  # now, not after all the sampling
     if "guidance_interval" in parts:

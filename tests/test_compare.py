@@ -1,0 +1,113 @@
+"""The benchmarks of speed, rehearsed on tiny networks: that they measure, and write what the documents can draw."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import WIDTH, nano_parts, tiny_tokenizer
+from personae.evaluation import tables
+from personae.evaluation.judge import Judge, JudgeSpec
+from personae.evaluation.people import Person
+from personae.evaluation.subjects import Subject
+from personae.pipeline import FacePipeline
+from personae.types import Detection, Face, Identity, Photo
+from test_evaluation_report import judge_file
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import compare
+import modes
+from networks import TINY
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def report() -> dict:
+    return compare.compare(
+        TINY,
+        tiny_tokenizer(),
+        device=CPU,
+        batches=[1],
+        repeats=1,
+        steps_timed=3,
+        peak_side=128,
+        memory=lambda side, work: 4.0 if side.startswith("diffusers") else 2.0,
+    )
+
+
+def test_everyone_is_compared_with_the_readmes_recipe(report: dict) -> None:
+    assert set(report["groups"]) == {"25 guided steps, batch 1", "4 LCM steps, batch 1"}
+    for rows in report["groups"].values():
+        plain, *others = rows
+        assert plain == "diffusers float32"
+        assert {"exact", "balanced", "fast"} <= {name.split()[1] for name in others}
+        assert rows[plain]["speedup"]["value"] == 1
+        for row in rows.values():
+            ratio = rows[plain]["seconds"]["value"] / row["seconds"]["value"]
+            assert row["speedup"]["value"] == pytest.approx(ratio, abs=1e-2)
+    assert report["figures"]["memory_share"]["value"] == 0.5
+
+
+def test_a_benchmark_becomes_a_table(report: dict) -> None:
+    text = tables.markdown(report)
+    assert "3 steps were timed and scaled up to 25" in text
+    assert "| personae balanced (" in text
+    assert "TINY" in text  # a rehearsal's figures cannot pass for real ones
+
+
+def test_arithmetic_is_counted_not_assumed(tmp_path: Path) -> None:
+    """Half of the calls unguided and cached: `exact` does more than `balanced`, one image of LCM-4 a 12th of 25 x 2."""
+    with torch.no_grad():
+        sides = dict(compare.sides(TINY, tiny_tokenizer(), CPU, tmp_path, None))
+        guided, lcm = compare.works([1])
+        exact, balanced = (next(side for name, side in sides.items() if mode in name) for mode in ("exact", "balanced"))
+        full, few, saved = exact.flop(guided), exact.flop(lcm), balanced.flop(guided)
+    assert saved < full
+    assert few < full / 6
+
+
+def test_the_peak_of_a_fresh_process_is_measured(tmp_path: Path) -> None:
+    tiny_tokenizer().save_pretrained(tmp_path)
+    work = compare.Work(steps=25, guidance=3.0, lcm=False, batch=1)
+    assert 0.2 < compare.memory_gib("diffusers float32", work, CPU, tmp_path, tiny=True) < 4
+
+
+def test_what_a_speed_costs_is_measured_against_exact(tmp_path: Path) -> None:
+    pipe = FacePipeline(**nano_parts(), identity_width=WIDTH)
+    pipe.set_progress_bar_config(disable=True)
+    rng = np.random.default_rng(0)
+    photos = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    points = np.array([[10, 12], [22, 12], [16, 18], [12, 24], [20, 24]], np.float32)
+    found = Detection(box=np.array([4, 4, 28, 28], np.float32), points=points, score=1.0)
+    people = [
+        Subject(
+            person=Person(key=str(n), photo=Photo(pixels=photos[n]), groups={}),
+            face=Face(detection=found, identity=Identity(vector=rng.standard_normal(WIDTH), space="unnamed")),
+        )
+        for n in range(2)
+    ]
+    judge = Judge(JudgeSpec(path=str(judge_file(tmp_path / "judge.onnx"))))
+    speeds = {name: modes.SPEEDS[name] for name in ("exact", "balanced", "fast")}
+    report = modes.compare(pipe, people, judge, lambda _: points, images_per_person=1, steps=10, speeds=speeds)
+    rows = report["groups"]["speed"]
+    assert rows["exact"]["loss"]["value"] == rows["exact"]["pixels"]["value"] == 0
+    assert rows["exact"]["same"]["value"] == pytest.approx(1)
+    assert rows["balanced"]["pixels"]["value"] > 0
+    assert report["figures"]["balanced_loss"] == rows["balanced"]["loss"]
+    assert "| balanced | 2 |" in tables.markdown(report)
+
+
+def test_costs_count_missing_faces_as_no_likeness() -> None:
+    real = np.eye(4)[:2]
+    exact = np.stack([real, real], 1)  # (2, 2, 4): two images each, all perfect
+    seen = exact.copy()
+    seen[0, 0] = np.nan
+    images = np.zeros((2, 2, 3, 3, 3), np.uint8)
+    costs = modes.costs(real, images, exact, images + np.uint8(51), seen)
+    assert costs["likeness"].value == pytest.approx(0.75)
+    assert costs["loss"].value == pytest.approx(0.25)
+    assert costs["pixels"].value == pytest.approx(0.2)
+    assert costs["same"].value == pytest.approx(1)
