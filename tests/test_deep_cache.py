@@ -167,6 +167,19 @@ def test_the_unet_comes_back_untouched(parts) -> None:
     assert state(unet) == before
 
 
+def test_a_compiled_unet_is_not_compiled_anew_for_a_request() -> None:
+    unet, graphs = sd15_parts()["unet"], []
+
+    def compiler(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    expected = sampled(unet, [DeepCache(2)], steps=2, count=1)
+    unet.compile(backend=compiler, dynamic=False)
+    torch.testing.assert_close(sampled(unet, [DeepCache(2)], steps=2, count=1), expected, rtol=0, atol=0)
+    assert graphs == []
+
+
 def test_forwards_that_others_put_there_stay() -> None:
     unet = sd15_parts()["unet"]
     module = inside(unet)[0]

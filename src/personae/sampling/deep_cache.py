@@ -42,6 +42,8 @@ class DeepCache:
     """A control (`sampling.controls`) that must be the last of its request's: what others compute with the UNet while
     they prepare a call is none of its business.
 
+    A compiled UNet runs eagerly while one is engaged.
+
     interval: 1 runs the whole UNet in every step, 2 in every second. Each image counts its own steps, so that batches
     change nothing; a step that needs a half of guidance which the last whole one did not have is a whole one.
     """
@@ -60,6 +62,9 @@ class DeepCache:
 
         with ExitStack() as stack:
             stack.callback(self._kept.clear)
+            if unet._compiled_call_impl is not None:
+                # Two graphs would be compiled anew for every request, whose own answers they are made of.
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.callback(unet.register_forward_hook(finished, always_call=True).remove)
             for number, module in enumerate(inside(unet)):
                 stack.enter_context(_instead(module, partial(self._answer, number)))
