@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import save as safetensors_bytes
 
+from controlnet_fixtures import random_controlnet
+from expression_fixtures import random_adapter
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
 from personae import catalog, cli, identity
-from personae.types import Identity
+from personae.pipeline import FacePipeline
+from personae.types import BLENDSHAPES, Identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +124,43 @@ def test_a_blend_is_one_person(run: Run, model: Path, photo: Path, tmp_path: Pat
     done = run("generate", photo, second, "-m", model, "--blend", 0.5, "--seed", 0, "-o", "out")
     assert done.lines == ["out/me-ann-seed0.png"]
     _fails(run("generate", photo, "-m", model, "--blend", 0.5), "two people", "got 1")
+
+
+@pytest.fixture(scope="module")
+def steered(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a ControlNet and an expression adapter."""
+    folder = tmp_path_factory.mktemp("steered") / "tiny"
+    shutil.copytree(model, folder)
+    pipe = FacePipeline.from_pretrained(folder)
+    random_controlnet(pipe.unet).save_pretrained(folder / "controlnet")
+    (folder / "exp_adapter").mkdir()
+    torch.save(random_adapter(pipe.unet, len(BLENDSHAPES)), folder / "exp_adapter" / "exp_adapter.bin")
+    catalog.seal(folder)
+    return folder
+
+
+def test_steering_is_asked_for_in_words_and_kept_in_the_recipe(run: Run, steered: Path, photo: Path) -> None:
+    options = ["--pose", "20,-5,0", "--pose-scale", 0.8, "--expression", "smile=0.8,jawOpen=0.2", "--speed", "balanced"]
+    [path] = run("generate", photo, "-m", steered, "--seed", 1, "-o", "out", *options).lines
+    settings = json.loads(run("inspect", path).out)["settings"]
+    assert (settings["pose"], settings["pose_scale"], settings["speed"]) == ([20, -5, 0], 0.8, "balanced")
+    assert settings["expression"]["jawOpen"] == 0.2
+    assert json.loads(run("replay", path, "-m", steered, "--photo", photo, "--json").out)["max"] <= 1
+    [plain] = run("generate", photo, "-m", steered, "--seed", 1, "-o", "plain").lines
+    assert np.any(np.asarray(Image.open(plain)) != np.asarray(Image.open(path)))
+    [copied] = run("generate", photo, "-m", steered, "--pose", photo, "--expression", photo, "-o", "copied").lines
+    assert isinstance(json.loads(run("inspect", copied).out)["settings"]["expression"], dict)
+
+
+def test_bad_steering(run: Run, model: Path, steered: Path, photo: Path) -> None:
+    _fails(run("generate", photo, "-m", model, "--pose", "1,2,3"), "controlnet")
+    _fails(run("generate", photo, "-m", model, "--reference", photo), "ref_adapter")
+    _fails(run("generate", photo, "-m", model, "--fast", 4), "lcm")
+    _fails(run("generate", photo, "-m", steered, "--pose", "1,2"), "yaw, pitch, roll")
+    _fails(run("generate", photo, "-m", steered, "--pose", "left"), "--pose", "yaw,pitch,roll")
+    _fails(run("generate", photo, "-m", steered, "--expression", "smlie=1"), "smile")
+    _fails(run("generate", photo, "-m", steered, "--expression", "smile=much"), "name=number")
+    _fails(run("generate", photo, "-m", steered, "--speed", "balnced"), "balanced")
 
 
 def test_replay_says_how_far_it_is_off(run: Run, model: Path, photo: Path) -> None:

@@ -24,7 +24,6 @@ from personae.errors import (
 )
 from personae.official import layout, parts
 from personae.pipeline import FacePipeline
-from personae.readers import open_reader
 from personae.types import Identity
 
 CLOSE = {"atol": 2e-4, "rtol": 1e-4}  # of latents some tens large
@@ -352,8 +351,6 @@ def generate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, files: tuple[Path, Path]
 ):
     """`personae generate` of someone's identity in the model's space: exit code, and what stderr says."""
-    # The command opens a model's reader before it loads the networks.
-    monkeypatch.setattr(cli, "_reader", open_reader)
     monkeypatch.chdir(tmp_path)
     identity.save(tmp_path / "ann.identity", Identity(vector=people(1)[0].numpy(), space="unnamed"))
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from personae import __version__
-from personae.errors import BadOption, PersonaeError
+from personae.errors import BadOption, PersonaeError, WeightsMissing
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
@@ -32,6 +32,9 @@ app = typer.Typer(
 )
 people = typer.Typer(help="Identities as files: show, average, blend, invent. Example: personae identity show me.jpg")
 app.add_typer(people, name="identity")
+
+
+_PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class OnNoFace(StrEnum):
@@ -50,6 +53,10 @@ class Format(StrEnum):
 
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A named model (see: personae models) or a model folder.")]
+Base = Annotated[
+    str | None, typer.Option(help="Folder or Hub id of Stable Diffusion 1.5, for Arc2Face's files that lie without it.")
+]
+Licence = Annotated[bool, typer.Option("--accept-licence", help="Accept the model's licence; remembered.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that are there.")]
@@ -110,7 +117,24 @@ def generate(
     scheduler: Annotated[
         str | None, typer.Option(help="How to sample, e.g. dpm++.", show_default="the model's")
     ] = None,
+    pose: Annotated[str | None, typer.Option(help="Of the head: yaw,pitch,roll in degrees, or a photo.")] = None,
+    pose_map: Annotated[Path | None, typer.Option(help="A normal map of your own instead.")] = None,
+    pose_scale: Annotated[float | None, typer.Option(help="How strictly to hold the pose, 0-2.")] = None,
+    expression: Annotated[
+        str | None, typer.Option(help="Blendshapes by name, e.g. smile=0.8,jawOpen=0.2, or a photo.")
+    ] = None,
+    expression_scale: Annotated[float | None, typer.Option(help="How strongly to express it, 0-1.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="A photo whose look (light, hair, background) is kept.")
+    ] = None,
+    reference_scale: Annotated[float | None, typer.Option(help="How closely to keep it, 0-1.")] = None,
+    fast: Annotated[int | None, typer.Option(help="Steps of the model's distilled sampler, 2-8.")] = None,
+    speed: Annotated[
+        str | None, typer.Option(help="exact, balanced or fast: what may be skipped.", show_default="exact")
+    ] = None,
     model: Model = "nano",
+    base: Base = None,
+    accept_licence: Licence = False,
     format: Annotated[Format, typer.Option(help="Of the images.")] = Format.png,  # noqa: A002
     sheet: Annotated[bool, typer.Option("--sheet", help="Also write a page to look at.")] = False,
     no_identity: Annotated[
@@ -127,12 +151,14 @@ def generate(
     """
     from personae import identity, output
     from personae import sheet as contact
-    from personae.gather import Person, gather
+    from personae.gather import SUFFIX, Person, gather
 
     output.prepare(out)
     if blend is not None and len(sources) != 2:
         raise BadOption(f"--blend needs exactly two people, got {len(sources)}")
-    reader = _reader(model)  # first, and without torch: a photo that will not do is said at once
+    # First, and without torch: a photo that will not do is said at once.
+    files_only = all(source.suffix == SUFFIX for source in sources)
+    reader = None if files_only else _reader(model, base=base, accept_licence=accept_licence)
     found = gather(reader, sources, on_no_face=on_no_face.value, skipped=_note)
     if blend is not None:
         if len(found) != 2:
@@ -144,8 +170,8 @@ def generate(
     index = [person for person in range(len(who)) for _ in range(count)]
     seeds = [first + i for i in range(len(index))]
     output.refuse_overwriting(output.paths_of(out, index, seeds, stems=stems, format=format.value), force)
-    pipe = _load(model, quiet, reader)
-    with _progress(quiet, steps or pipe.config.steps) as stage:
+    pipe = _load(model, quiet, reader, base=base, accept_licence=accept_licence)
+    with _progress(quiet, steps or fast or pipe.config.steps) as stage:
         made = pipe(
             who,
             prompt=prompt,
@@ -154,6 +180,15 @@ def generate(
             guidance_scale=guidance,
             scheduler=scheduler,
             seed=seeds,
+            pose=_angles(pose),
+            pose_map=pose_map,
+            pose_scale=pose_scale,
+            expression=_sliders(expression),
+            expression_scale=expression_scale,
+            reference=reference,
+            reference_scale=reference_scale,
+            fast=fast,
+            speed=speed,
             **stage("generating", len(seeds)),
         )
     paths = output.save(made, out, people=who, stems=stems, format=format.value, identity=not no_identity, force=force)
@@ -167,6 +202,8 @@ def generate(
 def read(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos to read.")],
     model: Model = "nano",
+    base: Base = None,
+    accept_licence: Licence = False,
     as_json: Json = False,
 ) -> None:
     """Say which faces photos show, largest first: box, pose, expression; with --json landmarks and identity too.
@@ -175,7 +212,7 @@ def read(
     """
     from personae import describe
 
-    reader = _reader(model)
+    reader = _reader(model, base=base, accept_licence=accept_licence)
     faces = {str(photo): reader.read(photo) for photo in photos}
     if as_json:
         _json({name: [describe.face(face) for face in found] for name, found in faces.items()})
@@ -317,7 +354,7 @@ def assemble(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")] = Path("runs/nano"),
     cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
     runs: Annotated[Path, typer.Option(help="Where the recipes' runs lie.")] = Path("runs"),
-    final: Annotated[str, typer.Option(help="The recipe whose UNet is taken.")] = "nano-base",
+    final: Annotated[str, typer.Option(help="The recipe whose UNet is taken.")] = "nano-longer",
 ) -> None:
     """Put the exports of nano's recipes together as one model folder.
 
@@ -344,6 +381,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Steps = None,
     guidance: Annotated[float | None, typer.Option(help="Of the generation.", show_default="the model's")] = None,
+    base: Base = None,
+    accept_licence: Licence = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -357,11 +396,16 @@ def evaluate(
     shown = not _silent(quiet)
     if reading:
         found = of_reader.evaluate_reader(
-            _reader(model), people=count, source=source, out=out, seed=seed, progress=shown
+            _reader(model, base=base, accept_licence=accept_licence),
+            people=count,
+            source=source,
+            out=out,
+            seed=seed,
+            progress=shown,
         )
     else:
         found = report.evaluate(
-            _load(model, quiet),
+            _load(model, quiet, base=base, accept_licence=accept_licence),
             people=200 if count is None else count,
             images_per_person=images,
             judge=judge,
@@ -382,12 +426,18 @@ def evaluate(
     typer.echo(out)
 
 
-@app.command()
-def models(as_json: Json = False) -> None:
+weights = typer.Typer(help="Which models there are, under which licence. Example: personae models")
+app.add_typer(weights, name="models", invoke_without_command=True)
+
+
+@weights.callback()
+def models(context: typer.Context, as_json: Json = False) -> None:
     """Say which models there are, from where, under which licence.
 
     Example: personae models
     """
+    if context.invoked_subcommand is not None:
+        return
     from personae import catalog, describe
 
     if as_json:
@@ -398,6 +448,19 @@ def models(as_json: Json = False) -> None:
             typer.echo(
                 f"{model.name:10} {state:9} {model.size} px  {model.about}\n{'':21}{model.licence}; {model.source}"
             )
+
+
+@weights.command()
+def convert(
+    folder: Annotated[Path, typer.Argument(help="Arc2Face's published files.")],
+) -> None:
+    """Write the text encoder of Arc2Face's published files, a pickle, as safetensors beside it.
+
+    Example: personae models convert arc2face-files
+    """
+    from personae.official.parts import convert as as_safetensors
+
+    typer.echo(as_safetensors(folder))
 
 
 # ---------------------------------------------------------------------- files
@@ -419,7 +482,7 @@ def replay(
     path: Annotated[Path, typer.Argument(help="An image that personae wrote.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the image made again (PNG).")] = None,
     photo: Annotated[
-        Path | None, typer.Option(help="The person's photo, if the image was made with --no-identity.")
+        Path | None, typer.Option(help="The person's photo, for images made with --no-identity or --pose.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Instead of the recipe's.", show_default="recipe's")
@@ -483,36 +546,63 @@ def options(
     """A face as a handle: read a photo, then generate that person. Start with: personae demo"""
 
 
-def _load(model: str, quiet: bool, reader: "FaceReader | None" = None) -> "FacePipeline":
+def _load(
+    model: str,
+    quiet: bool,
+    reader: "FaceReader | Literal[False] | None" = None,
+    *,
+    base: str | None = None,
+    accept_licence: bool = False,
+) -> "FacePipeline":
     """A pipeline whose own progress bar is off: `_progress` shows one for all of its calls."""
     with _spinner(f"loading {model}", quiet):
         from personae.pipeline import load  # late: it brings torch and takes a second
 
-        pipe = load(model, reader=reader)
+        pipe = load(model, reader=reader, base=base, accept_licence=accept_licence)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def _reader(model: str) -> "FaceReader":
+def _reader(model: str, *, base: str | None = None, accept_licence: bool = False) -> "FaceReader":
     """A model's reader alone: reading needs no torch."""
-    from personae import catalog
-    from personae.reading.reader import FaceReader
+    from personae.readers import open_reader
 
-    return FaceReader.from_folder(catalog.resolve(model) / "reader")
+    reader = open_reader(model, base=base, accept_licence=accept_licence)
+    if reader is None:
+        raise WeightsMissing(f"model {model!r} has no reader for photos: give .identity files, or another model")
+    return reader
 
 
 def _identities(sources: Sequence[Path], model: str) -> "list[Identity]":
-    from personae.gather import gather
+    from personae.gather import SUFFIX, gather
 
-    files_only = all(source.suffix == ".identity" for source in sources)
+    files_only = all(source.suffix == SUFFIX for source in sources)
     return [person.identity for person in gather(None if files_only else _reader(model), sources)]
 
 
-def _numbers(text: str | None) -> list[float] | None:
+def _numbers(text: str | None, option: str = "--weights") -> list[float] | None:
     try:
         return [float(part) for part in text.split(",")] if text else None
     except ValueError as error:
-        raise BadOption(f"--weights takes numbers separated by commas, got {text!r}") from error
+        raise BadOption(f"{option} takes numbers separated by commas, got {text!r}") from error
+
+
+def _angles(text: str | None) -> Path | list[float] | None:
+    """`--pose`: a photo if there is one of that name, else angles."""
+    if text is None or Path(text).suffix.lower() in _PHOTOS:
+        return None if text is None else Path(text)
+    return _numbers(text, "--pose (a photo, or yaw,pitch,roll)")
+
+
+def _sliders(text: str | None) -> Path | dict[str, float] | None:
+    """`--expression`: sliders if it has an equals sign, else a file."""
+    if text is None or "=" not in text:
+        return None if text is None else Path(text)
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        return {name.strip(): float(value) for name, _, value in pairs}
+    except ValueError as error:
+        raise BadOption(f"--expression takes a photo or name=number,name=number, got {text!r}") from error
 
 
 def _answer_generation(made: "Generation", paths: Sequence[Path], as_json: bool) -> None:

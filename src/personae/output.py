@@ -239,14 +239,15 @@ def replay(
     """Make a saved image again from the recipe inside it, and say how far the two are apart.
 
     pipe: the model to use; None: the one that the recipe names, if it is a named one. photo: the person, if the
-    recipe holds no identity; its sha256 must be the recipe's. A JPEG or WebP drifts by its own compression.
+    recipe holds no identity, or a pose, whose map has the shape of the face in the photo; its sha256 must be the
+    recipe's. A JPEG or WebP drifts by its own compression.
     """
     recipe = read_recipe(path)
     if recipe.get("noise") != "seed":
         raise BadOption(f"{path} was made from latents given by the caller, which no recipe holds")
     if pipe is None:
         pipe = _named_model(recipe)
-    person = recipe_identity(recipe) or _person_of_photo(pipe, photo, recipe)
+    person = (recipe_identity(recipe) if photo is None else None) or _person_of_photo(pipe, photo, recipe)
     made = pipe(person, seed=recipe["seed"], measure_likeness=False, **recipe["settings"])
     with Image.open(path) as saved:
         before = np.asarray(saved.convert("RGB"), np.int16)
