@@ -110,6 +110,22 @@ def _expression(inputs: Inputs) -> Trainable:
     return ExpressionTask(inputs.cache, vae, embedder, motion, start=inputs.bundle or inputs.export("nano-base"))
 
 
+def _fast(inputs: Inputs) -> Trainable:
+    from personae.training.distil import DistilTask
+
+    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
+    # It goes with the UNet that ships.
+    return DistilTask(inputs.cache, vae, embedder, start=inputs.bundle or inputs.export("nano-base"))
+
+
+def _reference(inputs: Inputs) -> Trainable:
+    from personae.training.reference import ReferenceTask
+
+    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
+    # It goes with the UNet that ships.
+    return ReferenceTask(inputs.cache, vae, embedder, start=inputs.bundle or inputs.export("nano-base"))
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -186,6 +202,38 @@ RECIPES = {
             summary="faces that do what blendshapes ask: an adapter beside the base",
             build=_expression,
             schedule=Schedule(steps=2000, batch=64, lr=1e-3, warmup=100, decay=0.4, ema=0.998, report_every=1000),
+        ),
+        Recipe(
+            name="nano-fast",
+            summary="a LoRA for four steps without guidance, distilled from twelve with it",
+            build=_fast,
+            schedule=Schedule(
+                steps=400,
+                batch=16,
+                lr=1e-3,
+                warmup=20,
+                decay=0.5,
+                ema=0.99,
+                weight_decay=0.0,
+                report_every=200,
+                compile=False,
+            ),
+        ),
+        Recipe(
+            name="nano-reference",
+            summary="a LoRA with which faces keep the look of a reference photo",
+            build=_reference,
+            schedule=Schedule(
+                steps=1000,
+                batch=64,
+                lr=1e-3,
+                warmup=50,
+                decay=0.4,
+                ema=0.998,
+                weight_decay=0.0,
+                report_every=500,
+                compile=False,
+            ),
         ),
     )
 }
