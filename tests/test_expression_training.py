@@ -1,5 +1,6 @@
 """Recipe `nano-expression`, on a tiny base: it learns, what it exports does the same, it asks for what is rare."""
 
+from copy import copy, deepcopy
 from pathlib import Path
 
 import diffusers
@@ -56,6 +57,13 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> ExpressionTask:
     return ExpressionTask(
         cache, folder / "vae", folder / "embedder.onnx", folder / "motion.onnx", start=folder / "base"
     )
+
+
+def own(task: ExpressionTask) -> ExpressionTask:
+    """The task with a model of its own, to change."""
+    copied = copy(task)
+    copied.model = deepcopy(task.model)
+    return copied
 
 
 def tensors(batch: dict) -> dict[str, torch.Tensor]:
@@ -118,6 +126,7 @@ def test_correlation_of_both_sides() -> None:
 
 
 def test_it_learns(task: ExpressionTask) -> None:
+    task = own(task)
     batch = tensors(task.batch(np.random.default_rng(0), 8))
     optimizer = torch.optim.AdamW([p for p in task.model.parameters() if p.requires_grad], 1e-2)
     losses = []
@@ -131,7 +140,10 @@ def test_it_learns(task: ExpressionTask) -> None:
 
 
 def test_what_it_exports_predicts_the_same(task: ExpressionTask, tmp_path: Path) -> None:
-    report = train(task, SHORT, tmp_path)
+    task = own(task)
+    for processor in task.model.adapter.processors.values():  # as if it had learnt much
+        torch.nn.init.normal_(processor.to_v_ip[0][1].weight, std=0.3)
+    report = train(task, SHORT, tmp_path, bf16=False)
     assert {"held_out_told", "held_out_untold", "held_out_without", "mouthSmile", "jawOpen"} < set(report)
     assert np.isfinite(list(report.values())).all()
     export = tmp_path / "export"
@@ -160,8 +172,8 @@ def test_what_it_exports_predicts_the_same(task: ExpressionTask, tmp_path: Path)
         )[0]
         wanted = task.model.eval()(noisy, times, batch["tokens"], batch["vectors"], expressions)
         plain = task.model(noisy, times, batch["tokens"], batch["vectors"], torch.zeros(2, 52))
-    # The export is rounded to half precision, and holds the average of the weights so far.
-    assert float((made - wanted).abs().max()) < 0.2 * float((wanted - plain).abs().max())
+    # The export is rounded to half precision.
+    assert float((made - wanted).abs().max()) < 0.02 * float((wanted - plain).abs().max())
 
 
 def test_the_recipe_is_named() -> None:
