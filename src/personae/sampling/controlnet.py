@@ -93,14 +93,20 @@ def load(folder: Path, unet: Any) -> ControlNetModel:
             f"{folder} is not a ControlNet of this model ({first}): install or fetch it again"
         ) from error
     for name in _SAME:
-        if network.config[name] != unet.config[name]:
+        its, wanted = (_plain(part.config[name]) for part in (network, unet))
+        if its != wanted:
             raise WeightsCorrupt(
-                f"{folder} belongs to another UNet: its {name} is {network.config[name]}, the model's "
-                f"{unet.config[name]}: use the ControlNet that was trained with this model"
+                f"{folder} belongs to another UNet: its {name} is {its}, the model's {wanted}: "
+                "use the ControlNet that was trained with this model"
             )
     # nn.Module's own `to`: diffusers' warns of modules to keep in float32 even where there are none.
     torch.nn.Module.to(network, unet.device, unet.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().requires_grad_(False)
+
+
+def _plain(value: Any) -> Any:
+    """A config's value as JSON would have it: one that was read from a file has lists where others have tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _from_difference(folder: Path, unet: Any) -> ControlNetModel:

@@ -6,6 +6,7 @@ text encoder stay as they are, so everything else the model can do stays too. On
 layers that a ControlNet adds are trained and shipped (`sampling.controlnet.save_difference`).
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,12 @@ def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int
     layers, and the parts that the UNet does not have, take gradients."""
     network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
     layers = [
-        name
+        re.escape(name)
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d | nn.Linear) and name.split(".")[0] in _ADAPTED
     ]
-    network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers))
+    # One pattern, since peft takes a name in a list for the end of a name: `conv_in` is also the map embedding's.
+    network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules="|".join(layers)))
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("lora_" in name or name.startswith(ADDED))
     return network
