@@ -159,7 +159,7 @@ def test_bad_steering(run: Run, model: Path, steered: Path, photo: Path) -> None
     _fails(run("generate", photo, "-m", steered, "--pose", "1,2"), "yaw, pitch, roll")
     _fails(run("generate", photo, "-m", steered, "--pose", "left"), "--pose", "yaw,pitch,roll")
     _fails(run("generate", photo, "-m", steered, "--expression", "smlie=1"), "smile")
-    _fails(run("generate", photo, "-m", steered, "--expression", "smile=much"), "name=number")
+    _fails(run("generate", photo, "-m", steered, "--expression", "smile=much"), "smile=0.8")
     _fails(run("generate", photo, "-m", steered, "--speed", "balnced"), "balanced")
 
 

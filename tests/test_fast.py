@@ -148,8 +148,12 @@ def test_impossible_numbers_of_steps_are_refused(fast: FacePipeline, steps) -> N
 
 
 def test_guidance_and_fast_exclude_each_other(fast: FacePipeline) -> None:
-    with pytest.raises(BadOption, match="guidance built in"):
+    with pytest.raises(BadOption, match=r"fast=4 needs guidance_scale 1\.0, got 3\.0: leave"):
         latents(fast, fast=4, guidance_scale=3.0)
+    with pytest.raises(BadOption, match="needs num_inference_steps 4, got 5"):
+        latents(fast, fast=4, num_inference_steps=5)
+    with pytest.raises(BadOption, match="needs scheduler"):
+        latents(fast, fast=4, scheduler="dpm++")
     assert latents(fast, fast=2, guidance_scale=1.0).isfinite().all()
 
 

@@ -21,6 +21,7 @@ LAYERS = (
     ("catalog",),
     ("reading",),
     ("identity",),
+    ("compiled",),
     ("conditioning",),
     ("sampling", "model_folder", "extras"),
     ("official", "readers"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from conftest import made_up
+from personae import pipeline
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.sampling import schedulers, speed
@@ -146,7 +147,7 @@ def test_modes_are_ordered_by_what_they_give_up() -> None:
 
 def test_a_padded_batch_is_the_same(pipe: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, rows = latents(pipe, 5, batch_size=2), []
-    monkeypatch.setattr(speed, "is_compiled", lambda network: True)
+    monkeypatch.setattr(pipeline, "is_compiled", lambda network: True)
     hook = pipe.unet.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
     padded = latents(pipe, 5, batch_size=2)
     hook.remove()

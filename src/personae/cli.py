@@ -121,7 +121,7 @@ def generate(
     pose_map: Annotated[Path | None, typer.Option(help="A normal map of your own instead.")] = None,
     pose_scale: Annotated[float | None, typer.Option(help="How strictly to hold the pose, 0-2.")] = None,
     expression: Annotated[
-        str | None, typer.Option(help="Blendshapes by name, e.g. smile=0.8,jawOpen=0.2, or a photo.")
+        str | None, typer.Option(help="Amounts by name, e.g. smile=0.8,jawOpen=0.2; or a photo, or a .npy.")
     ] = None,
     expression_scale: Annotated[float | None, typer.Option(help="How strongly to express it, 0-1.")] = None,
     reference: Annotated[
@@ -598,11 +598,9 @@ def _sliders(text: str | None) -> Path | dict[str, float] | None:
     """`--expression`: sliders if it has an equals sign, else a file."""
     if text is None or "=" not in text:
         return None if text is None else Path(text)
-    pairs = [part.partition("=") for part in text.split(",")]
-    try:
-        return {name.strip(): float(value) for name, _, value in pairs}
-    except ValueError as error:
-        raise BadOption(f"--expression takes a photo or name=number,name=number, got {text!r}") from error
+    from personae.conditioning.expression import parse_sliders
+
+    return parse_sliders(text)
 
 
 def _answer_generation(made: "Generation", paths: Sequence[Path], as_json: bool) -> None:

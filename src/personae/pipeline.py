@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from personae import __version__, catalog, extras, hub, model_folder
+from personae.compiled import is_compiled
 from personae.conditioning.id_prompt import PROMPT, Conditioning, encode_identities, encode_text
 from personae.errors import (
     BadIdentity,
@@ -192,18 +193,13 @@ class FacePipeline(DiffusionPipeline):
         who = [person for person in range(len(people)) for _ in range(num_images_per_prompt)]
         generators = _generators(seed, generator, len(who))
         seeds = [g.initial_seed() for g in generators]
-        plan = plan_for(self, Request(given=given, people=people, who=who), steering)
-        settings = {
-            "num_inference_steps": self.config.steps,
-            "guidance_scale": self.config.guidance_scale,
-            "scheduler": None,
-        }
-        asked = {
+        settings: dict[str, Any] = {
             "num_inference_steps": num_inference_steps,
             "guidance_scale": guidance_scale,
             "scheduler": scheduler,
         }
-        settings |= plan.defaults | {name: value for name, value in asked.items() if value is not None}
+        plan = plan_for(self, Request(given=given, people=people, who=who, settings=settings), steering)
+        settings = self._own_settings() | plan.defaults | {k: v for k, v in settings.items() if v is not None}
 
         positive, negative = self.condition(people, prompt, negative_prompt)
         steps = settings["num_inference_steps"]
@@ -220,7 +216,7 @@ class FacePipeline(DiffusionPipeline):
             controls=controls,
             interval=speed.guided_times(walker.timesteps, mode.guidance_interval),
             batch_size=batch_size,
-            pad=speed.is_compiled(self.unet),
+            pad=is_compiled(self.unet),
         )
         with (
             engaged(controls, self.unet),
@@ -286,6 +282,13 @@ class FacePipeline(DiffusionPipeline):
             float(seen.vector @ wanted.vector) if seen else float("nan")
             for seen, wanted in zip(found, people, strict=True)
         ]
+
+    def _own_settings(self) -> dict[str, Any]:
+        return {
+            "num_inference_steps": self.config.steps,
+            "guidance_scale": self.config.guidance_scale,
+            "scheduler": None,
+        }
 
     def _noise(self, latents: Tensor | None, generators: Sequence[torch.Generator]) -> Tensor:
         side = self.unet.config.sample_size

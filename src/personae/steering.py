@@ -53,11 +53,13 @@ class Steering(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Who is asked for: `given` faces or identities of P people; `who` (N,) the person of each image."""
+    """Who is asked for: `given` faces or identities of P people; `who` (N,) the person of each image. `settings`: what
+    the caller said of `num_inference_steps`, `guidance_scale` and `scheduler`, None: nothing."""
 
     given: Sequence[Face | Identity]
     people: Sequence[Identity]
     who: Sequence[int]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,14 @@ Legend: P people; M rows of a call; L tokens of a block (pixels of its feature m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor
+
+from personae.compiled import eagerly
 
 if TYPE_CHECKING:
     from personae.conditioning.id_prompt import Conditioning
@@ -115,15 +117,8 @@ def _around_self_attention(unet: Any, wrap: Callable[[str, Processor], Processor
     try:
         for name, processor in before.items():
             blocks[name].attn1.set_processor(wrap(name, processor))
-        with _eager(unet):
+        with eagerly(unet):
             yield
     finally:
         for name, processor in before.items():
             blocks[name].attn1.set_processor(processor)
-
-
-def _eager(unet: Any) -> AbstractContextManager[object]:
-    """A compiled UNet runs as written: it would be compiled anew for every request, whose tensors the processors
-    hold. (Changing the stance loads the compiler, so only then.)"""
-    compiled = hasattr(unet, "_orig_mod") or any(module._compiled_call_impl for module in unet.modules())
-    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from personae.compiled import eagerly
 from personae.conditioning.id_prompt import Conditioning
 from personae.errors import BadOption
 from personae.sampling.controls import Rows
@@ -62,9 +63,7 @@ class DeepCache:
 
         with ExitStack() as stack:
             stack.callback(self._kept.clear)
-            if unet._compiled_call_impl is not None:
-                # Two graphs would be compiled anew for every request, whose own answers they are made of.
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(eagerly(unet))
             stack.callback(unet.register_forward_hook(finished, always_call=True).remove)
             for number, module in enumerate(inside(unet)):
                 stack.enter_context(_instead(module, partial(self._answer, number)))

@@ -1,25 +1,19 @@
 """A LoRA that lets the UNet sample in a few steps without guidance, and the scheduler that it was distilled for.
 
     student = FewSteps.read(folder / "lcm", unet, like=scheduler)
-    student.scheduler, student.controls()
+    student.scheduler, student.lora.at(1.0)
 
 The published kind is a latent consistency model's (Luo et al. 2023, arXiv 2311.05556): one file, for `lcm`. A LoRA
 that was distilled for another scheduler says so in `lcm.json`: {"scheduler": "flow-euler"}.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from personae.conditioning.id_prompt import Conditioning
 from personae.errors import BadOption, WeightsCorrupt
 from personae.sampling import schedulers
-from personae.sampling.controls import Control, Rows
 from personae.sampling.lora import FILE, Lora
 
 CONFIG = "lcm.json"
@@ -42,23 +36,6 @@ class FewSteps:
         except BadOption as error:
             raise WeightsCorrupt(f"{folder} was not distilled from this model ({error})") from error
         return cls(lora=Lora.read(folder / FILE, unet), scheduler=name)
-
-    def controls(self) -> list[Control]:
-        """The LoRA at full strength, for calls without guidance."""
-        return [_Unguided(), self.lora.at(1.0)]
-
-
-class _Unguided:
-    """Refuses guided calls: the student has learnt what its guided teacher says; guided again, it burns out."""
-
-    @contextmanager
-    def engaged(self, unet: Any) -> Iterator[None]:
-        yield
-
-    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
-        if not rows.asked.all():
-            raise BadOption("fast sampling has its guidance built in: leave guidance out, or set it to 1")
-        return {}
 
 
 def _scheduler(path: Path) -> str:

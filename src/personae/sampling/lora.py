@@ -23,6 +23,7 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from safetensors import safe_open
 from torch import Tensor
 
+from personae.compiled import is_compiled
 from personae.conditioning.id_prompt import Conditioning
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.sampling.controls import Control, Rows
@@ -159,7 +160,7 @@ def _require_changeable(unet: Any) -> None:
         raise BadOption("a LoRA needs the UNet's weights in memory: offload whole models, not layer by layer")
     if any(getattr(module, "fused_projections", False) for module in unet.modules()):
         raise BadOption("a LoRA does not reach fused projections: call unet.unfuse_qkv_projections() first")
-    if hasattr(unet, "_orig_mod") or any(module._compiled_call_impl for module in unet.modules()):
+    if is_compiled(unet):
         import torch._inductor.config as inductor
 
         if inductor.freezing:

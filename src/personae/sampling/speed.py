@@ -63,11 +63,6 @@ def prepare(pipe: Any, *, compile: bool = False) -> None:  # noqa: A002 (torch's
             network.compile(dynamic=False)
 
 
-def is_compiled(network: Any) -> bool:
-    """Whether `prepare` compiled it: then it runs on one batch size, and a smaller batch is padded."""
-    return network._compiled_call_impl is not None
-
-
 def decoded_at_once(vae: Any, latents: Tensor) -> int:
     """How many of `latents` (N, c, h, w) to decode together: more cost memory and, on a CPU, save no time."""
     stages = vae.config.get("decoder_block_out_channels") or vae.config.block_out_channels

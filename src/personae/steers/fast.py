@@ -13,16 +13,17 @@ FEWEST, MOST = 2, 8
 
 
 def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
-    """See `personae.steering.Steer`. Raises `BadOption` for another number of steps, or, when sampling begins, for
-    guidance other than 1; `WeightsMissing`, `WeightsCorrupt`."""
+    """See `personae.steering.Steer`. Raises `BadOption` for another number of steps, or settings that contradict it;
+    `WeightsMissing`, `WeightsCorrupt`."""
     steps = options.get("fast")
     if steps is None:
         return None
     if not isinstance(steps, int) or isinstance(steps, bool) or not FEWEST <= steps <= MOST:
         raise BadOption(f"fast takes {FEWEST} to {MOST} steps, got {steps!r}: leave it out for ordinary sampling")
     student = pipe.extra("lcm")
-    return Plan(
-        controls=student.controls(),
-        defaults={"num_inference_steps": steps, "guidance_scale": 1.0, "scheduler": student.scheduler},
-        settings={"fast": steps},
-    )
+    # Guidance is built in: the student has learnt what its guided teacher says; guided again, it burns out.
+    own = {"num_inference_steps": steps, "guidance_scale": 1.0, "scheduler": student.scheduler}
+    for name, value in own.items():
+        if request.settings.get(name) not in (None, value):
+            raise BadOption(f"fast={steps} needs {name} {value}, got {request.settings[name]}: leave {name} out")
+    return Plan(controls=[student.lora.at(1.0)], defaults=own, settings={"fast": steps})
