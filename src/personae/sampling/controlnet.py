@@ -118,7 +118,7 @@ def _from_difference(folder: Path, unet: Any) -> ControlNetModel:
     changed = [name.removesuffix(_UP) for name in stored if name.endswith(_UP)]
     for name in changed:
         up, down = stored.pop(name + _UP), stored.pop(name + _DOWN)
-        weight = network.get_submodule(name).weight.data  # type: ignore[union-attr]
+        weight = network.get_submodule(name).weight.data
         weight += (up.flatten(1) @ down.flatten(1)).view_as(weight)
     whole = {name for name in network.state_dict() if name.startswith(ADDED)}
     if stray := whole ^ stored.keys():

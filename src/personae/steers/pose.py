@@ -38,6 +38,7 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
     strength = _strength(scale)
     network = pipe.extra("controlnet")
     side = map_side(network, pipe.unet)
+    told: dict[str, Any]
     if own is not None:
         images, told = _own_map(own, side)[None], {"pose_map": _name(own)}
     else:

@@ -74,11 +74,12 @@ class PoseControlTask(BaseTask):
         bundled motion reader, which judges the held-out samples."""
         super().__init__(cache, vae, embedder, start=start)
         home = speed.device_for(None)
-        self.frozen = self.model.to(home, memory_format=torch.channels_last).eval().requires_grad_(False)
+        base = self.model.to(home, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.frozen = base.eval().requires_grad_(False)
         network = trainable_copy(self.frozen.unet, rank=rank, channels=channels)
         if home.type == "cpu":
             network.set_attn_processor(AttnProcessor())  # as in the base recipe: faster over sequences this short
-        self.model = network  # type: ignore[assignment]  # what this recipe trains takes the base's place
+        self.model = network  # what this recipe trains takes the base's place
         self.faces = FaceModel.bundled()
         config = MotionConfig(file=motion.name, sha256=file_sha256(motion))
         self.reader = OnnxMotionReader(motion.parent, config, threads=1)
