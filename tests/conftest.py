@@ -5,6 +5,8 @@ embedding, an epsilon schedule, identities narrower than its text. Both make 32-
 """
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,6 +29,16 @@ WORDS = ["photo", "of", "a", "id", "person", "smiling", "black", "and", "white",
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _independent() -> Iterator[None]:
+    """A test does not depend on those before it: fresh weights are the same each time, and accelerate, which keeps its
+    precision for the whole process, forgets it."""
+    torch.manual_seed(0)
+    yield
+    if "accelerate" in sys.modules:
+        sys.modules["accelerate"].state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def tiny_tokenizer(words: list[str] = WORDS, length: int = 16) -> CLIPTokenizer:

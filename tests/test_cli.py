@@ -280,7 +280,7 @@ def test_bad_embeddings(run: Run, model: Path, tmp_path: Path) -> None:
 def test_unknown_names_are_answered(run: Run, model: Path, photo: Path) -> None:
     _fails(run("generate", photo, "-m", "nanoo"), "unknown model 'nanoo'", "'nano'")
     _fails(run("generate", photo, "-m", model, "--scheduler", "flow-eule"), "unknown scheduler", "'flow-euler'")
-    _fails(run("generate", photo, "-m", "arc2face"), "later")
+    _fails(run("generate", photo, "-m", "arc2face"), "non-commercial", "--accept-licence")
     _fails(run("generate", photo, "-m", photo.parent), catalog.INDEX)
     _fails(run("generrate", photo), "generrate")
 
