@@ -156,7 +156,8 @@ def test_trained_reported_exported_and_loaded_again(task: PoseControlTask, tmp_p
     batch = {name: torch.as_tensor(value) for name, value in task.batch(np.random.default_rng(0), 3).items()}
     clean, times = batch["latents"].float(), torch.tensor([0.2, 0.5, 0.9])
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    rest = (clean, noise, times, batch["tokens"], batch["vectors"], batch["maps"])
+    t = times[:, None, None, None]
+    rest = ((1 - t) * clean + t * noise, times, batch["tokens"], batch["vectors"], batch["maps"])
     with torch.no_grad():
         mine, again, without = (task._posed(network, *rest) for network in (averaged, loaded, None))
     torch.testing.assert_close(again, mine, atol=5e-3, rtol=5e-3)  # shipped in half precision

@@ -115,6 +115,31 @@ class _Prepared:
     inside: Array  # (2, N, 16, 16) uint8: latent cells whose pixels lie in the photo
 
 
+@dataclass(frozen=True, kw_only=True)
+class Noised:
+    """Photos' latents on the straight line to noise, and where on it: rectified flow, logit-normal times."""
+
+    noisy: Tensor  # (N, 8, 16, 16)
+    times: Tensor  # (N,) 0 = clean, 1 = noise
+    velocity: Tensor  # (N, 8, 16, 16) what is to be predicted
+    inside: Tensor  # (N, 16, 16) 1 where the cell lies in the photo, else 0
+
+    def loss(self, made: Tensor) -> Tensor:
+        """The mean squared error of a predicted velocity; cells beyond the photo's edge do not count."""
+        error = (made.float() - self.velocity).pow(2).mean(1)
+        return (error * self.inside).sum() / self.inside.sum().clamp(min=1)
+
+
+def noised(batch: dict[str, Tensor], generator: torch.Generator) -> Noised:
+    """A batch's `latents` with their `inside`, each at a time and with noise of its own."""
+    clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
+    times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=clean.device))
+    noise = torch.randn(clean.shape, generator=generator, device=clean.device)
+    t = times[:, None, None, None]
+    noisy = (1 - t) * clean + t * noise
+    return Noised(noisy=noisy, times=times, velocity=noise - clean, inside=batch["inside"].float())
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -271,24 +296,19 @@ class BaseTask:
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
-        device = clean.device
-        times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=device))
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        t = times[:, None, None, None]
-        noisy = (1 - t) * clean + t * noise
+        drawn = noised(batch, generator)
+        noisy, times = drawn.noisy, drawn.times
         tokens, vectors = batch["tokens"], batch["vectors"]
         rolled = self._roll(tokens, vectors, generator) if self.identity_weight else None
         if rolled is not None:
             noisy, times = torch.cat([noisy, rolled.noisy]), torch.cat([times, rolled.times])
             tokens, vectors = torch.cat([tokens, rolled.tokens]), torch.cat([vectors, rolled.vectors])
         made = model(noisy, times, tokens, vectors).float()
-        error = (made[: len(clean)] - (noise - clean)).pow(2).mean(1)
-        inside = batch["inside"].float()
-        loss = (error * inside).sum() / inside.sum().clamp(min=1)
+        photos = len(drawn.times)
+        loss = drawn.loss(made[:photos])
         figures: Metrics = {"flow": loss.detach()}
         if rolled is not None:
-            alike = self._alike(rolled, made[len(clean) :], generator)
+            alike = self._alike(rolled, made[photos:], generator)
             loss = loss + self.identity_weight * (1 - alike)
             figures["identity"] = alike.detach()
         return loss, figures

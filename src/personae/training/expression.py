@@ -35,7 +35,7 @@ from personae.sampling import codec, schedulers
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
 from personae.training import captions
-from personae.training.base import BaseTask, IdentityToFace, _Prepared
+from personae.training.base import BaseTask, IdentityToFace, _Prepared, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.training.motion_reader import mirrored_blendshapes
@@ -141,14 +141,8 @@ class ExpressionTask(BaseTask):
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
-        times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=clean.device))
-        noise = torch.randn(clean.shape, generator=generator, device=clean.device)
-        t = times[:, None, None, None]
-        made = model((1 - t) * clean + t * noise, times, batch["tokens"], batch["vectors"], batch["expressions"])
-        error = (made.float() - (noise - clean)).pow(2).mean(1)
-        inside = batch["inside"].float()
-        loss = (error * inside).sum() / inside.sum().clamp(min=1)
+        drawn = noised(batch, generator)
+        loss = drawn.loss(model(drawn.noisy, drawn.times, batch["tokens"], batch["vectors"], batch["expressions"]))
         return loss, {"flow": loss.detach()}
 
     def report(self, model: nn.Module) -> dict[str, float]:

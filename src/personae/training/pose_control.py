@@ -27,7 +27,7 @@ from personae.sampling.controlnet import ADDED, PoseControl, save_difference, to
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
 from personae.training import captions
-from personae.training.base import BaseTask, _Prepared
+from personae.training.base import BaseTask, _Prepared, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.types import Array, Motion, Pose
@@ -108,28 +108,21 @@ class PoseControlTask(BaseTask):
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
-        times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=clean.device))
-        noise = torch.randn(clean.shape, generator=generator, device=clean.device)
-        made = self._posed(model, clean, noise, times, batch["tokens"], batch["vectors"], batch["maps"])
-        inside = batch["inside"].float()
-        error = (made - (noise - clean)).pow(2).mean(1)
-        loss = (error * inside).sum() / inside.sum().clamp(min=1)
+        drawn = noised(batch, generator)
+        made = self._posed(model, drawn.noisy, drawn.times, batch["tokens"], batch["vectors"], batch["maps"])
+        loss = drawn.loss(made)
         return loss, {"flow": loss.detach()}
 
     def _posed(
         self,
         model: nn.Module | None,
-        clean: Tensor,
-        noise: Tensor,
+        noisy: Tensor,
         times: Tensor,
         tokens: Tensor,
         vectors: Tensor,
         maps: Tensor,
     ) -> Tensor:
         """The velocity (N, 8, 16, 16) with the ControlNet, or without (None)."""
-        t = times[:, None, None, None]
-        noisy = (1 - t) * clean + t * noise
         with torch.no_grad():
             told = self.frozen.condition(tokens, vectors)
         residuals = {}
@@ -153,9 +146,10 @@ class PoseControlTask(BaseTask):
         times = torch.linspace(0.02, 0.98, len(clean), device=home)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)
         tokens = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * len(clean))).to(home)
-        report = {}
+        t, report = times[:, None, None, None], {}
+        noisy = (1 - t) * clean + t * noise
         for name, network in (("held_out_flow", model), ("held_out_flow_without", None)):
-            made = self._posed(network, clean, noise, times, tokens, vectors, maps)
+            made = self._posed(network, noisy, times, tokens, vectors, maps)
             report[name] = float((made - (noise - clean)).pow(2).mean())
 
         shown = min(_SHOWN, len(clean))

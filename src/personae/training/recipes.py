@@ -43,6 +43,14 @@ class Inputs:
             return self.bundle / _BUNDLED[recipe, *parts]
         raise WeightsMissing(f"{path} is not there: run `personae train {recipe}` first")
 
+    def of_base(self) -> tuple[Path, Path, Path]:
+        """Cache, autoencoder and embedder: what every training on the base's latents needs."""
+        return self.cache, self.export("nano-autoencoder", "vae"), self.export("nano-embedder", "embedder.onnx")
+
+    def shipped(self) -> Path:
+        """The UNet that ships, which an adapter goes with."""
+        return self.bundle or self.export("nano-base")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -81,49 +89,37 @@ def _motion(inputs: Inputs) -> Trainable:
 def _base(inputs: Inputs) -> Trainable:
     from personae.training.base import BaseTask
 
-    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
-    return BaseTask(inputs.cache, vae, embedder, identity_weight=0.15)
+    return BaseTask(*inputs.of_base(), identity_weight=0.15)
 
 
 def _longer(inputs: Inputs) -> Trainable:
     from personae.training.base import BaseTask
 
-    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
-    return BaseTask(inputs.cache, vae, embedder, start=inputs.export("nano-base"), identity_weight=0.2)
+    return BaseTask(*inputs.of_base(), start=inputs.export("nano-base"), identity_weight=0.2)
 
 
 def _controlnet(inputs: Inputs) -> Trainable:
     from personae.training.pose_control import PoseControlTask
 
-    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
-    motion = inputs.export("nano-motion", "motion.onnx")
-    # Its weights are a difference from the UNet that ships.
-    return PoseControlTask(inputs.cache, vae, embedder, motion, start=inputs.bundle or inputs.export("nano-base"))
+    return PoseControlTask(*inputs.of_base(), inputs.export("nano-motion", "motion.onnx"), start=inputs.shipped())
 
 
 def _expression(inputs: Inputs) -> Trainable:
     from personae.training.expression import ExpressionTask
 
-    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
-    motion = inputs.export("nano-motion", "motion.onnx")
-    # It goes with the UNet that ships.
-    return ExpressionTask(inputs.cache, vae, embedder, motion, start=inputs.bundle or inputs.export("nano-base"))
+    return ExpressionTask(*inputs.of_base(), inputs.export("nano-motion", "motion.onnx"), start=inputs.shipped())
 
 
 def _fast(inputs: Inputs) -> Trainable:
     from personae.training.distil import DistilTask
 
-    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
-    # It goes with the UNet that ships.
-    return DistilTask(inputs.cache, vae, embedder, start=inputs.bundle or inputs.export("nano-base"))
+    return DistilTask(*inputs.of_base(), start=inputs.shipped())
 
 
 def _reference(inputs: Inputs) -> Trainable:
     from personae.training.reference import ReferenceTask
 
-    vae, embedder = inputs.export("nano-autoencoder", "vae"), inputs.export("nano-embedder", "embedder.onnx")
-    # It goes with the UNet that ships.
-    return ReferenceTask(inputs.cache, vae, embedder, start=inputs.bundle or inputs.export("nano-base"))
+    return ReferenceTask(*inputs.of_base(), start=inputs.shipped())
 
 
 RECIPES = {

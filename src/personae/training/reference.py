@@ -17,7 +17,7 @@ from personae.conditioning.reference import Reference, recorded
 from personae.sampling import codec
 from personae.sampling.controls import Rows
 from personae.training import captions
-from personae.training.base import IdentityToFace
+from personae.training.base import IdentityToFace, noised
 from personae.training.loop import Metrics
 from personae.training.lora_task import ATTENTION, LoraTask
 from personae.types import Array
@@ -47,16 +47,11 @@ class ReferenceTask(LoraTask):
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
-        times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=clean.device))
-        noise = torch.randn(clean.shape, generator=generator, device=clean.device)
-        t = times[:, None, None, None]
+        drawn = noised(batch, generator)
         control = self._reference(batch["references"].float(), batch["vectors"], batch["asked"])
         with control.engaged(self.model.unet):
-            made = model((1 - t) * clean + t * noise, times, batch["tokens"], batch["vectors"]).float()
-        error = (made - (noise - clean)).pow(2).mean(1)
-        inside = batch["inside"].float()
-        loss = (error * inside).sum() / inside.sum().clamp(min=1)
+            made = model(drawn.noisy, drawn.times, batch["tokens"], batch["vectors"])
+        loss = drawn.loss(made)
         return loss, {"flow": loss.detach()}
 
     @torch.no_grad()
