@@ -13,14 +13,15 @@ import pytest
 import torch
 
 from personae.errors import BadData, BadOption, WeightsMissing
+from personae.reading.differentiable import AlignedRecogniser
+from personae.reading.onnx_module import OnnxModule
 from personae.training import captions, recipes
-from personae.training.autoencoder import AlignedRecogniser, AutoencoderTask, psnr, to_tensor
+from personae.training.autoencoder import AutoencoderTask, psnr, to_tensor
 from personae.training.base import BaseTask, jitter
 from personae.training.embedder import Embedder
 from personae.training.export_onnx import export_onnx
 from personae.training.faces import FaceTable
 from personae.training.loop import Schedule, train
-from personae.training.onnx_module import OnnxModule
 from training_fixtures import write_cache
 
 

@@ -13,10 +13,9 @@ import torch.nn.functional as F  # noqa: N812
 from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
-from personae.reading import align
+from personae.reading.differentiable import AlignedRecogniser
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
-from personae.training.onnx_module import OnnxModule
 from personae.types import Array
 
 _WIDTHS, _DEPTHS = (32, 48, 96, 192), (0, 1, 2, 2)
@@ -37,33 +36,6 @@ def build_autoencoder() -> AutoencoderDC:
         downsample_block_type="pixel_unshuffle",
         upsample_block_type="pixel_shuffle",
     )
-
-
-def crop_grid(source: str, goal: str, size: int) -> Tensor:
-    """(size, size, 2) sampling grid for `grid_sample` that cuts template `goal` out of a crop in template
-    `source`: where an aligned face lies is known without looking for it."""
-    matrix = align.similarity(np.array(align.template(source).points) * 2 - 1, goal, size)
-    pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
-    return torch.from_numpy(align.apply(align.invert(matrix), pixels).astype(np.float32))
-
-
-class AlignedRecogniser(nn.Module):
-    """A frozen recogniser of `arcface` crops, applied to `portrait` images (N, 3, S, S) in [-1, 1]: (N, D) unit."""
-
-    grid: Tensor
-
-    def __init__(self, path: str | Path) -> None:
-        super().__init__()
-        self.network = OnnxModule(path)
-        self.register_buffer("grid", crop_grid("portrait", "arcface", 112))
-
-    def forward(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
-        """`jitter` (N, 2, 3), affine maps of the unit square, makes several crops of one image differ."""
-        grid = self.grid.expand(len(images), -1, -1, -1)
-        if jitter is not None:
-            grid = torch.einsum("nhwc,ndc->nhwd", F.pad(grid, (0, 1), value=1.0), jitter)
-        crops = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-        return F.normalize(self.network(crops).float(), dim=-1)
 
 
 def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,11 +20,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from personae.conditioning.id_prompt import Conditioning, encode_tokens, id_token
 from personae.data import shards
 from personae.reading import align
+from personae.reading.differentiable import AlignedRecogniser
 from personae.sampling import schedulers, speed
 from personae.sampling.guidance import combine, guided, join
 from personae.sampling.loop import denoise
 from personae.training import captions
-from personae.training.autoencoder import AlignedRecogniser, save_half, to_tensor
+from personae.training.autoencoder import save_half, to_tensor
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.types import Array

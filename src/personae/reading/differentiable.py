@@ -1,0 +1,59 @@
+"""A recogniser with a gradient, for images in which the face already lies where a template says.
+
+    recogniser = AlignedRecogniser("embedder.onnx", source="portrait")     # frozen
+    recogniser(images)                                                     # (N, D) unit, in the reader's space
+
+Training looks through it at what a model makes, likeness guidance at what it is about to make.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from personae.reading import align
+from personae.reading.onnx_module import OnnxModule
+
+
+def crop_grid(source: str, goal: str, size: int) -> Tensor:
+    """(size, size, 2) sampling grid for `grid_sample` that cuts template `goal` out of a crop in template
+    `source`: where an aligned face lies is known without looking for it."""
+    matrix = align.similarity(np.array(align.template(source).points) * 2 - 1, goal, size)
+    pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
+    return torch.from_numpy(align.apply(align.invert(matrix), pixels).astype(np.float32))
+
+
+class AlignedRecogniser(nn.Module):
+    """A frozen recogniser of `size`-px crops in `template`, applied to images (N, 3, S, S) in [-1, 1] that lie in
+    template `source`, S any size: (N, D) unit vectors.
+
+    No detector finds the face: one fixed similarity cuts it out, where a frontal face's five points would lie. Raises
+    `BadData` for a network whose operators `OnnxModule` does not cover.
+    """
+
+    grid: Tensor
+
+    def __init__(
+        self, path: str | Path, *, source: str = "portrait", template: str = "arcface", size: int = 112
+    ) -> None:
+        super().__init__()
+        self.network = OnnxModule(path)
+        self.register_buffer("grid", crop_grid(source, template, size))
+        self._spacing = float((self.grid[0, 1] - self.grid[0, 0]).norm()) / 2  # of a crop's pixels, in image sides
+
+    def forward(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
+        """`jitter` (N, 2, 3), affine maps of the unit square, makes several crops of one image differ."""
+        grid = self.grid.expand(len(images), -1, -1, -1)
+        if jitter is not None:
+            grid = torch.einsum("nhwc,ndc->nhwd", F.pad(grid, (0, 1), value=1.0), jitter)
+        crops = F.grid_sample(self._reduced(images.float()), grid, padding_mode="border", align_corners=False)
+        return F.normalize(self.network(crops).float(), dim=-1)
+
+    def _reduced(self, images: Tensor) -> Tensor:
+        """Where a crop shrinks its image by two or more, averaged first, as `align.crop` does: nothing aliases, and
+        every pixel has its share of the gradient."""
+        side = images.shape[-1]
+        shrink = int(self._spacing * side)
+        return F.adaptive_avg_pool2d(images, side // shrink) if shrink >= 2 else images
