@@ -218,6 +218,8 @@ class FacePipeline(DiffusionPipeline):
             batch_size=batch_size,
             pad=is_compiled(self.unet),
         )
+        for around in plan.around:
+            predict = around(predict, walker)
         with (
             engaged(controls, self.unet),
             self._after_each_step(len(walker.timesteps), callback_on_step_end) as on_step,

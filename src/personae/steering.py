@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
 from personae.errors import unknown_name
 from personae.reading.photo import PhotoSource
 from personae.sampling.controls import Control
+from personae.sampling.guidance import Predict
 from personae.sampling.speed import Mode
 from personae.types import Face, Identity, Pose
 
@@ -35,6 +36,8 @@ class Steering(TypedDict, total=False):
     parts, where nothing is saved (no guidance, fewer than nine steps) none applies. Each by itself, which then always
     applies: guidance_interval: (first, last) shares of the steps, 0-1, between which guidance acts. cache_interval:
     deep features of the UNet in every n-th step. decoder: "full", or "tiny" (the model's `taesd/`).
+    likeness_guidance: how strongly the model's own recogniser pulls towards the person, 0 (off) and up.
+    likeness_interval: (first, last) shares of the steps, 0-1, between which it does.
     """
 
     fast: int | None
@@ -49,6 +52,8 @@ class Steering(TypedDict, total=False):
     guidance_interval: Sequence[float] | None
     cache_interval: int | None
     decoder: str | None
+    likeness_guidance: float | None
+    likeness_interval: Sequence[float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +67,18 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+# (what predicts, the scheduler that will walk with it) -> what predicts instead.
+Around = Callable[[Predict, Any], Predict]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`controls`: to engage, in order. `defaults`: of `num_inference_steps`, `guidance_scale` and `scheduler`, where
-    the caller says nothing. `settings`: the options as plain JSON values, enough to ask for the same again. `mode`:
-    what is given up for time, None: nothing."""
+    """`controls`: to engage, in order. `around`: laid around the guided prediction, in order. `defaults`: of
+    `num_inference_steps`, `guidance_scale` and `scheduler`, where the caller says nothing. `settings`: the options as
+    plain JSON values, enough to ask for the same again. `mode`: what is given up for time, None: nothing."""
 
     controls: list[Control] = field(default_factory=list)
+    around: list[Around] = field(default_factory=list)
     defaults: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     mode: Mode | None = None
@@ -88,6 +98,12 @@ def _fast(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
     from personae.steers import fast
 
     return fast.steer(pipe, request, options)
+
+
+def _likeness(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import likeness
+
+    return likeness.steer(pipe, request, options)
 
 
 def _pose(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
@@ -112,6 +128,7 @@ STEERS: dict[str, Steer] = {
     "speed": _speed,
     "expression": _expression,
     "fast": _fast,
+    "likeness": _likeness,
     "reference": _reference,
     "pose": _pose,
 }
@@ -129,6 +146,7 @@ def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any])
         part = steer(pipe, request, options)
         if part is not None:
             whole.controls.extend(part.controls)
+            whole.around.extend(part.around)
             whole.defaults.update(part.defaults)
             whole.settings.update(part.settings)
             whole = replace(whole, mode=part.mode or whole.mode)

@@ -52,13 +52,12 @@ class EmbedderConfig:
 
 
 class OnnxEmbedder:
-    """An `Embedder` from an ONNX file: `crop` (N, 3, S, S) in [-1, 1] -> `identity` (N, D)."""
+    """An `Embedder` from an ONNX file, `path`: `crop` (N, 3, S, S) in [-1, 1] -> `identity` (N, D)."""
 
     def __init__(self, folder: Path, config: EmbedderConfig, *, threads: int | None = None) -> None:
         self.space, self.width, self.template, self.size = config.space, config.width, config.template, config.size
-        self._network = Network(
-            folder / config.file, sha256=config.sha256, source="crop", results=("identity",), threads=threads
-        )
+        self.path = folder / config.file
+        self._network = Network(self.path, sha256=config.sha256, source="crop", results=("identity",), threads=threads)
 
     def embed(self, crops: Array) -> Array:
         """(N, D) float32 unit vectors of (N, size, size, 3) RGB uint8. Raises `BadData` for other shapes."""

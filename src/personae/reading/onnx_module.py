@@ -1,4 +1,4 @@
-"""A small ONNX recogniser as a differentiable torch module: for losses that need its gradient.
+"""A small ONNX recogniser as a differentiable torch module: for whatever needs its gradient.
 
     recogniser = OnnxModule("embedder.onnx")      # frozen; input and output as the file declares them
     vectors = recogniser(crops)
@@ -60,6 +60,14 @@ def _batch_norm(inputs: list[Any], a: dict[str, Any]) -> Tensor:
     return F.batch_norm(x, mean, variance, weight, bias, eps=a.get("epsilon", 1e-5))
 
 
+def _average_pool(inputs: list[Any], a: dict[str, Any]) -> Tensor:
+    pads = a.get("pads", [0, 0, 0, 0])
+    if pads[:2] != pads[2:]:
+        raise BadData(f"an AveragePool with different padding on opposite sides, {pads}, has no torch counterpart here")
+    ceiled, counted = bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0))
+    return F.avg_pool2d(inputs[0], a["kernel_shape"], a.get("strides", [1, 1]), pads[:2], ceiled, counted)
+
+
 def _reduce_sum(inputs: list[Any], a: dict[str, Any]) -> Tensor:
     axes = inputs[1].tolist() if len(inputs) > 1 else a["axes"]
     return inputs[0].sum(axes, keepdim=bool(a.get("keepdims", 1)))
@@ -67,6 +75,7 @@ def _reduce_sum(inputs: list[Any], a: dict[str, Any]) -> Tensor:
 
 _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Add": lambda i, a: i[0] + i[1],
+    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": lambda i, a: i[0].float(),
     "Clip": _clip,
@@ -76,6 +85,7 @@ _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Flatten": lambda i, a: i[0].flatten(a.get("axis", 1)),
     "Gemm": _gemm,
     "Identity": lambda i, a: i[0],
+    "LpNormalization": lambda i, a: F.normalize(i[0], p=a.get("p", 2), dim=a.get("axis", -1)),
     "MatMul": lambda i, a: i[0] @ i[1],
     "Mul": lambda i, a: i[0] * i[1],
     "Pow": lambda i, a: i[0] ** i[1],

@@ -1,0 +1,65 @@
+"""What a network predicts (noise, v, velocity) and the clean latents it means by it, one from the other.
+
+    form = at(scheduler, t)
+    clean = form.to_clean(prediction, x)             # x: what the network was given at time t
+    prediction = form.from_clean(clean + change, x)  # what it would have predicted to mean the changed ones
+
+For every scheduler of `schedulers.SCHEDULERS`: the levels are the scheduler's own, at the step that it is about to
+make.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from personae.sampling.schedulers import is_flow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """At one time, x = `signal` clean + `noise` e with e standard normal; `predicts`: "epsilon", "v_prediction",
+    "sample" or "flow_prediction", diffusers' names."""
+
+    predicts: str
+    signal: float
+    noise: float
+
+    def to_clean(self, prediction: Tensor, x: Tensor) -> Tensor:
+        """The clean latents (N, c, h, w) that a prediction about x means."""
+        if self.predicts == "epsilon":
+            return (x - self.noise * prediction) / self.signal
+        if self.predicts == "v_prediction":  # v = signal e - noise clean (Salimans and Ho 2022)
+            return self.signal * x - self.noise * prediction
+        if self.predicts == "flow_prediction":  # e - clean, and signal + noise = 1
+            return x - self.noise * prediction
+        return prediction
+
+    def from_clean(self, clean: Tensor, x: Tensor) -> Tensor:
+        """The prediction about x that means `clean`: `to_clean` backwards."""
+        if self.predicts == "epsilon":
+            return (x - self.signal * clean) / self.noise
+        if self.predicts == "v_prediction":
+            return (self.signal * x - clean) / self.noise
+        if self.predicts == "flow_prediction":
+            return (x - clean) / self.noise
+        return clean
+
+
+def at(scheduler: Any, t: Tensor) -> Form:
+    """Of the step that `scheduler` is about to make, at its timestep `t`; x as `scale_model_input` leaves it."""
+    if is_flow(scheduler):
+        noise = _sigma(scheduler)
+        return Form(predicts="flow_prediction", signal=1 - noise, noise=noise)
+    predicts = scheduler.config.prediction_type
+    if hasattr(scheduler, "sigmas"):  # noise over signal, both of unit power together
+        sigma = _sigma(scheduler)
+        signal = (1 + sigma**2) ** -0.5
+        return Form(predicts=predicts, signal=signal, noise=sigma * signal)
+    share = float(scheduler.alphas_cumprod[int(t)])
+    return Form(predicts=predicts, signal=share**0.5, noise=(1 - share) ** 0.5)
+
+
+def _sigma(scheduler: Any) -> float:
+    """By step, not by time: rounded timesteps may fall together. Before the first step there is no number yet."""
+    return float(scheduler.sigmas[scheduler.step_index or 0])

@@ -1,0 +1,93 @@
+"""`likeness_guidance` and `likeness_interval`: sampling that looks with the model's own recogniser whether it is them.
+
+    pipe(face, likeness_guidance=0.1)                               # more alike, for more time per image
+    pipe(face, likeness_guidance=0.1, likeness_interval=(0.2, 0.8))
+
+The recogniser that guides is the one that conditions and measures: `Generation.likeness` rises more than what another
+recogniser sees. Both figures: docs/quality.md.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from personae.errors import BadOption, WeightsMissing
+from personae.reading.embed import OnnxEmbedder
+from personae.steering import Plan, Request
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+    from personae.sampling.likeness_guidance import LikenessGuidance
+
+INTERVAL = (0.2, 0.8)
+
+
+def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    """See `personae.steering.Steer`. Where the face lies in an image is the model's own `crop_template`, in which all
+    its images are aligned; nothing looks for it.
+
+    Raises `BadOption` for an impossible strength or interval; `WeightsMissing` for a model whose recogniser has no
+    gradient here, or without one.
+    """
+    strength, interval = options.get("likeness_guidance"), options.get("likeness_interval")
+    if strength is None:
+        if interval is not None:
+            raise BadOption(f"likeness_interval {interval} needs likeness_guidance: say how strong it is to be")
+        return None
+    strength, interval = _strength(strength), INTERVAL if interval is None else _interval(interval)
+    settings = {"likeness_guidance": strength, "likeness_interval": list(interval)}
+    if strength == 0:
+        return Plan(settings=settings)
+    return Plan(around=[_guidance(pipe, request, strength, interval)], settings=settings)
+
+
+def _guidance(
+    pipe: "FacePipeline", request: Request, strength: float, interval: tuple[float, float]
+) -> "LikenessGuidance":
+    # Late: they bring onnx, for which a request that does not ask for this does not wait.
+    from personae.reading.differentiable import AlignedRecogniser
+    from personae.sampling.likeness_guidance import LikenessGuidance
+
+    embedder, template = _embedder(pipe), pipe.config.crop_template
+    recogniser = AlignedRecogniser(embedder.path, source=template, template=embedder.template, size=embedder.size)
+    vectors = np.stack([person.vector for person in request.people])[list(request.who)]
+    device = pipe._execution_device
+    return LikenessGuidance(
+        vae=pipe.vae,
+        recogniser=recogniser.eval().to(device),
+        wanted=torch.from_numpy(vectors).to(device),
+        strength=strength,
+        interval=interval,
+    )
+
+
+def _embedder(pipe: "FacePipeline") -> OnnxEmbedder:
+    if pipe.reader is None:
+        raise WeightsMissing("likeness_guidance looks through the model's reader, and this model came without one")
+    embedder = pipe.reader.embedder
+    if not isinstance(embedder, OnnxEmbedder):
+        raise WeightsMissing(
+            f"likeness_guidance needs the gradient of the model's recogniser, and {embedder.space!r} "
+            f"({type(embedder).__name__}) has none: leave it out, or have the images verified instead"
+        )
+    return embedder
+
+
+def _strength(strength: Any) -> float:
+    right = isinstance(strength, int | float) and not isinstance(strength, bool)
+    if not right or not math.isfinite(strength) or strength < 0:
+        raise BadOption(f"likeness_guidance is a number >= 0, got {strength!r}: 0 is off")
+    return float(strength)
+
+
+def _interval(interval: Any) -> tuple[float, float]:
+    try:
+        first, last = (float(share) for share in interval)
+    except (TypeError, ValueError) as error:
+        raise BadOption(f"likeness_interval is two shares of the steps, like (0.2, 0.8), got {interval!r}") from error
+    if not 0 <= first < last <= 1:
+        raise BadOption(f"likeness_interval is two shares of the steps, 0 <= first < last <= 1, got {first, last}")
+    return first, last
