@@ -29,6 +29,7 @@ SPEEDS: dict[str, dict[str, Any]] = {
     "guidance on 40 % of the steps": {"guidance_interval": (0.2, 0.6)},
     "deep features every 2nd step": {"cache_interval": 2},
     "deep features every 3rd step": {"cache_interval": 3},
+    "deep features every 5th step": {"cache_interval": 5},
     "balanced": {"speed": "balanced"},
     "fast": {"speed": "fast"},
 }

@@ -1,0 +1,89 @@
+"""Layers of diffusers' UNets computed the way a CPU likes better: the same weights and results, up to rounding.
+
+    install(pipe.unet)      # in place; weights, names, LoRA and saving stay as they were
+
+- `GemmConv2d`. oneDNN lays a convolution's weights out anew at every call. Deep inside a UNet, where the maps are
+  small and the weights large, that takes several times as long as the arithmetic. A matrix product over unfolded
+  patches needs no other layout. (Keeping the other layout would do, too, but takes the memory of the weights again.)
+- `FusedGEGLU`. The bias, the activation and the product with the gate happen while a matrix product is still in the
+  cache, and nothing of twice the width is made.
+- `ChannelsLastTransformer2DModel` hands its result on as it lies, channels last, not turned to NCHW for the next
+  layer to turn it back.
+
+Written for bfloat16 on CPUs that multiply it in hardware, and measured there (docs/performance.md); for anything else
+each layer does what it always did.
+"""
+
+from typing import Any
+
+import torch
+from diffusers.models.activations import GEGLU
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor
+from torch.nn.functional import linear, pad
+
+
+class GemmConv2d(torch.nn.Conv2d):
+    """A convolution, 1 x 1 or 3 x 3, that is a matrix product wherever the map is small beside the weights."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 (torch's name)
+        count, channels, *size = input.shape
+        height, width = ((side - 1) // step + 1 for side, step in zip(size, self.stride, strict=True))
+        positions, filters = count * height * width, len(weight)
+        if positions > filters or not _suits(input):
+            return super()._conv_forward(input, weight, bias)
+        reach, (down, right) = self.kernel_size[0] // 2, self.stride
+        padded = pad(input.permute(0, 2, 3, 1), (0, 0, reach, reach, reach, reach))
+        image, row, column, channel = padded.stride()
+        patches = padded.as_strided(
+            (count, height, width, *self.kernel_size, channels),
+            (image, down * row, right * column, row, column, channel),
+        )
+        flat = linear(patches.reshape(positions, -1), weight.permute(0, 2, 3, 1).reshape(filters, -1), bias)
+        return flat.view(count, height, width, filters).permute(0, 3, 1, 2)
+
+
+class FusedGEGLU(GEGLU):
+    """(x W + b) GELU(x V + c), where W and V are the halves of one projection."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        # A projection in something's hands (LoRA, quantisation) is more than its weights; and there is no backward.
+        if type(self.proj) is not torch.nn.Linear or torch.is_grad_enabled() or not _suits(hidden_states):
+            return super().forward(hidden_states, *args, **kwargs)
+        value, gate = self.proj.weight.chunk(2)
+        of_value, of_gate = self.proj.bias.chunk(2) if self.proj.bias is not None else (None, None)
+        fused = torch.ops.mkldnn._linear_pointwise  # what torch's own compiler calls
+        gated = fused(hidden_states, gate, of_gate, "gelu", [], "none")
+        return fused.binary(hidden_states, gated, value, of_value, "mul")
+
+
+class ChannelsLastTransformer2DModel(Transformer2DModel):
+    """Over a map of NCHW that lies channels last."""
+
+    def _get_output_for_continuous_inputs(
+        self, hidden_states: Tensor, residual: Tensor, batch_size: int, height: int, width: int, inner_dim: int
+    ) -> Tensor:
+        if self.use_linear_projection:
+            hidden_states, inner_dim = self.proj_out(hidden_states), self.out_channels
+        mapped = hidden_states.reshape(batch_size, height, width, inner_dim).permute(0, 3, 1, 2)
+        return (mapped if self.use_linear_projection else self.proj_out(mapped)) + residual
+
+
+def install(network: torch.nn.Module) -> None:
+    """Let these layers stand in for torch's and diffusers', wherever they can."""
+    for module in network.modules():
+        if type(module) is GEGLU:
+            module.__class__ = FusedGEGLU
+        elif type(module) is Transformer2DModel:
+            module.__class__ = ChannelsLastTransformer2DModel
+        elif type(module) is torch.nn.Conv2d and _unfolds(module):
+            module.__class__ = GemmConv2d
+
+
+def _unfolds(conv: torch.nn.Conv2d) -> bool:
+    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+    return plain and (conv.kernel_size, conv.padding) in {((1, 1), (0, 0)), ((3, 3), (1, 1))}
+
+
+def _suits(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16

@@ -1,0 +1,144 @@
+"""The layers for CPUs: the same numbers as the ones they stand in for, and those themselves wherever it matters."""
+
+import platform
+import resource
+from copy import deepcopy
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.activations import GEGLU
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor, nn
+
+from personae.sampling.allocator import freed_memory_kept
+from personae.sampling.cpu_layers import ChannelsLastTransformer2DModel, FusedGEGLU, GemmConv2d, install
+
+HALF = torch.bfloat16
+
+
+def twins(plain: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """`plain` in bfloat16, and with the layers installed."""
+    plain = nn.Sequential(plain).to(HALF, memory_format=torch.channels_last)
+    other = deepcopy(plain)
+    install(other)
+    return plain, other
+
+
+def near(one: Tensor, other: Tensor) -> bool:
+    return (one.float() - other.float()).abs().max() < 0.03 * other.float().std()
+
+
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of the patches that were multiplied instead of convolved."""
+    seen = []
+    own = torch.nn.functional.linear
+
+    def linear(patches: Tensor, *args: Tensor) -> Tensor:
+        seen.append(tuple(patches.shape))
+        return own(patches, *args)
+
+    monkeypatch.setattr("personae.sampling.cpu_layers.linear", linear)
+    return seen
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 1)])
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"stride": 2}, {"kernel_size": 1, "padding": 0}])
+def test_a_small_map_is_multiplied_to_the_same_result(
+    products: list, size: tuple[int, int], options: dict[str, int]
+) -> None:
+    plain, other = twins(nn.Conv2d(24, 64, **({"kernel_size": 3, "padding": 1} | options)))
+    maps = torch.randn(2, 24, *size, dtype=HALF)
+    assert near(other(maps), plain(maps))
+    assert len(products) == 1
+    assert other(maps).is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def test_a_large_map_another_precision_and_another_kind_are_convolved_as_ever(products: list) -> None:
+    plain, other = twins(nn.Conv2d(24, 64, 3, padding=1))
+    large = torch.randn(2, 24, 8, 8, dtype=HALF)
+    assert torch.equal(other(large), plain(large))
+    single = torch.randn(1, 24, 4, 4)
+    assert torch.equal(other.float()(single), plain.float()(single))
+    for kind in ({"groups": 2}, {"dilation": 2, "padding": 2}, {"padding": 0}, {"padding_mode": "reflect"}):
+        _, unlike = twins(nn.Conv2d(24, 64, **({"kernel_size": 3, "padding": 1} | kind)))
+        assert type(unlike[0]) is nn.Conv2d
+    assert products == []
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_gate_is_applied_inside_the_product(bias: bool) -> None:
+    plain, other = twins(GEGLU(32, 48, bias=bias))
+    tokens = torch.randn(2, 10, 32, dtype=HALF)
+    assert type(other[0]) is FusedGEGLU
+    assert near(other(tokens), plain(tokens))
+
+
+def test_a_gate_with_gradients_or_a_changed_projection_is_diffusers() -> None:
+    plain, other = twins(GEGLU(32, 48))
+    tokens = torch.randn(2, 10, 32, dtype=HALF)
+    assert torch.equal(other(tokens), plain(tokens))
+    other(tokens).float().sum().backward()
+    assert other[0].proj.weight.grad.abs().sum() > 0
+
+    class Doubled(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    other[0].proj.__class__ = plain[0].proj.__class__ = Doubled
+    with torch.no_grad():
+        assert torch.equal(other(tokens), plain(tokens))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_transformer_keeps_the_layout(flat: bool) -> None:
+    made = Transformer2DModel(2, 16, 32, norm_num_groups=4, cross_attention_dim=8, use_linear_projection=flat)
+    plain, other = twins(made)
+    maps = torch.randn(2, 32, 8, 8, dtype=HALF).to(memory_format=torch.channels_last)
+    told = torch.randn(2, 5, 8, dtype=HALF)
+    assert type(other[0]) is ChannelsLastTransformer2DModel
+    out, wanted = (side[0](maps, encoder_hidden_states=told).sample for side in (other, plain))
+    assert near(out, wanted)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert not wanted.is_contiguous(memory_format=torch.channels_last) or not flat  # else: no need for ours any more
+
+
+@torch.no_grad()
+def test_a_whole_unet_stays_itself() -> None:
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    ).to(HALF, memory_format=torch.channels_last)
+    latents, told = torch.randn(1, 4, 8, 8, dtype=HALF), torch.randn(1, 6, 16, dtype=HALF)
+    wanted, names = unet(latents, 500, told).sample, list(unet.state_dict())
+    install(unet)
+    made = unet(latents, 500, told).sample
+    assert list(unet.state_dict()) == names
+    assert (made - wanted).float().abs().max() < 0.05 * wanted.float().std()
+    assert isinstance(unet.conv_in, GemmConv2d)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc lets programs choose")
+def test_freed_memory_waits_inside_and_goes_back_after() -> None:
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            torch.ones(25 * 2**20)  # 100 MiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    outside = faults()
+    with freed_memory_kept():
+        torch.ones(25 * 2**20)
+        inside = faults()
+    assert inside < outside / 5
+    assert faults() > inside
