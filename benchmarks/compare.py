@@ -1,18 +1,20 @@
 """python benchmarks/compare.py --steps-timed 4 -o docs/figures/compare.json
 
-personae against the recipe of Arc2Face's README (diffusers' `StableDiffusionPipeline`, DPM-Solver++), in one process,
-on the same random weights of Stable Diffusion 1.5's full size, in turns. Run it on an otherwise idle machine. The same
-command measures a GPU (--device cuda --compile --batch 1 --batch 16 -o docs/figures/compare-gpu.json); --tiny is a
-rehearsal in seconds, whose figures mean nothing.
+personae against the recipe of Arc2Face's README (diffusers' `StableDiffusionPipeline`, DPM-Solver++), on the same
+random weights of Stable Diffusion 1.5's full size, in turns. Every side lives in a process of its own, idle while
+another is timed: as a user runs it, with its own memory. (In one process the plain recipe profits from personae's
+setting of the memory allocator.) Run it on an otherwise idle machine. The same command measures a GPU (--device cuda
+--compile --batch 1 --batch 16 -o docs/figures/compare-gpu.json); --tiny is a rehearsal, whose figures mean nothing.
 """
 
-import copy
 import json
-import sys
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +23,6 @@ import numpy as np
 import torch
 import typer
 from networks import FULL, TINY, Size, build, tiny_decoder
-from speed import CORES, run
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import CLIPTokenizer
 
@@ -29,6 +30,7 @@ from personae.evaluation import machine, tables
 from personae.evaluation.estimate import Estimate, mean
 from personae.pipeline import FacePipeline
 from personae.sampling import speed
+from personae.sampling.allocator import give_back_freed_memory
 
 PLAIN = {"cpu": ("float32", "bfloat16"), "cuda": ("float16",)}  # the README's on this device; a better one, if any
 KINDS = {"cpu": "compare", "cuda": "compare_gpu"}
@@ -106,7 +108,7 @@ class Personae:
 
     def flop(self, work: Work) -> int:
         """The floating-point operations of one image of `work`, counted while it runs; before compiling."""
-        one = Work(steps=work.steps, guidance=work.guidance, lcm=work.lcm, batch=1)
+        one = replace(work, batch=1)
         with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
             self.generate(one)
         return counter.get_total_flops()
@@ -130,33 +132,117 @@ _CPU_ATTENTION = {
 }
 
 
-def sides(
-    size: Size, tokenizer: CLIPTokenizer, device: torch.device, folder: Path, timed: int | None, only: str | None = None
-) -> Iterator[tuple[str, "Plain | Personae"]]:
-    """Everyone by name, or `only` one; all on the same numbers, each in its own precision."""
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What a process needs to know to become one of those compared. mode: of personae; None: diffusers."""
+
+    name: str
+    dtype: str
+    mode: str | None
+    size: Size
+    tokenizer: Path
+    device: str
+    timed: int | None
+    compile: bool
+
+    def runner(self, folder: Path) -> "Plain | Personae":
+        """It, on the numbers that all have; personae's tiny decoder is kept in `folder`."""
+        device, dtype = torch.device(self.device), getattr(torch, self.dtype)
+        parts = build(self.size, CLIPTokenizer.from_pretrained(self.tokenizer), torch.float32)
+        for name in ("unet", "vae", "text_encoder"):
+            # `personae.load` keeps the text encoder in float32, in which identities are exact.
+            parts[name].to(torch.float32 if self.mode and name == "text_encoder" else dtype)
+        if self.mode is None:
+            return Plain(parts, self.size, device, self.timed)
+        tiny_decoder(self.size).save_pretrained(folder / "taesd")
+        return Personae(parts, self.size, device, folder, self.mode)
+
+
+def sides(size: Size, tokenizer: Path, device: torch.device, timed: int | None, compile: bool) -> list[Side]:  # noqa: A002
+    """Everyone, the README's recipe first."""
     best = _name(speed.best_dtype(device))
-    tiny_decoder(size).save_pretrained(folder / "taesd")
     plain = dict.fromkeys([PLAIN[device.type][0], *(d for d in PLAIN[device.type][1:] if d == best)])
-    rows = {f"diffusers {dtype}": (dtype, None) for dtype in plain}
-    rows |= {f"personae {mode} ({best})": (best, mode) for mode in MODES}
-    chosen = {name: row for name, row in rows.items() if only in (None, name)}
-    made = build(size, tokenizer, getattr(torch, next(iter(chosen.values()))[0]))
-    shared: dict[str, Any] | None = None  # by all of personae's: one model serves every speed
-    for name, (dtype, mode) in chosen.items():
-        if mode is None:
-            yield name, Plain(_copied(made, dtype, only), size, device, timed)
-        else:
-            if shared is None:
-                shared = _copied(made, dtype, only)
-                shared["text_encoder"].float()  # as `personae.load` keeps it
-            yield name, Personae(shared, size, device, folder, mode)
+    rows = [(f"diffusers {dtype}", dtype, None) for dtype in plain]
+    rows += [(f"personae {mode} ({best})", best, mode) for mode in MODES]
+    common: dict[str, Any] = {"size": size, "tokenizer": tokenizer, "device": str(device), "timed": timed}
+    return [Side(name=name, dtype=dtype, mode=mode, compile=compile, **common) for name, dtype, mode in rows]
 
 
-def _copied(parts: dict[str, Any], dtype: str, only: str | None) -> dict[str, Any]:
-    if only is not None:  # nobody else needs them: a copy would spoil the peak
-        return parts
-    networks = {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
-    return parts | {name: copy.deepcopy(part).to(getattr(torch, dtype)) for name, part in networks.items()}
+class Apart:
+    """A side in a process of its own."""
+
+    def __init__(self, side: Side, folder: Path) -> None:
+        self.side = side
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _become, (side, folder))
+
+    def flop(self, work: Work) -> int:
+        return self._pool.submit(_flop, work).result()
+
+    def ready(self) -> None:
+        """After counting, before timing."""
+        self._pool.submit(_ready).result()
+
+    def seconds(self, work: Work) -> float:
+        return self._pool.submit(_seconds, work).result()
+
+    def memory_gib(self) -> float:
+        """The peak since `ready`."""
+        return self._pool.submit(_memory_gib).result()
+
+    def __enter__(self) -> "Apart":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+
+# ---------------------------------------------------------------------- inside such a process
+
+_I: tuple[Side, "Plain | Personae"]
+
+
+def _become(side: Side, folder: Path) -> None:
+    global _I
+    torch.set_grad_enabled(False)
+    _I = side, side.runner(folder)
+
+
+def _flop(work: Work) -> int:
+    _, runner = _I
+    assert isinstance(runner, Personae)
+    return runner.flop(work)
+
+
+def _ready() -> None:
+    side, runner = _I
+    if side.compile and isinstance(runner, Personae):
+        speed.prepare(runner.pipe, compile=True)
+    if runner.pipe.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:  # the weights were made in float32; the peak counts from here
+        give_back_freed_memory()
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _seconds(work: Work) -> float:
+    return _I[1].seconds(work)
+
+
+def _memory_gib() -> float:
+    if _I[1].pipe.device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**20  # kB
+
+
+# ---------------------------------------------------------------------- all of them
+
+
+@contextmanager
+def everyone(those: Sequence[Side]) -> Iterator[dict[str, Apart]]:
+    """The sides by name, alive together."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        yield {side.name: stack.enter_context(Apart(side, folder)) for side in those}
 
 
 def peak_tflops(device: torch.device, dtype: torch.dtype, side: int) -> float:
@@ -165,57 +251,40 @@ def peak_tflops(device: torch.device, dtype: torch.dtype, side: int) -> float:
     return 2 * side**3 / min(_timed(lambda: a @ a, device) for _ in range(10)) / 1e12
 
 
-def memory_gib(side: str, work: Work, device: torch.device, tokenizer: Path, tiny: bool) -> float:
-    """The peak of a fresh process that does nothing but `work` (shortened: more steps need no more memory)."""
-    options = ["--memory-of", side, "--batch", str(work.batch), "--device", str(device), "--tokenizer", str(tokenizer)]
-    text, _, resident = run([sys.executable, __file__, *options, *(["--tiny"] if tiny else [])], CORES)
-    return float(text.splitlines()[-1]) if device.type == "cuda" else resident
-
-
 def compare(
-    size: Size,
-    tokenizer: CLIPTokenizer,
-    *,
-    device: torch.device,
-    batches: Sequence[int] = (1, 4),
-    repeats: int = 3,
-    steps_timed: int | None = None,
-    compile: bool = False,  # noqa: A002 (torch's own word)
-    peak_side: int = 4096,
-    memory: Callable[[str, Work], float] | None = None,
+    those: Sequence[Side], *, batches: Sequence[int] = (1, 4), repeats: int = 3, peak_side: int = 4096
 ) -> dict[str, Any]:
-    """The report. memory: (side, work) -> GiB, None = not measured."""
-    with tempfile.TemporaryDirectory() as name, torch.no_grad():
-        everyone = dict(sides(size, tokenizer, device, Path(name), steps_timed))
-        peaks = {
-            dtype: peak_tflops(device, getattr(torch, dtype), peak_side)
-            for dtype in dict.fromkeys(_name(side.pipe.unet.dtype) for side in everyone.values())
-        }
-        flop = {
-            (mode, work): everyone[side].flop(work)
-            for side, mode in ((side, one.mode) for side, one in everyone.items() if isinstance(one, Personae))
-            for work in works([1])
-        }
-        if compile:
-            speed.prepare(next(one for one in everyone.values() if isinstance(one, Personae)).pipe, compile=True)
+    """The report."""
+    first = those[0]
+    device = torch.device(first.device)
+    with torch.no_grad():
+        peaks = {side.dtype: peak_tflops(device, getattr(torch, side.dtype), peak_side) for side in those}
+    with everyone(those) as apart:
+        flop = {(one.side.mode, work): one.flop(work) for one in apart.values() if one.side.mode for work in works([1])}
+        for one in apart.values():
+            one.ready()
         groups = {}
         for work in works(batches):
             typer.echo(f"{work} ...", err=True)
-            groups[str(work)] = _rows(everyone, work, repeats, peaks, flop, memory)
-    first = next(iter(everyone))
+            groups[str(work)] = _rows(apart, work, repeats, peaks, flop)
     return {
         "kind": KINDS[device.type],
-        "subject": f"random weights of Stable Diffusion 1.5's {'full' if size is FULL else 'TINY'} size"
+        "subject": f"random weights of Stable Diffusion 1.5's {'full' if first.size is FULL else 'TINY'} size"
         + (f" on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""),
         "machine": machine.describe(),
-        "settings": {"repeats": repeats, "steps_timed": steps_timed, "compile": compile, "peaks_tflops": peaks},
+        "settings": {
+            "repeats": repeats,
+            "steps_timed": first.timed,
+            "compile": first.compile,
+            "peaks_tflops": peaks,
+        },
         "figures": _headlines(groups, device.type),
         "groups": {work: {side: _json(row) for side, row in rows.items()} for work, rows in groups.items()},
         "caveats": [
-            f"each side measured in turns, {repeats} times, after a warm-up; intervals and n are over these runs",
-            *([_scaled(steps_timed)] if steps_timed else []),
-            _units(first, peaks),
-            "memory is the peak of a fresh process, measured for guided steps",
+            "each side in a process of its own, measured in turns after a warm-up; intervals and n are over these runs",
+            *([_scaled(first.timed)] if first.timed else []),
+            _units(first.name, peaks),
+            "memory is the peak of the side's process after loading, up to the end of its guided runs of that batch",
         ],
     }
 
@@ -233,28 +302,24 @@ def _units(first: str, peaks: dict[str, float]) -> str:
 
 
 def _rows(
-    everyone: dict[str, Any],
-    work: Work,
-    repeats: int,
-    peaks: dict[str, float],
-    flop: dict[tuple[str, Work], int],
-    memory: Callable[[str, Work], float] | None,
+    apart: dict[str, Apart], work: Work, repeats: int, peaks: dict[str, float], flop: dict[tuple[str | None, Work], int]
 ) -> dict[str, dict[str, Estimate]]:
     """A row of figures for each side."""
-    for side in everyone.values():
-        side.seconds(work)  # warm-up: kernels are chosen, graphs compiled, pages touched
-    took = np.array([[side.seconds(work) / work.batch for side in everyone.values()] for _ in range(repeats)]).T
+    for one in apart.values():
+        # Warm-up: kernels are chosen, graphs compiled, pages touched. Nine steps: the fewest in which every mode acts.
+        one.seconds(replace(work, steps=min(work.steps, 9)))
+    turns = max(1, repeats // work.batch)  # as many images for each, about
+    took = np.array([[one.seconds(work) / work.batch for one in apart.values()] for _ in range(turns)]).T
     rows = {}
-    for (name, side), seconds in zip(everyone.items(), took, strict=True):
-        one = Work(steps=work.steps, guidance=work.guidance, lcm=work.lcm, batch=1)
-        done = flop[getattr(side, "mode", "exact"), one]  # diffusers does the arithmetic of exact
-        peak = peaks[_name(side.pipe.unet.dtype)]
-        measured = memory(name, work) if memory and not work.lcm else np.nan
+    for (name, one), seconds in zip(apart.items(), took, strict=True):
+        # diffusers does the arithmetic of exact
+        tflop = flop[one.side.mode or "exact", replace(work, batch=1)] / 1e12
+        memory = np.nan if work.lcm else one.memory_gib()
         rows[name] = {
             "seconds": mean(seconds),
             "speedup": mean(took[0] / seconds),
-            "peak": mean(done / seconds / 1e12 / peak),
-            "memory": Estimate(value=measured, low=np.nan, high=np.nan, n=1),
+            "peak": mean(tflop / seconds / peaks[one.side.dtype]),
+            "memory": Estimate(value=memory, low=np.nan, high=np.nan, n=1),
         }
     return rows
 
@@ -308,40 +373,23 @@ def main(
     out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("docs/figures/compare.json"),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     batch: Annotated[list[int], typer.Option(help="Images per call; may come more than once.")] = [1, 4],  # noqa: B006
-    repeats: Annotated[int, typer.Option(help="Runs of each side, in turns.")] = 3,
+    repeats: Annotated[int, typer.Option(help="Runs of each side, in turns; of n images a call, an n-th.")] = 3,
     steps_timed: Annotated[int | None, typer.Option(help="Steps of diffusers' runs to time and scale up.")] = None,
     compile: Annotated[bool, typer.Option(help="Compile personae's networks.")] = False,  # noqa: A002
     tokenizer: Annotated[Path, typer.Option(help="A folder with CLIP's.")] = Path("../shared/clip_tokenizer"),
     tiny: Annotated[bool, typer.Option(help="A rehearsal on tiny networks.")] = False,
-    memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure everyone and write a report that `personae.evaluation.tables` can draw."""
-    size, place, words = TINY if tiny else FULL, torch.device(device), CLIPTokenizer.from_pretrained(tokenizer)
-    if memory_of:
-        _spend(memory_of, size, words, place, batch[0])
-        return
+    size, place = TINY if tiny else FULL, torch.device(device)
     report = compare(
-        size,
-        words,
-        device=place,
+        sides(size, tokenizer, place, steps_timed, compile),
         batches=batch,
         repeats=repeats,
-        steps_timed=steps_timed,
-        compile=compile,
         peak_side=256 if tiny else 4096 if device == "cpu" else 8192,
-        memory=lambda side, work: memory_gib(side, work, place, tokenizer, tiny),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     typer.echo(tables.markdown(report))
-
-
-def _spend(side: str, size: Size, tokenizer: CLIPTokenizer, device: torch.device, batch: int) -> None:
-    """The work of the fresh process whose peak is measured. Nine steps: the fewest in which every mode acts."""
-    work = Work(steps=9, guidance=3.0, lcm=False, batch=batch)
-    with tempfile.TemporaryDirectory() as name, torch.no_grad():
-        dict(sides(size, tokenizer, device, Path(name), 2, only=side))[side].seconds(work)
-    typer.echo(torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0)
 
 
 if __name__ == "__main__":
