@@ -340,5 +340,5 @@ def test_help_is_instant() -> None:
 def test_evaluate_and_assemble_say_what_they_lack(run: Run, model: Path, tmp_path: Path) -> None:
     _fails(run("evaluate", model, "--judge", "nowhere.onnx", "--people", 2), "nowhere.onnx")
     _fails(run("evaluate", model, "--reading", "--source", tmp_path / "nowhere"), "nowhere")
-    _fails(run("assemble", "--runs", tmp_path, "-o", "made"), "personae train nano-detector")
-    assert not Path("made").exists()
+    _fails(run("assemble", "--runs", tmp_path, "-o", "made"), "personae train nano-longer")
+    assert not list(Path().glob("made*"))

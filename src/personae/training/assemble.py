@@ -1,7 +1,7 @@
 """personae assemble --runs runs -o src/personae/weights/nano
 
-Put the exports of nano's recipes together as one model folder: networks, scheduler, reader, the cloud of people that
-random identities are drawn from, and hashes of it all.
+Put the exports of nano's recipes together as one model folder: networks, adapters, scheduler, reader, the cloud of
+people that random identities are drawn from, and hashes of it all. What was not trained here is the bundled model's.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from personae.pipeline import FacePipeline
 from personae.reading import align
 from personae.reading.reader import FaceReader, pack
 from personae.training.faces import FaceTable
-from personae.training.recipes import Inputs
+from personae.training.recipes import ADAPTERS, Inputs, bundled
 
 _PEOPLE = 6000  # training photos that the cloud is fitted to
 _STEPS, _GUIDANCE = 14, 2.0  # 20 steps are no better; more guidance adds little likeness and breaks more faces
@@ -34,7 +34,9 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
 
     Raises `WeightsMissing`, naming the recipe to run, if an export is not there.
     """
-    inputs = Inputs(cache=Path(cache), teachers=Path(), runs=Path(runs))
+    inputs = Inputs(cache=Path(cache), teachers=Path(), runs=Path(runs), bundle=bundled())
+    base, half = inputs.export(final), torch.float16
+    adapters = {folder: inputs.export(recipe, folder) for recipe, folder in ADAPTERS.items()}
     target = Path(out)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -49,7 +51,6 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
         **_THRESHOLDS,
     )
     reader = FaceReader.from_folder(reader_folder)
-    base, half = inputs.export(final), torch.float16
     pipe = FacePipeline(
         vae=AutoencoderDC.from_pretrained(inputs.export("nano-autoencoder", "vae"), torch_dtype=half),
         text_encoder=CLIPTextModel.from_pretrained(base / "text_encoder", dtype=half),
@@ -61,6 +62,8 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
         steps=_STEPS,
         guidance_scale=_GUIDANCE,
     )
+    for name, folder in adapters.items():
+        shutil.copytree(folder, partial / name)
     _people(reader, inputs.cache).save(partial / PEOPLE)
     shutil.copyfile(Path(__file__).with_name("nano_card.md"), partial / "README.md")
     pipe.save_pretrained(partial)  # takes the hashes of everything in the folder

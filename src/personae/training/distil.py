@@ -27,7 +27,7 @@ from personae.types import Array
 STEPS = 4
 _WITHIN = 3  # steps of the teacher in one of the student
 _GUIDANCE = 2.0  # of the teacher: nano's own
-RANK = 4
+RANK = 2
 
 
 class DistilTask(LoraTask):

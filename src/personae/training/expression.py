@@ -41,7 +41,7 @@ from personae.training.loop import Metrics
 from personae.training.motion_reader import mirrored_blendshapes
 from personae.types import BLENDSHAPES, Array
 
-_TOKENS, _RANK = 4, 32
+_TOKENS, _RANK = 4, 16
 _STILL = 0.05  # a blendshape that moves no further in any photo is not listened to
 _WATCHED = ("mouthSmile", "jawOpen", "eyeBlink", "browInnerUp")
 

@@ -14,6 +14,13 @@ from personae import catalog
 from personae.errors import WeightsMissing, unknown_name
 from personae.training.loop import Schedule, Trainable, train
 
+# What adapts nano's base, and the folder that each recipe exports for the model's.
+ADAPTERS = {
+    "nano-controlnet": "controlnet",
+    "nano-expression": "exp_adapter",
+    "nano-fast": "lcm",
+    "nano-reference": "ref_adapter",
+}
 # Where the bundled model keeps what a recipe exports, so that training can go on from it anywhere.
 _BUNDLED = {
     ("nano-autoencoder", "vae"): "vae",
@@ -21,6 +28,7 @@ _BUNDLED = {
     ("nano-detector", "detector.onnx"): "reader/detector.onnx",
     ("nano-motion", "motion.onnx"): "reader/motion.onnx",
     ("nano-base",): "",
+    **{(recipe, folder): folder for recipe, folder in ADAPTERS.items()},
 }
 
 
@@ -235,6 +243,12 @@ RECIPES = {
 }
 
 
+def bundled() -> Path | None:
+    """The folder of the model in the package, if it is there."""
+    nano = catalog.MODELS["nano"]
+    return catalog.resolve(nano.name) if catalog.present(nano) else None
+
+
 def recipe(name: str) -> Recipe:
     """A recipe by name; an unknown one is answered with the nearest."""
     if name not in RECIPES:
@@ -260,8 +274,6 @@ def run(
         steps=chosen.schedule.steps if steps is None else steps,
         compile=chosen.schedule.compile if compiled is None else compiled,
     )
-    nano = catalog.MODELS["nano"]
-    bundle = catalog.resolve(nano.name) if catalog.present(nano) else None
-    inputs = Inputs(cache=Path(cache), teachers=Path(teachers), runs=Path(runs), bundle=bundle)
+    inputs = Inputs(cache=Path(cache), teachers=Path(teachers), runs=Path(runs), bundle=bundled())
     torch.manual_seed(schedule.seed)  # of the fresh weights
     return train(chosen.build(inputs), schedule, inputs.runs / name, minutes=minutes)

@@ -22,7 +22,7 @@ from personae.training.loop import Metrics
 from personae.training.lora_task import ATTENTION, LoraTask
 from personae.types import Array
 
-RANK = 8
+RANK = 4
 
 
 class ReferenceTask(LoraTask):
