@@ -1,0 +1,311 @@
+"""Photos with captions, for text and face together: `personae train face0-sd15 --data photos/` reads these.
+
+    faces = CaptionedFaces(find("photos/"), reader.detector)      # a folder, a .tar, or a folder of .tar
+    for one in faces.epoch(0, worker=0, workers=2):
+        one.photo, one.caption, one.face                          # (H, W, 3), str, (160, 160, 3)
+    batch = faces.draw(np.random.default_rng(step), 8)            # or at random: depends on the generator alone
+
+Two layouts are known. A **folder** of pictures, at any depth, each with its caption in a `.txt` of the same name, or
+in a line of a `metadata.jsonl` above it: `{"file_name": "a.jpg", "text": "..."}`, as Hugging Face's `imagefolder` has
+it. **Shards** of WebDataset: uncompressed tars of `KEY.jpg` (png, webp) with `KEY.txt` or `KEY.json`. In JSON the
+caption is called `caption` or `text`.
+
+Which of the records can be used is seen when they are first looked at: as Face0 did it, a record needs a face larger
+than 20 px, and the largest face is taken. What cannot be used is left out and counted by reason in `skipped`.
+"""
+
+import json
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Protocol
+
+import numpy as np
+
+from personae.errors import BadData, BadImage, BadOption
+from personae.reading.box_crop import FACE0, BoxCrop
+from personae.reading.detect import Detector
+from personae.reading.photo import load_photo
+from personae.types import Array
+
+PICTURES = ("jpg", "jpeg", "png", "webp")
+CAPTIONS = ("caption", "text")  # how JSON calls it, in this order
+SMALLEST = 20  # pixels: both sides of a face's box must be longer
+_METADATA = "metadata.jsonl"
+_IN_VAIN = 1000  # records looked at in a row before a source is given up as having no faces
+
+
+class Unusable(Exception):
+    """Why a record is left out, in two or three words that are counted."""
+
+
+class Records(Protocol):
+    """Captioned pictures by number. `skipped`: what was seen not to be one when the source was opened."""
+
+    skipped: Counter[str]
+
+    def __len__(self) -> int: ...
+
+    def read(self, number: int) -> tuple[str, bytes, str]:
+        """A record's name for messages, its encoded picture, its caption. Raises `Unusable`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionedFace:
+    """One example. `photo` (H, W, 3) and `face` (S, S, 3) RGB uint8; `box` (4,) float32 of the face in the photo."""
+
+    name: str
+    photo: Array
+    caption: str
+    box: Array
+    face: Array
+
+
+class CaptionedFaces:
+    """The usable records of a source, in an order or at random. What a look found is remembered, not looked for again;
+    each process looks and counts for itself."""
+
+    def __init__(
+        self, records: Records, detector: Detector, *, crop: BoxCrop = FACE0, smallest: float = SMALLEST, seed: int = 0
+    ) -> None:
+        """crop: how the face is cut for its encoder. smallest: pixels that both sides of its box must exceed.
+        seed: of the order."""
+        self.crop, self._records, self._detector, self._smallest, self._seed = crop, records, detector, smallest, seed
+        self._boxes: dict[int, Array] = {}
+        self._unusable: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        """Records, usable or not."""
+        return len(self._records)
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """How many records were left out so far, by reason."""
+        return self._records.skipped + Counter(self._unusable.values())
+
+    def epoch(self, number: int = 0, *, worker: int = 0, workers: int = 1) -> Iterator[CaptionedFace]:
+        """Every usable record once, in the order of epoch `number`; of `workers`, each has every so manieth.
+
+        Raises `BadData` at the end if none of a worker's was usable.
+        """
+        if not 0 <= worker < workers:
+            raise BadOption(f"worker must lie between 0 and {workers - 1}, got {worker}")
+        order = np.random.default_rng([self._seed, number]).permutation(len(self))[worker::workers]
+        any_usable = False
+        for index in order:
+            if found := self._look(int(index)):
+                any_usable = True
+                yield found
+        if len(order) and not any_usable:
+            raise self._useless()
+
+    def draw(self, rng: np.random.Generator, count: int) -> list[CaptionedFace]:
+        """`count` usable records, drawn with replacement; depends on `rng` alone. Raises `BadData` if none turns up."""
+        drawn: list[CaptionedFace] = []
+        in_vain = 0
+        while len(drawn) < count:
+            if found := self._look(int(rng.integers(len(self)))):
+                drawn.append(found)
+                in_vain = 0
+            elif (in_vain := in_vain + 1) >= _IN_VAIN:
+                raise self._useless()
+        return drawn
+
+    def _look(self, index: int) -> CaptionedFace | None:
+        """One record with its face, or None, its reason noted."""
+        if index in self._unusable:
+            return None
+        try:
+            name, encoded, caption = self._records.read(index)
+            try:
+                photo = load_photo(encoded).pixels
+            except BadImage as error:
+                raise Unusable("picture cannot be read") from error
+            box = self._boxes.get(index)
+            if box is None:
+                box = self._boxes[index] = self._largest(photo)
+        except Unusable as reason:
+            self._unusable[index] = str(reason)
+            return None
+        return CaptionedFace(name=name, photo=photo, caption=caption, box=box, face=self.crop.cut(photo, box))
+
+    def _largest(self, photo: Array) -> Array:
+        found = self._detector.detect(photo)
+        if not found:
+            raise Unusable("no face")
+        box = found[0].box
+        if (box[2:] - box[:2]).min() <= self._smallest:
+            raise Unusable("face too small")
+        return box
+
+    def _useless(self) -> BadData:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.most_common())
+        return BadData(f"none of the records looked at can be trained on ({reasons}): give photos that show faces")
+
+
+def find(source: str | Path) -> Records:
+    """The captioned pictures of a folder, a tar, or a folder of tars. Raises `BadData` if there are none."""
+    place = Path(source)
+    if not place.exists():
+        raise BadData(f"there is no {place}: name a folder of captioned pictures, or of WebDataset tars")
+    tars = [place] if place.is_file() else sorted(place.glob("*.tar"))
+    records: Records = Shards(tars) if tars else Folder(place)
+    if not len(records):
+        seen = ", ".join(f"{count} with {reason}" for reason, count in records.skipped.items())
+        raise BadData(
+            f"{place} holds no captioned pictures ({seen or 'nothing that looks like one'}): it needs a.jpg with "
+            f"a.txt, a {_METADATA}, or tars of the former"
+        )
+    return records
+
+
+class Folder:
+    """Pictures below a folder; captions beside them, or in the nearest `metadata.jsonl` above that names them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.skipped: Counter[str] = Counter()
+        described = {
+            picture: caption
+            for path in sorted(folder.rglob(_METADATA), key=lambda path: len(path.parts))
+            for picture, caption in _described(path)
+        }
+        pictures = {path for path in folder.rglob("*") if path.suffix.lower().lstrip(".") in PICTURES}
+        self._entries: list[tuple[Path, str | None]] = []
+        for path in sorted(pictures | described.keys()):
+            if path in described or path.with_suffix(".txt").is_file():
+                self._entries.append((path, described.get(path)))
+            else:
+                self.skipped["no caption"] += 1
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def read(self, number: int) -> tuple[str, bytes, str]:
+        """See `Records`."""
+        path, caption = self._entries[number]
+        try:
+            encoded = path.read_bytes()
+            written = path.with_suffix(".txt").read_bytes() if caption is None else caption.encode()
+        except OSError as error:
+            raise Unusable("file cannot be opened") from error
+        return str(path), encoded, _plain(written)
+
+
+class Shards:
+    """Records of uncompressed tars, found once by their headers and then read by their place."""
+
+    def __init__(self, tars: Sequence[Path]) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._tars = list(tars)
+        # Per record: tar, start and length of the picture, start and length of the caption, whether that is JSON.
+        # Numbers in one array, because there may be millions.
+        rows = (row for number, tar in enumerate(self._tars) for row in self._indexed(number, tar))
+        self._rows = np.fromiter(rows, dtype=np.dtype((np.int64, 6)))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, number: int) -> tuple[str, bytes, str]:
+        """See `Records`."""
+        tar, *places, is_json = (int(value) for value in self._rows[number])
+        path = self._tars[tar]
+        try:
+            with path.open("rb") as file:
+                picture, caption = (_at(file, *places[i : i + 2]) for i in (0, 2))
+        except OSError as error:
+            raise Unusable("file cannot be opened") from error
+        return f"{path}@{places[0]}", picture, _of_json(caption) if is_json else _plain(caption)
+
+    def _indexed(self, number: int, path: Path) -> Iterator[tuple[int, ...]]:
+        """The rows of one tar. Parts of a record lie side by side and share their path up to its first dot."""
+        key, parts = "", dict[str, tuple[int, int]]()
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    if not member.isfile():
+                        continue
+                    stem, part = _split(member.name)
+                    if stem != key:
+                        yield from self._row(number, parts)
+                        key, parts = stem, {}
+                    parts[part.lower()] = (member.offset_data, member.size)
+        except tarfile.ReadError as error:
+            if not key:
+                raise BadData(f"{path} is no uncompressed tar ({error}): unpack it, or leave it out") from error
+            self.skipped["tar cut short"] += 1
+        except OSError as error:
+            raise BadData(f"{path} cannot be read: {error.strerror or error}") from error
+        yield from self._row(number, parts)
+
+    def _row(self, number: int, parts: dict[str, tuple[int, int]]) -> Iterator[tuple[int, ...]]:
+        picture = next((parts[kind] for kind in PICTURES if kind in parts), None)
+        caption = parts.get("txt", parts.get("json"))
+        if picture and caption:
+            yield number, *picture, *caption, int("txt" not in parts)
+        elif parts:
+            self.skipped["no caption" if picture else "no picture"] += 1
+
+
+def _described(path: Path) -> Iterator[tuple[Path, str]]:
+    """The pictures that a `metadata.jsonl` names, with their captions."""
+    number = 0
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            below, caption = PurePath(os.path.normpath(row["file_name"])), _caption_in(row)
+            if below.is_absolute() or ".." in below.parts:
+                raise BadData(f"{path}, line {number}: {below} lies outside the folder")
+            if caption is None:
+                raise BadData(f"{path}, line {number}: no {' or '.join(map(repr, CAPTIONS))}, got {sorted(row)}")
+            yield path.parent / below, caption
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadData(f'{path}, line {number}: not {{"file_name": ..., "text": ...}} ({error!r})') from error
+    except OSError as error:
+        raise BadData(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _caption_in(row: Any) -> str | None:
+    """The caption of a decoded JSON object."""
+    known = row if isinstance(row, dict) else {}
+    return next((known[name] for name in CAPTIONS if isinstance(known.get(name), str)), None)
+
+
+def _of_json(content: bytes) -> str:
+    try:
+        caption = _caption_in(json.loads(content))
+    except ValueError as error:
+        raise Unusable("caption cannot be read") from error
+    return _plain((caption or "").encode())
+
+
+def _plain(content: bytes) -> str:
+    """A caption in one line."""
+    try:
+        caption = " ".join(content.decode("utf-8").split())
+    except UnicodeDecodeError as error:
+        raise Unusable("caption cannot be read") from error
+    if not caption:
+        raise Unusable("empty caption")
+    return caption
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A member's path before and after the first dot of its last part: WebDataset's key and extension."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, part = file.partition(".")
+    return folder + slash + stem, part
+
+
+def _at(file: Any, start: int, length: int) -> bytes:
+    file.seek(start)
+    content = bytes(file.read(length))
+    if len(content) < length:
+        raise Unusable("tar cut short")
+    return content
