@@ -45,9 +45,10 @@ class Conditioning:
         return Conditioning(tokens=self.tokens.to(dtype), pooled=None if self.pooled is None else self.pooled.to(dtype))
 
 
-def encode_text(prompts: Sequence[str], tokenizer: Any, text_encoder: Any) -> Conditioning:
-    """Plain prompts (N) through the text encoder. Raises `BadOption` for one that is too long."""
-    ids = _tokenize(prompts, tokenizer, text_encoder)
+def encode_text(prompts: Sequence[str], tokenizer: Any, text_encoder: Any, *, reserved: int = 0) -> Conditioning:
+    """Plain prompts (N) through the text encoder, the last `reserved` positions of which hold no word. Raises
+    `BadOption` for a prompt that is too long."""
+    ids = _tokenize(prompts, tokenizer, text_encoder, reserved)
     return encode_tokens(text_encoder, ids)
 
 
@@ -110,13 +111,16 @@ def _outputs(output: Any) -> Conditioning:
     return Conditioning(tokens=output.last_hidden_state, pooled=getattr(output, "pooler_output", None))
 
 
-def _tokenize(prompts: Sequence[str], tokenizer: Any, text_encoder: Any) -> Tensor:
+def _tokenize(prompts: Sequence[str], tokenizer: Any, text_encoder: Any, reserved: int = 0) -> Tensor:
     """(N, L) int64, padded to the tokenizer's length; too long is an error, never a silent cut."""
     # A tokenizer saved without a length claims 1e30.
     length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
     for prompt, ids in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):
-        if len(ids) > length:
-            raise BadOption(f"a prompt holds at most {length} tokens, got {len(ids)}: shorten {prompt!r}")
+        if len(ids) > length - reserved:
+            beside = f" beside the {reserved} of the face" if reserved else ""
+            raise BadOption(
+                f"a prompt holds at most {length - reserved} tokens{beside}, got {len(ids)}: shorten {prompt!r}"
+            )
     return tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt").input_ids
 
 
@@ -133,6 +137,7 @@ def id_token(tokenizer: Any) -> int:
 def _with_person(prompt: str) -> str:
     if prompt.count(PERSON) != 1:
         raise BadOption(
-            f"a prompt names its person once, as {PERSON}; got {prompt!r}: write 'photo of a {PERSON}, ...'"
+            f"a prompt names its person once, as {PERSON}; got {prompt!r}: write 'photo of a {PERSON}, ...' "
+            "(words without it, and a face beside them, take a model with face_tokens/)"
         )
     return prompt.replace(PERSON, f"{_WORD} person")

@@ -23,10 +23,17 @@ from personae.errors import BadOption
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """What the M rows of one network call stand for: `images` (M,) int64, numbers among the request's images; `asked`
-    (M,) bool, false in guidance's unconditional half. Both on the CPU."""
+    (M,) bool, false where guidance is told of nothing; `sides` (M,) int64, which of the things it weighs is asked for
+    (None: there is one). All on the CPU."""
 
     images: Tensor
     asked: Tensor
+    sides: Tensor | None = None
+
+    def names(self) -> list[tuple[int, bool, int]]:
+        """What tells each row from all others of a step."""
+        sides = [0] * len(self.images) if self.sides is None else self.sides.tolist()
+        return list(zip(self.images.tolist(), self.asked.tolist(), sides, strict=True))
 
 
 class Control(Protocol):
@@ -62,7 +69,13 @@ def arguments(
     return merged
 
 
+def stacked(images: Tensor, sides: Sequence[int | None]) -> Rows:
+    """The rows of a call in which each of `images` (M,) stands once for every side, one side after the other; None is
+    the unconditional one."""
+    each = torch.tensor([-1 if side is None else side for side in sides]).repeat_interleave(len(images))
+    return Rows(images=images.repeat(len(sides)), asked=each >= 0, sides=each.clamp(min=0))
+
+
 def halves(images: Tensor) -> Rows:
     """The rows of a guided call: first the unconditional, then the conditional half of `images` (M,)."""
-    asked = torch.arange(2).repeat_interleave(len(images)).bool()
-    return Rows(images=images.repeat(2), asked=asked)
+    return stacked(images, [None, 0])

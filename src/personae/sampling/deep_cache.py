@@ -27,7 +27,7 @@ from personae.conditioning.id_prompt import Conditioning
 from personae.errors import BadOption
 from personae.sampling.controls import Rows
 
-_Row = tuple[int, bool]  # (image, asked)
+_Row = tuple[int, bool, int]  # `Rows.names`
 
 
 @dataclass(kw_only=True)
@@ -46,7 +46,7 @@ class DeepCache:
     A compiled UNet runs eagerly while one is engaged.
 
     interval: 1 runs the whole UNet in every step, 2 in every second. Each image counts its own steps, so that batches
-    change nothing; a step that needs a half of guidance which the last whole one did not have is a whole one.
+    change nothing; a step that needs a side of guidance which the last whole one did not have is a whole one.
     """
 
     def __init__(self, interval: int) -> None:
@@ -70,7 +70,7 @@ class DeepCache:
             yield
 
     def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
-        wanted = list(zip(rows.images.tolist(), rows.asked.tolist(), strict=True))
+        wanted = rows.names()
         call = frozenset(rows.images.tolist())
         kept = self._kept.get(call)
         if kept is None or kept.age + 1 >= self.interval or not set(wanted) <= set(kept.rows):
