@@ -130,6 +130,8 @@ def recipe_of(generation: Generation, index: int, person: Face | Identity, *, id
         # Of this image's person alone: who else was in the call is nobody's business.
         "inputs": [generation.recipe["inputs"][generation.people[index]]],
     }
+    if generation.tries is not None:
+        recipe["tries"] = generation.tries[index]
     if identity and who:
         recipe["identity"] = {
             "space": who.space,

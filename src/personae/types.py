@@ -110,10 +110,11 @@ class Face:
 class Generation:
     """The images of one call: `images[i]` was made from `seeds[i]` for person `people[i]`; `likeness[i]` is the
     cosine between the identity asked for and the one read back from the image (None: not measured, NaN: no face
-    was found in it)."""
+    was found in it); `tries[i]`, of verified images, how many seeds were tried in its place (None: not verified)."""
 
     images: list[Image.Image]
     seeds: list[int]
     people: list[int]
     likeness: list[float] | None
     recipe: dict[str, Any]
+    tries: list[int] | None = None

@@ -20,7 +20,7 @@ from PIL import Image
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.reading import align
 from personae.reading.network import file_sha256, session_options
-from personae.types import Array
+from personae.types import Array, Face, Identity
 
 # Points (5, 2) of the main face in (H, W, 3) RGB uint8, or None.
 Finder = Callable[[Array], Array | None]
@@ -176,6 +176,32 @@ class Judge:
         rows = np.full((len(images), vectors.shape[1]), np.nan, dtype=np.float32)
         rows[[found is not None for found in points]] = vectors
         return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondOpinion:
+    """A judge for `personae.verified`: it compares an image with the photo of its person, not with the identity."""
+
+    judge: Judge
+    finder: Finder
+
+    @property
+    def name(self) -> str:
+        """What recipes call it."""
+        return self.judge.spec.name
+
+    def likeness(self, images: Sequence[Image.Image], people: Sequence[Face | Identity]) -> list[float]:
+        """The cosine of each image to its person's photo, NaN where `finder` sees no face. Raises `BadOption` for a
+        person who came without a photo."""
+        spec = self.judge.spec
+        crops = []
+        for one in people:
+            if not isinstance(one, Face) or one.photo is None:
+                raise BadOption(f"judge {self.name} compares with the person's photo: give faces read from photos")
+            matrix = align.similarity(one.detection.points, spec.template, spec.size)
+            crops.append(align.crop(one.photo.pixels, matrix, spec.size))
+        seen = self.judge.look([np.asarray(image.convert("RGB")) for image in images], self.finder)
+        return [float(cosine) for cosine in (seen * self.judge.embed(np.stack(crops))).sum(1)]
 
 
 def reader_finder(reader: Any) -> Finder:
