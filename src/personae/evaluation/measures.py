@@ -147,6 +147,14 @@ MODES = {
     "same": Measure(says="the judge's cosine to the exact image"),
 }
 
+LIKENESS_GUIDANCE = {
+    "gain": Measure(says="likeness gained on unguided images, same people and seeds", bars=(0.0,)),
+    "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found"),
+    "own": Measure(says="the cosine by the recogniser that guides"),
+    "missing": Measure(says="images in which no face was found", unit="%", at_least=False),
+    "seconds": Measure(says="seconds per image", unit="s", at_least=False),
+}
+
 KINDS: Mapping[str, Mapping[str, Measure]] = {
     "generation": GENERATION,
     "reading": READING,
@@ -154,6 +162,7 @@ KINDS: Mapping[str, Mapping[str, Measure]] = {
     "compare": COMPARE,
     "compare_gpu": COMPARE_GPU,
     "modes": MODES,
+    "likeness_guidance": LIKENESS_GUIDANCE,
 }
 
 
