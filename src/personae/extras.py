@@ -33,6 +33,20 @@ def _expression(folder: Path, pipe: "FacePipeline") -> Any:
     return ExpressionAdapter.load(folder, pipe.unet)
 
 
+def _face_tokens(folder: Path, pipe: "FacePipeline") -> Any:
+    from personae.conditioning.face_tokens import FaceTokens, require_fit
+
+    network = FaceTokens.load(folder)
+    require_fit(
+        network,
+        space=pipe.config.identity_space,
+        text_width=pipe.text_encoder.config.hidden_size,
+        pooled=pipe.unet.config.class_embed_type is not None,
+        where=folder,
+    )
+    return network
+
+
 def _taesd(folder: Path, pipe: "FacePipeline") -> Any:
     from personae.sampling import tiny_decoder
 
@@ -64,6 +78,7 @@ EXTRAS: dict[str, Extra] = {
         load=_controlnet,
     ),
     "expression": Extra(folder="exp_adapter", about="asking for an expression", load=_expression),
+    "face_tokens": Extra(folder="face_tokens", about="a prompt of words beside the face", load=_face_tokens),
     "lcm": Extra(
         folder="lcm",
         about="fast sampling (for SD 1.5: pytorch_lora_weights.safetensors of latent-consistency/lcm-lora-sdv1-5)",

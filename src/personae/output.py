@@ -111,13 +111,21 @@ def encode(image: Image.Image, format: str, recipe: dict[str, Any]) -> bytes:  #
     return buffer.getvalue()
 
 
-def recipe_of(generation: Generation, index: int, person: Face | Identity, *, identity: bool = True) -> dict[str, Any]:
-    """How image `index` of a generation was made: enough to make it again.
+def recipe_of(
+    generation: Generation,
+    index: int,
+    person: Face | Identity,
+    *,
+    others: Sequence[Face | Identity] = (),
+    identity: bool = True,
+) -> dict[str, Any]:
+    """How image `index` of a generation was made: enough to make it again. `others`: who is in it beside `person`.
 
     With `identity` the vector itself is inside (biometric data: whoever holds the file can generate this person);
     without it a replay needs the photo, which the recipe names by sha256 only.
     """
-    who = person.identity if isinstance(person, Face) else person
+    vectors = [_stored(one) for one in (person, *others)]
+    inputs = generation.recipe["inputs"]
     measured = generation.likeness[index] if generation.likeness else None
     model = generation.recipe["model"]
     recipe = generation.recipe | {
@@ -127,17 +135,23 @@ def recipe_of(generation: Generation, index: int, person: Face | Identity, *, id
         "seed": generation.seeds[index],
         "likeness": None if measured is None or np.isnan(measured) else round(float(measured), 4),
         "input": _input(person) if isinstance(person, Face) else None,
-        # Of this image's person alone: who else was in the call is nobody's business.
-        "inputs": [generation.recipe["inputs"][generation.people[index]]],
+        # Of those in this image alone: who else was in the call is nobody's business.
+        "inputs": inputs if others else [inputs[generation.people[index]]],
     }
     if generation.tries is not None:
         recipe["tries"] = generation.tries[index]
-    if identity and who:
-        recipe["identity"] = {
-            "space": who.space,
-            "vector": base64.b64encode(who.vector.astype("<f4").tobytes()).decode(),
-        }
+    if identity and all(vectors):
+        recipe["identity"], *more = vectors
+        if more:
+            recipe["others"] = more
     return recipe
+
+
+def _stored(person: Face | Identity) -> dict[str, str] | None:
+    who = person.identity if isinstance(person, Face) else person
+    if who is None:
+        return None
+    return {"space": who.space, "vector": base64.b64encode(who.vector.astype("<f4").tobytes()).decode()}
 
 
 def _input(face: Face) -> dict[str, Any]:
@@ -179,8 +193,9 @@ def save(
     names = stems or (["personae"] if len(people) == 1 else [f"person{i}" for i in range(len(people))])
     paths = paths_of(target, generation.people, generation.seeds, stems=names, format=format)
     refuse_overwriting(paths, force)
+    others = people[1:] if "regions" in generation.recipe["settings"] else ()
     for index, (path, image) in enumerate(zip(paths, generation.images, strict=True)):
-        recipe = recipe_of(generation, index, people[generation.people[index]], identity=identity)
+        recipe = recipe_of(generation, index, people[generation.people[index]], others=others, identity=identity)
         write(path, encode(image, format, recipe), force=force)
     return paths
 
@@ -222,9 +237,10 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 
 def recipe_identity(recipe: dict[str, Any]) -> Identity | None:
     """The person a recipe holds, or None if it was written without."""
-    stored = recipe.get("identity")
-    if stored is None:
-        return None
+    return None if recipe.get("identity") is None else _restored(recipe["identity"])
+
+
+def _restored(stored: Any) -> Identity:
     try:
         vector = np.frombuffer(base64.b64decode(stored["vector"], validate=True), "<f4")
         return Identity(vector=vector, space=str(stored["space"]))
@@ -250,7 +266,10 @@ def replay(
     if pipe is None:
         pipe = _named_model(recipe)
     person = (recipe_identity(recipe) if photo is None else None) or _person_of_photo(pipe, photo, recipe)
-    made = pipe(person, seed=recipe["seed"], measure_likeness=False, **recipe["settings"])
+    people = [person, *(_restored(one) for one in recipe.get("others", []))]
+    if len(people) < len(recipe["settings"].get("regions", [])):
+        raise BadOption(f"{path} shows several people and was written without their identities: it cannot be replayed")
+    made = pipe(people, seed=recipe["seed"], measure_likeness=False, **recipe["settings"])
     with Image.open(path) as saved:
         before = np.asarray(saved.convert("RGB"), np.int16)
     after = np.asarray(made.images[0].convert("RGB"), np.int16)

@@ -30,6 +30,7 @@ from torch import Tensor
 from personae import __version__, catalog, extras, hub, model_folder
 from personae.compiled import is_compiled
 from personae.conditioning.id_prompt import PROMPT, Conditioning, encode_identities, encode_text
+from personae.conditioning.regions import likeness_by_region
 from personae.errors import (
     BadIdentity,
     BadOption,
@@ -46,9 +47,9 @@ from personae.reading.photo import PhotoSource
 from personae.reading.reader import FaceReader
 from personae.sampling import codec, schedulers, speed
 from personae.sampling.controls import engaged
-from personae.sampling.guidance import guided
+from personae.sampling.guidance import Side, guided
 from personae.sampling.loop import OnStep, denoise, draw_noise, generators_for
-from personae.steering import Request, Steering, plan_for
+from personae.steering import Request, Steering, Told, plan_for
 from personae.types import Array, Face, Generation, Identity
 
 People = Face | Identity | Sequence[Face | Identity] | Array | Tensor
@@ -164,6 +165,8 @@ class FacePipeline(DiffusionPipeline):
         seed: int | Sequence[int] | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: Tensor | None = None,
+        height: int | None = None,
+        width: int | None = None,
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
         measure_likeness: bool = True,
@@ -173,14 +176,17 @@ class FacePipeline(DiffusionPipeline):
         """New images of each person.
 
         faces: what `read` gives, identities, or bare embeddings (P, D) of this model's space.
-        prompt: words around `{person}`, e.g. "a smiling {person}, black and white"; None: the person alone.
+        prompt: words around `{person}`, e.g. "a smiling {person}, black and white"; None: the person alone. Words
+        without it, "a man at the beach", are Face0's: text and face side by side, by the model's `face_tokens/`.
         num_inference_steps, guidance_scale, scheduler: None = the model's own; `schedulers.SCHEDULERS` has the names.
         seed: image n gets seed + n, counted over all people; or N seeds; None: drawn and reported.
         generator: instead of seeds, one per image. latents: (N, c, h, w) instead of noise.
+        height, width: in pixels; None: the model's own.
         output_type: "pil"; "np" (N, H, W, 3) or "pt" (N, 3, H, W) in 0-1; "latent".
         callback_on_step_end: (pipe, step, t, {"latents"}) -> None or {"latents"}; `pipe.interrupt = True` stops.
         measure_likeness: read every image back and compare. batch_size: images per network call; changes no result.
-        steering: `personae.steering.Steering`: pose, expression, reference, fast sampling, speed.
+        steering: `personae.steering.Steering`: pose, expression, reference, fast sampling, speed, the weights of text
+        and face, and `regions`, which puts all the people into every picture (`people` of the result are then 0).
 
         Raises `BadIdentity`, `SpaceMismatch`, `BadOption`; `WeightsMissing` for steering that this model lacks.
         """
@@ -190,27 +196,39 @@ class FacePipeline(DiffusionPipeline):
 
         given = _listed(faces)
         people = self.identities(given)
-        who = [person for person in range(len(people)) for _ in range(num_images_per_prompt)]
+        together = steering.get("regions") is not None
+        who = [person for person in range(1 if together else len(people)) for _ in range(num_images_per_prompt)]
         generators = _generators(seed, generator, len(who))
         seeds = [g.initial_seed() for g in generators]
         settings: dict[str, Any] = {
             "num_inference_steps": num_inference_steps,
             "guidance_scale": guidance_scale,
             "scheduler": scheduler,
+            "height": height,
+            "width": width,
         }
-        plan = plan_for(self, Request(given=given, people=people, who=who, settings=settings), steering)
+        request = Request(
+            given=given,
+            people=people,
+            who=who,
+            grid=self._grid(height, width),
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            settings=settings,
+        )
+        plan = plan_for(self, request, steering)
         settings = self._own_settings() | plan.defaults | {k: v for k, v in settings.items() if v is not None}
 
-        positive, negative = self.condition(people, prompt, negative_prompt)
         steps = settings["num_inference_steps"]
         # On the CPU: to look at a time must not keep an accelerator waiting.
         walker = schedulers.fresh(settings["scheduler"], like=self.scheduler, steps=steps, device="cpu")
         mode = (plan.mode or speed.MODES["exact"]).for_steps(steps)
         controls = [*plan.controls, *speed.controls_of(mode)]
-        noise = self._noise(latents, generators).to(self._execution_device)
+        positive, negative = self._told(request, plan.told, walker.timesteps)
+        noise = self._noise(latents, generators, request.grid).to(self._execution_device)
         predict = guided(
             self.unet,
-            positive.rows(torch.tensor(who)),
+            positive,
             negative,
             settings["guidance_scale"],
             controls=controls,
@@ -230,7 +248,7 @@ class FacePipeline(DiffusionPipeline):
         if output_type != "latent":
             decoder = self.extra("taesd") if mode.tiny_decoder else self.vae
             images = codec.decode(decoder, clean, batch_size=min(batch_size, speed.decoded_at_once(decoder, clean)))
-            likeness = self.likeness(images, [people[p] for p in who]) if measure_likeness else None
+            likeness = self._likeness_of(images, request, plan.told) if measure_likeness else None
         self.maybe_free_model_hooks()
         settings = {"prompt": prompt, "negative_prompt": negative_prompt} | settings | plan.settings
         return Generation(
@@ -274,6 +292,15 @@ class FacePipeline(DiffusionPipeline):
         positive = encode_identities(vectors, self.tokenizer, self.text_encoder, text)
         return positive, encode_text([negative_prompt], self.tokenizer, self.text_encoder)
 
+    def _told(
+        self, request: Request, told: Told | None, timesteps: Tensor
+    ) -> tuple[Conditioning | list[Side], Conditioning]:
+        """What guidance leads to, N rows, and away from, one row."""
+        if told is not None:
+            return told.sides(timesteps), told.negative
+        positive, negative = self.condition(request.people, request.prompt, request.negative_prompt)
+        return positive.rows(torch.tensor(request.who)), negative
+
     def likeness(self, images: Tensor, people: Sequence[Identity]) -> list[float] | None:
         """The cosine between each image (N, 3, H, W) in [-1, 1], read back, and the identity asked for; NaN where no
         face is found; None without a reader."""
@@ -285,6 +312,19 @@ class FacePipeline(DiffusionPipeline):
             for seen, wanted in zip(found, people, strict=True)
         ]
 
+    def likeness_together(self, images: Tensor, people: Sequence[Identity], regions: Tensor) -> list[float] | None:
+        """As `likeness`, of images (N, 3, H, W) that show all the people, each in one of the regions (P, h, w): of each
+        image, the cosine of the person who is met the least; NaN where one of them is not found."""
+        if self.reader is None:
+            return None
+        read = [self.reader.read(pixels, motion=False) for pixels in codec.to_uint8(images)]
+        return [float(np.min(likeness_by_region(faces, people, regions))) for faces in read]
+
+    def _likeness_of(self, images: Tensor, request: Request, told: Told | None) -> list[float] | None:
+        if told is not None and told.regions is not None:
+            return self.likeness_together(images, request.people, told.regions)
+        return self.likeness(images, [request.people[person] for person in request.who])
+
     def _own_settings(self) -> dict[str, Any]:
         return {
             "num_inference_steps": self.config.steps,
@@ -292,9 +332,16 @@ class FacePipeline(DiffusionPipeline):
             "scheduler": None,
         }
 
-    def _noise(self, latents: Tensor | None, generators: Sequence[torch.Generator]) -> Tensor:
-        side = self.unet.config.sample_size
-        shape = (self.unet.config.in_channels, side, side)
+    def _grid(self, height: int | None, width: int | None) -> tuple[int, int]:
+        """Height and width of the latents. Raises `BadOption` for an image that they do not make."""
+        cell, own = codec.pixels_per_cell(self.vae), self.unet.config.sample_size
+        for name, side in (("height", height), ("width", width)):
+            right = side is None or (isinstance(side, Integral) and side > 0 and side % cell == 0)
+            _check(right, f"{name} must be a multiple of {cell} pixels, got {side!r}: the model's own is {own * cell}")
+        return (own if height is None else height // cell), (own if width is None else width // cell)
+
+    def _noise(self, latents: Tensor | None, generators: Sequence[torch.Generator], grid: tuple[int, int]) -> Tensor:
+        shape = (self.unet.config.in_channels, *grid)
         if latents is None:
             return draw_noise(shape, generators)
         wanted = (len(generators), *shape)

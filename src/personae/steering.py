@@ -11,11 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
 
-from personae.errors import unknown_name
+from torch import Tensor
+
+from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.regions import Region
+from personae.errors import BadOption, unknown_name
 from personae.reading.photo import PhotoSource
 from personae.sampling.controls import Control
-from personae.sampling.guidance import Predict
+from personae.sampling.guidance import Predict, Side
 from personae.sampling.speed import Mode
+from personae.sampling.weights import Weights
 from personae.types import Face, Identity, Pose
 
 if TYPE_CHECKING:
@@ -38,6 +43,11 @@ class Steering(TypedDict, total=False):
     deep features of the UNet in every n-th step. decoder: "full", or "tiny" (the model's `taesd/`).
     likeness_guidance: how strongly the model's own recogniser pulls towards the person, 0 (off) and up.
     likeness_interval: (first, last) shares of the steps, 0-1, between which it does.
+    Of a prompt without `{person}` (`steers.text`): text_weight, face_weight, both_weight: how much the words alone, the
+    face alone and both together count (0, 0 and 1; negative: away from it; one is always 0). text_interval,
+    face_interval, both_interval: (first, last) shares of the steps, 0-1, between which each does. look: instead of
+    weights, "photo", "stylised" or "painting" (`weights.LOOKS`). regions: all the people in every picture, where: for
+    each a box (x0, y0, x1, y1) in shares of the image, or a mask of its size, a path or an array.
     """
 
     fast: int | None
@@ -54,17 +64,45 @@ class Steering(TypedDict, total=False):
     decoder: str | None
     likeness_guidance: float | None
     likeness_interval: Sequence[float] | None
+    text_weight: float | None
+    face_weight: float | None
+    both_weight: float | None
+    text_interval: Sequence[float] | None
+    face_interval: Sequence[float] | None
+    both_interval: Sequence[float] | None
+    look: str | None
+    regions: Sequence[Region] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Who is asked for: `given` faces or identities of P people; `who` (N,) the person of each image. `settings`: what
-    the caller said of `num_inference_steps`, `guidance_scale` and `scheduler`, None: nothing."""
+    """Who is asked for: `given` faces or identities of P people; `who` (N,) the person of each image. `grid`: (h, w) of
+    the latents. `settings`: what the caller said of `num_inference_steps`, `guidance_scale`, `scheduler`, `height` and
+    `width`, None: nothing."""
 
     given: Sequence[Face | Identity]
     people: Sequence[Identity]
     who: Sequence[int]
+    grid: tuple[int, int]
+    prompt: str | None = None
+    negative_prompt: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the UNet is told in place of the identity prompt. `asked`: N rows each, by the names of `weights`;
+    `negative`: one row. `regions`: (P, h, w) bool, where each person is, if all of them are in every picture."""
+
+    asked: Mapping[str, Conditioning]
+    weights: Weights
+    negative: Conditioning
+    regions: Tensor | None = None
+
+    def sides(self, timesteps: Tensor) -> list[Side]:
+        """What guidance leads to over a scheduler's `timesteps` (S,). Raises `BadOption` as `Weights.over`."""
+        over = self.weights.over(timesteps)
+        return [Side(told=self.asked[name], weight=weight, interval=when) for name, (weight, when) in over.items()]
 
 
 # (what predicts, the scheduler that will walk with it) -> what predicts instead.
@@ -75,13 +113,15 @@ Around = Callable[[Predict, Any], Predict]
 class Plan:
     """`controls`: to engage, in order. `around`: laid around the guided prediction, in order. `defaults`: of
     `num_inference_steps`, `guidance_scale` and `scheduler`, where the caller says nothing. `settings`: the options as
-    plain JSON values, enough to ask for the same again. `mode`: what is given up for time, None: nothing."""
+    plain JSON values, enough to ask for the same again. `mode`: what is given up for time, None: nothing. `told`: None:
+    the identity prompt."""
 
     controls: list[Control] = field(default_factory=list)
     around: list[Around] = field(default_factory=list)
     defaults: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     mode: Mode | None = None
+    told: Told | None = None
 
 
 # Each answers with its own part of the plan, or None if the request does not ask for it.
@@ -124,6 +164,12 @@ def _speed(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -
     return speed.steer(pipe, options)
 
 
+def _text(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import text
+
+    return text.steer(pipe, request, options)
+
+
 STEERS: dict[str, Steer] = {
     "speed": _speed,
     "expression": _expression,
@@ -131,7 +177,11 @@ STEERS: dict[str, Steer] = {
     "likeness": _likeness,
     "reference": _reference,
     "pose": _pose,
+    "text": _text,  # the last: its regions lie around what others make of the UNet's attention
 }
+
+# What is made for pictures of one face, aligned and as large as the model's own.
+ONE_FACE = ("pose", "pose_map", "reference", "likeness_guidance")
 
 
 def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan:
@@ -141,6 +191,11 @@ def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any])
     for name in options:
         if name not in known:
             raise unknown_name("option", name, known)
+    side = pipe.unet.config.sample_size
+    if request.grid != (side, side) or options.get("regions") is not None:
+        for name in ONE_FACE:
+            if options.get(name) is not None:
+                raise BadOption(f"{name} is for pictures of one face: leave it out, or regions, height and width")
     whole = Plan()
     for steer in STEERS.values():
         part = steer(pipe, request, options)
@@ -149,5 +204,5 @@ def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any])
             whole.around.extend(part.around)
             whole.defaults.update(part.defaults)
             whole.settings.update(part.settings)
-            whole = replace(whole, mode=part.mode or whole.mode)
+            whole = replace(whole, mode=part.mode or whole.mode, told=part.told or whole.told)
     return whole

@@ -28,6 +28,12 @@ def decode(vae: Any, latents: Tensor, *, batch_size: int = 8) -> Tensor:
     return images.float().clamp(-1, 1)
 
 
+def pixels_per_cell(vae: Any) -> int:
+    """How many pixels of a side one cell of the latents stands for. Both kinds halve once between two widths."""
+    widths = vae.config.get("encoder_block_out_channels") or vae.config.block_out_channels
+    return int(2 ** (len(widths) - 1))
+
+
 def to_uint8(images: Tensor) -> Array:
     """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) RGB uint8."""
     pixels = (images * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -46,17 +46,21 @@ class Weights:
                     f"got {interval!r}"
                 )
 
+    @property
+    def names(self) -> list[str]:
+        """Of the weights that are not 0."""
+        return [name for name in NAMES if getattr(self, name)]
+
     def over(self, timesteps: Tensor) -> dict[str, tuple[float, Interval | None]]:
-        """The weights that are not 0, by name, and the times, of a scheduler's `timesteps` (S,), at which each acts
-        (None: all).
+        """The weights that are not 0, by name, and at which times each acts (None: all), of a scheduler's `timesteps`
+        (S,).
 
         Raises `BadOption` if at some step they do not sum to more than 0, or all three act.
         """
         found: dict[str, tuple[float, Interval | None]] = {}
-        for name in NAMES:
+        for name in self.names:
             weight, interval = getattr(self, name), getattr(self, f"{name}_interval")
-            if weight:
-                found[name] = weight, None if tuple(interval) == _WHOLE else guided_times(timesteps, interval)
+            found[name] = weight, None if tuple(interval) == _WHOLE else guided_times(timesteps, interval)
         for step, t in enumerate(timesteps.tolist(), start=1):
             acting = {name: weight for name, (weight, interval) in found.items() if acts(interval, t)}
             said = ", ".join(f"{name}_weight {acting.get(name, 0):g}" for name in NAMES)

@@ -76,10 +76,8 @@ def look(pipe: "FacePipeline", latents: Tensor, people: Sequence[Identity]) -> d
 
 
 def _side(pipe: "FacePipeline") -> int:
-    """Pixels along a side of the model's images. Both kinds of autoencoder halve once between two of their widths."""
-    config = pipe.vae.config
-    widths = config.get("encoder_block_out_channels") or config.block_out_channels
-    return int(pipe.unet.config.sample_size * 2 ** (len(widths) - 1))
+    """Pixels along a side of the model's images."""
+    return int(pipe.unet.config.sample_size) * codec.pixels_per_cell(pipe.vae)
 
 
 def _checked(scale: Any) -> float:
