@@ -46,6 +46,7 @@ from personae.reading.insightface import open_folder
 from personae.reading.photo import PhotoSource
 from personae.reading.reader import FaceReader
 from personae.sampling import codec, schedulers, speed
+from personae.sampling.allocator import freed_memory_kept
 from personae.sampling.controls import engaged
 from personae.sampling.guidance import Side, guided
 from personae.sampling.loop import OnStep, denoise, draw_noise, generators_for
@@ -239,6 +240,7 @@ class FacePipeline(DiffusionPipeline):
         for around in plan.around:
             predict = around(predict, walker)
         with (
+            freed_memory_kept(),
             engaged(controls, self.unet),
             self._after_each_step(len(walker.timesteps), callback_on_step_end) as on_step,
         ):
