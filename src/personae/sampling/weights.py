@@ -79,17 +79,17 @@ class Weights:
         return told | {name: interval for name, interval in intervals.items() if tuple(interval) != _WHOLE}
 
 
-# The paper's: c = 1; 0.4 < c < 0.7, a = 0; c = 1.4, a = 1.
-LOOKS = {
-    "photo": Weights(both=1.0),
-    "stylised": Weights(both=0.55, text=0.45),
-    "painting": Weights(both=1.4, face=-0.4),
-}
-
-
 def _is_part(interval: Any) -> bool:
     try:
         first, last = (float(share) for share in interval)
     except (TypeError, ValueError):
         return False
     return 0 <= first < last <= 1
+
+
+# The paper's: c = 1; 0.4 < c < 0.7, a = 0; c = 1.4, a = 1.
+LOOKS = {
+    "photo": Weights(both=1.0),
+    "stylised": Weights(both=0.55, text=0.45),
+    "painting": Weights(both=1.4, face=-0.4),
+}
