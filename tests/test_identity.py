@@ -1,5 +1,6 @@
-"""Identities: means, blends, noise, made-up people, files."""
+"""Identities: means, blends, noise, shifts, made-up people, files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ from safetensors.numpy import save_file
 
 from personae import identity
 from personae.errors import BadIdentity, BadOption, BadOutput, SpaceMismatch
-from personae.identity import IdentitySampler
+from personae.identity import Direction, IdentitySampler, nearest_of
 from personae.types import Identity
 
 
 def person(seed: int, width: int = 32, space: str = "a") -> Identity:
     return Identity(vector=np.random.default_rng(seed).standard_normal(width), space=space)
 
+
+# Made-up people 0 and 131071 of a cloud of unit spread in four dimensions.
+GOLDEN = ((-0.7967499, -0.07760374, 0.52762276, 0.2842209), (0.37714955, -0.71272457, 0.04275936, 0.5898759))
 
 seeds = st.integers(0, 2**32 - 1)
 amounts = st.floats(0, 1)
@@ -110,6 +114,39 @@ def test_noise_refuses_impossible_options(options: dict[str, float]) -> None:
         identity.noise(person(0), seed=0, **options)
 
 
+def ahead(spread: float = 0.1, space: str = "a", width: int = 32) -> Direction:
+    return Direction(vector=person(11, width=width).vector, spread=spread, space=space)
+
+
+@given(seeds, st.floats(-3, 3))
+@settings(max_examples=30, deadline=None)
+def test_a_shift_moves_its_coordinate_by_exactly_so_many_deviations(seed: int, amount: float) -> None:
+    a, direction = person(seed), ahead()
+    moved = identity.shift(a, direction, amount)
+    change = float((moved.vector.astype(np.float64) - a.vector) @ direction.vector)
+    assert change == pytest.approx(amount * 0.1, abs=1e-6)
+    np.testing.assert_allclose(identity.shift(moved, direction, -amount).vector, a.vector, atol=1e-6)
+    # What is across the direction keeps its own: nothing but what was asked for changes.
+    across = [one.vector - (one.vector @ direction.vector) * direction.vector for one in (a, moved)]
+    assert np.dot(*across) == pytest.approx(np.prod([np.linalg.norm(one) for one in across]), abs=1e-5)
+
+
+def test_a_shift_ends_where_identities_end() -> None:
+    a, direction = person(3), ahead()
+    for amount in (30, -30, float("nan"), float("inf")):
+        with pytest.raises(BadOption, match="can be shifted by"):
+            identity.shift(a, direction, amount)
+    with pytest.raises(BadOption, match="can be shifted by"):
+        identity.shift(Identity(vector=direction.vector, space="a"), direction, -0.1)
+
+
+def test_a_shift_keeps_to_its_space() -> None:
+    with pytest.raises(SpaceMismatch, match="'b'"):
+        identity.shift(person(3), ahead(space="b"), 1)
+    with pytest.raises(BadIdentity, match="16 numbers"):
+        identity.shift(person(3), ahead(width=16), 1)
+
+
 @pytest.fixture(scope="module")
 def crowd() -> np.ndarray:
     """Real people's vectors look like this: a common centre, a few strong directions."""
@@ -147,6 +184,50 @@ def test_a_sampler_comes_back_from_its_file(crowd: np.ndarray, tmp_path: Path) -
     again = IdentitySampler.load(tmp_path / "people.safetensors")
     assert again.space == "a/b/c"
     for a, b in zip(sampler.sample(3, seed=1), again.sample(3, seed=1), strict=True):
+        np.testing.assert_array_equal(a.vector, b.vector)
+
+
+def test_a_made_up_person_is_the_same_by_its_number_everywhere() -> None:
+    """Golden: were these to change, what was checked of them would not hold."""
+    plain = IdentitySampler(
+        centre=np.zeros(4, np.float32), components=np.eye(4, dtype=np.float32), spread=np.ones(4, np.float32), space="a"
+    )
+    np.testing.assert_allclose(plain.person(0).vector, GOLDEN[0], atol=1e-6)
+    np.testing.assert_allclose(plain.person(2**17 - 1).vector, GOLDEN[1], atol=1e-6)
+
+
+def test_made_up_people_keep_their_distance_from_those_they_were_fitted_to(crowd: np.ndarray) -> None:
+    sampler = IdentitySampler.fit(crowd, "a")
+    free = np.stack([p.vector for p in sampler.sample(200, seed=0, most_alike=1.0)])
+    cap = float(np.median(nearest_of(free, crowd)))
+    checked = sampler.checked(crowd, cap, count=4096)
+    kept = np.stack([p.vector for p in checked.sample(200, seed=0, most_alike=1.0)])
+    assert nearest_of(kept, crowd).max() <= cap + 1e-6
+    assert checked.most_alike_known == cap
+    assert checked.allowed is not None
+    assert 0.4 < checked.allowed.mean() < 0.6
+    alike = [number for number in range(20) if nearest_of(sampler.person(number).vector[None], crowd)[0] > cap]
+    assert alike == np.flatnonzero(~checked.allowed[:20]).tolist()
+    assert len({tuple(row) for row in kept.tolist()}) == 200
+
+
+def test_a_check_that_leaves_nobody_or_fits_nobody_is_refused(crowd: np.ndarray) -> None:
+    sampler = IdentitySampler.fit(crowd, "a")
+    with pytest.raises(BadOption, match="all 64 made-up people"):
+        sampler.checked(crowd, -1, count=64)
+    with pytest.raises(BadIdentity, match=r"\(N, 32\) vectors"):
+        sampler.checked(crowd[:, :16], 0.5)
+    with pytest.raises(BadIdentity, match="come together"):
+        replace(sampler, most_alike_known=0.5)
+
+
+def test_a_checked_sampler_comes_back_from_its_file(crowd: np.ndarray, tmp_path: Path) -> None:
+    checked = IdentitySampler.fit(crowd, "a", components=8).checked(crowd, 0.8, count=512)
+    checked.save(tmp_path / "people.safetensors")
+    again = IdentitySampler.load(tmp_path / "people.safetensors")
+    assert again.most_alike_known == 0.8
+    np.testing.assert_array_equal(again.allowed, checked.allowed)
+    for a, b in zip(checked.sample(3, seed=1), again.sample(3, seed=1), strict=True):
         np.testing.assert_array_equal(a.vector, b.vector)
 
 

@@ -1,7 +1,8 @@
-"""Identities as vectors: average them, blend them, shake them, make people up, keep them in a file.
+"""Identities as vectors: average, blend, shake and shift them, make people up, keep them in a file.
 
     ann = identity.mean([face.identity for face in faces])
     between = identity.blend(ann, bob, 0.5)
+    older = identity.shift(ann, directions.load("directions.safetensors")["age"], 1.5)
     nobody = IdentitySampler.load("people.safetensors").sample(4, seed=0)
     identity.save("ann.identity", ann)
 
@@ -9,22 +10,21 @@ Everything returns unit vectors and keeps the space; identities of two spaces ne
 D is the width of an identity, K the number of principal components.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
-from personae.errors import BadIdentity, BadOption, BadOutput
+from personae import vector_file
+from personae.errors import BadIdentity, BadOption
 from personae.types import Array, Identity
 
 _FORMAT = "personae.identity/1"
 _PEOPLE_FORMAT = "personae.people/1"
-_MOST_BYTES = 1 << 20  # an identity is a few kilobytes; anything larger is another file by mistake
+_MOST_BYTES = 1 << 20  # of an identity's file
+_CHECKED = 1 << 17  # numbers of made-up people that are checked: one bit each, 16 KB
+_NUMBERS = 1 << 62  # numbers there are to draw from where nothing was checked
 
 
 def similarity(a: Identity, b: Identity) -> float:
@@ -95,16 +95,65 @@ def noise(identity: Identity, *, seed: int, degrees: float | None = None, streng
 
 
 @dataclass(frozen=True, kw_only=True)
+class Direction:
+    """A way to change an identity. `vector` (D,) float32, unit norm, of `space`; `spread`: the standard deviation of
+    people's coordinates along it, which is the unit of every amount."""
+
+    vector: Array
+    spread: float
+    space: str
+
+    def __post_init__(self) -> None:
+        unit = Identity(vector=self.vector, space=self.space).vector  # finite, not zero
+        object.__setattr__(self, "vector", unit)
+        if not (np.isfinite(self.spread) and self.spread > 0):
+            raise BadIdentity(f"a direction's spread must be a number > 0, got {self.spread}: fit it again")
+
+
+def shift(identity: Identity, direction: Direction, amount: float) -> Identity:
+    """`identity` with its coordinate along `direction` changed by `amount` standard deviations of the population.
+
+    The rest of it keeps its own direction, shortened or lengthened to a unit vector: the identity is turned by the
+    smallest angle that makes the change, and `shift(shift(x, d, a), d, -a)` is `x`.
+    Raises `SpaceMismatch`; `BadOption` for more than there is: a coordinate of a unit vector ends at -1 and 1.
+    """
+    identity.require(direction.space)
+    vector, axis = identity.vector.astype(np.float64), direction.vector.astype(np.float64)
+    if vector.size != axis.size:
+        raise BadIdentity(f"a direction of {axis.size} numbers cannot change an identity of {vector.size}")
+    vector, axis = vector / np.linalg.norm(vector), axis / np.linalg.norm(axis)  # of unit norm to float32 only
+    along = float(vector @ axis)
+    across = vector - along * axis
+    length = np.linalg.norm(across)
+    goal = along + amount * direction.spread
+    if not abs(goal) < 1 or length < 1e-8:
+        least, most = (end * (1 - 1e-3) - along for end in (-1, 1))
+        raise BadOption(
+            f"this identity can be shifted by {least / direction.spread:.1f} to {most / direction.spread:.1f} "
+            f"standard deviations in this direction, got {amount}"
+        )
+    return Identity(vector=goal * axis + np.sqrt(1 - goal**2) * across / length, space=identity.space)
+
+
+@dataclass(frozen=True, kw_only=True)
 class IdentitySampler:
     """Random people: a Gaussian over the principal components of many identities (Arc2Face, section 4).
 
     `centre` (D,), `components` (K, D) orthonormal rows, `spread` (K,) standard deviation along each.
+
+    Made-up person n is the same vector everywhere (`person`): a seed only chooses numbers. So it can be checked once,
+    by whoever has the identities that the cloud was fitted to, which numbers are too much like one of them, and one
+    bit per number says so ever after: `allowed` (M,) bool, with `most_alike_known` the cap that was kept. An identity
+    can be turned back into a face, by this very program: those of real people are not for shipping. (Bits tell little
+    of anybody: with a cap that few numbers break, a known person settles fewer than one of them on average.)
     """
 
     centre: Array
     components: Array
     spread: Array
     space: str
+    allowed: Array | None = None
+    most_alike_known: float | None = None
 
     def __post_init__(self) -> None:
         arrays = (self.centre, self.components, self.spread)
@@ -113,6 +162,8 @@ class IdentitySampler:
             raise BadIdentity(f"centre (D,), components (K, D), spread (K,) expected, got {[a.shape for a in arrays]}")
         if not all(np.isfinite(a).all() for a in arrays):
             raise BadIdentity("the numbers of a people file must be finite: fit it again")
+        if (self.allowed is None) != (self.most_alike_known is None):
+            raise BadIdentity("which people are allowed, and the cap that says so, come together: fit it again")
 
     @classmethod
     def fit(cls, vectors: Array, space: str, components: int | None = None) -> "IdentitySampler":
@@ -130,19 +181,42 @@ class IdentitySampler:
         parts = [np.ascontiguousarray(part, dtype=np.float32) for part in (centre, rows[:, keep].T, spread)]
         return cls(centre=parts[0], components=parts[1], spread=parts[2], space=space)
 
+    def checked(self, known: Array, most_alike_known: float, *, count: int = _CHECKED) -> "IdentitySampler":
+        """The same cloud, of which only those people are drawn whose cosine to each of `known` (N, D) unit vectors is
+        at most `most_alike_known`; `count`: how many numbers there are then (a multiple of 8).
+
+        Raises `BadOption` if the cap leaves nobody.
+        """
+        if known.ndim != 2 or known.shape[1:] != self.centre.shape:
+            raise BadIdentity(f"known people are (N, {self.centre.size}) vectors, got {known.shape}")
+        nearest = [nearest_of(self._people(range(at, min(at + 4096, count))), known) for at in range(0, count, 4096)]
+        allowed = np.concatenate(nearest) <= most_alike_known
+        if not allowed.any():
+            raise BadOption(f"all {count} made-up people are more alike than {most_alike_known} to a known one")
+        return replace(self, allowed=allowed, most_alike_known=most_alike_known)
+
+    def person(self, number: int) -> Identity:
+        """Made-up person `number`, >= 0, allowed or not."""
+        return Identity(vector=self._people([number])[0], space=self.space)
+
     def sample(self, count: int, *, seed: int, most_alike: float = 0.3, tries: int = 1000) -> list[Identity]:
-        """`count` people, no two with a cosine above `most_alike`; `seed` decides, and fewer are the first of more.
+        """`count` people, no two with a cosine above `most_alike`, and all of them allowed if that was checked;
+        `seed` decides, and fewer are the first of more.
 
         Raises `BadOption` if no further person is found in `tries` draws.
         """
         if count < 1:
             raise BadOption(f"the number of people must be at least 1, got {count}")
         rng = np.random.default_rng(seed)
+        numbers = _NUMBERS if self.allowed is None else len(self.allowed)
+        taken: set[int] = set()
         people = np.empty((count, self.centre.size))
         for found in range(count):
             for _ in range(tries):
-                person = self.centre + (rng.standard_normal(self.spread.size) * self.spread) @ self.components
-                person = person / np.linalg.norm(person)
+                number = int(rng.integers(numbers))
+                if number in taken or (self.allowed is not None and not self.allowed[number]):
+                    continue
+                person = self._people([number])[0]
                 if (people[:found] @ person <= most_alike).all():
                     break
             else:
@@ -151,37 +225,63 @@ class IdentitySampler:
                     "ask for fewer, or allow more similarity"
                 )
             people[found] = person
+            taken.add(number)
         return [Identity(vector=person, space=self.space) for person in people]
+
+    def _people(self, numbers: Sequence[int]) -> Array:
+        """(N, D) float64 unit vectors. Philox's raw stream is promised to stay as it is, numpy's normal numbers are
+        not: so the normal ones are made here (Box and Muller 1958)."""
+        width = self.spread.size
+        raw = np.stack([np.random.Philox(key=number).random_raw(2 * width) for number in numbers])
+        uniform = ((raw >> np.uint64(11)) + np.uint64(1)) * 2.0**-53  # in (0, 1]
+        normal = np.sqrt(-2 * np.log(uniform[:, :width])) * np.cos(2 * np.pi * uniform[:, width:])
+        people = self.centre + (normal * self.spread) @ self.components
+        return people / np.linalg.norm(people, axis=1, keepdims=True)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all."""
         tensors = {"centre": self.centre, "components": self.components, "spread": self.spread}
-        _write(Path(path), to_bytes(tensors, {"format": _PEOPLE_FORMAT, "space": self.space}))
+        facts = {}
+        if self.allowed is not None:
+            tensors["allowed"] = np.packbits(self.allowed)
+            facts["most_alike_known"] = str(self.most_alike_known)
+        vector_file.write(path, tensors, kind=_PEOPLE_FORMAT, space=self.space, **facts)
 
     @classmethod
     def load(cls, path: str | Path) -> "IdentitySampler":
         """Read what `save` wrote. Raises `BadIdentity` if it is something else."""
-        tensors, facts = _read(Path(path), _PEOPLE_FORMAT, ("centre", "components", "spread"))
-        return cls(**tensors, space=facts["space"])
+        needed = ("centre", "components", "spread")
+        tensors, facts = vector_file.read(path, _PEOPLE_FORMAT, needed, optional=("allowed",))
+        cap = facts.get("most_alike_known")
+        if "allowed" in tensors:
+            tensors["allowed"] = np.unpackbits(tensors["allowed"]).astype(bool)
+        return cls(**tensors, space=facts["space"], most_alike_known=None if cap is None else float(cap))
+
+
+def nearest_of(vectors: Array, known: Array) -> Array:
+    """(N,) float32: the cosine of each of (N, D) unit vectors to the most similar of `known` (M, D) unit vectors."""
+    return (vectors.astype(np.float32) @ known.astype(np.float32).T).max(axis=1)
 
 
 def save(path: str | Path, identity: Identity, note: str = "") -> None:
     """Write an `.identity` file (safetensors: `vector` (D,) float32; metadata: format, space, note), whole or not
     at all. Raises `BadOutput` if it cannot be written."""
-    _write(
-        Path(path), to_bytes({"vector": identity.vector}, {"format": _FORMAT, "space": identity.space, "note": note})
-    )
+    vector_file.write(path, {"vector": identity.vector}, kind=_FORMAT, space=identity.space, note=note)
 
 
 def load(path: str | Path) -> Identity:
     """Read an `.identity` file. Raises `BadIdentity` if it is missing, damaged or something else."""
-    tensors, facts = _read(Path(path), _FORMAT, ("vector",))
+    tensors, facts = _read(path)
     return Identity(vector=tensors["vector"], space=facts["space"])
 
 
 def note(path: str | Path) -> str:
     """The note that was saved with an `.identity` file."""
-    return _read(Path(path), _FORMAT, ("vector",))[1].get("note", "")
+    return _read(path)[1].get("note", "")
+
+
+def _read(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
+    return vector_file.read(path, _FORMAT, ("vector",), most_bytes=_MOST_BYTES)
 
 
 def _stack(identities: Sequence[Identity]) -> Array:
@@ -189,34 +289,3 @@ def _stack(identities: Sequence[Identity]) -> Array:
     for identity in identities[1:]:
         identity.require(identities[0].space)
     return np.stack([identity.vector for identity in identities]).astype(np.float64)
-
-
-def _write(target: Path, content: bytes) -> None:
-    try:
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            Path(partial).chmod(0o644)
-            Path(partial).replace(target)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise BadOutput(f"cannot write {target}: {error.strerror or error}") from error
-
-
-def _read(path: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[str, Array], dict[str, str]]:
-    """The named arrays and the metadata of one safetensors file of the format `kind`."""
-    if not path.is_file():
-        raise BadIdentity(f"no file {path}: give the path of a {kind.split('/')[0]} file")
-    if kind == _FORMAT and path.stat().st_size > _MOST_BYTES:
-        raise BadIdentity(f"{path} is too large to be an identity ({path.stat().st_size} bytes)")
-    try:
-        with safe_open(path, framework="np") as file:
-            facts = file.metadata() or {}
-            if facts.get("format") != kind or not facts.get("space"):
-                raise BadIdentity(f"{path} is not a {kind} file: its format is {facts.get('format')!r}")
-            return {name: file.get_tensor(name) for name in names}, facts
-    except (SafetensorError, OSError) as error:
-        raise BadIdentity(f"{path} cannot be read as {kind}: {error}") from error

@@ -1,26 +1,25 @@
 """personae assemble --runs runs -o src/personae/weights/nano
 
 Put the exports of nano's recipes together as one model folder: networks, adapters, scheduler, reader, the cloud of
-people that random identities are drawn from, and hashes of it all. What was not trained here is the bundled model's.
+people that random identities are drawn from, the directions in which identities can be shifted, and hashes of it all.
+What was not trained here is the bundled model's.
 """
 
 import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from personae.data.labelled_people import LabelledPeople
+from personae.directions import FILE as DIRECTIONS
 from personae.gather import PEOPLE
-from personae.identity import IdentitySampler
 from personae.pipeline import FacePipeline
-from personae.reading import align
 from personae.reading.reader import FaceReader, pack
-from personae.training.faces import FaceTable
+from personae.training import cloud, directions
 from personae.training.recipes import ADAPTERS, Inputs, bundled
 
-_PEOPLE = 6000  # training photos that the cloud is fitted to
 _STEPS, _GUIDANCE = 14, 2.0  # 20 steps are no better; more guidance adds little likeness and breaks more faces
 # Between the score that 99 % of faceless pictures stay under and the one that 98 % of faces pass (see the detector's
 # report: 0.67 and 0.81).
@@ -64,18 +63,10 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
     )
     for name, folder in adapters.items():
         shutil.copytree(folder, partial / name)
-    _people(reader, inputs.cache).save(partial / PEOPLE)
+    people, others = (LabelledPeople.read(cache, reader.embedder, held_out=held_out) for held_out in (False, True))
+    cloud.fit(people, others, reader.space).save(partial / PEOPLE)
+    directions.write(partial / DIRECTIONS, people, others, reader.space)
     shutil.copyfile(Path(__file__).with_name("nano_card.md"), partial / "README.md")
     pipe.save_pretrained(partial)  # takes the hashes of everything in the folder
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-
-
-def _people(reader: FaceReader, cache: Path) -> IdentitySampler:
-    """The cloud of training identities, as the bundled reader sees them."""
-    table = FaceTable.load(cache, limit=_PEOPLE)
-    size = align.template("arcface").size
-    crops = [
-        align.crop(table.photo(row), align.similarity(table.points[row], "arcface"), size) for row in range(len(table))
-    ]
-    return IdentitySampler.fit(reader.embedder.embed(np.stack(crops)), reader.space)

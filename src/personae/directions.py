@@ -1,0 +1,104 @@
+"""Attributes to turn up or down in an identity: named directions of one identity space, in a file beside the model.
+
+    table = directions.load("directions.safetensors")          # {"age": Direction, "masculine": ..., "smile": ...}
+    older = identity.shift(ann, table["age"], 1.5)             # by 1.5 standard deviations of the population
+    both = directions.shift(ann, table, {"age": 1.5, "smile": 1})
+
+A direction is what a recogniser's vector has in common among people of one label. A recogniser is made to see past
+what comes and goes: it holds age and gender presentation well, a smile hardly (`measured` says how well each of a
+file's is held), so ask for a smile in words or by `expression=`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from personae import identity, vector_file
+from personae.errors import BadIdentity, BadOption, WeightsMissing, unknown_name
+from personae.identity import Direction
+from personae.types import Identity
+
+FILE = "directions.safetensors"  # in a model's folder
+_FORMAT = "personae.directions/1"
+
+
+def shift(person: Identity, table: Mapping[str, Direction], amounts: Mapping[str, float]) -> Identity:
+    """`person` with several attributes changed at once, each by so many standard deviations of the population.
+
+    The changes add up to one direction, so that their order does not matter. Raises as `identity.shift`, and
+    `BadOption` for a name that the table has not.
+    """
+    for name, amount in amounts.items():
+        if name not in table:
+            raise unknown_name("direction", name, table)
+        if not np.isfinite(amount):
+            raise BadOption(f"{name} is shifted by a number of standard deviations, got {amount}")
+        person.require(table[name].space)
+    steps = [amount * table[name].spread * table[name].vector.astype(np.float64) for name, amount in amounts.items()]
+    length = float(np.linalg.norm(sum(steps))) if steps else 0.0
+    if length < 1e-8:
+        return person
+    return identity.shift(person, Direction(vector=sum(steps), spread=length, space=person.space), 1)
+
+
+def parse(text: str) -> dict[str, float]:
+    """`"age=1.5,smile=-1"` as a dict. Raises `BadOption` if it is not written that way."""
+    try:
+        pairs = [part.partition("=") for part in text.split(",")]
+        return {name.strip(): float(amount) for name, _, amount in pairs}
+    except ValueError as error:
+        raise BadOption(f"a shift is written age=1.5,masculine=-1, in standard deviations; got {text!r}") from error
+
+
+def save(path: str | Path, table: Mapping[str, Direction], measured: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write a safetensors file (`vectors` (N, D) float32, `spreads` (N,)), whole or not at all.
+
+    measured: per name, what is known of it, plain JSON. Raises `BadOutput` if it cannot be written.
+    """
+    spaces = {direction.space for direction in table.values()}
+    if len(spaces) != 1:
+        raise BadIdentity(f"a file of directions is of one identity space, got {sorted(spaces)}")
+    tensors = {
+        "vectors": np.stack([direction.vector for direction in table.values()]),
+        "spreads": np.array([direction.spread for direction in table.values()], np.float32),
+    }
+    facts = {"names": json.dumps(list(table)), "measured": json.dumps({name: measured[name] for name in table})}
+    vector_file.write(path, tensors, kind=_FORMAT, space=spaces.pop(), **facts)
+
+
+def load(path: str | Path) -> dict[str, Direction]:
+    """What `save` wrote, by name. Raises `BadIdentity` if it is something else."""
+    tensors, facts = vector_file.read(path, _FORMAT, ("vectors", "spreads"))
+    names, vectors, spreads = _list(facts.get("names")), tensors["vectors"], tensors["spreads"]
+    if not names or vectors.ndim != 2 or not len(names) == len(vectors) == spreads.size:
+        raise BadIdentity(f"{path} names {len(names)} directions and holds {vectors.shape}: fit them again")
+    return {
+        name: Direction(vector=vector, spread=float(spread), space=facts["space"])
+        for name, vector, spread in zip(names, vectors, spreads.ravel(), strict=True)
+    }
+
+
+def measured(path: str | Path) -> dict[str, dict[str, Any]]:
+    """How well each direction of a file is held by the identities, as measured on people it was not fitted to."""
+    facts = vector_file.read(path, _FORMAT, ())[1]
+    return dict(json.loads(facts.get("measured", "{}")))
+
+
+def of_model(folder: Path) -> dict[str, Direction]:
+    """The directions of a model folder. Raises `WeightsMissing` if it has none."""
+    if not (folder / FILE).is_file():
+        raise WeightsMissing(
+            f"{folder} holds no {FILE}: fit them to labelled photos with personae identity fit-directions"
+        )
+    return load(folder / FILE)
+
+
+def _list(text: str | None) -> list[str]:
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []

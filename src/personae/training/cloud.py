@@ -1,0 +1,20 @@
+"""The cloud of people that random identities are drawn from: fitted to the training identities, and checked on them.
+
+sampler = cloud.fit(trained_on, others, reader.space);  sampler.save(folder / "people.safetensors")
+"""
+
+import numpy as np
+
+from personae.data.labelled_people import LabelledPeople
+from personae.identity import IdentitySampler, nearest_of
+
+_AS_STRANGERS = 0.95
+
+
+def fit(trained_on: LabelledPeople, others: LabelledPeople, space: str) -> IdentitySampler:
+    """Random people of a space, none of them more like anyone in `trained_on` than 95 % of `others` are.
+
+    others: real people whom no training saw, so that what a made-up person resembles is what any stranger does.
+    """
+    cap = float(np.quantile(nearest_of(others.vectors, trained_on.vectors), _AS_STRANGERS))
+    return IdentitySampler.fit(trained_on.vectors, space).checked(trained_on.vectors, round(cap, 3))

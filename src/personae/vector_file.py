@@ -1,0 +1,60 @@
+"""Small safetensors files of vectors: what they are and which identity space they belong to stands in their metadata.
+
+    write("ann.identity", {"vector": v}, kind="personae.identity/1", space=space)
+    tensors, facts = read("ann.identity", "personae.identity/1", ("vector",))
+
+Used by everything that keeps identities or what was fitted to them; a format's own module says what is in it.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from personae.errors import BadIdentity, BadOutput
+from personae.types import Array
+
+MOST_BYTES = 4 << 20  # such a file is kilobytes; anything larger is another one by mistake
+
+
+def write(path: str | Path, tensors: dict[str, Array], *, kind: str, space: str, **facts: str) -> None:
+    """Write a file of the format `kind`, whole or not at all. Raises `BadOutput` if it cannot be written."""
+    target = Path(path)
+    content = to_bytes(tensors, {"format": kind, "space": space} | facts)
+    try:
+        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(partial).chmod(0o644)
+            Path(partial).replace(target)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise BadOutput(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def read(
+    path: str | Path, kind: str, names: tuple[str, ...], optional: tuple[str, ...] = (), most_bytes: int = MOST_BYTES
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """The named arrays of a file of the format `kind`, those `optional` if they are there, and its metadata.
+
+    Raises `BadIdentity` if it is missing, damaged, larger than `most_bytes` or something else.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise BadIdentity(f"no file {place}: give the path of a {kind.split('/')[0]} file")
+    if place.stat().st_size > most_bytes:
+        raise BadIdentity(f"{place} is too large to be a {kind.split('/')[0]} file ({place.stat().st_size} bytes)")
+    try:
+        with safe_open(place, framework="np") as file:
+            facts = file.metadata() or {}
+            if facts.get("format") != kind or not facts.get("space"):
+                raise BadIdentity(f"{place} is not a {kind} file: its format is {facts.get('format')!r}")
+            there = names + tuple(name for name in optional if name in file.keys())  # noqa: SIM118 (not a dict)
+            return {name: file.get_tensor(name) for name in there}, facts
+    except (SafetensorError, OSError) as error:
+        raise BadIdentity(f"{place} cannot be read as {kind}: {error}") from error
