@@ -1,0 +1,330 @@
+"""Words against a face: the three-weight formula on numbers, what it costs, and every request it cannot serve."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from adapters_by_hand import write_lora
+from conftest import made_up, nano_parts, sd15_parts, tiny_text_encoder, tiny_tokenizer
+from face_token_fixtures import random_tokens, telling
+from personae.conditioning.id_prompt import Conditioning, encode_text
+from personae.errors import BadOption
+from personae.pipeline import FacePipeline
+from personae.sampling import schedulers
+from personae.sampling.controls import engaged
+from personae.sampling.deep_cache import DeepCache
+from personae.sampling.guidance import Side, guided
+from personae.sampling.weights import LOOKS, NAMES, Weights
+from personae.steering import Told
+
+CLOSE = {"atol": 1e-5, "rtol": 1e-4}
+PARTS = pytest.mark.parametrize("parts", [nano_parts, sd15_parts])
+TIMES = torch.tensor([800.0, 600.0, 400.0, 200.0])
+
+
+@pytest.fixture(scope="module", params=["nano", "sd15"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
+    return telling(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@torch.no_grad()
+def told(weights: Weights, count: int = 3, *, pooled: bool = True) -> Told:
+    """Of `count` random people and a prompt."""
+    tokenizer = tiny_tokenizer()
+    network = random_tokens(16, pooled=pooled)
+    words, nothing, negative = (
+        encode_text([text], tokenizer, tiny_text_encoder(tokenizer), reserved=3) for text in ("a man", "", "black")
+    )
+    vectors = torch.nn.functional.normalize(torch.randn(count, 16, generator=torch.Generator().manual_seed(1)), dim=1)
+    return Told(
+        asked={
+            "text": network.told(words).rows(torch.zeros(count, dtype=torch.int64)),
+            "face": network.told(nothing, vectors),
+            "both": network.told(words, vectors),
+        },
+        weights=weights,
+        negative=network.told(negative),
+    )
+
+
+def plain(unet, x: Tensor, t: float, told: Conditioning) -> Tensor:
+    """The bare UNet, row by row."""
+    rows = [told.rows(torch.tensor([n if len(told) > 1 else 0])) for n in range(len(x))]
+    classes = unet.config.class_embed_type is not None
+    return torch.cat(
+        [
+            unet(
+                x[n : n + 1],
+                torch.tensor(t),
+                encoder_hidden_states=row.tokens,
+                class_labels=row.pooled if classes else None,
+            ).sample
+            for n, row in enumerate(rows)
+        ]
+    )
+
+
+def pixels(pipe: FacePipeline, people: object, **options: object) -> Tensor:
+    return pipe(people, output_type="pt", measure_likeness=False, **options).images
+
+
+class Counted:
+    """The rows of every call of a UNet, while it is watched."""
+
+    def __init__(self, unet) -> None:
+        self.rows: list[int] = []
+        self.hook = unet.register_forward_pre_hook(lambda _, args: self.rows.append(len(args[0])))
+
+    def __enter__(self) -> list[int]:
+        return self.rows
+
+    def __exit__(self, *_: object) -> None:
+        self.hook.remove()
+
+
+# ---------------------------------------------------------------------- the formula
+
+
+WEIGHTS = [
+    *LOOKS.values(),
+    Weights(both=2, face=1),
+    Weights(both=0, text=3, face=-1),
+]
+
+
+@PARTS
+@pytest.mark.parametrize("weights", WEIGHTS, ids=str)
+@torch.no_grad()
+def test_the_prediction_is_the_papers_formula(parts, weights: Weights) -> None:
+    unet, x, asked = parts()["unet"], torch.randn(3, 4, 8, 8), told(weights)
+    eps = {name: plain(unet, x, 400.0, asked.asked[name]) for name in NAMES}
+    z = plain(unet, x, 400.0, asked.negative)
+    total = weights.text + weights.face + weights.both
+    e = (weights.text * eps["text"] + weights.face * eps["face"] + weights.both * eps["both"]) / total
+    for w in (0.0, 1.0, 7.5):
+        for batch_size in (1, 2, 16):
+            predict = guided(unet, asked.sides(TIMES), asked.negative, w, batch_size=batch_size)
+            torch.testing.assert_close(predict(x, torch.tensor(400.0)), w * e + (1 - w) * z, atol=1e-4, rtol=1e-4)
+
+
+def test_the_looks_are_the_papers_c_and_a() -> None:
+    """e = c both + (1 - c) (a face + (1 - a) text)."""
+    for name, (c, a) in {"photo": (1, 0), "stylised": (0.55, 0), "painting": (1.4, 1)}.items():
+        look = LOOKS[name]
+        assert (look.both, look.face, look.text) == pytest.approx((c, (1 - c) * a, (1 - c) * (1 - a)))
+
+
+@PARTS
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_a_single_weight_is_ordinary_guidance_to_the_bit(parts, name: str) -> None:
+    unet, x, t = parts()["unet"], torch.randn(3, 4, 8, 8), torch.tensor(400.0)
+    for weight in (1.0, 0.3, 5.0):
+        alone = told(Weights(**({"both": 0.0} | {name: weight})))
+        for scale in (1.0, 3.0):
+            found = guided(unet, alone.sides(TIMES), alone.negative, scale)(x, t)
+            ordinary = guided(unet, alone.asked[name], alone.negative, scale)(x, t)
+            torch.testing.assert_close(found, ordinary, rtol=0, atol=0)
+
+
+@PARTS
+@torch.no_grad()
+def test_sides_that_ask_for_the_same_are_ordinary_guidance(parts) -> None:
+    unet, x, t, asked = parts()["unet"], torch.randn(3, 4, 8, 8), torch.tensor(400.0), told(Weights())
+    both = asked.asked["both"]
+    found = guided(unet, [Side(told=both, weight=0.7), Side(told=both, weight=0.3)], asked.negative, 3.0)(x, t)
+    torch.testing.assert_close(found, guided(unet, both, asked.negative, 3.0)(x, t), **CLOSE)
+
+
+def test_only_proportions_count(model: FacePipeline) -> None:
+    person = made_up(model, 1)
+    half = pixels(model, person, seed=0, prompt="a man", text_weight=0.5, both_weight=0.5)
+    torch.testing.assert_close(
+        pixels(model, person, seed=0, prompt="a man", text_weight=3, both_weight=3), half, **CLOSE
+    )
+
+
+def test_without_weights_the_look_is_a_photo(model: FacePipeline) -> None:
+    person, options = made_up(model, 1), {"seed": 0, "prompt": "a man"}
+    torch.testing.assert_close(
+        pixels(model, person, **options), pixels(model, person, look="photo", **options), rtol=0, atol=0
+    )
+    looks = [pixels(model, person, look=look, **options) for look in LOOKS]
+    assert min((looks[i] - looks[j]).abs().max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-4
+
+
+def test_text_alone_shows_nobody(model: FacePipeline) -> None:
+    ann, bob, _ = made_up(model)
+    options = {"seed": 0, "prompt": "a man", "text_weight": 1, "both_weight": 0}
+    torch.testing.assert_close(pixels(model, ann, **options), pixels(model, bob, **options), **CLOSE)
+
+
+# ---------------------------------------------------------------------- what it costs
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        ({}, 2),
+        ({"look": "photo"}, 2),
+        ({"look": "stylised"}, 3),
+        ({"look": "painting"}, 3),
+        ({"text_weight": 1.0, "both_weight": 0.0}, 2),
+        ({"face_weight": 1.0, "both_weight": 0}, 2),
+        ({"look": "stylised", "guidance_scale": 1.0}, 2),
+        ({"look": "photo", "guidance_scale": 1.0}, 1),
+    ],
+)
+def test_a_weight_of_zero_costs_no_pass(model: FacePipeline, options: dict[str, object], rows: int) -> None:
+    with Counted(model.unet) as seen:
+        model(made_up(model), seed=0, prompt="a man", **options)
+    assert seen == [3 * rows] * 4
+
+
+def test_schedules_cost_only_what_acts(model: FacePipeline) -> None:
+    person = made_up(model, 1)
+    with Counted(model.unet) as seen:
+        model(person, seed=0, prompt="a man", text_weight=1, text_interval=(0, 0.5))
+    assert seen == [3, 3, 2, 2]
+    with Counted(model.unet) as seen:
+        options = {"text_weight": 1, "text_interval": (0, 0.5), "both_interval": (0.5, 1)}
+        model(person, seed=0, prompt="a man", guidance_interval=(0.25, 1), **options)
+    assert seen == [1, 2, 2, 2]
+
+
+@PARTS
+@torch.no_grad()
+def test_a_scheduled_weight_acts_in_its_steps_alone(parts) -> None:
+    unet, x = parts()["unet"], torch.randn(2, 4, 8, 8)
+    asked = told(Weights(text=1.0, text_interval=(0, 0.5), face=-0.5, face_interval=(0.5, 1)), 2)
+    predict = guided(unet, asked.sides(TIMES), asked.negative, 2.0)
+    for t, weights in zip(TIMES, [Weights(text=1.0)] * 2 + [Weights(face=-0.5)] * 2, strict=True):
+        expected = guided(unet, told(weights, 2).sides(TIMES), asked.negative, 2.0)
+        torch.testing.assert_close(predict(x, t), expected(x, t), **CLOSE)
+
+
+# ---------------------------------------------------------------------- together with all the rest
+
+
+@pytest.mark.parametrize("scheduler", [None, "dpm++-sde"])
+def test_four_at_once_are_four_singles(model: FacePipeline, scheduler: str | None) -> None:
+    options = {"prompt": "a man", "scheduler": scheduler, "look": "painting", "guidance_scale": 2.0}
+    person = made_up(model)[0]
+    four = pixels(model, person, num_images_per_prompt=4, seed=7, **options)
+    singles = torch.cat([pixels(model, person, seed=seed, **options) for seed in (7, 8, 9, 10)])
+    torch.testing.assert_close(four, singles, **CLOSE)
+    parts = pixels(model, person, num_images_per_prompt=4, seed=7, batch_size=3, **options)
+    torch.testing.assert_close(parts, four, **CLOSE)
+
+
+@pytest.mark.parametrize("name", [name for name in schedulers.SCHEDULERS if name != "lcm"])
+def test_every_scheduler_weighs_and_batches_change_nothing(model: FacePipeline, name: str) -> None:
+    person, options = made_up(model)[0], {"prompt": "a man", "scheduler": name, "num_inference_steps": 3}
+    entry = schedulers.SCHEDULERS[name]
+    if not (entry.flow if schedulers.is_flow(model.scheduler) else entry.noise):
+        with pytest.raises(BadOption, match="cannot sample a model trained on"):
+            model(person, **options)
+        return
+    options |= {"text_weight": 1, "text_interval": (0, 0.4), "guidance_scale": 2.0, "output_type": "latent"}
+    with Counted(model.unet) as seen:
+        two = model(person, num_images_per_prompt=2, seed=7, **options).images
+    assert set(seen) == {4, 6}
+    torch.testing.assert_close(two[1:], model(person, seed=8, **options).images, **CLOSE)
+
+
+def test_each_person_is_told_of_with_the_same_words(model: FacePipeline) -> None:
+    people, options = made_up(model), {"prompt": "a man", "look": "stylised"}
+    together = pixels(model, people, seed=5, **options)
+    alone = torch.cat([pixels(model, person, seed=5 + i, **options) for i, person in enumerate(people)])
+    torch.testing.assert_close(together, alone, **CLOSE)
+
+
+@pytest.mark.parametrize("speed", ["balanced", "fast"])
+def test_the_speeds_work_and_batches_change_nothing(model: FacePipeline, speed: str) -> None:
+    options = {"prompt": "a man", "look": "stylised", "speed": speed, "num_inference_steps": 10}
+    person = made_up(model)[0]
+    two = pixels(model, person, num_images_per_prompt=2, seed=7, **options)
+    torch.testing.assert_close(two[1:], pixels(model, person, seed=8, **options), **CLOSE)
+    exact = pixels(model, person, num_images_per_prompt=2, seed=7, **options | {"speed": "exact"})
+    assert (two - exact).abs().mean() < 0.2 * exact.std()
+
+
+@PARTS
+@torch.no_grad()
+def test_kept_features_do_not_confuse_the_sides(parts) -> None:
+    """When guidance ends, one side fewer is asked for; each of the others goes on with its own features."""
+    unet, x = parts()["unet"], torch.randn(3, 4, 8, 8)
+    asked = told(Weights(both=0.6, text=0.4))
+    cache, t = DeepCache(2), torch.tensor(400.0)
+    led, unled = (guided(unet, asked.sides(TIMES), asked.negative, scale, controls=[cache]) for scale in (3.0, 1.0))
+    with engaged([cache], unet):
+        led(x, t)
+        kept = unled(x, t)
+    torch.testing.assert_close(kept, guided(unet, asked.sides(TIMES), asked.negative, 1.0)(x, t), **CLOSE)
+
+
+@PARTS
+@torch.no_grad()
+def test_padding_changes_nothing(parts) -> None:
+    unet, x, asked = parts()["unet"], torch.randn(3, 4, 8, 8), told(LOOKS["painting"])
+    whole = guided(unet, asked.sides(TIMES), asked.negative, 2.0)(x, torch.tensor(400.0))
+    with Counted(unet) as seen:
+        padded = guided(unet, asked.sides(TIMES), asked.negative, 2.0, batch_size=2, pad=True)(x, torch.tensor(400.0))
+    torch.testing.assert_close(padded, whole, **CLOSE)
+    assert seen == [6, 6]
+
+
+def test_the_recipe_asks_for_the_same(model: FacePipeline) -> None:
+    person = made_up(model, 1)
+    for options in ({}, {"look": "painting"}, {"text_weight": 0.5, "text_interval": (0.25, 1)}):
+        made = model(person, seed=3, prompt="a man", negative_prompt="black", output_type="pt", **options)
+        settings = json.loads(json.dumps(made.recipe["settings"]))
+        assert {f"{name}_weight" for name in NAMES} <= settings.keys()
+        torch.testing.assert_close(pixels(model, person, seed=3, **settings), made.images, rtol=0, atol=0)
+
+
+# ---------------------------------------------------------------------- what cannot be asked
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"text_weight": -1}, "sum to more than 0, got text_weight -1, face_weight 0, both_weight 1 in step 1"),
+        ({"both_weight": 0}, "sum to more than 0"),
+        ({"text_weight": -2}, "sum to more than 0"),
+        ({"both_interval": (0, 0.5)}, "sum to more than 0, got .* in step 3"),
+        ({"text_weight": 1, "face_weight": 1}, "one of the weights must be 0 in every step"),
+        ({"text_weight": float("nan")}, "text_weight must be a finite number, got nan"),
+        ({"face_weight": float("inf")}, "face_weight must be a finite number"),
+        ({"both_weight": "much"}, "both_weight must be a finite number, got 'much'"),
+        ({"text_weight": 1, "text_interval": (0.5, 0.5)}, "text_interval is two shares"),
+        ({"both_interval": 0.5}, "both_interval is two shares"),
+        ({"look": "paintin"}, "unknown look 'paintin': did you mean 'painting'"),
+        ({"look": "photo", "text_weight": 1}, "give look 'photo' or text_weight, not both"),
+        ({"prompt": None, "look": "photo"}, r"look is for words beside the face: .* without \{person\}, got None"),
+        ({"prompt": "a {person}", "face_weight": 1}, "face_weight is for words beside the face"),
+        ({"scheduler": "lcm"}, "latent consistency"),
+    ],
+)
+def test_impossible_requests_are_one_clear_error(model: FacePipeline, options: dict[str, object], message: str) -> None:
+    with Counted(model.unet) as seen, pytest.raises(BadOption, match=message):
+        model(made_up(model, 1), **{"prompt": "a man"} | options)
+    assert seen == []
+
+
+def test_fast_sampling_cannot_weigh(tmp_path: Path) -> None:
+    pipe = telling("sd15", tmp_path)
+    write_lora(pipe.folder / "lcm", pipe.unet)
+    with pytest.raises(BadOption, match=r"latent consistency .* write the prompt with \{person\}"):
+        pipe(made_up(pipe, 1), prompt="a man", fast=4)
+
+
+def test_guidance_refuses_sides_without_weight() -> None:
+    asked = told(Weights())
+    for weights in ([], [0.0], [1.0, -1.0]):
+        sides = [Side(told=asked.asked["both"], weight=weight) for weight in weights]
+        with pytest.raises(BadOption, match="sum to more than 0"):
+            guided(sd15_parts()["unet"], sides, asked.negative, 2.0)
