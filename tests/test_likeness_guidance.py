@@ -90,7 +90,7 @@ def test_who_always_predicts_the_same_clean_latents_arrives_at_them(name: str, k
     like = (
         FLOW if kind == "flow" else diffusers.DDIMScheduler.from_config(NOISE.config, prediction_type=prediction_type)
     )
-    walker, generators = schedulers.fresh(name, like=like, steps=12), generators_for(range(2))
+    walker, generators = schedulers.fresh(name, like=like, steps=40), generators_for(range(2))
     goal = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
 
     def oracle(x: Tensor, t: Tensor) -> Tensor:
@@ -101,7 +101,8 @@ def test_who_always_predicts_the_same_clean_latents_arrives_at_them(name: str, k
         return prediction
 
     made = denoise(oracle, draw_noise((3, 4, 4), generators), walker, generators=generators)
-    assert (made - goal).abs().max() < 0.15  # some end a last, small sigma before zero
+    # DDIM as configured ends a last, small sigma before zero; DEIS integrates even a straight line by steps.
+    assert (made - goal).abs().max() < (0.15 if name in ("ddim", "deis") else 1e-3)
 
 
 def test_latents_predicted_as_such_mean_themselves() -> None:
