@@ -192,7 +192,7 @@ def test_the_whole_recipe_refuses_a_cache_that_teaches_nothing(reader: FaceReade
 
 def test_random_people_are_no_more_like_the_trained_on_than_real_strangers_are(people: LabelledPeople) -> None:
     others = made_up(300, seed=9)
-    sampler = cloud.fit(people, others, SPACE)
+    sampler = cloud.fit(people, others, SPACE, count=2048)
     nearest = nearest_of(others.vectors, people.vectors)
     assert sampler.most_alike_known == pytest.approx(np.quantile(nearest, 0.95), abs=1e-3)
     assert isinstance(sampler, IdentitySampler)

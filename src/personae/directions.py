@@ -38,10 +38,9 @@ def shift(person: Identity, table: Mapping[str, Direction], amounts: Mapping[str
             raise BadOption(f"{name} is shifted by a number of standard deviations, got {amount}")
         person.require(table[name].space)
     steps = [amount * table[name].spread * table[name].vector.astype(np.float64) for name, amount in amounts.items()]
-    length = float(np.linalg.norm(sum(steps))) if steps else 0.0
-    if length < 1e-8:
+    if not steps or not (length := float(np.linalg.norm(np.sum(steps, axis=0)))) > 1e-8:
         return person
-    return identity.shift(person, Direction(vector=sum(steps), spread=length, space=person.space), 1)
+    return identity.shift(person, Direction(vector=np.sum(steps, axis=0), spread=length, space=person.space), 1)
 
 
 def parse(text: str) -> dict[str, float]:

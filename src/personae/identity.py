@@ -23,7 +23,7 @@ from personae.types import Array, Identity
 _FORMAT = "personae.identity/1"
 _PEOPLE_FORMAT = "personae.people/1"
 _MOST_BYTES = 1 << 20  # of an identity's file
-_CHECKED = 1 << 17  # numbers of made-up people that are checked: one bit each, 16 KB
+CHECKED = 1 << 17  # numbers of made-up people that are checked: one bit each, 16 KB
 _NUMBERS = 1 << 62  # numbers there are to draw from where nothing was checked
 
 
@@ -181,7 +181,7 @@ class IdentitySampler:
         parts = [np.ascontiguousarray(part, dtype=np.float32) for part in (centre, rows[:, keep].T, spread)]
         return cls(centre=parts[0], components=parts[1], spread=parts[2], space=space)
 
-    def checked(self, known: Array, most_alike_known: float, *, count: int = _CHECKED) -> "IdentitySampler":
+    def checked(self, known: Array, most_alike_known: float, *, count: int = CHECKED) -> "IdentitySampler":
         """The same cloud, of which only those people are drawn whose cosine to each of `known` (N, D) unit vectors is
         at most `most_alike_known`; `count`: how many numbers there are then (a multiple of 8).
 

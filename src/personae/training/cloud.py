@@ -6,15 +6,16 @@ sampler = cloud.fit(trained_on, others, reader.space);  sampler.save(folder / "p
 import numpy as np
 
 from personae.data.labelled_people import LabelledPeople
-from personae.identity import IdentitySampler, nearest_of
+from personae.identity import CHECKED, IdentitySampler, nearest_of
 
 _AS_STRANGERS = 0.95
 
 
-def fit(trained_on: LabelledPeople, others: LabelledPeople, space: str) -> IdentitySampler:
+def fit(trained_on: LabelledPeople, others: LabelledPeople, space: str, *, count: int = CHECKED) -> IdentitySampler:
     """Random people of a space, none of them more like anyone in `trained_on` than 95 % of `others` are.
 
     others: real people whom no training saw, so that what a made-up person resembles is what any stranger does.
+    count: how many made-up people there are to draw from.
     """
     cap = float(np.quantile(nearest_of(others.vectors, trained_on.vectors), _AS_STRANGERS))
-    return IdentitySampler.fit(trained_on.vectors, space).checked(trained_on.vectors, round(cap, 3))
+    return IdentitySampler.fit(trained_on.vectors, space).checked(trained_on.vectors, round(cap, 3), count=count)
