@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from conftest import made_up
+from face_token_fixtures import telling
 from model_fixtures import face_photo
 from personae import output
 from personae.errors import BadOption, NoFaceFound, WeightsMissing
@@ -18,6 +19,7 @@ from personae.types import Face, Generation
 from personae.verified import Verified, generate_verified
 
 PER_PERSON = 3
+QUICK = {"num_inference_steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def people(pipe: FacePipeline, nano_like: FacePipeline, tmp_path: Path) -> list[
 
 def plain(pipe: FacePipeline, person: Face, judge: SecondOpinion, seeds: range) -> dict[int, float]:
     """Likeness by seed."""
-    made = [pipe(person, seed=seed, measure_likeness=False).images[0] for seed in seeds]
+    made = pipe(person, seed=seeds, num_images_per_prompt=len(seeds), measure_likeness=False, **QUICK).images
     return dict(zip(seeds, judge.likeness(made, [person] * len(made)), strict=True))
 
 
@@ -53,7 +55,7 @@ def rows(generation: Generation) -> list[tuple]:
 
 def verified(pipe: FacePipeline, people: list[Face], judge: SecondOpinion, least: float, tries: int = 3) -> Verified:
     return generate_verified(
-        pipe, people, min_likeness=least, tries=tries, judge=judge, num_images_per_prompt=PER_PERSON, seed=7
+        pipe, people, min_likeness=least, tries=tries, judge=judge, num_images_per_prompt=PER_PERSON, seed=7, **QUICK
     )
 
 
@@ -90,7 +92,7 @@ def test_an_image_is_what_a_plain_call_gives_for_its_seed(
     assert not made.passed.images
     assert made.short.tries == [3] * 2 * PER_PERSON
     for image, seed, person in zip(made.short.images, made.short.seeds, made.short.people, strict=True):
-        again = pipe(people[person], seed=seed, measure_likeness=False).images[0]
+        again = pipe(people[person], seed=seed, measure_likeness=False, **QUICK).images[0]
         assert np.abs(np.asarray(image, int) - np.asarray(again, int)).max() <= 1
 
 
@@ -162,6 +164,15 @@ def test_bare_embeddings_and_given_seeds(nano_like: FacePipeline) -> None:
     assert made.short.people == [0, 1]
     assert made.short.seeds == [5, 90]  # NaN is no better than NaN: the first attempt stays
     assert isinstance(made.short.images[0], Image.Image)
+
+
+def test_several_people_in_one_picture_are_made_again_together(tmp_path: Path, judge: SecondOpinion) -> None:
+    pipe = telling("nano", tmp_path)
+    options = {"prompt": "a man", "regions": [(0, 0, 0.5, 1), (0.5, 0, 1, 1)], "min_likeness": 0.4, "seed": 0}
+    made = generate_verified(pipe, made_up(pipe, 2), tries=2, num_images_per_prompt=3, **options)
+    assert rows(made.short) == [(0, seed, pytest.approx(np.nan, nan_ok=True), 2) for seed in range(3)]
+    with pytest.raises(BadOption, match="leave judge or regions out"):
+        generate_verified(pipe, made_up(pipe, 2), judge=judge, **options)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from personae.pipeline import FacePipeline, People
+    from personae.reading.reader import FaceReader
 
 _OWN = ("generator", "latents", "measure_likeness", "output_type")
 
@@ -60,14 +61,22 @@ class Verified:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Attempt:
+class _Slot:
+    """One of the images asked for: the best that was made in its place, and how many were."""
+
+    person: int
     image: Any
     seed: int
     likeness: float
+    tries: int = 1
 
     @property
     def rank(self) -> float:
         return -math.inf if math.isnan(self.likeness) else self.likeness
+
+    def after(self, another: "_Slot") -> "_Slot":
+        better = max(self, another, key=lambda one: one.rank)
+        return replace(better, person=self.person, tries=self.tries + 1)
 
 
 def generate_verified(
@@ -84,51 +93,65 @@ def generate_verified(
     """`pipe(faces, ...)`, each image made anew from another seed, at most `tries` seeds in all, until its likeness is
     at least `min_likeness`.
 
-    min_likeness: a cosine, -1 to 1. judge: who measures it; None: the model's reader, which also conditions the images and
-    so is easier on them than a stranger, the more so with `likeness_guidance`. options: of `FacePipeline.__call__`.
-    A stop by `pipe.interrupt` ends the tries, too.
+    min_likeness: a cosine, -1 to 1. judge: who measures it; None: the model's reader, which also conditions the images
+    and so is easier on them than a stranger, the more so with `likeness_guidance`. options: of `FacePipeline.__call__`;
+    with `regions`, an image is as alike as the person in it who is met the least. A stop by `pipe.interrupt` ends the
+    tries, too.
     Raises `BadOption`; `WeightsMissing` without reader and judge; whatever the pipeline raises.
     """
+    together = options.get("regions") is not None
     _check_asked(min_likeness, tries, options)
-    if judge is None and pipe.reader is None:
-        raise WeightsMissing("this model has no reader to verify its images: load it with reader=..., or give a judge")
+    if judge is not None and together:
+        raise BadOption("a judge looks at one face of a picture: leave judge or regions out")
+    name = judge.name if judge is not None else _reader(pipe).space
     people = _people(pipe, faces)
 
-    def make(some: Sequence[Face | Identity], **more: Any) -> tuple[Generation, list[_Attempt]]:
+    def make(some: Sequence[Face | Identity], **more: Any) -> tuple[Generation, list[_Slot]]:
         made = pipe(some, measure_likeness=judge is None, **options, **more)
-        asked = [some[person] for person in made.people]
-        likeness = made.likeness if judge is None else judge.likeness(made.images, asked)
+        likeness = made.likeness if judge is None else judge.likeness(made.images, [some[p] for p in made.people])
         assert likeness is not None
-        parts = zip(made.images, made.seeds, likeness, strict=True)
-        return made, [_Attempt(image=image, seed=s, likeness=float(found)) for image, s, found in parts]
+        parts = zip(made.people, made.images, made.seeds, likeness, strict=True)
+        return made, [_Slot(person=p, image=image, seed=s, likeness=float(found)) for p, image, s, found in parts]
 
-    first, best = make(people, seed=seed, num_images_per_prompt=num_images_per_prompt)
-    tried, count, unused = [1] * len(best), len(best), max(first.seeds) + 1
+    first, slots = make(people, seed=seed, num_images_per_prompt=num_images_per_prompt)
+    unused = max(first.seeds) + 1
     for turn in range(tries - 1):
-        failing = [i for i in range(count) if best[i].rank < min_likeness]
+        failing = [i for i, slot in enumerate(slots) if slot.rank < min_likeness]
         if not failing or pipe.interrupt:
             break
-        _, again = make([people[first.people[i]] for i in failing], seed=[unused + turn * count + i for i in failing])
-        for i, attempt in zip(failing, again, strict=True):
-            tried[i] += 1
-            best[i] = max(best[i], attempt, key=lambda one: one.rank)
+        seeds = [unused + turn * len(slots) + i for i in failing]
+        if together:
+            _, again = make(people, seed=seeds, num_images_per_prompt=len(failing))
+        else:
+            _, again = make([people[slots[i].person] for i in failing], seed=seeds)
+        for i, another in zip(failing, again, strict=True):
+            slots[i] = slots[i].after(another)
 
-    ranked = sorted(range(count), key=lambda i: (first.people[i], -best[i].rank))
-    asked = {"min_likeness": min_likeness, "tries": tries, "judge": judge.name if judge else pipe.reader.space}
+    slots.sort(key=lambda slot: (slot.person, -slot.rank))
+    asked = {"min_likeness": min_likeness, "tries": tries, "judge": name}
+    passed, short = (
+        _kept(first, [slot for slot in slots if (slot.rank >= min_likeness) == good], asked | {"passed": good})
+        for good in (True, False)
+    )
+    return Verified(passed=passed, short=short)
 
-    def those(passed: bool) -> Generation:
-        rows = [i for i in ranked if (best[i].rank >= min_likeness) == passed]
-        return replace(
-            first,
-            images=[best[i].image for i in rows],
-            seeds=[best[i].seed for i in rows],
-            people=[first.people[i] for i in rows],
-            likeness=[best[i].likeness for i in rows],
-            tries=[tried[i] for i in rows],
-            recipe=first.recipe | {"verified": asked | {"passed": passed}},
-        )
 
-    return Verified(passed=those(True), short=those(False))
+def _kept(first: Generation, slots: Sequence[_Slot], verified: dict[str, Any]) -> Generation:
+    return replace(
+        first,
+        images=[slot.image for slot in slots],
+        seeds=[slot.seed for slot in slots],
+        people=[slot.person for slot in slots],
+        likeness=[slot.likeness for slot in slots],
+        tries=[slot.tries for slot in slots],
+        recipe=first.recipe | {"verified": verified},
+    )
+
+
+def _reader(pipe: "FacePipeline") -> "FaceReader":
+    if pipe.reader is None:
+        raise WeightsMissing("this model has no reader to verify its images: load it with reader=..., or give a judge")
+    return pipe.reader
 
 
 def _check_asked(min_likeness: Any, tries: Any, options: dict[str, Any]) -> None:
