@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from personae import directions, identity
+from model_fixtures import tiny_model_folder
+from personae import catalog, directions, identity
 from personae.data.labelled_people import ATTRIBUTES, LabelledPeople, labels_of
 from personae.errors import BadData, BadIdentity, BadOption, SpaceMismatch, WeightsMissing
 from personae.evaluation import directions as judging
@@ -247,6 +248,16 @@ def test_directions_come_back_from_their_file(table: dict[str, Direction], tmp_p
         assert again[name].space == SPACE
     assert directions.measured(path) == measured
     assert path.stat().st_size < 4000
+
+
+def test_a_saved_model_keeps_its_directions_and_its_people(table: dict[str, Direction], tmp_path: Path) -> None:
+    model = tiny_model_folder(tmp_path)
+    directions.save(model / directions.FILE, table, {name: {} for name in table})
+    catalog.seal(model)
+    FacePipeline.from_pretrained(model).save_pretrained(tmp_path / "again")
+    for file in (directions.FILE, identity.PEOPLE):
+        assert (tmp_path / "again" / file).read_bytes() == (model / file).read_bytes()
+    catalog.verify(tmp_path / "again")
 
 
 def test_files_that_are_no_directions_are_named(table: dict[str, Direction], tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from personae import directions
 from personae.errors import WeightsMissing, unknown_name
+from personae.identity import PEOPLE
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
@@ -114,8 +116,11 @@ def present(folder: Path) -> list[str]:
 
 
 def copy(source: Path, target: Path) -> None:
-    """All extras of one model folder into another."""
+    """All extras of one model folder into another, and what goes with its identities."""
     for name in present(source):
         part = EXTRAS[name].folder
         if (source / part).resolve() != (target / part).resolve():
             shutil.copytree(source / part, target / part, dirs_exist_ok=True)
+    for file in (PEOPLE, directions.FILE):
+        if (source / file).is_file() and (source / file).resolve() != (target / file).resolve():
+            shutil.copyfile(source / file, target / file)

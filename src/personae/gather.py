@@ -12,10 +12,10 @@ from typing import Literal, Protocol
 
 from personae import identity
 from personae.errors import BadIdentity, NoFaceFound, WeightsMissing
+from personae.identity import PEOPLE
 from personae.types import Face, Identity
 
 SUFFIX = ".identity"
-PEOPLE = "people.safetensors"  # beside model_index.json: the spread of the identities a model was trained with
 OnNoFace = Literal["error", "skip"]
 
 

@@ -20,6 +20,7 @@ from personae import vector_file
 from personae.errors import BadIdentity, BadOption
 from personae.types import Array, Identity
 
+PEOPLE = "people.safetensors"  # in a model's folder: the spread of the identities that it was trained with
 _FORMAT = "personae.identity/1"
 _PEOPLE_FORMAT = "personae.people/1"
 _MOST_BYTES = 1 << 20  # of an identity's file
