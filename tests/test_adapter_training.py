@@ -8,17 +8,14 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
-from conftest import nano_parts, tiny_text_encoder, tiny_tokenizer
 from personae.sampling.controls import engaged
 from personae.sampling.few_steps import FewSteps
 from personae.sampling.lora import FILE, Lora
-from personae.training import captions, distil, recipes, reference
+from personae.training import distil, recipes, reference
 from personae.training.base import build_unet
-from personae.training.embedder import Embedder
-from personae.training.export_onnx import export_onnx
 from personae.training.loop import Schedule, train
 from personae.training.lora_task import ATTENTION, EVERYWHERE, LoraTask, attach
-from training_fixtures import write_cache
+from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
 
 FOLDERS = {"nano-fast": "lcm", "nano-reference": "ref_adapter"}
 
@@ -27,31 +24,9 @@ FOLDERS = {"nano-fast": "lcm", "nano-reference": "ref_adapter"}
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> recipes.Inputs:
     """Random networks of the same classes as nano's, where the recipes look for them."""
     runs = tmp_path_factory.mktemp("runs")
-    base = runs / "nano-base" / "export"
-    tokenizer = tiny_tokenizer(length=captions.MAX_TOKENS)
-    tokenizer.save_pretrained(base / "tokenizer")
-    tiny_text_encoder(tokenizer).save_pretrained(base / "text_encoder")
-    diffusers.UNet2DConditionModel.from_config(nano_parts()["unet"].config, sample_size=16).save_pretrained(
-        base / "unet"
-    )
-    torch.manual_seed(2)
-    diffusers.AutoencoderDC(
-        latent_channels=4,
-        encoder_block_types="ResBlock",
-        decoder_block_types="ResBlock",
-        encoder_block_out_channels=(8,) * 4,
-        decoder_block_out_channels=(8,) * 4,
-        encoder_layers_per_block=(0, 1, 1, 1),
-        decoder_layers_per_block=(0, 1, 1, 1),
-        encoder_qkv_multiscales=((),) * 4,
-        decoder_qkv_multiscales=((),) * 4,
-        downsample_block_type="pixel_unshuffle",
-        upsample_block_type="pixel_shuffle",
-    ).save_pretrained(runs / "nano-autoencoder" / "export" / "vae")
-    path = runs / "nano-embedder" / "export" / "embedder.onnx"
-    path.parent.mkdir(parents=True)
-    network = Embedder((8, 8, 8, 8), (0, 0, 0, 1)).eval()
-    export_onnx(network, torch.zeros(2, 3, 112, 112), path, ["crop"], ["identity"])
+    tiny_base(runs / "nano-base" / "export")
+    tiny_vae(runs / "nano-autoencoder" / "export" / "vae")
+    tiny_embedder(runs / "nano-embedder" / "export" / "embedder.onnx")
     return recipes.Inputs(cache=write_cache(runs / "cache", count=32), teachers=runs, runs=runs)
 
 

@@ -8,19 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import nano_parts, tiny_text_encoder, tiny_tokenizer
 from personae.conditioning.expression_adapter import FILE, ExpressionAdapter, ExpressionControl
 from personae.sampling.controls import engaged, halves
-from personae.training import captions, recipes
+from personae.training import recipes
 from personae.training.base import build_unet
-from personae.training.embedder import Embedder
-from personae.training.export_onnx import export_onnx
 from personae.training.expression import ExpressionTask, build_adapter, correlation, rarity
 from personae.training.loop import Schedule, train
 from personae.training.motion_reader import mirrored_blendshapes
 from personae.training.networks import MotionNet
 from personae.types import BLENDSHAPES
-from training_fixtures import write_cache
+from training_fixtures import tiny_base, tiny_embedder, tiny_onnx, tiny_vae, write_cache
 
 SHORT = Schedule(steps=1, batch=4, lr=1e-3, warmup=1, compile=False)
 
@@ -29,30 +26,10 @@ SHORT = Schedule(steps=1, batch=4, lr=1e-3, warmup=1, compile=False)
 def task(tmp_path_factory: pytest.TempPathFactory) -> ExpressionTask:
     """On a random base of the same classes as nano's."""
     folder = tmp_path_factory.mktemp("expression")
-    tokenizer = tiny_tokenizer(length=captions.MAX_TOKENS)
-    tokenizer.save_pretrained(folder / "base" / "tokenizer")
-    tiny_text_encoder(tokenizer).save_pretrained(folder / "base" / "text_encoder")
-    unet = diffusers.UNet2DConditionModel.from_config(nano_parts()["unet"].config, sample_size=16)
-    unet.save_pretrained(folder / "base" / "unet")
-    torch.manual_seed(2)
-    diffusers.AutoencoderDC(
-        latent_channels=4,
-        encoder_block_types="ResBlock",
-        decoder_block_types="ResBlock",
-        encoder_block_out_channels=(8,) * 4,
-        decoder_block_out_channels=(8,) * 4,
-        encoder_layers_per_block=(0, 1, 1, 1),
-        decoder_layers_per_block=(0, 1, 1, 1),
-        encoder_qkv_multiscales=((),) * 4,
-        decoder_qkv_multiscales=((),) * 4,
-        downsample_block_type="pixel_unshuffle",
-        upsample_block_type="pixel_shuffle",
-    ).save_pretrained(folder / "vae")
-    for name, network, size, results in (
-        ("embedder", Embedder((8, 8, 8, 8), (0, 0, 0, 1)), 112, ["identity"]),
-        ("motion", MotionNet(widths=(8, 8, 8, 8, 8)), 128, ["landmarks", "pose", "blendshapes"]),
-    ):
-        export_onnx(network.eval(), torch.zeros(2, 3, size, size), folder / f"{name}.onnx", ["crop"], results)
+    tiny_base(folder / "base")
+    tiny_vae(folder / "vae")
+    tiny_embedder(folder / "embedder.onnx")
+    tiny_onnx(folder / "motion.onnx", MotionNet(widths=(8, 8, 8, 8, 8)), 128, ["landmarks", "pose", "blendshapes"])
     cache = write_cache(folder / "cache", count=32)
     return ExpressionTask(
         cache, folder / "vae", folder / "embedder.onnx", folder / "motion.onnx", start=folder / "base"

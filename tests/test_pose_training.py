@@ -5,19 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderDC
-from transformers import CLIPTextModel
 
-from conftest import _unet, tiny_text_encoder, tiny_tokenizer
 from personae.conditioning.pose_map import mirrored, render
 from personae.data import shards
 from personae.reading import align
 from personae.reading.pose import image_turn, turn
 from personae.sampling.controlnet import DIFFERENCE, load, save_difference
-from personae.training import captions, recipes
+from personae.training import recipes
 from personae.training.base import build_unet
-from personae.training.embedder import Embedder
-from personae.training.export_onnx import export_onnx
 from personae.training.faces import FaceTable
 from personae.training.loop import Schedule, train
 from personae.training.pose_control import (
@@ -29,7 +24,7 @@ from personae.training.pose_control import (
     trainable_copy,
 )
 from reading_fixtures import tiny_reader_folder
-from training_fixtures import write_cache
+from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
 
 
 @pytest.fixture(scope="module")
@@ -37,31 +32,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache, an embedder, a motion reader, an autoencoder and a base to train for: all tiny, all random."""
     folder = tmp_path_factory.mktemp("pose")
     write_cache(folder / "cache", count=48)
-    torch.manual_seed(0)
-    embedder = Embedder((8, 8, 8, 8), (0, 0, 0, 1)).eval()
-    names = {"input_names": ["crop"], "output_names": ["identity"]}
-    export_onnx(embedder, torch.zeros(2, 3, 112, 112), folder / "embedder.onnx", **names)
+    tiny_embedder(folder / "embedder.onnx")
     tiny_reader_folder(folder / "made")
-    AutoencoderDC(
-        latent_channels=4,
-        encoder_block_types="ResBlock",
-        decoder_block_types="ResBlock",
-        encoder_block_out_channels=(4, 8, 8, 8),
-        decoder_block_out_channels=(4, 8, 8, 8),
-        encoder_layers_per_block=(0, 1, 1, 1),
-        decoder_layers_per_block=(0, 1, 1, 1),
-        encoder_qkv_multiscales=((), (), (), ()),
-        decoder_qkv_multiscales=((), (), (), ()),
-        downsample_block_type="pixel_unshuffle",
-        upsample_block_type="pixel_shuffle",
-    ).save_pretrained(folder / "vae")
-    tokenizer = tiny_tokenizer(length=captions.MAX_TOKENS)
-    base = folder / "base"
-    tokenizer.save_pretrained(base / "tokenizer")
-    encoder: CLIPTextModel = tiny_text_encoder(tokenizer)
-    encoder.save_pretrained(base / "text_encoder")
-    width = encoder.config.hidden_size
-    _unet(class_embed_type="projection", projection_class_embeddings_input_dim=width).save_pretrained(base / "unet")
+    tiny_vae(folder / "vae")
+    tiny_base(folder / "base")
     return folder
 
 

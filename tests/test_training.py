@@ -103,7 +103,7 @@ def test_jitter_is_near_the_identity_map() -> None:
 def test_aligned_recogniser_cuts_the_arcface_crop() -> None:
     """The grid of the recogniser and `align.crop` cut the same pixels out of a portrait."""
     from personae.reading import align
-    from personae.training.autoencoder import crop_grid
+    from personae.reading.differentiable import crop_grid
 
     ramp = np.stack([*np.meshgrid(np.arange(128), np.arange(128)), np.zeros((128, 128))], -1).astype(np.uint8)
     points = np.array(align.template("portrait").points) * 128 - 0.5

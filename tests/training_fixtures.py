@@ -1,14 +1,59 @@
-"""A tiny labelled cache of drawn faces: what the training tests feed on. No real person in it."""
+"""What the training tests feed on: a tiny labelled cache of drawn faces, no real person in it, and random networks."""
 
 import io
 from pathlib import Path
 
+import diffusers
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
+from torch import nn
 
+from conftest import nano_parts, tiny_text_encoder, tiny_tokenizer
 from personae.data import shards
 from personae.reading import align
+from personae.training import captions
+from personae.training.embedder import Embedder
+from personae.training.export_onnx import export_onnx
 from personae.types import Array
+
+
+def tiny_base(folder: Path) -> None:
+    """A random text encoder, tokenizer and UNet of the same classes as nano's, as the base recipe exports them."""
+    tokenizer = tiny_tokenizer(length=captions.MAX_TOKENS)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    tiny_text_encoder(tokenizer).save_pretrained(folder / "text_encoder")
+    unet = diffusers.UNet2DConditionModel.from_config(nano_parts()["unet"].config, sample_size=16)
+    unet.save_pretrained(folder / "unet")
+
+
+def tiny_vae(folder: Path) -> None:
+    """A random autoencoder between 128 px and (4, 16, 16) latents."""
+    torch.manual_seed(2)
+    diffusers.AutoencoderDC(
+        latent_channels=4,
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_block_out_channels=(8,) * 4,
+        decoder_block_out_channels=(8,) * 4,
+        encoder_layers_per_block=(0, 1, 1, 1),
+        decoder_layers_per_block=(0, 1, 1, 1),
+        encoder_qkv_multiscales=((),) * 4,
+        decoder_qkv_multiscales=((),) * 4,
+        downsample_block_type="pixel_unshuffle",
+        upsample_block_type="pixel_shuffle",
+    ).save_pretrained(folder)
+
+
+def tiny_onnx(path: Path, network: nn.Module, size: int, results: list[str]) -> None:
+    """`network` of crops (N, 3, size, size), exported."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export_onnx(network.eval(), torch.zeros(2, 3, size, size), path, ["crop"], results)
+
+
+def tiny_embedder(path: Path) -> None:
+    """A random identity encoder of 128 numbers."""
+    tiny_onnx(path, Embedder((8, 8, 8, 8), (0, 0, 0, 1)), 112, ["identity"])
 
 
 def drawn_face(rng: np.random.Generator, side: int = 224) -> tuple[Array, Array]:
