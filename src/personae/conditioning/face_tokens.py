@@ -56,7 +56,7 @@ class Sizes:
 # after pooling; with a whole projector as the head of each token these are 9.4 M parameters, the paper says about 10 M.
 SIZES = {
     "face0-sd15": Sizes(features=1792, text_width=768, tokens=3, layers=4, width=768),
-    "face0-nano": Sizes(features=128, text_width=256, tokens=3, layers=4, width=256, pooled=True),
+    "face0-nano": Sizes(features=128, text_width=256, tokens=3, layers=4, width=128, pooled=True),
 }
 
 

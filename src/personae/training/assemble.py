@@ -18,7 +18,7 @@ from personae.gather import PEOPLE
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader, pack
 from personae.training import cloud, directions
-from personae.training.recipes import ADAPTERS, Inputs, bundled
+from personae.training.recipes import ADAPTERS, RECOGNISER, Inputs, bundled
 
 _STEPS, _GUIDANCE = 14, 2.0  # 20 steps are no better; more guidance adds little likeness and breaks more faces
 # Between the score that 99 % of faceless pictures stay under and the one that 98 % of faces pass (see the detector's
@@ -45,7 +45,7 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
         detector=inputs.export("nano-detector", "detector.onnx"),
         motion=inputs.export("nano-motion", "motion.onnx"),
         embedder=inputs.export("nano-embedder", "embedder.onnx"),
-        recogniser="personae-nano",
+        recogniser=RECOGNISER,
         width=128,
         **_THRESHOLDS,
     )

@@ -79,6 +79,10 @@ class IdentityToFace(nn.Module):
         """tokens (N, L), vectors (N, D): the vector overwrites the placeholder's embedding wherever it occurs."""
         return encode_tokens(self.text_encoder, tokens, tokens == self.placeholder, vectors)
 
+    def asked(self, tokens: Tensor, vectors: Tensor) -> Tensor:
+        """(N,) bool: which rows are about their person."""
+        return (tokens == self.placeholder).any(-1)
+
     def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor) -> Tensor:
         return self.predict(noisy, times, self.condition(tokens, vectors))
 
@@ -319,7 +323,7 @@ class BaseTask:
         """Sample some of the batch's people from pure noise, guided, nearly to the end: the last step has gradients
         and runs with the rest of the batch."""
         device = tokens.device
-        asked = (tokens == self.model.placeholder).any(-1)
+        asked = self.model.asked(tokens, vectors)
         lot = torch.rand(len(tokens), generator=generator, device=device)
         rows = torch.where(asked, lot, 2.0).argsort()[: self.identity_images]
         tokens, vectors = tokens[rows], vectors[rows]
@@ -328,7 +332,8 @@ class BaseTask:
             for low, high in ((0.15, 0.6), (1.0, 2.5))
         )
         told = self.model.condition(tokens, vectors)
-        untold = self.model.condition(torch.from_numpy(self._tokens([""])).to(device), vectors[:1])
+        nobody = torch.zeros_like(vectors[:1])
+        untold = self.model.condition(torch.from_numpy(self._tokens([""])).to(device), nobody)
         told = join(told, untold.rows(torch.zeros(len(rows), dtype=torch.long)))
         noisy = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
         noisy = noisy.contiguous(memory_format=torch.channels_last)
@@ -376,11 +381,15 @@ class BaseTask:
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """`unet/`, `text_encoder/`, `tokenizer/`, and `samples.png`: held-out people, real above made."""
-        from PIL import Image
-
         self.tokenizer.save_pretrained(folder / "tokenizer")
         for name, part in (("unet", self.model.unet), ("text_encoder", self.model.text_encoder)):
             save_half(part, folder / name)
+        self.save_samples(folder)
+
+    def save_samples(self, folder: Path) -> None:
+        """`samples.png`: held-out people, real above `last_images`."""
+        from PIL import Image
+
         made = ((self.last_images.clamp(-1, 1) + 1) * 127.5).byte().permute(0, 2, 3, 1).numpy()
         pairs = np.stack([self.test.crops[: len(made)], made], 1)  # (n, 2, H, W, 3): real, made
         columns = min(12, len(pairs))

@@ -87,14 +87,33 @@ def mirrored(measures: Measures) -> Measures:
     return Measures(subject=measures.subject, phrases=tuple(swap.get(p, p) for p in measures.phrases))
 
 
-def caption(measures: Measures, rng: np.random.Generator, *, identity: bool) -> str:
-    """A caption that is true: one to four of the phrases, about `id person` or about the subject in words."""
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What one caption says, to be said about its subject or about somebody named."""
+
+    subject: str
+    phrases: tuple[str, ...]
+
+    def caption(self) -> str:
+        """About the subject, in words."""
+        return self.about(f"photo of {'an' if self.subject[0] in 'aeiou' else 'a'} {self.subject}", worded=True)
+
+    def about(self, who: str, *, worded: bool) -> str:
+        """`who`, with the phrases if `worded`."""
+        return ", ".join([who, *(self.phrases if worded else ())])
+
+
+def parts(measures: Measures, rng: np.random.Generator) -> Parts:
+    """One to four of the phrases that hold."""
     count = min(len(measures.phrases), 1 + int(rng.integers(4)))
-    chosen = [str(p) for p in rng.permutation(measures.phrases)[:count]] if count else []
-    if identity:
-        return ", ".join([IDENTITY_PROMPT, *chosen])
-    article = "an" if measures.subject[0] in "aeiou" else "a"
-    return ", ".join([f"photo of {article} {measures.subject}", *chosen])
+    chosen = tuple(str(p) for p in rng.permutation(measures.phrases)[:count]) if count else ()
+    return Parts(subject=measures.subject, phrases=chosen)
+
+
+def caption(measures: Measures, rng: np.random.Generator, *, identity: bool) -> str:
+    """A caption that is true, about `id person` or about the subject in words."""
+    said = parts(measures, rng)
+    return said.about(IDENTITY_PROMPT, worded=True) if identity else said.caption()
 
 
 def train_tokenizer(folder: Path, captions: list[str]) -> None:

@@ -14,6 +14,7 @@ from personae import catalog
 from personae.errors import WeightsMissing, unknown_name
 from personae.training.loop import Schedule, Trainable, train
 
+RECOGNISER = "personae-nano"  # how nano's encoder is called in the names of its identities' space
 # What adapts nano's base, and the folder that each recipe exports for the model's.
 ADAPTERS = {
     "nano-controlnet": "controlnet",
@@ -22,7 +23,7 @@ ADAPTERS = {
     "nano-reference": "ref_adapter",
 }
 # Where the bundled model keeps what a recipe exports, so that training can go on from it anywhere.
-_BUNDLED = {
+_BUNDLED: dict[tuple[str, ...], str] = {
     ("nano-autoencoder", "vae"): "vae",
     ("nano-embedder", "embedder.onnx"): "reader/embedder.onnx",
     ("nano-detector", "detector.onnx"): "reader/detector.onnx",
@@ -124,6 +125,16 @@ def _fast(inputs: Inputs) -> Trainable:
     return DistilTask(*inputs.of_base(), start=inputs.shipped())
 
 
+def _face0(inputs: Inputs) -> Trainable:
+    from personae.reading.embed import EmbedderConfig, space_name
+    from personae.reading.network import file_sha256
+    from personae.training.face0 import Face0Task
+
+    cache, vae, embedder = inputs.of_base()
+    space = space_name(RECOGNISER, EmbedderConfig.template, file_sha256(embedder))
+    return Face0Task(cache, vae, embedder, start=inputs.shipped(), space=space)
+
+
 def _reference(inputs: Inputs) -> Trainable:
     from personae.training.reference import ReferenceTask
 
@@ -221,6 +232,14 @@ RECIPES = {
                 weight_decay=0.0,
                 report_every=200,
                 compile=False,
+            ),
+        ),
+        Recipe(
+            name="face0-nano",
+            summary="the projector with which a face stands beside words (Face0)",
+            build=_face0,
+            schedule=Schedule(
+                steps=1500, batch=48, lr=1e-3, warmup=100, decay=0.4, ema=0.998, weight_decay=0.0, report_every=500
             ),
         ),
         Recipe(
