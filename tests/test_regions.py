@@ -12,6 +12,7 @@ from torch import Tensor
 from conftest import made_up, sd15_parts
 from expression_fixtures import random_adapter
 from face_token_fixtures import TOKENS, telling
+from model_fixtures import face_photo
 from personae import output
 from personae.conditioning.expression_adapter import ExpressionAdapter
 from personae.conditioning.id_prompt import Conditioning
@@ -227,10 +228,16 @@ def test_a_picture_of_two_is_replayed_from_its_file(nano: FacePipeline, tmp_path
     (path,) = output.save(made, tmp_path / "with", people=people)
     assert len(output.read_recipe(path)["inputs"]) == 2
     assert output.replay(path, pipe=nano)[1].max == 0
-    (path,) = output.save(made, tmp_path / "without", people=people, identity=False)
-    recipe = output.read_recipe(path)
-    assert "identity" not in recipe
-    assert "others" not in recipe
+
+
+def test_without_identities_a_picture_of_two_cannot_be_replayed(nano: FacePipeline, tmp_path: Path) -> None:
+    photo = face_photo(tmp_path / "ann.png")
+    people = [nano.read(photo)[0], *made_up(nano, 1)]
+    made = nano(people, prompt="a man", seed=3, regions=[LEFT, RIGHT])
+    (path,) = output.save(made, tmp_path, people=people, identity=False)
+    assert not {"identity", "others"} & output.read_recipe(path).keys()
+    with pytest.raises(BadOption, match="shows several people and was written without their identities"):
+        output.replay(path, pipe=nano, photo=photo)
 
 
 @pytest.mark.parametrize(

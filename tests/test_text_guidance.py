@@ -19,6 +19,7 @@ from personae.sampling.deep_cache import DeepCache
 from personae.sampling.guidance import Side, guided
 from personae.sampling.weights import LOOKS, NAMES, Weights
 from personae.steering import Told
+from test_controls import Nudge
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 PARTS = pytest.mark.parametrize("parts", [nano_parts, sd15_parts])
@@ -250,6 +251,22 @@ def test_the_speeds_work_and_batches_change_nothing(model: FacePipeline, speed: 
     torch.testing.assert_close(two[1:], pixels(model, person, seed=8, **options), **CLOSE)
     exact = pixels(model, person, num_images_per_prompt=2, seed=7, **options | {"speed": "exact"})
     assert (two - exact).abs().mean() < 0.2 * exact.std()
+
+
+@PARTS
+@torch.no_grad()
+def test_controls_act_on_all_that_is_asked_for(parts) -> None:
+    unet, x, t = parts()["unet"], torch.randn(2, 4, 8, 8), torch.tensor(400.0)
+    nudge, one = Nudge([1.0, -2.0]), {}
+    for name in ("face", "both"):
+        asked = told(Weights(**({"both": 0.0} | {name: 1.0})), 2)
+        one[name] = guided(unet, asked.sides(TIMES), asked.negative, 1.0, controls=[nudge])(x, t)
+    asked = told(LOOKS["painting"], 2)
+    found = guided(unet, asked.sides(TIMES), asked.negative, 3.0, controls=[nudge])(x, t)
+    e = 1.4 * one["both"] - 0.4 * one["face"]
+    torch.testing.assert_close(found, 3 * e - 2 * plain(unet, x, 400.0, asked.negative), atol=1e-4, rtol=1e-4)
+    names = nudge.seen[-1].names()
+    assert names == [(n, asked, side) for asked, side in ((False, 0), (True, 0), (True, 1)) for n in (0, 1)]
 
 
 @PARTS

@@ -170,15 +170,15 @@ class Regions:
         assert time is not None
         assert self._classes is not None
         text, faces = self._classes
-        own = shrunk(self.masks, x.shape[-2:]).to(x)  # (P, h, w)
+        own = shrunk(self.masks, (x.shape[2], x.shape[3])).to(x)  # (P, h, w)
         own = own / own.sum(0).clamp(min=1)
         more = _projected(block, time[:, None] + faces) - _projected(block, time + text)[:, None]
         return (x + torch.einsum("phw,mpc->mchw", own, more),)
 
 
-def shrunk(masks: Tensor, size: Sequence[int]) -> Tensor:
+def shrunk(masks: Tensor, size: Size) -> Tensor:
     """Masks (P, h, w) bool on a coarser grid: the cells that lie in them by half, and of one with none, its best."""
-    cover = adaptive_avg_pool2d(masks.float(), tuple(size))
+    cover = adaptive_avg_pool2d(masks.float(), size)
     return cover >= cover.amax((1, 2), keepdim=True).clamp(max=0.5)
 
 
