@@ -75,7 +75,7 @@ def test_a_gate_is_applied_inside_the_product(bias: bool) -> None:
     plain, other = twins(GEGLU(32, 48, bias=bias))
     tokens = torch.randn(2, 10, 32, dtype=HALF)
     assert type(other[0]) is FusedGEGLU
-    assert near(other(tokens), plain(tokens))
+    torch.testing.assert_close(other(tokens), plain(tokens), rtol=0.02, atol=0.01)
 
 
 def test_a_gate_with_gradients_or_a_changed_projection_is_diffusers() -> None:
@@ -102,7 +102,7 @@ def test_a_transformer_keeps_the_layout(flat: bool) -> None:
     maps = torch.randn(2, 32, 8, 8, dtype=HALF).to(memory_format=torch.channels_last)
     told = torch.randn(2, 5, 8, dtype=HALF)
     assert type(other[0]) is ChannelsLastTransformer2DModel
-    out, wanted = (side[0](maps, encoder_hidden_states=told).sample for side in (other, plain))
+    out, wanted = (side[0](maps, encoder_hidden_states=told, return_dict=False)[0] for side in (other, plain))
     assert near(out, wanted)
     assert out.is_contiguous(memory_format=torch.channels_last)
     assert not wanted.is_contiguous(memory_format=torch.channels_last) or not flat  # else: no need for ours any more

@@ -1,4 +1,4 @@
-"""Recipe `face0-nano`, on a tiny base: only the projector learns, dropped parts are dropped, the export is the model."""
+"""Recipe `face0-nano`, on a tiny base: only the projector learns, dropped parts are dropped, what ships is the same."""
 
 from pathlib import Path
 
