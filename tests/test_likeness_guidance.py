@@ -1,5 +1,6 @@
 """Guidance by the recogniser: towards the person, for every scheduler, at no cost to those who do not ask."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,13 @@ import torch
 from torch import Tensor
 
 from conftest import made_up, sd15_parts
+from model_fixtures import face_photo
 from personae import output
 from personae.errors import BadOption, WeightsMissing
+from personae.evaluation import tables
+from personae.evaluation.judge import Judge, JudgeSpec
+from personae.evaluation.people import Person
+from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
 from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
@@ -23,6 +29,10 @@ from personae.sampling import codec, parameterisation, schedulers, speed
 from personae.sampling.likeness_guidance import LikenessGuidance
 from personae.sampling.loop import denoise, draw_noise, generators_for
 from personae.types import Array
+from test_evaluation_report import judge_file
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import likeness_guidance as benchmark
 
 FLOW = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.5)
 NOISE = diffusers.DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
@@ -225,6 +235,22 @@ def test_the_recipe_asks_for_the_same_again(nano_like: FacePipeline, tmp_path: P
     (path,) = output.save(made, tmp_path, people=person)
     assert output.replay(path, pipe=nano_like)[1].max == 0
     assert "likeness_guidance" not in nano_like(person, seed=3).recipe["settings"]
+
+
+def test_the_benchmark_compares_every_strength_with_the_first(nano_like: FacePipeline, tmp_path: Path) -> None:
+    faces = [nano_like.read(face_photo(tmp_path / f"{left}.png", left=left))[0] for left in (10, 40)]
+    people = [Subject(person=Person(key="", photo=face.photo, groups={}), face=face) for face in faces]
+    judge = Judge(JudgeSpec(path=str(judge_file(tmp_path / "judge.onnx"))))
+    points = np.array(align.TEMPLATES["portrait"].points)
+    report = benchmark.compare(
+        nano_like, people, judge, lambda pixels: points * len(pixels), steps=4, strengths=(0, STRENGTH)
+    )
+    rows = report["groups"]["likeness_guidance"]
+    assert rows["0"]["gain"]["value"] == rows["0"]["gain_halved"]["value"] == 0
+    assert rows["0.2"]["gain"]["value"] != 0
+    assert all(row["core_seconds"]["value"] > 0 for row in rows.values())
+    assert report["figures"] == {name: rows["0.2"][name] for name in ("gain", "gain_halved")}
+    assert "| 0.2 | 2 |" in tables.markdown(report)
 
 
 # ---------------------------------------------------------------------- what is refused

@@ -149,10 +149,11 @@ MODES = {
 
 LIKENESS_GUIDANCE = {
     "gain": Measure(says="likeness gained on unguided images, same people and seeds", bars=(0.0,)),
+    "gain_halved": Measure(says="the same where both are judged without their finest detail", bars=(0.0,)),
     "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found"),
     "own": Measure(says="the cosine by the recogniser that guides"),
     "missing": Measure(says="images in which no face was found", unit="%", at_least=False),
-    "seconds": Measure(says="seconds per image", unit="s", at_least=False),
+    "core_seconds": Measure(says="seconds of one core per image", unit="s", at_least=False),
 }
 
 KINDS: Mapping[str, Mapping[str, Measure]] = {
