@@ -4,9 +4,9 @@
     older = identity.shift(ann, table["age"], 1.5)             # by 1.5 standard deviations of the population
     both = directions.shift(ann, table, {"age": 1.5, "smile": 1})
 
-A direction is what a recogniser's vector has in common among people of one label. A recogniser is made to see past
-what comes and goes: it holds age and gender presentation well, a smile hardly (`measured` says how well each of a
-file's is held), so ask for a smile in words or by `expression=`.
+A direction is what the vectors of people of one label have in common. What a vector holds of an attribute is for the
+recogniser to say: one that saw past everything but who somebody is would hold no smile. Nano's does hold one, read off
+it with a correlation of 0.80 on held-out people, and age with 0.84; `measured` tells it of every file.
 """
 
 import json
