@@ -255,3 +255,29 @@ def test_damaged_or_strange_weights_are_refused(pipe: FacePipeline, tmp_path: Pa
     save_file({n: v for n, v in state.items() if n != lost}, difference / DIFFERENCE)
     with pytest.raises(WeightsCorrupt, match=r"controlnet_mid_block.* is missing"):
         load(difference, pipe.unet)
+
+
+def test_a_difference_may_steer_the_conditional_half_alone(pipe: FacePipeline, tmp_path: Path) -> None:
+    """As guess mode: the other half, and the price, are those of no pose at all."""
+    trained = trainable_copy(pipe.unet, rank=2, channels=CHANNELS)
+    with torch.no_grad():
+        for name, parameter in trained.named_parameters():
+            if name.startswith(("controlnet_down_blocks", "controlnet_mid_block")):
+                parameter.normal_(std=0.2, generator=torch.Generator().manual_seed(0))
+    save_difference(trained, tmp_path, asked_only=True)
+    network = load(tmp_path, pipe.unet)
+    rows_seen = []
+    network.register_forward_hook(lambda _module, given, _output: rows_seen.append(len(given[0])))
+    positive, negative = pipe.condition(made_up(pipe))
+    x, t = torch.randn(3, 4, 8, 8), torch.tensor(500)
+
+    def predicted(scale: float, *controls: PoseControl) -> torch.Tensor:
+        return guided(pipe.unet, positive, negative, scale, controls=controls)(x, t)
+
+    with torch.no_grad():
+        control = PoseControl(network=network, maps=three_maps())
+        posed, unposed, untold = predicted(1.0, control), predicted(1.0), predicted(0.0)
+        assert (posed - unposed).abs().max() > 0.01
+        torch.testing.assert_close(predicted(0.0, control), untold)
+        torch.testing.assert_close(predicted(2.0, control), untold + 2 * (posed - untold), atol=1e-4, rtol=1e-4)
+    assert set(rows_seen) == {3}

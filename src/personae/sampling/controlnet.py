@@ -40,7 +40,11 @@ _SAME = ("in_channels", "block_out_channels", "layers_per_block", "cross_attenti
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PoseControl:
     """`maps` (N, 3, H, W) float 0-1, one per image of the request, or (1, 3, H, W) for all; `scale` multiplies what
-    the network adds, 0: it is not called. Both halves of guidance see the map, as in diffusers' pipeline."""
+    the network adds, 0: it is not called.
+
+    Both halves of guidance see the map, as in diffusers' pipeline, unless the network's config says `asked_only`: then
+    the conditional half alone does (diffusers' guess mode), so that guidance strengthens the pose, too.
+    """
 
     network: Any
     maps: Tensor
@@ -52,19 +56,32 @@ class PoseControl:
 
     def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
         """The residuals of the UNet's skips and of its middle."""
-        if self.scale == 0:
+        told_rows = rows.asked if self.network.config.get("asked_only") else torch.ones_like(rows.asked)
+        if self.scale == 0 or not told_rows.any():
             return {}
-        index = rows.images if len(self.maps) > 1 else torch.zeros_like(rows.images)
+        where = told_rows.nonzero().flatten()
+        told, here = told.rows(where), where.to(latents.device)
+        images = rows.images[where] if len(self.maps) > 1 else torch.zeros_like(where)
         down, middle = self.network(
-            latents,
+            latents[here],
             t,
             encoder_hidden_states=told.tokens,
-            controlnet_cond=self.maps[index].to(latents.device, latents.dtype),
+            controlnet_cond=self.maps[images].to(latents.device, latents.dtype),
             conditioning_scale=self.scale,
             class_labels=told.pooled if self.network.config.class_embed_type is not None else None,
             return_dict=False,
         )
-        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+        def spread(residual: Tensor) -> Tensor:
+            """Zeros for the rows that were not asked."""
+            if len(here) == len(latents):
+                return residual
+            return residual.new_zeros(len(latents), *residual.shape[1:]).index_copy(0, here, residual)
+
+        return {
+            "down_block_additional_residuals": [spread(residual) for residual in down],
+            "mid_block_additional_residual": spread(middle),
+        }
 
 
 def to_maps(images: Array) -> Tensor:
@@ -110,7 +127,8 @@ def _plain(value: Any) -> Any:
 
 
 def _from_difference(folder: Path, unet: Any) -> ControlNetModel:
-    if json.loads((folder / MARKER).read_text(encoding="utf-8")).get("format") != _FORMAT:
+    marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    if marker.get("format") != _FORMAT:
         raise ValueError(f"{MARKER} does not say {_FORMAT}")
     channels = ControlNetModel.load_config(folder)["conditioning_embedding_out_channels"]
     network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=tuple(channels))
@@ -124,15 +142,18 @@ def _from_difference(folder: Path, unet: Any) -> ControlNetModel:
     if stray := whole ^ stored.keys():
         raise ValueError(f"{min(stray)} is {'missing' if min(stray) in whole else 'not of a ControlNet'}")
     network.load_state_dict(stored, strict=False)
+    network.register_to_config(asked_only=bool(marker.get("asked_only")))
     return network
 
 
-def save_difference(network: ControlNetModel, folder: Path) -> None:
+def save_difference(network: ControlNetModel, folder: Path, *, asked_only: bool = False) -> None:
     """Write what `load` needs of a `network` that began as a copy of a UNet and carries one peft LoRA with alpha equal
-    to its rank: half precision, weights of the UNet left out."""
+    to its rank: half precision, weights of the UNet left out. asked_only: see `PoseControl`."""
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(get_peft_model_state_dict(network, adapter_name="default"))
     state |= {name: tensor for name, tensor in network.state_dict().items() if name.startswith(ADDED)}
     save_file({name: t.detach().cpu().half().contiguous() for name, t in state.items()}, folder / DIFFERENCE)
     network.save_config(folder)
-    (folder / MARKER).write_text(json.dumps({"format": _FORMAT, "of": "unet"}) + "\n", encoding="utf-8")
+    (folder / MARKER).write_text(
+        json.dumps({"format": _FORMAT, "of": "unet", "asked_only": asked_only}) + "\n", encoding="utf-8"
+    )

@@ -135,10 +135,11 @@ class Noised:
         return (error * self.inside).sum() / self.inside.sum().clamp(min=1)
 
 
-def noised(batch: dict[str, Tensor], generator: torch.Generator) -> Noised:
-    """A batch's `latents` with their `inside`, each at a time and with noise of its own."""
+def noised(batch: dict[str, Tensor], generator: torch.Generator, early: float = 0.0) -> Noised:
+    """A batch's `latents` with their `inside`, each at a time and with noise of its own. early: the mean of the times'
+    logits; above 0 there is more noise, where layout is decided (pose, an open mouth)."""
     clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
-    times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=clean.device))
+    times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=clean.device) + early)
     noise = torch.randn(clean.shape, generator=generator, device=clean.device)
     t = times[:, None, None, None]
     noisy = (1 - t) * clean + t * noise

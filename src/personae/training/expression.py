@@ -42,6 +42,7 @@ from personae.training.motion_reader import mirrored_blendshapes
 from personae.types import BLENDSHAPES, Array
 
 _TOKENS, _RANK = 4, 16
+_EARLY = 0.7  # of the times, see `noised`
 _STILL = 0.05  # a blendshape that moves no further in any photo is not listened to
 _WATCHED = ("mouthSmile", "jawOpen", "eyeBlink", "browInnerUp")
 
@@ -141,7 +142,7 @@ class ExpressionTask(BaseTask):
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        drawn = noised(batch, generator)
+        drawn = noised(batch, generator, _EARLY)
         loss = drawn.loss(model(drawn.noisy, drawn.times, batch["tokens"], batch["vectors"], batch["expressions"]))
         return loss, {"flow": loss.detach()}
 

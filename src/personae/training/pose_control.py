@@ -34,6 +34,7 @@ from personae.types import Array, Motion, Pose
 
 RANK = 4
 CHANNELS = (12, 24, 32, 48)  # of the map's embedding; with rank 4, nano's difference takes 1.1 MB
+_EARLY = 0.7  # of the times, see `noised`
 _SIDE = 128  # of nano's images
 _ADAPTED = ("conv_in", "down_blocks", "mid_block")  # the copy's parts that are changed
 _STEPS, _GUIDANCE = 12, 2.5  # of the report's samples
@@ -108,7 +109,7 @@ class PoseControlTask(BaseTask):
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        drawn = noised(batch, generator)
+        drawn = noised(batch, generator, _EARLY)
         made = self._posed(model, drawn.noisy, drawn.times, batch["tokens"], batch["vectors"], batch["maps"])
         loss = drawn.loss(made)
         return loss, {"flow": loss.detach()}
@@ -156,6 +157,8 @@ class PoseControlTask(BaseTask):
         asked = crop_poses(self.test)[np.roll(np.arange(shown), 1)]
         self.last_maps = np.stack([self._asked_map(row, pose) for row, pose in enumerate(asked)])
         for name, network in (("", model), ("_without", None)):
+            if network is not None:
+                network.register_to_config(asked_only=True)  # as it ships
             controls = [] if network is None else [PoseControl(network=network, maps=to_maps(self.last_maps))]
             images = self._sample_posed(vectors[:shown], noise[:shown], controls)
             off = np.abs(self._poses(images) - asked)
@@ -194,7 +197,7 @@ class PoseControlTask(BaseTask):
         """`controlnet/`, and `samples.png`: held-out people, the map above the face made."""
         from PIL import Image
 
-        save_difference(model, folder / "controlnet")
+        save_difference(model, folder / "controlnet", asked_only=True)
         made = codec.to_uint8(self.last_images)
         columns = min(12, len(made))
         pairs = np.stack([self.last_maps, made], 1)[: len(made) // columns * columns]
