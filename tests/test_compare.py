@@ -13,15 +13,17 @@ from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.people import Person
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
-from personae.types import Detection, Face, Identity, Photo
+from personae.types import BLENDSHAPES, Detection, Face, Identity, Motion, Photo, Pose
 from test_evaluation_report import judge_file
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import compare
 import modes
+import steering
 from networks import TINY
 
 CPU = torch.device("cpu")
+POINTS = np.array([[10, 12], [22, 12], [16, 18], [12, 24], [20, 24]], np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -71,29 +73,57 @@ def test_arithmetic_is_counted_not_assumed(tmp_path: Path, words: Path) -> None:
     assert few < full / 6
 
 
-def test_what_a_speed_costs_is_measured_against_exact(tmp_path: Path) -> None:
-    pipe = FacePipeline(**nano_parts(), identity_width=WIDTH)
-    pipe.set_progress_bar_config(disable=True)
+@pytest.fixture
+def pipe() -> FacePipeline:
+    made = FacePipeline(**nano_parts(), identity_width=WIDTH)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def two_people() -> list[Subject]:
+    """Noise for photos."""
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    points = np.array([[10, 12], [22, 12], [16, 18], [12, 24], [20, 24]], np.float32)
-    found = Detection(box=np.array([4, 4, 28, 28], np.float32), points=points, score=1.0)
-    people = [
+    found = Detection(box=np.array([4, 4, 28, 28], np.float32), points=POINTS, score=1.0)
+    return [
         Subject(
             person=Person(key=str(n), photo=Photo(pixels=photos[n]), groups={}),
             face=Face(detection=found, identity=Identity(vector=rng.standard_normal(WIDTH), space="unnamed")),
         )
         for n in range(2)
     ]
+
+
+def test_what_a_speed_costs_is_measured_against_exact(pipe: FacePipeline, tmp_path: Path) -> None:
     judge = Judge(JudgeSpec(path=str(judge_file(tmp_path / "judge.onnx"))))
+    people = two_people()
     speeds = {name: modes.SPEEDS[name] for name in ("exact", "balanced", "fast")}
-    report = modes.compare(pipe, people, judge, lambda _: points, images_per_person=1, steps=10, speeds=speeds)
+    report = modes.compare(pipe, people, judge, lambda _: POINTS, images_per_person=1, steps=10, speeds=speeds)
     rows = report["groups"]["speed"]
     assert rows["exact"]["loss"]["value"] == rows["exact"]["pixels"]["value"] == 0
     assert rows["exact"]["same"]["value"] == pytest.approx(1)
     assert rows["balanced"]["pixels"]["value"] > 0
     assert report["figures"]["balanced_loss"] == rows["balanced"]["loss"]
     assert "| balanced | 2 |" in tables.markdown(report)
+
+
+def test_steering_is_measured_where_there_are_adapters(pipe: FacePipeline, tmp_path: Path) -> None:
+    judge = Judge(JudgeSpec(path=str(judge_file(tmp_path / "judge.onnx"))))
+    shapes = np.zeros(52, np.float32)
+    shapes[[BLENDSHAPES.index("mouthSmileLeft"), BLENDSHAPES.index("jawOpen")]] = 1.0, 0.25
+    seen = Motion(landmarks=np.zeros((478, 3), np.float32), pose=Pose(yaw=7, pitch=-3, roll=0), blendshapes=shapes)
+    bench = steering.Bench(pipe, two_people(), judge, lambda _: POINTS, lambda _: seen)
+    posed, expressed, few, looked = bench.pose(None), bench.expression(None), bench.few({}), bench.look(None)
+    assert (posed["yaw"].value, posed["pitch"].value) == (7, -3)
+    assert (expressed["smile"].value, expressed["jawOpen"].value, expressed["eyeBlink"].value) == (0.5, 0.25, 0)
+    assert few["likeness"].value == pytest.approx(posed["likeness"].value)  # the same seeds
+    assert few["seconds"].value > 0
+    assert 0 < looked["colour"].value < 255
+    report = steering.measure(bench)
+    assert report["groups"] == {}  # this model has no adapters
+    report["groups"] = {"pose": {"nothing": {name: one.as_json() for name, one in posed.items()}}}
+    assert "| nothing | 2 | 7" in tables.markdown(report)
+    assert "| figure |" not in tables.markdown(report)  # it has none of its own
 
 
 def test_costs_count_missing_faces_as_no_likeness() -> None:

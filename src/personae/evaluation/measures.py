@@ -147,6 +147,18 @@ MODES = {
     "same": Measure(says="the judge's cosine to the exact image"),
 }
 
+STEERING = {
+    "yaw": Measure(says="mean yaw read back", unit="degrees"),
+    "pitch": Measure(says="mean pitch read back", unit="degrees"),
+    "smile": Measure(says="mean mouthSmile read back, 0-1"),
+    "jawOpen": Measure(says="mean jawOpen read back, 0-1"),
+    "eyeBlink": Measure(says="mean eyeBlink read back, 0-1"),
+    "browInnerUp": Measure(says="mean browInnerUp read back, 0-1"),
+    "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found"),
+    "seconds": Measure(says="seconds per image", unit="s", at_least=False),
+    "colour": Measure(says="mean colour's distance from the reference's", unit="of 255", at_least=False),
+}
+
 LIKENESS_GUIDANCE = {
     "gain": Measure(says="likeness gained on unguided images, same people and seeds", bars=(0.0,)),
     "gain_halved": Measure(says="the same where both are judged without their finest detail", bars=(0.0,)),
@@ -163,6 +175,7 @@ KINDS: Mapping[str, Mapping[str, Measure]] = {
     "compare": COMPARE,
     "compare_gpu": COMPARE_GPU,
     "modes": MODES,
+    "steering": STEERING,
     "likeness_guidance": LIKENESS_GUIDANCE,
 }
 

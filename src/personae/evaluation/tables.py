@@ -27,8 +27,10 @@ _SECTION = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end of figures -->)"
 
 def markdown(report: Report) -> str:
     """A report as markdown: where it comes from, its figures, its groups, its caveats."""
-    lines = [_source(report), "", f"| {' | '.join(_HEAD)} |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(cells)} |" for cells in _cells(report)]
+    lines = [_source(report)]
+    if report["figures"]:
+        lines += ["", f"| {' | '.join(_HEAD)} |", "|---|---|---|---|---|"]
+        lines += [f"| {' | '.join(cells)} |" for cells in _cells(report)]
     for label, groups in report.get("groups", {}).items():
         lines += ["", *_group_table(report["kind"], label, groups)]
     if report.get("caveats"):
