@@ -20,10 +20,13 @@ from safetensors.numpy import save as safetensors_bytes
 
 from controlnet_fixtures import random_controlnet
 from expression_fixtures import random_adapter
+from face_token_fixtures import random_tokens
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
-from personae import catalog, cli, identity
+from personae import catalog, cli, directions, identity
+from personae.identity import Direction
 from personae.pipeline import FacePipeline
 from personae.types import BLENDSHAPES, Identity
+from training_fixtures import write_cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,10 @@ def _fails(done: Done, *words: str) -> None:
 
 def test_help_shows_an_example_of_every_verb(run: Run) -> None:
     verbs = ["demo", "generate", "read", "train", "prepare", "evaluate", "models", "inspect", "replay", "doctor"]
-    verbs += [f"identity {verb}" for verb in ("mean", "blend", "sample", "show")]
+    verbs += [
+        f"identity {verb}"
+        for verb in ("mean", "blend", "shift", "directions", "noise", "sample", "fit-directions", "show")
+    ]
     assert all(verb.split()[0] in run().out for verb in verbs)
     for verb in verbs:
         assert f"Example: personae {verb}" in run(*verb.split(), "--help").out
@@ -161,6 +167,200 @@ def test_bad_steering(run: Run, model: Path, steered: Path, photo: Path) -> None
     _fails(run("generate", photo, "-m", steered, "--expression", "smlie=1"), "smile")
     _fails(run("generate", photo, "-m", steered, "--expression", "smile=much"), "smile=0.8")
     _fails(run("generate", photo, "-m", steered, "--speed", "balnced"), "balanced")
+
+
+@pytest.fixture(scope="module")
+def telling(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a projector for words beside the face, and with directions."""
+    folder = tmp_path_factory.mktemp("telling") / "tiny"
+    shutil.copytree(model, folder)
+    pipe = FacePipeline.from_pretrained(folder)
+    space, width = pipe.config.identity_space, pipe.config.identity_width
+    random_tokens(width, pooled=True, space=space).save(folder / "face_tokens")
+    table = {
+        name: Direction(vector=np.eye(width)[i], spread=0.1, space=space) for i, name in enumerate(("age", "smile"))
+    }
+    measured = {
+        "age": {"less": "younger", "more": "older", "correlation": 0.84, "low": 0.8, "high": 0.87, "auc": 0.9, "n": 62},
+        "smile": {
+            "less": "serious",
+            "more": "smiling",
+            "correlation": 0.5,
+            "low": 0.4,
+            "high": 0.6,
+            "auc": 0.7,
+            "n": 64,
+        },
+    }
+    directions.save(folder / directions.FILE, table, measured)
+    catalog.seal(folder)
+    return folder
+
+
+def _settings(run: Run, path: str) -> dict:
+    return json.loads(run("inspect", path).out)["settings"]
+
+
+def _pixels(path: str) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"), int)
+
+
+def test_words_beside_the_face_are_weighed(run: Run, telling: Path, photo: Path) -> None:
+    asked = ["generate", photo, "-m", telling, "--seed", 1, "--prompt", "a man", "--steps", 4]
+    weights = ["--text-weight", 2, "--face-weight", -0.4, "--both-weight", 0, "--face-interval", "0,0.5"]
+    [path] = run(*asked, *weights, "-o", "out").lines
+    settings = _settings(run, path)
+    assert [settings[f"{name}_weight"] for name in ("text", "face", "both")] == [2, -0.4, 0]
+    assert settings["face_interval"] == [0, 0.5]
+    assert json.loads(run("replay", path, "-m", telling, "--json").out)["max"] <= 1
+    [plain] = run(*asked, "-o", "plain").lines
+    assert np.any(_pixels(plain) != _pixels(path))
+    [stylised] = run(*asked, "--look", "stylised", "-o", "look").lines
+    [spoken] = run(*asked, "--text-weight", 0.45, "--both-weight", 0.55, "-o", "spoken").lines
+    assert np.array_equal(_pixels(stylised), _pixels(spoken))
+
+
+def test_all_people_in_one_picture_each_in_a_region(run: Run, telling: Path, photo: Path, tmp_path: Path) -> None:
+    second = face_photo(tmp_path / "ann.png", left=40)
+    mask = np.zeros((32, 64, 3), np.uint8)
+    mask[:, 32:] = 255
+    Image.fromarray(mask).save("right.png")
+    where = ["--region", "0,0,0.5,1", "--region", "right.png"]
+    options = ["-m", telling, "--prompt", "a man", "--width", 64, "--height", 32, "--sheet"]
+    done = run("generate", photo, second, *where, *options, "-n", 2, "--seed", 3, "-o", "out")
+    assert done.lines == ["out/me-ann-seed3.png", "out/me-ann-seed4.png", "out/me-ann-seed3.html"]
+    assert Image.open(done.lines[0]).size == (64, 32)
+    assert Path(done.lines[2]).read_text().count("<img") == 4
+    assert _settings(run, done.lines[0])["regions"][0] == [0, 0, 0.5, 1]
+    assert json.loads(run("replay", done.lines[0], "-m", telling, "--json").out)["max"] <= 1
+    other = run("generate", second, photo, *where, *options, "-n", 2, "--seed", 3, "-o", "out").lines
+    assert np.any(_pixels(other[0]) != _pixels(done.lines[0]))
+
+
+def test_the_recogniser_pulls(run: Run, model: Path, photo: Path) -> None:
+    asked = ["generate", photo, "-m", model, "--seed", 1, "--steps", 4]
+    [path] = run(*asked, "--likeness-guidance", 0.2, "--likeness-interval", "0.1,0.9", "-o", "out").lines
+    settings = _settings(run, path)
+    assert (settings["likeness_guidance"], settings["likeness_interval"]) == (0.2, [0.1, 0.9])
+    [plain] = run(*asked, "-o", "plain").lines
+    assert np.any(_pixels(plain) != _pixels(path))
+
+
+@pytest.fixture(scope="module")
+def white(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, painting nothing but white: to its reader all images show the face of `white.png`."""
+    folder = tmp_path_factory.mktemp("white") / "tiny"
+    pipe = FacePipeline.from_pretrained(model)
+    last = pipe.vae.decoder.conv_out.conv
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.fill_(1)
+    pipe.save_pretrained(folder)
+    return folder
+
+
+def test_only_what_is_verified_is_written(run: Run, white: Path, photo: Path) -> None:
+    Image.new("RGB", (32, 32), "white").save("white.png")
+    verified = ["-m", white, "--seed", 5, "-n", 2, "--min-likeness", 0.99, "--tries", 3]
+    done = run("generate", "white.png", photo, *verified, "--json", "-o", "out")
+    assert done.code == 0
+    assert [(row["path"], row["seed"], row["tries"]) for row in json.loads(done.out)] == [
+        ("out/white-seed5.png", 5, 1),
+        ("out/white-seed6.png", 6, 1),
+    ]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["white-seed5.png", "white-seed6.png"]
+    assert done.err.startswith("personae: 2 of 4 images fell short of likeness 0.99 in 3 tries")
+    recipe = json.loads(run("inspect", "out/white-seed5.png").out)
+    assert (recipe["verified"]["min_likeness"], recipe["verified"]["passed"]) == (0.99, True)
+    assert run("generate", "white.png", *verified, "-o", "alone").err == ""
+
+    _fails(run("generate", photo, *verified, "--sheet", "-o", "none"), "2 of 2 images fell short")
+    assert not list(Path("none").iterdir())
+
+
+def test_the_seeds_of_later_tries_overwrite_nothing(run: Run, white: Path, photo: Path) -> None:
+    run("generate", photo, "-m", white, "--seed", 8, "-o", "out")
+    verified = ["-m", white, "--seed", 5, "-n", 2, "--min-likeness", 0.99, "-o", "out"]
+    _fails(run("generate", photo, *verified, "--tries", 2), "me-seed8.png already there", "--force")
+
+
+def test_people_are_shifted(run: Run, telling: Path, photo: Path, tmp_path: Path) -> None:
+    run("identity", "mean", photo, "-m", telling, "-o", "me.identity")
+    done = run("identity", "shift", photo, "-m", telling, "--by", "age=1.5,smile=-1", "-o", "older.identity")
+    assert done.lines == ["older.identity"]
+    me, table = identity.load("me.identity"), directions.of_model(telling)
+    by_hand = directions.shift(me, table, {"age": 1.5, "smile": -1})
+    assert identity.load("older.identity").vector == pytest.approx(by_hand.vector, abs=1e-6)
+    assert np.all(np.abs(by_hand.vector - me.vector)[:2] > 0.09)
+    asked = ["generate", "-m", telling, "--seed", 0]
+    [shifted] = run(*asked, photo, "--shift", "age=1.5,smile=-1", "-o", "shifted").lines
+    [older] = run(*asked, "older.identity", "-o", "older").lines
+    assert np.array_equal(_pixels(shifted), _pixels(older))
+    assert json.loads(run("replay", shifted, "-m", telling, "--json").out)["max"] <= 1
+
+    second = face_photo(tmp_path / "ann.png", left=40)
+    run("identity", "shift", second, "-m", telling, "--by", "age=1", "-o", "ann.identity")
+    run("identity", "shift", photo, "-m", telling, "--by", "age=1", "-o", "me.identity", "--force")
+    [between] = run(*asked, "me.identity", "ann.identity", "--blend", 0.3, "-o", "between").lines
+    [same] = run(*asked, photo, second, "--blend", 0.3, "--shift", "age=1", "-o", "same").lines
+    assert np.array_equal(_pixels(between), _pixels(same))
+
+
+def test_directions_are_listed(run: Run, telling: Path) -> None:
+    assert run("identity", "directions", "-m", telling).lines == [
+        "age          from younger to older; correlation 0.84 with the labels of 62 held-out people",
+        "smile        from serious to smiling; correlation 0.50 with the labels of 64 held-out people",
+    ]
+    assert json.loads(run("identity", "directions", "-m", telling, "--json").out)["age"]["auc"] == 0.9
+
+
+def test_relatives_are_made_at_random(run: Run, model: Path, photo: Path) -> None:
+    for out, options in (("me", ["--degrees", 0]), ("a", []), ("b", ["--degrees", 30]), ("c", ["--seed", 1])):
+        assert run("identity", "noise", photo, "-m", model, *options, "-o", f"{out}.identity").code == 0
+    me, *others = (identity.load(f"{name}.identity") for name in ("me", "a", "b", "c"))
+    angles = [np.degrees(np.arccos(identity.similarity(me, one))) for one in others]
+    assert angles == pytest.approx([10, 30, 10], abs=0.01)
+    assert identity.similarity(others[0], others[2]) < 0.99
+
+
+def test_bad_words_regions_and_likeness(run: Run, model: Path, telling: Path, photo: Path) -> None:
+    asked = ["generate", photo, "-m", telling, "-o", "out"]
+    told = [*asked, "--prompt", "a man"]
+    _fails(run("generate", photo, "-m", model, "--prompt", "a man"), "{person}", "face_tokens")
+    _fails(run(*asked, "--prompt", "a man and a woman " * 5), "at most", "13")
+    _fails(run(*asked, "--look", "photo"), "{person}")
+    _fails(run(*told, "--look", "paintng"), "'painting'")
+    _fails(run(*told, "--look", "photo", "--text-weight", 1), "not both")
+    _fails(run(*told, "--both-weight", 0), "more than 0")
+    _fails(run(*told, "--text-weight", "much"), "--text-weight")
+    _fails(run(*told, "--both-interval", "0,half"), "--both-interval", "0,half")
+    _fails(run(*told, "--both-interval", "0.5"), "both_interval", "two shares")
+    _fails(run(*told, "--scheduler", "lcm"), "lcm")
+    _fails(run(*told, "--region", "left"), "--region", "x0,y0,x1,y1")
+    _fails(run(*told, "--region", "0,0,2,1"), "in shares of the image")
+    _fails(run(*told, "--region", "nowhere.png"), "nowhere.png")
+    _fails(run(*told, "--region", "0,0,1,1", "--region", "0,0,1,1"), "1 people, got 2")
+    _fails(run(*told, "--width", 33), "width", "33")
+    _fails(run(*asked, "--likeness-interval", "0,1"), "likeness_guidance")
+    _fails(run(*asked, "--likeness-guidance", -1), "-1")
+    _fails(run(*asked, "--min-likeness", 2), "-1 to 1")
+    _fails(run(*asked, "--tries", 3), "--min-likeness")
+    assert not any(Path("out").iterdir())
+
+
+def test_bad_shifts(run: Run, model: Path, telling: Path, photo: Path, tmp_path: Path) -> None:
+    for asked in (["generate", photo, "--shift"], ["identity", "shift", photo, "-o", "a.identity", "--by"]):
+        _fails(run(*asked, "age", "-m", telling), "age=1.5")
+        _fails(run(*asked, "agee=1", "-m", telling), "'age'")
+        _fails(run(*asked, "age=500", "-m", telling), "can be shifted by")
+        _fails(run(*asked, "age=1", "-m", model), directions.FILE, "fit-directions")
+    _fails(run("identity", "directions", "-m", model), directions.FILE, "fit-directions")
+    _fails(run("identity", "noise", photo, "-m", model, "--degrees", 200, "-o", "a.identity"), "180")
+    cache = write_cache(tmp_path / "cache", count=80)  # all of them annotated alike
+    fit = ["identity", "fit-directions", "-m", model, "-o", "made.safetensors", "--cache"]
+    _fails(run(*fit, cache), "alike in age, masculine")
+    _fails(run(*fit, tmp_path / "nowhere"), "nowhere", "personae prepare")
+    assert not list(Path().glob("*.identity")) + list(Path().glob("made*"))
 
 
 def test_replay_says_how_far_it_is_off(run: Run, model: Path, photo: Path) -> None:

@@ -32,7 +32,7 @@ LAYERS = (
     ("output", "gather", "verified"),
     ("sheet", "describe", "data", "doctor"),
     ("demo", "evaluation", "training"),
-    ("cli",),
+    ("steering_options", "cli"),
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from personae import __version__
 from personae.errors import BadOption, PersonaeError, WeightsMissing
+from personae.steering_options import Typed, numbers, spelled_out, steering
 
 if TYPE_CHECKING:
+    from personae.gather import Person
     from personae.pipeline import FacePipeline
     from personae.reading.reader import FaceReader
-    from personae.types import Generation, Identity
+    from personae.types import Face, Generation, Identity
 
 app = typer.Typer(
     add_completion=False,
@@ -30,11 +32,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="A face as a handle: read a photo, then generate that person. Start with: personae demo",
 )
-people = typer.Typer(help="Identities as files: show, average, blend, invent. Example: personae identity show me.jpg")
+people = typer.Typer(
+    help="Identities as files: show, average, blend, shift, invent. Example: personae identity show me.jpg"
+)
 app.add_typer(people, name="identity")
-
-
-_PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class OnNoFace(StrEnum):
@@ -97,18 +98,26 @@ def demo(
 
 
 @app.command()
+@spelled_out
 def generate(
     sources: Sources,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Images per person.")] = 1,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Images per person; with --region, in all.")] = 1,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the images.")] = Path("personae-out"),
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the first image; the next ones count on.", show_default="random")
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(help='Words around the person: "a smiling {person}, black and white".')
+        str | None,
+        typer.Option(
+            help='Words around the person: "a smiling {person}, black and white". Words without {person} stand beside '
+            "the face (Face0), each with its weight."
+        ),
     ] = None,
     blend: Annotated[
         float | None, typer.Option(min=0, max=1, help="Of two people: how far from the first to the second.")
+    ] = None,
+    shift: Annotated[
+        str | None, typer.Option(help="Everyone first changed by, e.g. age=1.5 (see: personae identity directions).")
     ] = None,
     steps: Steps = None,
     guidance: Annotated[
@@ -117,20 +126,14 @@ def generate(
     scheduler: Annotated[
         str | None, typer.Option(help="How to sample, e.g. dpm++.", show_default="the model's")
     ] = None,
-    pose: Annotated[str | None, typer.Option(help="Of the head: yaw,pitch,roll in degrees, or a photo.")] = None,
-    pose_map: Annotated[Path | None, typer.Option(help="A normal map of your own instead.")] = None,
-    pose_scale: Annotated[float | None, typer.Option(help="How strictly to hold the pose, 0-2.")] = None,
-    expression: Annotated[
-        str | None, typer.Option(help="Amounts by name, e.g. smile=0.8,jawOpen=0.2; or a photo, or a .npy.")
+    height: Annotated[int | None, typer.Option(help="Of the images, in pixels.", show_default="the model's")] = None,
+    width: Annotated[int | None, typer.Option(help="Of the images, in pixels.", show_default="the model's")] = None,
+    min_likeness: Annotated[
+        float | None,
+        typer.Option(help="Read every image back and keep those at least this alike, -1 to 1; retry the others."),
     ] = None,
-    expression_scale: Annotated[float | None, typer.Option(help="How strongly to express it, 0-1.")] = None,
-    reference: Annotated[
-        Path | None, typer.Option(help="A photo whose look (light, hair, background) is kept.")
-    ] = None,
-    reference_scale: Annotated[float | None, typer.Option(help="How closely to keep it, 0-1.")] = None,
-    fast: Annotated[int | None, typer.Option(help="Steps of the model's distilled sampler, 2-8.")] = None,
-    speed: Annotated[
-        str | None, typer.Option(help="exact, balanced or fast: what may be skipped.", show_default="exact")
+    tries: Annotated[
+        int | None, typer.Option(min=1, help="Seeds per image, with --min-likeness.", show_default="4")
     ] = None,
     model: Model = "nano",
     base: Base = None,
@@ -144,53 +147,52 @@ def generate(
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    **typed: Unpack[Typed],
 ) -> None:
     """Generate the people of some photos (the largest face of each) or .identity files.
 
     Example: personae generate me.jpg -n 8 --sheet
     """
-    from personae import identity, output
+    from personae import output
     from personae import sheet as contact
-    from personae.gather import SUFFIX, Person, gather
 
+    if tries is not None and min_likeness is None:
+        raise BadOption(f"--tries {tries} needs --min-likeness: say how alike an image must be")
+    asked = steering(typed)
     output.prepare(out)
-    if blend is not None and len(sources) != 2:
-        raise BadOption(f"--blend needs exactly two people, got {len(sources)}")
     # First, and without torch: a photo that will not do is said at once.
-    files_only = all(source.suffix == SUFFIX for source in sources)
-    reader = None if files_only else _reader(model, base=base, accept_licence=accept_licence)
-    found = gather(reader, sources, on_no_face=on_no_face.value, skipped=_note)
-    if blend is not None:
-        if len(found) != 2:
-            raise BadOption(f"--blend needs exactly two people, {len(found)} of the photos showed a face")
-        between = identity.blend(found[0].identity, found[1].identity, blend)
-        found = [Person(name="-".join(person.name for person in found), who=between)]
+    reader = _reader_for(sources, model, base=base, accept_licence=accept_licence)
+    found = _people(reader, sources, model, blend, shift, accept_licence=accept_licence, on_no_face=on_no_face)
     who, stems = [person.who for person in found], [person.name for person in found]
+    if "regions" in asked:
+        stems = ["-".join(stems)]  # one picture of all of them
     first = secrets.randbelow(1_000_000) if seed is None else seed
-    index = [person for person in range(len(who)) for _ in range(count)]
-    seeds = [first + i for i in range(len(index))]
-    output.refuse_overwriting(output.paths_of(out, index, seeds, stems=stems, format=format.value), force)
+    attempts = 1 if min_likeness is None else tries or 4
+    index = [person for person in range(len(stems)) for _ in range(count)]
+    seeds = [first + i for i in range(len(index) * attempts)]  # those of later tries count on
+    output.refuse_overwriting(output.paths_of(out, index * attempts, seeds, stems=stems, format=format.value), force)
     pipe = _load(model, quiet, reader, base=base, accept_licence=accept_licence)
-    with _progress(quiet, steps or fast or pipe.config.steps) as stage:
-        made = pipe(
+    with _progress(quiet, steps or asked.get("fast") or pipe.config.steps) as stage:
+        made, shortfall = _made(
+            pipe,
             who,
+            least=min_likeness,
+            tries=attempts,
             prompt=prompt,
             num_images_per_prompt=count,
             num_inference_steps=steps,
             guidance_scale=guidance,
             scheduler=scheduler,
-            seed=seeds,
-            pose=_angles(pose),
-            pose_map=pose_map,
-            pose_scale=pose_scale,
-            expression=_sliders(expression),
-            expression_scale=expression_scale,
-            reference=reference,
-            reference_scale=reference_scale,
-            fast=fast,
-            speed=speed,
-            **stage("generating", len(seeds)),
+            seed=seeds[: len(index)],
+            height=height,
+            width=width,
+            **asked,
+            **stage("generating", len(index)),
         )
+    if shortfall is not None:
+        _note(shortfall)
+    if not made.images:
+        raise typer.Exit(2)
     paths = output.save(made, out, people=who, stems=stems, format=format.value, identity=not no_identity, force=force)
     if sheet:
         page = contact.of_generation(made, paths, found)
@@ -249,7 +251,8 @@ def mean(
     from personae import identity, output
 
     output.refuse_overwriting([out], force)
-    identity.save(out, identity.mean(_identities(sources, model), _numbers(weights)))
+    shares = numbers(weights, "--weights") if weights else None
+    identity.save(out, identity.mean(_identities(sources, model), shares))
     typer.echo(out)
 
 
@@ -274,6 +277,63 @@ def blend_people(
     typer.echo(out)
 
 
+@people.command("shift")
+def shift_person(
+    source: Annotated[Path, typer.Argument(help="A photo or .identity file.")],
+    out: Target,
+    by: Annotated[str, typer.Option(help="Standard deviations by name: age=1.5,masculine=-1.")],
+    model: Model = "nano",
+    force: Force = False,
+) -> None:
+    """Turn attributes of a person up or down.
+
+    Example: personae identity shift ann.identity --by age=1.5,smile=1 -o older.identity
+    """
+    from personae import catalog, directions, identity, output
+
+    output.refuse_overwriting([out], force)
+    amounts, table = directions.parse(by), directions.of_model(catalog.resolve(model))
+    [person] = _identities([source], model)
+    identity.save(out, directions.shift(person, table, amounts))
+    typer.echo(out)
+
+
+@people.command("directions")
+def list_directions(model: Model = "nano", as_json: Json = False) -> None:
+    """Say which attributes a model can shift, and how well its identities hold each.
+
+    Example: personae identity directions
+    """
+    from personae import catalog, describe
+
+    found = describe.directions_of(catalog.resolve(model))
+    if as_json:
+        _json(found)
+    else:
+        typer.echo("\n".join(describe.direction_lines(found)))
+
+
+@people.command("noise")
+def relative(
+    source: Annotated[Path, typer.Argument(help="A photo or .identity file.")],
+    out: Target,
+    degrees: Annotated[float, typer.Option(help="How far from the person, 0-180.")] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    model: Model = "nano",
+    force: Force = False,
+) -> None:
+    """Make a relative of someone, at random.
+
+    Example: personae identity noise ann.identity --degrees 20 --seed 3 -o sister.identity
+    """
+    from personae import identity, output
+
+    output.refuse_overwriting([out], force)
+    [person] = _identities([source], model)
+    identity.save(out, identity.noise(person, seed=seed, degrees=degrees))
+    typer.echo(out)
+
+
 @people.command()
 def sample(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the .identity files.")],
@@ -295,6 +355,29 @@ def sample(
     for path, nobody in zip(paths, strangers(catalog.resolve(model), count, seed=seed), strict=True):
         identity.save(path, nobody)
         typer.echo(path)
+
+
+@people.command("fit-directions")
+def fit_directions(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The directions.safetensors to write.")],
+    cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
+    model: Model = "nano",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Learn what shifts a model's identities, from labelled people, and judge it on others.
+
+    Example: personae identity fit-directions --cache cache/faces -o runs/nano/directions.safetensors
+    """
+    from personae import describe, output
+    from personae.training import directions
+
+    output.refuse_overwriting([out], force)
+    found = directions.run(_reader(model), cache=cache, out=out)
+    if as_json:
+        _json(found)
+    else:
+        typer.echo("\n".join([*describe.direction_lines(found), str(out)]))
 
 
 # ---------------------------------------------------------------------- making and judging models
@@ -573,48 +656,68 @@ def _reader(model: str, *, base: str | None = None, accept_licence: bool = False
     return reader
 
 
+def _reader_for(
+    sources: Sequence[Path], model: str, *, base: str | None = None, accept_licence: bool = False
+) -> "FaceReader | None":
+    """The model's reader, unless there is nothing to read."""
+    from personae.gather import SUFFIX
+
+    if all(source.suffix == SUFFIX for source in sources):
+        return None
+    return _reader(model, base=base, accept_licence=accept_licence)
+
+
 def _identities(sources: Sequence[Path], model: str) -> "list[Identity]":
-    from personae.gather import SUFFIX, gather
+    from personae.gather import gather
 
-    files_only = all(source.suffix == SUFFIX for source in sources)
-    return [person.identity for person in gather(None if files_only else _reader(model), sources)]
-
-
-def _numbers(text: str | None, option: str = "--weights") -> list[float] | None:
-    try:
-        return [float(part) for part in text.split(",")] if text else None
-    except ValueError as error:
-        raise BadOption(f"{option} takes numbers separated by commas, got {text!r}") from error
+    return [person.identity for person in gather(_reader_for(sources, model), sources)]
 
 
-def _angles(text: str | None) -> Path | list[float] | None:
-    """`--pose`: a photo if there is one of that name, else angles."""
-    if text is None or Path(text).suffix.lower() in _PHOTOS:
-        return None if text is None else Path(text)
-    return _numbers(text, "--pose (a photo, or yaw,pitch,roll)")
+def _people(
+    reader: "FaceReader | None",
+    sources: Sequence[Path],
+    model: str,
+    blend: float | None,
+    shift: str | None,
+    *,
+    accept_licence: bool,
+    on_no_face: OnNoFace,
+) -> "list[Person]":
+    """Who is to be generated."""
+    from personae import catalog, directions
+    from personae.gather import blended, gather, shifted
+
+    amounts = None if shift is None else directions.parse(shift)
+    found = gather(reader, sources, on_no_face=on_no_face.value, skipped=_note)
+    if amounts is not None:
+        table = directions.of_model(catalog.resolve(model, accept_licence=accept_licence))
+        found = [shifted(person, table, amounts) for person in found]
+    return found if blend is None else [blended(found, blend)]
 
 
-def _sliders(text: str | None) -> Path | dict[str, float] | None:
-    """`--expression`: sliders if it has an equals sign, else a file."""
-    if text is None or "=" not in text:
-        return None if text is None else Path(text)
-    from personae.conditioning.expression import parse_sliders
+def _made(
+    pipe: "FacePipeline", who: "Sequence[Face | Identity]", *, least: float | None, tries: int, **options: Any
+) -> "tuple[Generation, str | None]":
+    """What may be saved, and what is to be said of the rest."""
+    if least is None:
+        return pipe(who, **options), None
+    from personae.verified import generate_verified
 
-    return parse_sliders(text)
+    verified = generate_verified(pipe, who, min_likeness=least, tries=tries, **options)
+    return verified.passed, verified.shortfall
 
 
 def _answer_generation(made: "Generation", paths: Sequence[Path], as_json: bool) -> None:
-    likeness = [None if v != v else round(v, 4) for v in made.likeness or []] or [None] * len(made.seeds)
-    if as_json:
-        _json(
-            [
-                {"path": str(path), "seed": seed, "likeness": value}
-                for path, seed, value in zip(paths, made.seeds, likeness, strict=False)
-            ]
-        )
-    else:
+    if not as_json:
         for path in paths:
             typer.echo(path)
+        return
+    likeness = [None if v != v else round(v, 4) for v in made.likeness or []] or [None] * len(made.seeds)
+    rows = [
+        {"path": str(path), "seed": seed, "likeness": value}
+        for path, seed, value in zip(paths, made.seeds, likeness, strict=False)
+    ]
+    _json(rows if made.tries is None else [row | {"tries": n} for row, n in zip(rows, made.tries, strict=True)])
 
 
 def _json(value: Any) -> None:

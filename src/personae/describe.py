@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from personae import catalog, identity, output
+from personae import catalog, directions, identity, output
 from personae.errors import BadImage
 from personae.gather import SUFFIX
 from personae.types import BLENDSHAPES, Array, Face, Identity, Motion
@@ -62,6 +62,18 @@ def model(entry: catalog.Model) -> dict[str, Any]:
     }
 
 
+def directions_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Of a model folder, by name: what is known of each direction. Raises `WeightsMissing` if it has none."""
+    table = directions.of_model(folder)
+    measured = directions.measured(folder / directions.FILE)
+    return {name: measured.get(name, {}) for name in table}
+
+
+def direction_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One line per direction, of what `directions.measured` knows."""
+    return [f"{name:12} {_held(facts)}".rstrip() for name, facts in found.items()]
+
+
 def path(where: str | Path) -> dict[str, Any]:
     """The recipe of an image, the space of an `.identity` file, the files of a model folder (or a named model)."""
     place = Path(where)
@@ -90,6 +102,15 @@ def _line(found: Face) -> str:
         strong = np.argsort(-found.motion.blendshapes)[:3]
         parts += [BLENDSHAPES[i] for i in strong if found.motion.blendshapes[i] > _SHOWN]
     return "; ".join(parts)
+
+
+def _held(facts: Mapping[str, Any]) -> str:
+    if "correlation" not in facts:
+        return ""
+    return (
+        f"from {facts['less']} to {facts['more']}; correlation {facts['correlation']:.2f} with the labels of "
+        f"{facts['n']} held-out people"
+    )
 
 
 def _rounded(values: Array, digits: int = 2) -> Any:

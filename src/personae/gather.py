@@ -5,14 +5,14 @@ pipe([person.who for person in people])
 nobody = strangers(catalog.resolve("nano"), 4, seed=0)      # identities of people who never were
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from personae import identity
-from personae.errors import BadIdentity, NoFaceFound, WeightsMissing
-from personae.identity import PEOPLE
+from personae import directions, identity
+from personae.errors import BadIdentity, BadOption, NoFaceFound, WeightsMissing
+from personae.identity import PEOPLE, Direction
 from personae.types import Face, Identity
 
 SUFFIX = ".identity"
@@ -74,6 +74,19 @@ def _read(reader: Reads | None, path: Path) -> list[Face]:
     if reader is None:
         raise WeightsMissing(f"{path} is a photo, and there is no reader to read it with")
     return reader.read(path)
+
+
+def shifted(person: Person, table: Mapping[str, Direction], amounts: Mapping[str, float]) -> Person:
+    """Somebody with attributes changed: no longer the face of the photo. Raises as `directions.shift`."""
+    return Person(name=person.name, who=directions.shift(person.identity, table, amounts))
+
+
+def blended(people: Sequence[Person], amount: float) -> Person:
+    """Someone between two people. Raises `BadOption` if there are not two; else as `identity.blend`."""
+    if len(people) != 2:
+        raise BadOption(f"a blend needs exactly two people, got {len(people)}")
+    first, second = people
+    return Person(name=f"{first.name}-{second.name}", who=identity.blend(first.identity, second.identity, amount))
 
 
 def strangers(folder: Path, count: int, *, seed: int) -> list[Identity]:
