@@ -77,7 +77,7 @@ def spelled_out(verb: Callable[..., None]) -> Callable[..., None]:
         for name, hint in get_type_hints(Typed, include_extras=True).items()
     ]
     named = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
-    verb.__signature__ = inspect.Signature([*named, *options])
+    verb.__signature__ = inspect.Signature([*named, *options])  # type: ignore[attr-defined]
     return verb
 
 
@@ -86,7 +86,7 @@ def steering(typed: Typed) -> "Steering":
     whether it makes sense is for the pipeline to say."""
     given: dict[str, Any] = {name: value for name, value in typed.items() if value not in (None, [])}
     said: Any = {name: _READ[name](value) if name in _READ else value for name, value in given.items()}
-    return said  # type: ignore[no-any-return]
+    return said
 
 
 def numbers(text: str, option: str) -> list[float]:
