@@ -1,9 +1,10 @@
-"""A small ONNX recogniser as a differentiable torch module: for whatever needs its gradient.
+"""A small ONNX network as a differentiable torch module: for whatever needs its gradient.
 
-    recogniser = OnnxModule("embedder.onnx")      # frozen; input and output as the file declares them
+    recogniser = OnnxModule("embedder.onnx")                  # frozen; input and output as the file declares them
     vectors = recogniser(crops)
+    expressions = OnnxModule("motion.onnx", "blendshapes")    # one output of several
 
-Covers the operators of convolutional recognisers; any other is refused by name.
+Covers the operators of convolutional networks, as far as the output needs them; any other is refused by name.
 """
 
 from collections.abc import Callable
@@ -93,6 +94,7 @@ _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "ReduceSum": _reduce_sum,
     "Relu": lambda i, a: F.relu(i[0]),
     "Reshape": _reshape,
+    "Sigmoid": lambda i, a: i[0].sigmoid(),
     "Sqrt": lambda i, a: i[0].sqrt(),
     "Sub": lambda i, a: i[0] - i[1],
 }
@@ -103,16 +105,31 @@ def _attribute(attribute: Any) -> Any:
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
 
-class OnnxModule(nn.Module):
-    """The graph of an ONNX file, run by torch; its weights are frozen buffers.
+def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+    """The nodes that `output` depends on, in the graph's own order."""
+    wanted, kept = {output}, []
+    for node in reversed(graph.node):  # a graph is sorted
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            kept.append(node)
+    return kept[::-1]
 
-    Raises `BadData` for an operator that is not covered.
+
+class OnnxModule(nn.Module):
+    """The graph of an ONNX file, run by torch; its weights are frozen buffers. output: by name; None: the first.
+
+    Raises `BadData` for an operator that is not covered, or an output that is not there.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, output: str | None = None) -> None:
         super().__init__()
         graph = onnx.load(str(path)).graph
-        unknown = {node.op_type for node in graph.node} - _OPERATORS.keys()
+        outputs = [value.name for value in graph.output]
+        self._output = outputs[0] if output is None else output
+        if self._output not in outputs:
+            raise BadData(f"{path} has no output {output!r}, only {', '.join(outputs)}")
+        nodes = _needed(graph, self._output)
+        unknown = {node.op_type for node in nodes} - _OPERATORS.keys()
         if unknown:
             raise BadData(f"{path}: operators {sorted(unknown)} have no torch counterpart here")
         self._names: dict[str, str] = {}
@@ -122,9 +139,8 @@ class OnnxModule(nn.Module):
             self.register_buffer(f"weight_{index}", values.float() if values.is_floating_point() else values)
         known = set(self._names)
         self._input = next(value.name for value in graph.input if value.name not in known)
-        self._output = graph.output[0].name
         self._nodes = [
-            (n.op_type, list(n.input), n.output[0], {x.name: _attribute(x) for x in n.attribute}) for n in graph.node
+            (n.op_type, list(n.input), n.output[0], {x.name: _attribute(x) for x in n.attribute}) for n in nodes
         ]
 
     def forward(self, x: Tensor) -> Tensor:

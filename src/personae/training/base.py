@@ -30,7 +30,7 @@ from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.types import Array
 
-_ROLL_STEPS = 3  # of sampling without gradient, before the one that the identity loss judges
+ROLL_STEPS = 3  # of sampling without gradient, before the one that the identity loss judges
 WIDTH = 256  # of the text encoder and so of the cross-attention
 
 
@@ -338,12 +338,12 @@ class BaseTask:
         told = join(told, untold.rows(torch.zeros(len(rows), dtype=torch.long)))
         noisy = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
         noisy = noisy.contiguous(memory_format=torch.channels_last)
-        for step in range(_ROLL_STEPS + 1):
-            times = 1 - (1 - end) * step / _ROLL_STEPS
+        for step in range(ROLL_STEPS + 1):
+            times = 1 - (1 - end) * step / ROLL_STEPS
             both = self.model.predict(torch.cat([noisy, noisy]), times.flatten().repeat(2), told).float()
             asked_for, unasked = both.chunk(2)
-            if step < _ROLL_STEPS:
-                noisy = noisy - (1 - end) / _ROLL_STEPS * combine(asked_for, unasked, scale)
+            if step < ROLL_STEPS:
+                noisy = noisy - (1 - end) / ROLL_STEPS * combine(asked_for, unasked, scale)
         return _Rolled(noisy=noisy, times=end.flatten(), tokens=tokens, vectors=vectors, untold=unasked, scale=scale)
 
     def _alike(self, rolled: _Rolled, made: Tensor, generator: torch.Generator) -> Tensor:

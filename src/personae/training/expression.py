@@ -5,10 +5,15 @@ numbers to four tokens, and every cross-attention layer attends to them with key
 are products of two thin ones and are stored so. Of a photo it learns what the identity and the noise do not say
 already; of each ten photos one is shown without its expression, half of those without identity too, for guidance.
 
+That alone teaches slowly: a photo full of noise still shows how its mouth is. So some people of each batch are sampled
+from pure noise, asked for somebody else's expression, in three guided steps without gradient and a fourth with it; the
+motion network, as a differentiable module, reads the face, and what it reads is held to what was asked.
+
 Most photos are of neutral or smiling faces. Rows are drawn by `rarity`, so that a wide open mouth is seen often.
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +35,14 @@ from personae.conditioning.expression_adapter import (
     crossing_layers,
 )
 from personae.reading import align
+from personae.reading.differentiable import crop_grid
 from personae.reading.motion import MotionConfig, OnnxMotionReader
+from personae.reading.onnx_module import OnnxModule
 from personae.sampling import codec, schedulers
-from personae.sampling.guidance import guided
+from personae.sampling.guidance import combine, guided
 from personae.sampling.loop import denoise
 from personae.training import captions
-from personae.training.base import BaseTask, IdentityToFace, _Prepared, noised
+from personae.training.base import ROLL_STEPS, BaseTask, IdentityToFace, _Prepared, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.training.motion_reader import mirrored_blendshapes
@@ -43,6 +50,7 @@ from personae.types import BLENDSHAPES, Array
 
 _TOKENS, _RANK = 4, 16
 _EARLY = 0.7  # of the times, see `noised`
+_LEAST = 0.03  # spread of a blendshape over the photos, for what is read back
 _STILL = 0.05  # a blendshape that moves no further in any photo is not listened to
 _WATCHED = ("mouthSmile", "jawOpen", "eyeBlink", "browInnerUp")
 
@@ -82,6 +90,19 @@ def build_adapter(unet: nn.Module, moved: Array, rank: int = _RANK) -> Expressio
     return ExpressionAdapter(projection=projection, processors=processors, width=len(moved))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Rolled:
+    """R faces on their way from pure noise, one step before they are read."""
+
+    noisy: Tensor  # (R, 8, 16, 16)
+    times: Tensor  # (R,)
+    tokens: Tensor  # (R, L)
+    vectors: Tensor  # (R, D)
+    expressions: Tensor  # (R, 52): asked for
+    untold: Tensor  # (R, 8, 16, 16): the velocity with nothing asked
+    scale: Tensor  # (R, 1, 1, 1): of guidance
+
+
 class ExpressionToFace(IdentityToFace):
     """The frozen base with an adapter attached: identity and expression to the UNet's prediction."""
 
@@ -106,10 +127,23 @@ class ExpressionTask(BaseTask):
     """See `training.loop.Trainable`. `start`: the export of the base; `motion`: of the motion reader, which judges."""
 
     def __init__(
-        self, cache: Path, vae: Path, embedder: Path, motion: Path, *, start: Path, untold: float = 0.1
+        self,
+        cache: Path,
+        vae: Path,
+        embedder: Path,
+        motion: Path,
+        *,
+        start: Path,
+        untold: float = 0.1,
+        read_weight: float = 0.3,
+        read_images: int = 12,
     ) -> None:
+        """`untold`: the share of photos shown without their expression. `read_weight`: of the expressions read off
+        `read_images` sampled faces."""
         super().__init__(cache, vae, embedder, start=start)
-        self.untold = untold
+        self.untold, self.read_weight, self.read_images = untold, read_weight, read_images
+        self.seen = OnnxModule(motion, "blendshapes").eval()
+        self.register = crop_grid("portrait", MotionConfig.template, MotionConfig.size)
         self.reader = OnnxMotionReader(
             motion.parent, MotionConfig(file=motion.name, sha256=hashlib.sha256(motion.read_bytes()).hexdigest())
         )
@@ -124,6 +158,7 @@ class ExpressionTask(BaseTask):
         shapes = said(table.blendshapes)
         self.expressions = np.stack([shapes, shapes[:, mirrored_blendshapes()]])  # (2, N, 52): plain, mirrored
         self.shares = rarity(table.blendshapes)
+        self.spread = shapes.std(0)
         return super()._prepare(table, views, path)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
@@ -143,8 +178,61 @@ class ExpressionTask(BaseTask):
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
         drawn = noised(batch, generator, _EARLY)
-        loss = drawn.loss(model(drawn.noisy, drawn.times, batch["tokens"], batch["vectors"], batch["expressions"]))
-        return loss, {"flow": loss.detach()}
+        rolled = self._rolled(batch, generator)
+        made = model(
+            torch.cat([drawn.noisy, rolled.noisy]),
+            torch.cat([drawn.times, rolled.times]),
+            torch.cat([batch["tokens"], rolled.tokens]),
+            torch.cat([batch["vectors"], rolled.vectors]),
+            torch.cat([batch["expressions"], rolled.expressions]),
+        ).float()
+        photos = len(drawn.times)
+        flow, off = drawn.loss(made[:photos]), self._off(rolled, made[photos:])
+        return flow + self.read_weight * off, {"flow": flow.detach(), "off": off.detach()}
+
+    @torch.no_grad()
+    def _rolled(self, batch: dict[str, Tensor], generator: torch.Generator) -> "_Rolled":
+        """Some of the batch's people on their way from pure noise, each asked for another row's expression."""
+        device = batch["vectors"].device
+        asked = (batch["tokens"] == self.model.placeholder).any(-1)
+        rows = torch.where(asked, torch.rand(len(asked), generator=generator, device=device), 2.0).argsort()
+        rows = rows[: self.read_images]
+        tokens, vectors = batch["tokens"][rows], batch["vectors"][rows]
+        expressions = batch["expressions"][rows.roll(1)]
+        end, scale = (
+            low + (high - low) * torch.rand(len(rows), 1, 1, 1, generator=generator, device=device)
+            for low, high in ((0.15, 0.6), (1.0, 2.5))
+        )
+        nothing = torch.from_numpy(self._tokens([""])).to(device).expand(len(rows), -1)
+        told = torch.cat([tokens, nothing]), vectors.repeat(2, 1), torch.cat([expressions, 0 * expressions])
+        noisy = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
+        for step in range(ROLL_STEPS + 1):
+            times = 1 - (1 - end) * step / ROLL_STEPS
+            both = self.model(noisy.repeat(2, 1, 1, 1), times.flatten().repeat(2), *told).float()
+            asked_for, unasked = both.chunk(2)
+            if step < ROLL_STEPS:
+                noisy = noisy - (1 - end) / ROLL_STEPS * combine(asked_for, unasked, scale)
+        return _Rolled(
+            noisy=noisy,
+            times=end.flatten(),
+            tokens=tokens,
+            vectors=vectors,
+            expressions=expressions,
+            untold=unasked,
+            scale=scale,
+        )
+
+    def _off(self, rolled: "_Rolled", made: Tensor) -> Tensor:
+        """How far the blendshapes read off the finished faces are from those asked for (Huber's), in spreads, so that
+        a wink counts as much as a smile."""
+        clean = rolled.noisy - rolled.times[:, None, None, None] * combine(made, rolled.untold, rolled.scale)
+        images = self.vae.decoder(clean / self.vae.config.scaling_factor).float()
+        grid = self.register.to(images.device).expand(len(images), -1, -1, -1)
+        crops = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        seen = self.seen.to(images.device)(crops).float()
+        varies = torch.from_numpy(np.flatnonzero(self.spread > _LEAST)).to(images.device)
+        spread = torch.from_numpy(self.spread).to(images.device)[varies]
+        return nn.functional.smooth_l1_loss(seen[:, varies] / spread, rolled.expressions[:, varies] / spread)
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """Held-out flow loss at fixed noise: told the expression, told none, and without the adapter. And, on

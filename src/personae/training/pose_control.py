@@ -45,6 +45,7 @@ def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int
     """A ControlNet that begins as the UNet's encoder and adds nothing; only a LoRA on its convolutions and linear
     layers, and the parts that the UNet does not have, take gradients."""
     network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
+    network.register_to_config(asked_only=True)  # when sampling, see `PoseControl`
     layers = [
         re.escape(name)
         for name, module in network.named_modules()
@@ -157,8 +158,6 @@ class PoseControlTask(BaseTask):
         asked = crop_poses(self.test)[np.roll(np.arange(shown), 1)]
         self.last_maps = np.stack([self._asked_map(row, pose) for row, pose in enumerate(asked)])
         for name, network in (("", model), ("_without", None)):
-            if network is not None:
-                network.register_to_config(asked_only=True)  # as it ships
             controls = [] if network is None else [PoseControl(network=network, maps=to_maps(self.last_maps))]
             images = self._sample_posed(vectors[:shown], noise[:shown], controls)
             off = np.abs(self._poses(images) - asked)
@@ -197,7 +196,7 @@ class PoseControlTask(BaseTask):
         """`controlnet/`, and `samples.png`: held-out people, the map above the face made."""
         from PIL import Image
 
-        save_difference(model, folder / "controlnet", asked_only=True)
+        save_difference(model, folder / "controlnet")
         made = codec.to_uint8(self.last_images)
         columns = min(12, len(made))
         pairs = np.stack([self.last_maps, made], 1)[: len(made) // columns * columns]
