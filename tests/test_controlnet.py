@@ -264,7 +264,7 @@ def test_a_difference_may_steer_the_conditional_half_alone(pipe: FacePipeline, t
         for name, parameter in trained.named_parameters():
             if name.startswith(("controlnet_down_blocks", "controlnet_mid_block")):
                 parameter.normal_(std=0.2, generator=torch.Generator().manual_seed(0))
-    save_difference(trained, tmp_path, asked_only=True)
+    save_difference(trained, tmp_path)
     network = load(tmp_path, pipe.unet)
     rows_seen = []
     network.register_forward_hook(lambda _module, given, _output: rows_seen.append(len(given[0])))

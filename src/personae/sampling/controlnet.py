@@ -146,14 +146,13 @@ def _from_difference(folder: Path, unet: Any) -> ControlNetModel:
     return network
 
 
-def save_difference(network: ControlNetModel, folder: Path, *, asked_only: bool = False) -> None:
+def save_difference(network: ControlNetModel, folder: Path) -> None:
     """Write what `load` needs of a `network` that began as a copy of a UNet and carries one peft LoRA with alpha equal
-    to its rank: half precision, weights of the UNet left out. asked_only: see `PoseControl`."""
+    to its rank: half precision, weights of the UNet left out."""
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(get_peft_model_state_dict(network, adapter_name="default"))
     state |= {name: tensor for name, tensor in network.state_dict().items() if name.startswith(ADDED)}
     save_file({name: t.detach().cpu().half().contiguous() for name, t in state.items()}, folder / DIFFERENCE)
     network.save_config(folder)
-    (folder / MARKER).write_text(
-        json.dumps({"format": _FORMAT, "of": "unet", "asked_only": asked_only}) + "\n", encoding="utf-8"
-    )
+    marker = {"format": _FORMAT, "of": "unet", "asked_only": bool(network.config.get("asked_only"))}
+    (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
