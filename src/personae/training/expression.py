@@ -206,6 +206,7 @@ class ExpressionTask(BaseTask):
         nothing = torch.from_numpy(self._tokens([""])).to(device).expand(len(rows), -1)
         told = torch.cat([tokens, nothing]), vectors.repeat(2, 1), torch.cat([expressions, 0 * expressions])
         noisy = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
+        noisy = noisy.contiguous(memory_format=torch.channels_last)  # or everything is slow
         for step in range(ROLL_STEPS + 1):
             times = 1 - (1 - end) * step / ROLL_STEPS
             both = self.model(noisy.repeat(2, 1, 1, 1), times.flatten().repeat(2), *told).float()
