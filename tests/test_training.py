@@ -22,6 +22,7 @@ from personae.training.embedder import Embedder
 from personae.training.export_onnx import export_onnx
 from personae.training.faces import FaceTable
 from personae.training.loop import Schedule, train
+from personae.training.networks import MotionNet
 from training_fixtures import write_cache
 
 
@@ -50,6 +51,21 @@ def test_onnx_module_equals_onnxruntime(embedder: Path) -> None:
     module(wanted)[:, 0].sum().backward()
     assert wanted.grad is not None
     assert float(wanted.grad.abs().sum()) > 0
+
+
+def test_one_output_of_several_needs_only_its_own_operators(tmp_path: Path) -> None:
+    import onnxruntime
+
+    path = tmp_path / "motion.onnx"
+    names = ["landmarks", "pose", "blendshapes"]
+    export_onnx(MotionNet(widths=(8,) * 5).eval(), torch.zeros(2, 3, 128, 128), path, ["crop"], names)
+    crops = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = onnxruntime.InferenceSession(path).run(["blendshapes"], {"crop": crops.numpy()})[0]
+    np.testing.assert_allclose(OnnxModule(path, "blendshapes")(crops).numpy(), expected, atol=1e-5)
+    with pytest.raises(BadData, match="no output 'gaze', only landmarks, pose, blendshapes"):
+        OnnxModule(path, "gaze")
+    with pytest.raises(BadData, match="Shape"):
+        OnnxModule(path, "landmarks")
 
 
 def test_held_out_people_never_train(cache: Path) -> None:
@@ -124,6 +140,7 @@ import sys
 from pathlib import Path
 from personae.training.autoencoder import AutoencoderTask
 from personae.training.loop import Schedule, train
+from personae.training.networks import MotionNet
 import torch
 torch.manual_seed(0)
 torch.set_num_threads(1)
