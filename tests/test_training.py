@@ -218,3 +218,14 @@ def test_recogniser_gradient_reaches_the_image(embedder: Path) -> None:
     vectors[:, 0].sum().backward()
     assert image.grad is not None
     assert bool(torch.isfinite(image.grad).all())
+
+
+def test_adapters_are_taken_from_runs_or_the_bundle_or_left_out(tmp_path: Path) -> None:
+    runs, bundle = tmp_path / "runs", tmp_path / "bundle"
+    ours, theirs = runs / "nano-expression" / "export" / "exp_adapter", bundle / "controlnet"
+    for folder in (ours, theirs, bundle / "exp_adapter"):
+        folder.mkdir(parents=True)
+    inputs = recipes.Inputs(cache=tmp_path, teachers=tmp_path, runs=runs, bundle=bundle)
+    assert inputs.adapters() == {"exp_adapter": ours, "controlnet": theirs}
+    with pytest.raises(WeightsMissing, match="personae train nano-fast"):
+        inputs.export("nano-fast", "lcm")

@@ -18,7 +18,7 @@ from personae.gather import PEOPLE
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader, pack
 from personae.training import cloud, directions
-from personae.training.recipes import ADAPTERS, RECOGNISER, Inputs, bundled
+from personae.training.recipes import RECOGNISER, Inputs, bundled
 
 _STEPS, _GUIDANCE = 14, 2.0  # 20 steps are no better; more guidance adds little likeness and breaks more faces
 # Between the score that 99 % of faceless pictures stay under and the one that 98 % of faces pass (see the detector's
@@ -31,11 +31,10 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
 
     `final`: the recipe whose UNet and text encoder are taken.
 
-    Raises `WeightsMissing`, naming the recipe to run, if an export is not there.
+    Raises `WeightsMissing`, naming the recipe to run, if an export is not there; an adapter that is not is left out.
     """
     inputs = Inputs(cache=Path(cache), teachers=Path(), runs=Path(runs), bundle=bundled())
     base, half = inputs.export(final), torch.float16
-    adapters = {folder: inputs.export(recipe, folder) for recipe, folder in ADAPTERS.items()}
     target = Path(out)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -61,7 +60,7 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
         steps=_STEPS,
         guidance_scale=_GUIDANCE,
     )
-    for name, folder in adapters.items():
+    for name, folder in inputs.adapters().items():
         shutil.copytree(folder, partial / name)
     people, others = (LabelledPeople.read(cache, reader.embedder, held_out=held_out) for held_out in (False, True))
     cloud.fit(people, others, reader.space).save(partial / PEOPLE)

@@ -5,6 +5,7 @@ recipe finds the exports of the earlier ones under `--runs` (default `runs/`), o
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,11 +47,20 @@ class Inputs:
         """A file or folder that another recipe exported, or else the bundle's; `WeightsMissing` names the command
         that makes it."""
         path = self.runs.joinpath(recipe, "export", *parts)
-        if path.exists():
-            return path
-        if self.bundle is not None and (recipe, *parts) in _BUNDLED:
-            return self.bundle / _BUNDLED[recipe, *parts]
+        bundled = _BUNDLED.get((recipe, *parts))
+        places = [path] if self.bundle is None or bundled is None else [path, self.bundle / bundled]
+        for place in places:
+            if place.exists():
+                return place
         raise WeightsMissing(f"{path} is not there: run `personae train {recipe}` first")
+
+    def adapters(self) -> dict[str, Path]:
+        """The folders of those of `ADAPTERS` that were trained, by the name that each has in a model's folder."""
+        found = {}
+        for recipe, folder in ADAPTERS.items():
+            with suppress(WeightsMissing):
+                found[folder] = self.export(recipe, folder)
+        return found
 
     def of_base(self) -> tuple[Path, Path, Path]:
         """Cache, autoencoder and embedder: what every training on the base's latents needs."""
