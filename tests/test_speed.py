@@ -11,7 +11,7 @@ from conftest import made_up
 from personae import pipeline
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
-from personae.sampling import schedulers, speed
+from personae.sampling import codec, schedulers, speed
 from personae.sampling.speed import MODES, Mode, guided_times
 
 STEPS = 10
@@ -203,3 +203,19 @@ def test_a_tiny_decoder_for_other_latents_or_damaged(with_taesd: FacePipeline) -
     (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsCorrupt, match="is no tiny autoencoder"):
         with_taesd.extra("taesd")
+
+
+def test_preparing_changes_no_picture(pipe: FacePipeline) -> None:
+    """Layout, and a decoder that activates in place: also where a gradient goes through it."""
+    clean = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def decoded() -> tuple[torch.Tensor, torch.Tensor]:
+        moved = clean.clone().requires_grad_()
+        images = codec.decode(pipe.vae, moved)
+        (gradient,) = torch.autograd.grad(images.square().sum(), moved)
+        return images.detach(), gradient
+
+    before = decoded()
+    speed.prepare(pipe)
+    for one, other in zip(decoded(), before, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)

@@ -59,7 +59,7 @@ def prepare(pipe: Any, *, compile: bool = False) -> None:  # noqa: A002 (torch's
     for network in (pipe.unet, pipe.vae):
         network.to(memory_format=torch.channels_last)
     for module in pipe.vae.decoder.modules():
-        if isinstance(module, torch.nn.SiLU):  # after a norm, whose result nobody else needs
+        if isinstance(module, torch.nn.SiLU):  # after a norm or convolution, whose result nobody else needs
             module.inplace = True
     if cpu_has_amx():
         cpu_layers.install(pipe.unet)
