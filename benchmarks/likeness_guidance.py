@@ -5,7 +5,6 @@ judged by another recogniser, and by the one that guides. A gradient may find gr
 sees: so the other one judges once more what is left of the images at half their size.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,15 +12,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from modes import generate
+from modes import generate, opened, write
 from PIL import Image
 
-import personae
-from personae.evaluation import estimate, machine, subjects, tables
+from personae.evaluation import estimate, machine
 from personae.evaluation.estimate import Estimate
-from personae.evaluation.judge import Finder, Judge, judge_spec, reader_finder
+from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.likeness import cosines
-from personae.evaluation.people import held_out_people
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
 from personae.steers.likeness import INTERVAL
@@ -133,26 +130,18 @@ def main(
     judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
 ) -> None:
     """Measure every strength and write a report that `personae.evaluation.tables` can draw."""
-    pipe = personae.load(model)
-    pipe.set_progress_bar_config(disable=True)
-    if pipe.reader is None:
-        raise SystemExit(f"{model} has no reader, so nobody can be read: name a model with one")
-    marker = Judge(judge_spec(judge))
-    marker.require_unrelated(pipe.config.identity_space)
-    read = subjects.read(pipe, held_out_people(source, people), motion=False)
+    pipe, read, marker, find = opened(model, people, source, judge)
     report = compare(
         pipe,
         read,
         marker,
-        reader_finder(pipe.reader),
+        find,
         images_per_person=images_per_person,
         steps=steps or pipe.config.steps,
         strengths=[float(strength) for strength in strengths.split(",")],
         interval=interval,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    typer.echo(tables.markdown(report))
+    write(report, out)
 
 
 if __name__ == "__main__":

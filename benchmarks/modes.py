@@ -124,6 +124,27 @@ def costs(real: Array, exact: Array, exact_seen: Array, images: Array, seen: Arr
 _UNKNOWN = Estimate(value=np.nan, low=np.nan, high=np.nan, n=0)
 
 
+def opened(
+    model: str, people: int, source: Path | None, judge: str
+) -> tuple[FacePipeline, list[Subject], Judge, Finder]:
+    """A model, held-out people as its reader sees them, a judge that has no part in it, and the reader as a finder."""
+    pipe = personae.load(model)
+    pipe.set_progress_bar_config(disable=True)
+    if pipe.reader is None:
+        raise SystemExit(f"{model} has no reader, so nobody can be read: name a model with one")
+    marker = Judge(judge_spec(judge))
+    marker.require_unrelated(pipe.config.identity_space)
+    read = subjects.read(pipe, held_out_people(source, people), motion=False)
+    return pipe, read, marker, reader_finder(pipe.reader)
+
+
+def write(report: dict[str, Any], out: Path) -> None:
+    """The JSON, for the documents' tables; and its own table, to stdout."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    typer.echo(tables.markdown(report))
+
+
 def main(
     model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
     out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("docs/figures/modes.json"),
@@ -134,20 +155,10 @@ def main(
     judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
 ) -> None:
     """Measure every speed and write a report that `personae.evaluation.tables` can draw."""
-    pipe = personae.load(model)
-    pipe.set_progress_bar_config(disable=True)
-    if pipe.reader is None:
-        raise SystemExit(f"{model} has no reader, so nobody can be read: name a model with one")
-    marker = Judge(judge_spec(judge))
-    marker.require_unrelated(pipe.config.identity_space)
-    read = subjects.read(pipe, held_out_people(source, people), motion=False)
+    pipe, read, marker, find = opened(model, people, source, judge)
     speeds = SPEEDS | (TINY if pipe.folder is not None and (pipe.folder / "taesd").is_dir() else {})
-    report = compare(
-        pipe, read, marker, reader_finder(pipe.reader), images_per_person=images_per_person, steps=steps, speeds=speeds
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    typer.echo(tables.markdown(report))
+    report = compare(pipe, read, marker, find, images_per_person=images_per_person, steps=steps, speeds=speeds)
+    write(report, out)
 
 
 if __name__ == "__main__":

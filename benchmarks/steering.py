@@ -5,7 +5,6 @@ asked and not asked, read back by networks that have no part in making the image
 recogniser). Needs the teachers' folder.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from modes import opened, write
 
-import personae
 from personae.data.teachers import Teachers
-from personae.evaluation import estimate, machine, subjects, tables
+from personae.evaluation import estimate, machine
 from personae.evaluation.estimate import Estimate
-from personae.evaluation.judge import Finder, Judge, judge_spec, reader_finder
+from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.likeness import cosines
-from personae.evaluation.people import held_out_people
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
 from personae.reading import align
@@ -154,17 +152,9 @@ def main(
     judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
 ) -> None:
     """Measure every way to steer and write a report that `personae.evaluation.tables` can draw."""
-    pipe = personae.load(model)
-    pipe.set_progress_bar_config(disable=True)
-    if pipe.reader is None:
-        raise SystemExit(f"{model} has no reader, so nobody can be read: name a model with one")
-    marker = Judge(judge_spec(judge))
-    marker.require_unrelated(pipe.config.identity_space)
-    read = subjects.read(pipe, held_out_people(source, people), motion=False)
-    report = measure(Bench(pipe, read, marker, reader_finder(pipe.reader), Teachers(teachers).motion))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    typer.echo(tables.markdown(report))
+    pipe, read, marker, find = opened(model, people, source, judge)
+    report = measure(Bench(pipe, read, marker, find, Teachers(teachers).motion))
+    write(report, out)
 
 
 if __name__ == "__main__":
