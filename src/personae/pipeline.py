@@ -50,7 +50,7 @@ from personae.sampling.allocator import freed_memory_kept
 from personae.sampling.controls import engaged
 from personae.sampling.guidance import Side, guided
 from personae.sampling.loop import OnStep, denoise, draw_noise, generators_for
-from personae.steering import Request, Steering, Told, plan_for
+from personae.steering import Plan, Request, Steering, Told, plan_for
 from personae.types import Array, Face, Generation, Identity
 
 People = Face | Identity | Sequence[Face | Identity] | Array | Tensor
@@ -195,57 +195,27 @@ class FacePipeline(DiffusionPipeline):
         _check(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
         _check(output_type in _OUTPUT_TYPES, f"output_type is one of {_OUTPUT_TYPES}, got {output_type!r}")
 
-        given = _listed(faces)
-        people = self.identities(given)
-        together = steering.get("regions") is not None
-        who = [person for person in range(1 if together else len(people)) for _ in range(num_images_per_prompt)]
-        generators = _generators(seed, generator, len(who))
-        seeds = [g.initial_seed() for g in generators]
-        settings: dict[str, Any] = {
+        said: dict[str, Any] = {
             "num_inference_steps": num_inference_steps,
             "guidance_scale": guidance_scale,
             "scheduler": scheduler,
             "height": height,
             "width": width,
         }
-        request = Request(
-            given=given,
-            people=people,
-            who=who,
-            grid=self._grid(height, width),
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            settings=settings,
+        together = steering.get("regions") is not None
+        request = self._request(
+            faces, said, prompt=prompt, negative_prompt=negative_prompt, copies=num_images_per_prompt, together=together
         )
+        generators = _generators(seed, generator, len(request.who))
+        seeds = [g.initial_seed() for g in generators]
         plan = plan_for(self, request, steering)
-        settings = self._own_settings() | plan.defaults | {k: v for k, v in settings.items() if v is not None}
+        settings = self._own_settings() | plan.defaults | {k: v for k, v in said.items() if v is not None}
 
-        steps = settings["num_inference_steps"]
-        # On the CPU: to look at a time must not keep an accelerator waiting.
-        walker = schedulers.fresh(settings["scheduler"], like=self.scheduler, steps=steps, device="cpu")
-        mode = (plan.mode or speed.MODES["exact"]).for_steps(steps)
-        controls = [*plan.controls, *speed.controls_of(mode)]
-        positive, negative = self._told(request, plan.told, walker.timesteps)
-        noise = self._noise(latents, generators, request.grid).to(self._execution_device)
-        predict = guided(
-            self.unet,
-            positive,
-            negative,
-            settings["guidance_scale"],
-            controls=controls,
-            interval=speed.guided_times(walker.timesteps, mode.guidance_interval),
-            batch_size=batch_size,
-            pad=is_compiled(self.unet),
+        noise = self._noise(latents, generators, request.grid)
+        mode = (plan.mode or speed.MODES["exact"]).for_steps(settings["num_inference_steps"])
+        clean, walker = self._sample(
+            request, plan, settings, mode, noise, generators, batch_size=batch_size, callback=callback_on_step_end
         )
-        for around in plan.around:
-            predict = around(predict, walker)
-        with (
-            freed_memory_kept(),
-            engaged(controls, self.unet),
-            self._after_each_step(len(walker.timesteps), callback_on_step_end) as on_step,
-        ):
-            clean = denoise(predict, noise, walker, generators=generators, on_step=on_step)
-
         images, likeness = clean, None
         if output_type != "latent":
             decoder = self.extra("taesd") if mode.tiny_decoder else self.vae
@@ -256,9 +226,9 @@ class FacePipeline(DiffusionPipeline):
         return Generation(
             images=_as_type(images, output_type),
             seeds=seeds,
-            people=who,
+            people=list(request.who),
             likeness=likeness,
-            recipe=self._recipe(settings, people, given)
+            recipe=self._recipe(settings, request.people, request.given)
             | {"sampler": type(walker).__name__, "noise": "seed" if latents is None else "given"},
         )
 
@@ -294,6 +264,29 @@ class FacePipeline(DiffusionPipeline):
         positive = encode_identities(vectors, self.tokenizer, self.text_encoder, text)
         return positive, encode_text([negative_prompt], self.tokenizer, self.text_encoder)
 
+    def _request(
+        self,
+        faces: People,
+        said: Mapping[str, Any],
+        *,
+        prompt: str | None,
+        negative_prompt: str,
+        copies: int,
+        together: bool,
+    ) -> Request:
+        """Who and what is asked for: each person `copies` times, or all of them `together` in as many pictures."""
+        given = _listed(faces)
+        people = self.identities(given)
+        return Request(
+            given=given,
+            people=people,
+            who=[person for person in range(1 if together else len(people)) for _ in range(copies)],
+            grid=self._grid(said["height"], said["width"]),
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            settings=said,
+        )
+
     def _told(
         self, request: Request, told: Told | None, timesteps: Tensor
     ) -> tuple[Conditioning | list[Side], Conditioning]:
@@ -302,6 +295,45 @@ class FacePipeline(DiffusionPipeline):
             return told.sides(timesteps), told.negative
         positive, negative = self.condition(request.people, request.prompt, request.negative_prompt)
         return positive.rows(torch.tensor(request.who)), negative
+
+    def _sample(
+        self,
+        request: Request,
+        plan: Plan,
+        settings: Mapping[str, Any],
+        mode: speed.Mode,
+        noise: Tensor,
+        generators: Sequence[torch.Generator],
+        *,
+        batch_size: int,
+        callback: StepCallback | None,
+    ) -> tuple[Tensor, Any]:
+        """Clean latents (N, c, h, w) from noise of that shape, and the scheduler that walked there."""
+        # On the CPU: to look at a time must not keep an accelerator waiting.
+        walker = schedulers.fresh(
+            settings["scheduler"], like=self.scheduler, steps=settings["num_inference_steps"], device="cpu"
+        )
+        controls = [*plan.controls, *speed.controls_of(mode)]
+        positive, negative = self._told(request, plan.told, walker.timesteps)
+        predict = guided(
+            self.unet,
+            positive,
+            negative,
+            settings["guidance_scale"],
+            controls=controls,
+            interval=speed.guided_times(walker.timesteps, mode.guidance_interval),
+            batch_size=batch_size,
+            pad=is_compiled(self.unet),
+        )
+        for around in plan.around:
+            predict = around(predict, walker)
+        noise = noise.to(self._execution_device)
+        with (
+            freed_memory_kept(),
+            engaged(controls, self.unet),
+            self._after_each_step(len(walker.timesteps), callback) as on_step,
+        ):
+            return denoise(predict, noise, walker, generators=generators, on_step=on_step), walker
 
     def likeness(self, images: Tensor, people: Sequence[Identity]) -> list[float] | None:
         """The cosine between each image (N, 3, H, W) in [-1, 1], read back, and the identity asked for; NaN where no
