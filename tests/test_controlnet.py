@@ -25,6 +25,7 @@ from controlnet_fixtures import (
     three_maps,
 )
 from model_fixtures import empty_photo, face_photo
+from personae import output
 from personae.conditioning.mesh import FaceModel
 from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
@@ -127,6 +128,19 @@ def test_a_pose_from_the_front_door(pipe_factory, family: str) -> None:
     assert torch.equal(pipe(people, pose=Pose(yaw=30, pitch=0, roll=0), **asked).images, turned.images)
     assert torch.equal(pipe(people, pose=(30, 0, 0), pose_scale=0, **asked).images, plain.images)
     assert torch.equal(pipe(people, **asked).images, plain.images)  # nothing stays behind
+
+
+def test_a_pose_of_each_person(posing: FacePipeline, tmp_path: Path) -> None:
+    people = made_up(posing, 3)
+    asked = [(30, 0, 0), {"yaw": -20, "jawOpen": 0.5}, Pose(yaw=0, pitch=10, roll=0)]
+    together = posing(people, pose=asked, seed=3, num_inference_steps=2, measure_likeness=False)
+    paths = output.save(together, tmp_path, people=people)
+    for n, (person, pose, image) in enumerate(zip(people, asked, together.images, strict=True)):
+        alone = posing(person, pose=pose, seed=3 + n, num_inference_steps=2, measure_likeness=False)
+        assert np.abs(np.asarray(image, np.int16) - np.asarray(alone.images[0], np.int16)).max() <= 1
+        assert output.read_recipe(paths[n])["settings"] == alone.recipe["settings"]
+    with pytest.raises(BadOption, match="2 poses for 3 people"):
+        posing(people, pose=asked[:2])
 
 
 def test_a_map_of_ones_own(posing: FacePipeline, tmp_path: Path) -> None:

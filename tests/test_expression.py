@@ -313,6 +313,17 @@ def test_three_at_once_are_three_times_one(asked: tuple) -> None:
 
 
 @torch.no_grad()
+def test_an_expression_of_each_person(smiling: FacePipeline) -> None:
+    asked_for = [{"smile": 0.9}, {"jawOpen": 0.7}, {}]
+    together = latents(smiling, 3, expression=asked_for, seed=5)
+    for person, what in enumerate(asked_for):
+        alone = smiling(made_up(smiling, 3)[person], seed=5 + person, output_type="latent", expression=what).images
+        torch.testing.assert_close(together[person], alone[0], atol=1e-4, rtol=1e-4)
+    with pytest.raises(BadOption, match="2 expressions for 3 people"):
+        latents(smiling, 3, expression=asked_for[:2])
+
+
+@torch.no_grad()
 def test_the_recipe_asks_for_the_same_again(asked: tuple) -> None:
     pipe, what = asked
     first = pipe(made_up(pipe, 1), seed=1, output_type="latent", expression=what, expression_scale=0.7)

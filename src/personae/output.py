@@ -124,6 +124,8 @@ def recipe_of(
     With `identity` the vector itself is inside (biometric data: whoever holds the file can generate this person);
     without it a replay needs the photo, which the recipe names by sha256 only.
     """
+    from personae.steering import settings_of  # late: it brings torch
+
     vectors = [_stored(one) for one in (person, *others)]
     inputs = generation.recipe["inputs"]
     measured = generation.likeness[index] if generation.likeness else None
@@ -137,6 +139,7 @@ def recipe_of(
         "input": _input(person) if isinstance(person, Face) else None,
         # Of those in this image alone: who else was in the call is nobody's business.
         "inputs": inputs if others else [inputs[generation.people[index]]],
+        "settings": settings_of(generation.recipe["settings"], generation.people[index]),
     }
     if generation.tries is not None:
         recipe["tries"] = generation.tries[index]

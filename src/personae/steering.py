@@ -32,10 +32,10 @@ class Steering(TypedDict, total=False):
 
     fast: steps of a consistency model (2-8) instead of the ordinary sampler.
     pose: of the head: a photo of someone who holds it (and makes that expression), or (yaw, pitch, roll) in degrees of
-    a face at rest, or these by name together with blendshapes. pose_map: a normal map of one's own instead, square, RGB
-    uint8 or a path. pose_scale: its strength, 0-2.
+    a face at rest, or these by name together with blendshapes; a list of such: one per person. pose_map: a normal map
+    of one's own instead, square, RGB uint8 or a path. pose_scale: its strength, 0-2.
     expression: a photo of someone who makes it, or blendshapes by name, 0-1; for an adapter of FLAME's, 55 numbers; or
-    a .npy or .json file of either. expression_scale: its strength, 0-1.
+    a .npy or .json file of either; a list of blendshapes by name: one per person. expression_scale: its strength, 0-1.
     reference: a photo whose look (light, colour, hair, background) is kept. reference_scale: how strongly, 0-1.
     speed: "exact", "balanced" or "fast" (`speed.MODES`): what may change for time; exact unless asked. Of a mode's
     parts, where nothing is saved (no guidance, fewer than nine steps) none applies. Each by itself, which then always
@@ -51,10 +51,10 @@ class Steering(TypedDict, total=False):
     """
 
     fast: int | None
-    pose: PhotoSource | Pose | Sequence[float] | Mapping[str, float] | None
+    pose: PhotoSource | Pose | Sequence[float] | Mapping[str, float] | Sequence[Pose | Mapping[str, float]] | None
     pose_map: PhotoSource | None
     pose_scale: float | None
-    expression: PhotoSource | Mapping[str, float] | Sequence[float] | None
+    expression: PhotoSource | Mapping[str, float] | Sequence[float] | Sequence[Mapping[str, float]] | None
     expression_scale: float | None
     reference: PhotoSource | None
     reference_scale: float | None
@@ -182,6 +182,20 @@ STEERS: dict[str, Steer] = {
 
 # What is made for pictures of one face, aligned and as large as the model's own.
 ONE_FACE = ("pose", "pose_map", "reference", "likeness_guidance")
+
+
+# What may be said of each person.
+EACH = ("pose", "expression")
+
+
+def several(asked: Any) -> bool:
+    """Something of each person in a list, rather than one thing for all: numbers hold no poses, names or numbers."""
+    return isinstance(asked, list | tuple) and any(isinstance(one, Pose | Mapping | list | tuple) for one in asked)
+
+
+def settings_of(settings: Mapping[str, Any], person: int) -> dict[str, Any]:
+    """What asks for the images of one person again, out of the settings of a request for several."""
+    return {name: v[person] if name in EACH and several(v) else v for name, v in settings.items()}
 
 
 def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan:

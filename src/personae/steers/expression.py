@@ -24,7 +24,7 @@ from personae.conditioning.expression import (
 )
 from personae.conditioning.expression_adapter import ExpressionAdapter, ExpressionControl
 from personae.errors import BadOption, NoFaceFound
-from personae.steering import Plan, Request
+from personae.steering import Plan, Request, several
 from personae.types import BLENDSHAPES, Array
 
 if TYPE_CHECKING:
@@ -46,8 +46,12 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
         raise BadOption(f"expression_scale lies between 0 and 1, got {scale}")
     adapter: ExpressionAdapter = pipe.extra("expression")
     resolve = {"blendshapes": _blendshapes, "flame55": _flame}[adapter.space]
-    vector, plain = resolve(pipe, asked)
-    vectors = torch.from_numpy(vector)[None].repeat(len(request.who), 1)
+    each = several(asked)
+    found = [resolve(pipe, one) for one in asked] if each else [resolve(pipe, asked)] * len(request.people)
+    if len(found) != len(request.people):
+        raise BadOption(f"{len(found)} expressions for {len(request.people)} people: give one of each, or one for all")
+    vectors = torch.from_numpy(np.stack([found[person][0] for person in request.who]))
+    plain = [told for _, told in found] if each else found[0][1]
     control = ExpressionControl(adapter=adapter, vectors=vectors, scale=float(scale))
     # At scale 0 nothing is engaged, so that the images are bit for bit those without an adapter.
     return Plan(

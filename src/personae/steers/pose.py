@@ -15,7 +15,7 @@ from personae.reading import align
 from personae.reading.photo import PhotoSource, load_photo
 from personae.reading.pose import image_turn, turn
 from personae.sampling.controlnet import PoseControl, map_side, to_maps
-from personae.steering import Plan, Request
+from personae.steering import Plan, Request, several
 from personae.types import BLENDSHAPES, Array, Face, Identity, Pose
 
 if TYPE_CHECKING:
@@ -42,9 +42,14 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
     if own is not None:
         images, told = _own_map(own, side)[None], {"pose_map": _name(own)}
     else:
-        held = _held(pipe, pose)
-        drawn = [_drawn(_shape(one), held, pipe.config.crop_template, side) for one in request.given]
-        images, told = np.stack(drawn)[list(request.who)], {"pose": _plain(held)}
+        each = several(pose)
+        held = [_held(pipe, one) for one in (pose if each else [pose])] * (1 if each else len(request.given))
+        if len(held) != len(request.given):
+            raise BadOption(f"{len(held)} poses for {len(request.given)} people: give one of each, or one for all")
+        template = pipe.config.crop_template
+        drawn = [_drawn(_shape(one), how, template, side) for one, how in zip(request.given, held, strict=True)]
+        plain = [_plain(how) for how in held]
+        images, told = np.stack(drawn)[list(request.who)], {"pose": plain if each else plain[0]}
     control = PoseControl(network=network, maps=to_maps(images), scale=strength)
     return Plan(controls=[control], settings=told | {"pose_scale": strength})
 
