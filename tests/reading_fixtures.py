@@ -1,8 +1,8 @@
 """A reader of tiny real ONNX networks, with the contract of the bundled ones: `tiny_reader_folder(folder)`.
 
 Its "faces" are white rectangles on a darker picture, at most one in the left half and one in the right half of the
-canvas. Their eyes, nose and mouth lie where `FACE` says; motion is the same for every face, identity follows the
-pixels.
+canvas. Their eyes, nose and mouth lie where `FACE` says; motion is the same for every face (`LANDMARKS` are the mean
+face's), identity follows the pixels.
 """
 
 from pathlib import Path
@@ -11,13 +11,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from personae.reading.align import TEMPLATES
+from personae.conditioning.mesh import FaceModel
+from personae.conditioning.pose_map import place
 from personae.reading.reader import ReaderConfig, pack
-from personae.types import BLENDSHAPES
+from personae.types import BLENDSHAPES, Pose
 
 FACE = np.array(((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), np.float32)
 POSE = (10.0, -5.0, 3.0)  # yaw, pitch, roll in the crop
-DEPTH = 4.0  # of every landmark, in crop pixels
+LANDMARKS = place(FaceModel.bundled().mean, Pose(yaw=0, pitch=0, roll=0), "motion", 128).astype(np.float32)  # crop
 SMILE = 0.25  # of every blendshape
 
 
@@ -98,14 +99,11 @@ def _detector() -> onnx.ModelProto:
 
 
 def _motion() -> onnx.ModelProto:
-    """The same motion for every crop; the first five landmarks are the template's own five points."""
+    """The same motion for every crop."""
     node = helper.make_node
-    landmarks = np.full((1, 478, 3), DEPTH, np.float32)
-    landmarks[:, :, :2] = 64
-    landmarks[0, :5, :2] = np.array(TEMPLATES["motion"].points) * 128 - 0.5
     constants = {
         "zero": np.float32(0),
-        "marks": landmarks,
+        "marks": LANDMARKS[None],
         "angles": np.array([POSE], np.float32),
         "shapes": np.full((1, len(BLENDSHAPES)), SMILE, np.float32),
     }

@@ -23,7 +23,7 @@ from personae.reading.motion import marks_in_photo, pose_in_photo
 from personae.reading.network import file_sha256
 from personae.reading.reader import CONFIG_NAME, FaceReader, pack
 from personae.types import BLENDSHAPES, Face
-from reading_fixtures import DEPTH, FACE, POSE, SMILE, model_of, tiny_reader_folder, white_face
+from reading_fixtures import FACE, LANDMARKS, POSE, SMILE, model_of, tiny_reader_folder, white_face
 
 BUNDLED = Path(personae.__file__).parent / "weights" / "nano" / "reader"
 
@@ -98,17 +98,16 @@ def test_skipped_measures_are_none(reader: FaceReader) -> None:
 
 
 def test_motion_comes_in_photo_pixels(reader: FaceReader) -> None:
-    # The tiny network answers with the template's own points: in the photo they are the best fit to those found.
+    # The tiny network answers with the same face in every crop: in the photo it lies where the crop was cut.
     face = reader.read(white_face(meadow(320, 320), 30, 60, 130, 200))[0]
     assert face.motion is not None
     matrix = align.similarity(face.detection.points, "motion")
     assert face.motion.landmarks.shape == (478, 3)
     assert face.motion.landmarks.dtype == np.float32
-    goal = align.template("motion")
-    expected = align.apply(align.invert(matrix), np.array(goal.points) * goal.size - 0.5)
-    assert np.allclose(face.motion.landmarks[:5, :2], expected, atol=1e-3)
+    expected = align.apply(align.invert(matrix), LANDMARKS[:, :2])
+    assert np.allclose(face.motion.landmarks[:, :2], expected, atol=1e-3)
     scale = np.sqrt(np.linalg.det(matrix[:, :2]))
-    assert np.allclose(face.motion.landmarks[:, 2], DEPTH / scale, rtol=1e-5)
+    assert np.allclose(face.motion.landmarks[:, 2], LANDMARKS[:, 2] / scale, rtol=1e-4, atol=1e-4)
     assert np.allclose(face.motion.blendshapes, SMILE)
     assert face.motion.blendshapes.shape == (len(BLENDSHAPES),)
     upright = (face.motion.pose.yaw, face.motion.pose.pitch, face.motion.pose.roll)
