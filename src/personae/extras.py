@@ -49,6 +49,14 @@ def _face_tokens(folder: Path, pipe: "FacePipeline") -> Any:
     return network
 
 
+def _facex(folder: Path, pipe: "FacePipeline") -> Any:
+    from personae.conditioning.facex import FaceX, require_fit
+
+    network = FaceX.load(folder)
+    require_fit(network, space=pipe.config.identity_space, unet=pipe.unet, where=folder)
+    return network
+
+
 def _taesd(folder: Path, pipe: "FacePipeline") -> Any:
     from personae.sampling import tiny_decoder
 
@@ -81,6 +89,7 @@ EXTRAS: dict[str, Extra] = {
     ),
     "expression": Extra(folder="exp_adapter", about="asking for an expression", load=_expression),
     "face_tokens": Extra(folder="face_tokens", about="a prompt of words beside the face", load=_face_tokens),
+    "facex": Extra(folder="facex", about="edits by pieces of faces", load=_facex),
     "lcm": Extra(
         folder="lcm",
         about="fast sampling (for SD 1.5: pytorch_lora_weights.safetensors of latent-consistency/lcm-lora-sdv1-5)",

@@ -2,8 +2,10 @@
 
     recogniser = AlignedRecogniser("embedder.onnx", source="portrait")     # frozen
     recogniser(images)                                                     # (N, D) unit, in the reader's space
+    AlignedMap("embedder.onnx", "last_map")(images)                        # (N, I, E): one of its maps, flattened
 
-Training looks through it at what a model makes, likeness guidance at what it is about to make.
+Training looks through it at what a model makes, likeness guidance at what it is about to make, FaceX at whom it is
+told of.
 """
 
 from pathlib import Path
@@ -25,9 +27,9 @@ def crop_grid(source: str, goal: str, size: int) -> Tensor:
     return torch.from_numpy(align.apply(align.invert(matrix), pixels).astype(np.float32))
 
 
-class AlignedRecogniser(nn.Module):
-    """A frozen recogniser of `size`-px crops in `template`, applied to images (N, 3, S, S) in [-1, 1] that lie in
-    template `source`, S any size: (N, D) unit vectors.
+class _Aligned(nn.Module):
+    """What both have: a frozen network of `size`-px crops in `template`, and where these lie in images (N, 3, S, S) in
+    [-1, 1] of template `source`, S any size.
 
     No detector finds the face: one fixed similarity cuts it out, where a frontal face's five points would lie. Raises
     `BadData` for a network whose operators `OnnxModule` does not cover.
@@ -36,20 +38,27 @@ class AlignedRecogniser(nn.Module):
     grid: Tensor
 
     def __init__(
-        self, path: str | Path, *, source: str = "portrait", template: str = "arcface", size: int = 112
+        self,
+        path: str | Path,
+        output: str | None = None,
+        *,
+        source: str = "portrait",
+        template: str = "arcface",
+        size: int = 112,
     ) -> None:
         super().__init__()
-        self.network = OnnxModule(path)
+        self.network = OnnxModule(path, output)
         self.register_buffer("grid", crop_grid(source, template, size))
         self._spacing = float((self.grid[0, 1] - self.grid[0, 0]).norm()) / 2  # of a crop's pixels, in image sides
 
-    def forward(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
-        """`jitter` (N, 2, 3), affine maps of the unit square, makes several crops of one image differ."""
+    def seen(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
+        """What the network gives for the crops of images. `jitter` (N, 2, 3), affine maps of the unit square, makes
+        several crops of one image differ."""
         grid = self.grid.expand(len(images), -1, -1, -1)
         if jitter is not None:
             grid = torch.einsum("nhwc,ndc->nhwd", F.pad(grid, (0, 1), value=1.0), jitter)
         crops = F.grid_sample(self._reduced(images.float()), grid, padding_mode="border", align_corners=False)
-        return F.normalize(self.network(crops).float(), dim=-1)
+        return torch.as_tensor(self.network(crops)).float()
 
     def _reduced(self, images: Tensor) -> Tensor:
         """Where a crop shrinks its image by two or more, averaged first, as `align.crop` does: nothing aliases, and
@@ -57,3 +66,18 @@ class AlignedRecogniser(nn.Module):
         side = images.shape[-1]
         shrink = int(self._spacing * side)
         return F.adaptive_avg_pool2d(images, side // shrink) if shrink >= 2 else images
+
+
+class AlignedRecogniser(_Aligned):
+    """(N, D) unit vectors of images."""
+
+    def forward(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
+        """`jitter`: see `seen`."""
+        return F.normalize(self.seen(images, jitter), dim=-1)
+
+
+class AlignedMap(_Aligned):
+    """A map of the network by its name in the file, (N, h w, E), of images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.seen(images).flatten(2).transpose(1, 2)

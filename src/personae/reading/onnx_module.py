@@ -2,7 +2,7 @@
 
     recogniser = OnnxModule("embedder.onnx")                  # frozen; input and output as the file declares them
     vectors = recogniser(crops)
-    expressions = OnnxModule("motion.onnx", "blendshapes")    # one output of several
+    expressions = OnnxModule("motion.onnx", "blendshapes")    # one output of several, or what any node makes
 
 Covers the operators of convolutional networks, as far as the output needs them; any other is refused by name.
 """
@@ -116,7 +116,8 @@ def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
 
 
 class OnnxModule(nn.Module):
-    """The graph of an ONNX file, run by torch; its weights are frozen buffers. output: by name; None: the first.
+    """The graph of an ONNX file, run by torch; its weights are frozen buffers. output: by name, of the graph or of any
+    node in it; None: the first.
 
     Raises `BadData` for an operator that is not covered, or an output that is not there.
     """
@@ -126,7 +127,7 @@ class OnnxModule(nn.Module):
         graph = onnx.load(str(path)).graph
         outputs = [value.name for value in graph.output]
         self._output = outputs[0] if output is None else output
-        if self._output not in outputs:
+        if all(self._output not in node.output for node in graph.node):
             raise BadData(f"{path} has no output {output!r}, only {', '.join(outputs)}")
         nodes = _needed(graph, self._output)
         unknown = {node.op_type for node in nodes} - _OPERATORS.keys()

@@ -51,7 +51,7 @@ def _guidance(
     from personae.reading.differentiable import AlignedRecogniser
     from personae.sampling.likeness_guidance import LikenessGuidance
 
-    embedder, template = _embedder(pipe), pipe.config.crop_template
+    embedder, template = differentiable_embedder(pipe, "likeness_guidance"), pipe.config.crop_template
     recogniser = AlignedRecogniser(embedder.path, source=template, template=embedder.template, size=embedder.size)
     vectors = np.stack([person.vector for person in request.people])[list(request.who)]
     device = pipe._execution_device
@@ -64,14 +64,18 @@ def _guidance(
     )
 
 
-def _embedder(pipe: "FacePipeline") -> OnnxEmbedder:
+def differentiable_embedder(pipe: "FacePipeline", option: str) -> OnnxEmbedder:
+    """The reader's recogniser, of which `OnnxModule` makes a network; errors call what needs it `option`.
+
+    Raises `WeightsMissing` for another kind, or a model without a reader.
+    """
     if pipe.reader is None:
-        raise WeightsMissing("likeness_guidance looks through the model's reader, and this model came without one")
+        raise WeightsMissing(f"{option} looks through the model's reader, and this model came without one")
     embedder = pipe.reader.embedder
     if not isinstance(embedder, OnnxEmbedder):
         raise WeightsMissing(
-            f"likeness_guidance needs the gradient of the model's recogniser, and {embedder.space!r} "
-            f"({type(embedder).__name__}) has none: leave it out, or have the images verified instead"
+            f"{option} needs the model's recogniser as a network, and {embedder.space!r} "
+            f"({type(embedder).__name__}) is none: leave it out"
         )
     return embedder
 

@@ -18,6 +18,8 @@ from personae.training.loop import Schedule, Trainable, train
 RECOGNISER = "personae-nano"  # how nano's encoder is called in the names of its identities' space
 # What adapts nano's base, and the folder that each recipe exports for the model's.
 ADAPTERS = {
+    "face0-nano": "face_tokens",
+    "facex-nano": "facex",
     "nano-controlnet": "controlnet",
     "nano-expression": "exp_adapter",
     "nano-fast": "lcm",
@@ -65,6 +67,15 @@ class Inputs:
     def of_base(self) -> tuple[Path, Path, Path]:
         """Cache, autoencoder and embedder: what every training on the base's latents needs."""
         return self.cache, self.export("nano-autoencoder", "vae"), self.export("nano-embedder", "embedder.onnx")
+
+    def space(self) -> str:
+        """Of the embedder's identities."""
+        from personae.reading.embed import EmbedderConfig, space_name
+        from personae.reading.network import file_sha256
+
+        return space_name(
+            RECOGNISER, EmbedderConfig.template, file_sha256(self.export("nano-embedder", "embedder.onnx"))
+        )
 
     def shipped(self) -> Path:
         """The UNet that ships, which an adapter goes with."""
@@ -136,13 +147,16 @@ def _fast(inputs: Inputs) -> Trainable:
 
 
 def _face0(inputs: Inputs) -> Trainable:
-    from personae.reading.embed import EmbedderConfig, space_name
-    from personae.reading.network import file_sha256
     from personae.training.face0 import Face0Task
 
-    cache, vae, embedder = inputs.of_base()
-    space = space_name(RECOGNISER, EmbedderConfig.template, file_sha256(embedder))
-    return Face0Task(cache, vae, embedder, start=inputs.shipped(), space=space)
+    return Face0Task(*inputs.of_base(), start=inputs.shipped(), space=inputs.space())
+
+
+def _facex(inputs: Inputs) -> Trainable:
+    from personae.training.facex import FaceXTask
+
+    motion = inputs.export("nano-motion", "motion.onnx")
+    return FaceXTask(*inputs.of_base(), motion, start=inputs.shipped(), space=inputs.space())
 
 
 def _reference(inputs: Inputs) -> Trainable:
@@ -253,6 +267,23 @@ RECIPES = {
             build=_face0,
             schedule=Schedule(
                 steps=1500, batch=48, lr=1e-3, warmup=100, decay=0.4, ema=0.998, weight_decay=0.0, report_every=500
+            ),
+        ),
+        Recipe(
+            name="facex-nano",
+            summary="one controller for every facial edit (FaceX)",
+            build=_facex,
+            # Not compiled: hooks and all, every request would be compiled anew.
+            schedule=Schedule(
+                steps=4000,
+                batch=56,
+                lr=1e-3,
+                warmup=100,
+                decay=0.4,
+                ema=0.998,
+                weight_decay=0.01,
+                report_every=1000,
+                compile=False,
             ),
         ),
         Recipe(

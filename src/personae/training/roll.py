@@ -1,0 +1,74 @@
+"""Faces sampled from pure noise inside a training step, so that a loss can judge what a model makes of noise alone.
+
+    rolled = roll(asked, unasked, noise, ends_and_scales(12, generator))   # no gradient
+    clean = rolled.clean(asked(rolled.noisy, rolled.times))                # with it, through the last step only
+
+What a noised photo still shows of a person, the loss of the photo's own prediction does not have to learn (see PuLID,
+Guo et al. 2024, and DreamID, Ye et al. 2025, which judge few-step predictions so).
+
+Legend: R faces.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from personae.sampling.guidance import combine
+
+STEPS = 3  # without gradient, before the one that is judged
+_ENDS, _SCALES = (0.15, 0.6), (1.0, 2.5)
+Velocity = Callable[[Tensor, Tensor], Tensor]  # (R, c, h, w) at times (R,) -> velocity
+Fuse = Callable[[Tensor, Tensor], Tensor]  # (R, c, h, w) at times (R, 1, 1, 1) -> the same, part of it replaced
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """For each face, the time at which it is judged and the guidance on the way: (R, 1, 1, 1) both."""
+
+    end: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rolled:
+    """R faces on their way from pure noise, one step before they are judged."""
+
+    noisy: Tensor  # (R, c, h, w)
+    untold: Tensor  # (R, c, h, w) the velocity with nothing asked
+    course: Course
+
+    @property
+    def times(self) -> Tensor:
+        """(R,)"""
+        return self.course.end.flatten()
+
+    def clean(self, asked: Tensor) -> Tensor:
+        """The finished latents that the velocity with everything asked means, guided."""
+        return self.noisy - self.course.end * combine(asked, self.untold, self.course.scale)
+
+
+def ends_and_scales(count: int, generator: torch.Generator) -> Course:
+    """Drawn for each face."""
+    end, scale = (
+        low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator, device=generator.device)
+        for low, high in (_ENDS, _SCALES)
+    )
+    return Course(end=end, scale=scale)
+
+
+@torch.no_grad()
+def roll(
+    asked: Velocity, unasked: Velocity, noise: Tensor, course: Course, *, steps: int = STEPS, fuse: Fuse | None = None
+) -> Rolled:
+    """Guided Euler steps of equal length from `noise` (R, c, h, w) to the course's end. fuse: applied after each."""
+    noisy = noise.contiguous(memory_format=torch.channels_last)  # or everything is slow
+    length = (1 - course.end) / steps
+    for step in range(steps):
+        times = (1 - length * step).flatten()
+        untold = unasked(noisy, times).float()
+        noisy = noisy - length * combine(asked(noisy, times).float(), untold, course.scale)
+        if fuse is not None:
+            noisy = fuse(noisy, 1 - length * (step + 1))
+    return Rolled(noisy=noisy, untold=unasked(noisy, course.end.flatten()).float(), course=course)
