@@ -9,9 +9,10 @@ from safetensors.numpy import save_file
 
 from personae import catalog
 from personae.conditioning.mesh import FaceModel, five_points, in_photo, upright
-from personae.conditioning.pose_map import in_crop, mirrored, place, render
+from personae.conditioning.pose_map import mirrored, place, render
 from personae.errors import BadData, WeightsCorrupt
 from personae.reading import align
+from personae.reading.motion import marks_in_crop
 from personae.reading.pose import image_turn, turn
 from personae.reading.reader import FaceReader
 from personae.training import face_mesh
@@ -152,7 +153,7 @@ def test_upright_takes_the_pose_off() -> None:
     tilted = turn(np.array((15.0, -8.0, 5.0)), 12)
     a = np.radians(12)
     matrix = np.array([(np.cos(a), -np.sin(a), 3), (np.sin(a), np.cos(a), -4)])
-    turned = in_crop(motion.landmarks, matrix)
+    turned = marks_in_crop(motion.landmarks, matrix)
     np.testing.assert_allclose(upright(turned, angles(*tilted)), still, atol=1e-4)
 
 
@@ -210,7 +211,7 @@ def test_a_read_face_is_drawn_where_its_reader_saw_it() -> None:
     face = reader.read(astronaut(), identity=False)[0]
     assert face.motion is not None
     matrix = align.similarity(face.detection.points, "portrait", 128)
-    marks = in_crop(face.motion.landmarks, matrix)
+    marks = marks_in_crop(face.motion.landmarks, matrix)
     yaw, pitch, roll = turn(np.array(astuple(face.motion.pose)), image_turn(matrix))
     seen = angles(yaw, pitch, roll)
     vertices = place(MODEL.posed(MODEL.shape_of(face.motion), face.motion.blendshapes, seen), seen, "portrait", 128)

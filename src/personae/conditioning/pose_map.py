@@ -37,12 +37,6 @@ def place(vertices: Array, pose: Pose, template: str, size: int) -> Array:
     return np.column_stack([points[:, :2] * scale + shift, points[:, 2] * scale])
 
 
-def in_crop(landmarks: Array, matrix: Array) -> Array:
-    """Landmarks (K, 3) of a photo in the pixels of the crop that `matrix` (2, 3) cuts."""
-    scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    return np.column_stack([align.apply(matrix, landmarks[:, :2]), landmarks[:, 2] * scale])
-
-
 def render(vertices: Array, triangles: Array, size: int) -> Array:
     """(size, size, 3) RGB uint8 normal map of vertices (K, 3) in crop pixels (see `place`), smoothly shaded.
 

@@ -24,18 +24,17 @@ GROUPS = {"face": _FACE, "head": (*_FACE, "hair")}
 
 # Contours by landmark, from top to bottom. Everything that the midline crosses is drawn as two halves that share it:
 # a head in profile hides half of itself, and the contour of the whole would fold over.
-_FACE_MIDLINE = (10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 164, 0, 11, 12, 13, 14, 15, 16, 17, 18)
-_FACE_MIDLINE += (200, 199, 175, 152)
+_NOSE_MIDLINE = (168, 6, 197, 195, 5, 4, 1, 19, 94, 2)
+_MOUTH_MIDLINE = (0, 11, 12, 13, 14, 15, 16, 17)
+_FACE_MIDLINE = (10, 151, 9, 8, *_NOSE_MIDLINE, 164, *_MOUTH_MIDLINE, 18, 200, 199, 175, 152)
 _FACE_SIDES = (
     (109, 67, 103, 54, 21, 162, 127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148),
     (338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
 )
-_NOSE_MIDLINE = (168, 6, 197, 195, 5, 4, 1, 19, 94, 2)
 _NOSE_SIDES = (
     (193, 245, 114, 126, 49, 64, 98, 97),
     (417, 465, 343, 355, 279, 294, 327, 326),
 )
-_MOUTH_MIDLINE = (0, 11, 12, 13, 14, 15, 16, 17)
 _MOUTH_SIDES = (
     (37, 39, 40, 185, 61, 146, 91, 181, 84),
     (267, 269, 270, 409, 291, 375, 321, 405, 314),

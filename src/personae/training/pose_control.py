@@ -17,9 +17,9 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from personae.conditioning.mesh import FaceModel
-from personae.conditioning.pose_map import in_crop, mirrored, place, render
+from personae.conditioning.pose_map import mirrored, place, render
 from personae.reading import align
-from personae.reading.motion import MotionConfig, OnnxMotionReader
+from personae.reading.motion import MotionConfig, OnnxMotionReader, marks_in_crop
 from personae.reading.network import file_sha256
 from personae.reading.pose import image_turn, turn
 from personae.sampling import codec, schedulers, speed
@@ -208,7 +208,7 @@ class PoseControlTask(BaseTask):
 def marks_in_crops(table: FaceTable) -> Array:
     """(N, 478, 3) float32 landmarks in the pixels of the table's crops."""
     rows = zip(table.landmarks, table.matrix, strict=True)
-    return np.stack([in_crop(landmarks, matrix) for landmarks, matrix in rows]).astype(np.float32)
+    return np.stack([marks_in_crop(landmarks, matrix) for landmarks, matrix in rows]).astype(np.float32)
 
 
 def crop_poses(table: FaceTable) -> Array:
