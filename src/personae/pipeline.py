@@ -327,13 +327,15 @@ class FacePipeline(DiffusionPipeline):
         )
         for around in plan.around:
             predict = around(predict, walker)
-        noise = noise.to(self._execution_device)
+        noise, fusion = noise.to(self._execution_device), plan.fusion
+        left_out = 0 if fusion is None else fusion.first_step(walker)
         with (
             freed_memory_kept(),
             engaged(controls, self.unet),
-            self._after_each_step(len(walker.timesteps), callback) as on_step,
+            self._after_each_step(len(walker.timesteps) - left_out, callback) as on_step,
         ):
-            return denoise(predict, noise, walker, generators=generators, on_step=on_step), walker
+            clean = denoise(predict, noise, walker, generators=generators, on_step=on_step, fusion=fusion)
+        return clean, walker
 
     def likeness(self, images: Tensor, people: Sequence[Identity]) -> list[float] | None:
         """The cosine between each image (N, 3, H, W) in [-1, 1], read back, and the identity asked for; NaN where no

@@ -18,6 +18,7 @@ from personae.conditioning.regions import Region
 from personae.errors import BadOption, unknown_name
 from personae.reading.photo import PhotoSource
 from personae.sampling.controls import Control
+from personae.sampling.fusion import Fusion
 from personae.sampling.guidance import Predict, Side
 from personae.sampling.speed import Mode
 from personae.sampling.weights import Weights
@@ -36,6 +37,9 @@ class Steering(TypedDict, total=False):
     of one's own instead, square, RGB uint8 or a path. pose_scale: its strength, 0-2.
     expression: a photo of someone who makes it, or blendshapes by name, 0-1; for an adapter of FLAME's, 55 numbers; or
     a .npy or .json file of either; a list of blendshapes by name: one per person. expression_scale: its strength, 0-1.
+    image: a picture of the size of those to be made, of which a part is kept, or a list: one for each person or image
+    (`steers.inpaint`). mask_image: white where it is made anew, of its size, or a list. strength: the share of the
+    steps that is made, 0-1: below 1 the picture shines through, without a mask everywhere.
     reference: a photo whose look (light, colour, hair, background) is kept. reference_scale: how strongly, 0-1.
     speed: "exact", "balanced" or "fast" (`speed.MODES`): what may change for time; exact unless asked. Of a mode's
     parts, where nothing is saved (no guidance, fewer than nine steps) none applies. Each by itself, which then always
@@ -56,6 +60,9 @@ class Steering(TypedDict, total=False):
     pose_scale: float | None
     expression: PhotoSource | Mapping[str, float] | Sequence[float] | Sequence[Mapping[str, float]] | None
     expression_scale: float | None
+    image: PhotoSource | Sequence[PhotoSource] | None
+    mask_image: PhotoSource | Sequence[PhotoSource] | None
+    strength: float | None
     reference: PhotoSource | None
     reference_scale: float | None
     speed: str | None
@@ -114,7 +121,7 @@ class Plan:
     """`controls`: to engage, in order. `around`: laid around the guided prediction, in order. `defaults`: of
     `num_inference_steps`, `guidance_scale` and `scheduler`, where the caller says nothing. `settings`: the options as
     plain JSON values, enough to ask for the same again. `mode`: what is given up for time, None: nothing. `told`: None:
-    the identity prompt."""
+    the identity prompt. `fusion`: the pictures of which a part is kept, None: all is made anew."""
 
     controls: list[Control] = field(default_factory=list)
     around: list[Around] = field(default_factory=list)
@@ -122,6 +129,7 @@ class Plan:
     settings: dict[str, Any] = field(default_factory=dict)
     mode: Mode | None = None
     told: Told | None = None
+    fusion: Fusion | None = None
 
 
 # Each answers with its own part of the plan, or None if the request does not ask for it.
@@ -138,6 +146,12 @@ def _fast(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
     from personae.steers import fast
 
     return fast.steer(pipe, request, options)
+
+
+def _inpaint(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import inpaint
+
+    return inpaint.steer(pipe, request, options)
 
 
 def _likeness(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
@@ -175,6 +189,7 @@ STEERS: dict[str, Steer] = {
     "expression": _expression,
     "fast": _fast,
     "likeness": _likeness,
+    "inpaint": _inpaint,
     "reference": _reference,
     "pose": _pose,
     "text": _text,  # the last: its regions lie around what others make of the UNet's attention
@@ -218,5 +233,10 @@ def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any])
             whole.around.extend(part.around)
             whole.defaults.update(part.defaults)
             whole.settings.update(part.settings)
-            whole = replace(whole, mode=part.mode or whole.mode, told=part.told or whole.told)
+            whole = replace(
+                whole,
+                mode=part.mode or whole.mode,
+                told=part.told or whole.told,
+                fusion=part.fusion or whole.fusion,
+            )
     return whole

@@ -53,6 +53,12 @@ def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: i
     return Photo(pixels=pixels, source=path, sha256=hashlib.sha256(encoded).hexdigest())
 
 
+def name_of(photo: Photo) -> str:
+    """What a recipe calls a photo: its path; of one that came without, a hash, which whoever makes the picture again
+    will say is no file."""
+    return photo.source or f"sha256:{photo.sha256 or hashlib.sha256(photo.pixels.tobytes()).hexdigest()}"
+
+
 def _read_file(name: str, max_bytes: int) -> bytes:
     try:
         with Path(name).open("rb") as file:

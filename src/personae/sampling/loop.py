@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from personae.errors import BadOption
+from personae.sampling.fusion import Fusion
 from personae.sampling.guidance import Predict
 
 # (step, t, latents) -> latents to go on with, or None to stop here.
@@ -38,6 +39,7 @@ def denoise(
     *,
     generators: Sequence[torch.Generator] | None = None,
     on_step: OnStep | None = None,
+    fusion: Fusion | None = None,
 ) -> Tensor:
     """From noise (N, c, h, w) float32, standard normal, to clean latents of the same shape.
 
@@ -45,6 +47,7 @@ def denoise(
     scheduler: any of diffusers', its timesteps set; used up by this call, so give a fresh one (`schedulers.fresh`).
     generators: one per row, for schedulers that add noise.
     on_step: called after each step; None from it ends the loop early.
+    fusion: what is known of the pictures, kept.
     """
     if generators is not None and len(generators) != len(noise):
         raise BadOption(f"{len(noise)} images need as many generators, got {len(generators)}")
@@ -52,15 +55,21 @@ def denoise(
     latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
     extra = {"generator": list(generators)} if generators and _takes_generator(scheduler) else {}
-    for step, t in enumerate(scheduler.timesteps):
+    first = 0
+    if fusion is not None:
+        first = fusion.first_step(scheduler)
+        latents = fusion.begun(latents, noise, scheduler, first)
+    for step, t in enumerate(scheduler.timesteps[first:], start=first):
         prediction = predict(scale(latents, t), t)
         latents = scheduler.step(prediction, t, latents, return_dict=False, **extra)[0]
+        if fusion is not None:
+            latents = fusion.after(step, latents, noise, scheduler)
         if on_step is not None:
             changed = on_step(step, t, latents)
             if changed is None:
                 break
             latents = changed
-    return latents
+    return latents if fusion is None else fusion.ended(latents)
 
 
 def _takes_generator(scheduler: Any) -> bool:

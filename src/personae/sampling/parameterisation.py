@@ -3,6 +3,7 @@
     form = at(scheduler, t)
     clean = form.to_clean(prediction, x)             # x: what the network was given at time t
     prediction = form.from_clean(clean + change, x)  # what it would have predicted to mean the changed ones
+    signal, noise = held(scheduler, t)               # of the latents themselves, as the scheduler keeps them
 
 For every scheduler of `schedulers.SCHEDULERS`: the levels are the scheduler's own, at the step that it is about to
 make.
@@ -11,6 +12,7 @@ make.
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from personae.sampling.schedulers import is_flow
@@ -60,6 +62,17 @@ def at(scheduler: Any, t: Tensor) -> Form:
     return Form(predicts=predicts, signal=share**0.5, noise=(1 - share) ** 0.5)
 
 
+def held(scheduler: Any, t: Tensor) -> tuple[float, float]:
+    """How much signal and how much noise the latents have before the step that `scheduler` is about to make, at its
+    timestep `t`: x of `at`, before `scale_model_input` scales it (Euler's and Heun's keep the signal at 1)."""
+    form = at(scheduler, t)
+    if is_flow(scheduler):
+        return form.signal, form.noise
+    scale = float(scheduler.scale_model_input(torch.ones((), dtype=torch.float64), t))
+    return form.signal / scale, form.noise / scale
+
+
 def _sigma(scheduler: Any) -> float:
-    """By step, not by time: rounded timesteps may fall together. Before the first step there is no number yet."""
-    return float(scheduler.sigmas[scheduler.step_index or 0])
+    """By step, not by time: rounded timesteps may fall together. Before the first step it is the one to begin with."""
+    step = scheduler.step_index
+    return float(scheduler.sigmas[(scheduler.begin_index or 0) if step is None else step])

@@ -4,7 +4,6 @@ Its scale is the strength of the adapter's LoRA, as published; the appended keys
 shows, and 0 means no reference at all.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,12 @@ from torch import Tensor
 from personae.conditioning.reference import Reference, recorded
 from personae.errors import BadOption, NoFaceFound, WeightsMissing
 from personae.reading import align
-from personae.reading.photo import PhotoSource, load_photo
+from personae.reading.photo import PhotoSource, load_photo, name_of
 from personae.sampling import codec
 from personae.sampling.controls import Rows
 from personae.sampling.guidance import call
 from personae.steering import Plan, Request
-from personae.types import Identity, Photo
+from personae.types import Identity
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
@@ -37,7 +36,7 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
         return None
     scale = _checked(SCALE if scale is None else scale)
     photo = load_photo(source)
-    settings = {"reference": _named(photo), "reference_scale": scale}
+    settings = {"reference": name_of(photo), "reference_scale": scale}
     if scale == 0:
         return Plan(settings=settings)
     lora = pipe.extra("reference")
@@ -84,8 +83,3 @@ def _checked(scale: Any) -> float:
     if not isinstance(scale, int | float) or not 0 <= scale <= 1:
         raise BadOption(f"reference_scale lies between 0 and 1, got {scale!r}")
     return float(scale)
-
-
-def _named(photo: Photo) -> str:
-    """The photo's path; of one that came without, a hash, under which a replay will say that it is not there."""
-    return photo.source or f"sha256:{photo.sha256 or hashlib.sha256(photo.pixels.tobytes()).hexdigest()}"
