@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
 
 from torch import Tensor
 
+from personae.conditioning.assembly import Assembly
 from personae.conditioning.id_prompt import Conditioning
 from personae.conditioning.regions import Region
 from personae.errors import BadOption, unknown_name
@@ -22,6 +23,7 @@ from personae.sampling.fusion import Fusion
 from personae.sampling.guidance import Predict, Side
 from personae.sampling.speed import Mode
 from personae.sampling.weights import Weights
+from personae.sampling.windows import Windows
 from personae.types import Face, Identity, Pose
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Steering(TypedDict, total=False):
     image: a picture of the size of those to be made, of which a part is kept, or a list: one for each person or image
     (`steers.inpaint`). mask_image: white where it is made anew, of its size, or a list. strength: the share of the
     steps that is made, 0-1: below 1 the picture shines through, without a mask everywhere.
+    assembly: pieces of faces to be told (`conditioning.assembly`), or a list: one for each person.
     reference: a photo whose look (light, colour, hair, background) is kept. reference_scale: how strongly, 0-1.
     speed: "exact", "balanced" or "fast" (`speed.MODES`): what may change for time; exact unless asked. Of a mode's
     parts, where nothing is saved (no guidance, fewer than nine steps) none applies. Each by itself, which then always
@@ -50,8 +53,9 @@ class Steering(TypedDict, total=False):
     Of a prompt without `{person}` (`steers.text`): text_weight, face_weight, both_weight: how much the words alone, the
     face alone and both together count (0, 0 and 1; negative: away from it; one is always 0). text_interval,
     face_interval, both_interval: (first, last) shares of the steps, 0-1, between which each does. look: instead of
-    weights, "photo", "stylised" or "painting" (`weights.LOOKS`). regions: all the people in every picture, where: for
-    each a box (x0, y0, x1, y1) in shares of the image, or a mask of its size, a path or an array.
+    weights, "photo", "stylised" or "painting" (`weights.LOOKS`).
+    regions: all the people in every picture, where (`steers.together`): for each a box (x0, y0, x1, y1) in shares of
+    the image, or a mask of its size, a path or an array.
     """
 
     fast: int | None
@@ -63,6 +67,7 @@ class Steering(TypedDict, total=False):
     image: PhotoSource | Sequence[PhotoSource] | None
     mask_image: PhotoSource | Sequence[PhotoSource] | None
     strength: float | None
+    assembly: Assembly | Sequence[Assembly] | None
     reference: PhotoSource | None
     reference_scale: float | None
     speed: str | None
@@ -85,7 +90,8 @@ class Steering(TypedDict, total=False):
 class Request:
     """Who is asked for: `given` faces or identities of P people; `who` (N,) the person of each image. `grid`: (h, w) of
     the latents. `settings`: what the caller said of `num_inference_steps`, `guidance_scale`, `scheduler`, `height` and
-    `width`, None: nothing."""
+    `width`, None: nothing. `regions`: (P, h, w) bool, where each person is, if all of them are in every picture;
+    `windows`: through which these are seen, if they are: N and `grid` are the windows' then."""
 
     given: Sequence[Face | Identity]
     people: Sequence[Identity]
@@ -94,6 +100,8 @@ class Request:
     prompt: str | None = None
     negative_prompt: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    regions: Tensor | None = None
+    windows: Windows | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +150,12 @@ def _expression(pipe: "FacePipeline", request: Request, options: Mapping[str, An
     return expression.steer(pipe, request, options)
 
 
+def _facex(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import facex
+
+    return facex.steer(pipe, request, options)
+
+
 def _fast(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
     from personae.steers import fast
 
@@ -187,6 +201,7 @@ def _text(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
 STEERS: dict[str, Steer] = {
     "speed": _speed,
     "expression": _expression,
+    "facex": _facex,
     "fast": _fast,
     "likeness": _likeness,
     "inpaint": _inpaint,
@@ -195,9 +210,8 @@ STEERS: dict[str, Steer] = {
     "text": _text,  # the last: its regions lie around what others make of the UNet's attention
 }
 
-# What is made for pictures of one face, aligned and as large as the model's own.
-ONE_FACE = ("pose", "pose_map", "reference", "likeness_guidance")
-
+# What is made for pictures, or windows, of one face, aligned and as large as the model's own.
+ONE_FACE = ("pose", "pose_map", "assembly", "reference", "likeness_guidance")
 
 # What may be said of each person.
 EACH = ("pose", "expression")
@@ -220,12 +234,13 @@ def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any])
     for name in options:
         if name not in known:
             raise unknown_name("option", name, known)
-    side = pipe.unet.config.sample_size
-    if request.grid != (side, side) or options.get("regions") is not None:
-        for name in ONE_FACE:
-            if options.get(name) is not None:
-                raise BadOption(f"{name} is for pictures of one face: leave it out, or regions, height and width")
     whole = Plan()
+    if options.get("regions") is not None:
+        from personae.steers import together
+
+        request, setting = together.laid_out(pipe, request, options["regions"])
+        whole.settings.update(setting)
+    _require_one_face(request, options, pipe.unet.config.sample_size)
     for steer in STEERS.values():
         part = steer(pipe, request, options)
         if part is not None:
@@ -239,4 +254,19 @@ def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any])
                 told=part.told or whole.told,
                 fusion=part.fusion or whole.fusion,
             )
+    if request.windows is not None:
+        whole.around.append(request.windows)  # the last: what the others make is a prediction of windows
     return whole
+
+
+def _require_one_face(request: Request, options: Mapping[str, Any], side: int) -> None:
+    """Raise `BadOption` for options that need a face of its own in everything that the UNet makes."""
+    people = request.who if request.windows is None else request.windows.people
+    if request.grid == (side, side) and None not in people and (request.regions is None or request.windows is not None):
+        return
+    for name in ONE_FACE:
+        if options.get(name) is not None:
+            raise BadOption(
+                f"{name} is for pictures of one face: leave it out, or regions, height and width; or give regions of "
+                "a larger picture whose windows leave nothing out"
+            )
