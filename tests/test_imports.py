@@ -32,7 +32,9 @@ LAYERS = (
     ("output", "gather", "verified"),
     ("sheet", "describe", "data", "doctor"),
     ("demo", "evaluation", "training"),
-    ("steering_options", "cli"),
+    ("terminal", "steering_options"),
+    ("identity_cli",),
+    ("cli",),
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -4,21 +4,39 @@ One function per verb: the signature is the interface, the work is done elsewher
 and errors to stderr. A user's mistake is one line and exit code 2, Ctrl-C is 130; a traceback is a bug.
 """
 
-import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from personae import __version__
-from personae.errors import BadOption, PersonaeError, WeightsMissing
-from personae.steering_options import Typed, numbers, spelled_out, steering
+from personae.errors import BadOption, PersonaeError
+from personae.identity_cli import people
+from personae.steering_options import Typed, spelled_out, steering
+from personae.terminal import (
+    Base,
+    Force,
+    Format,
+    Json,
+    Licence,
+    Model,
+    NoFace,
+    OnNoFace,
+    Quiet,
+    Sources,
+    Steps,
+    is_silent,
+    load_model,
+    note,
+    progress,
+    reader_for,
+    require_reader,
+    say_json,
+)
 
 if TYPE_CHECKING:
     from personae.gather import Person
@@ -32,41 +50,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="A face as a handle: read a photo, then generate that person. Start with: personae demo",
 )
-people = typer.Typer(
-    help="Identities as files: show, average, blend, shift, invent. Example: personae identity show me.jpg"
-)
 app.add_typer(people, name="identity")
-
-
-class OnNoFace(StrEnum):
-    """What a photo without a face does."""
-
-    error = "error"
-    skip = "skip"
-
-
-class Format(StrEnum):
-    """The image formats that carry a recipe."""
-
-    png = "png"
-    jpg = "jpg"
-    webp = "webp"
-
-
-Model = Annotated[str, typer.Option("--model", "-m", help="A named model (see: personae models) or a model folder.")]
-Base = Annotated[
-    str | None, typer.Option(help="Folder or Hub id of Stable Diffusion 1.5, for Arc2Face's files that lie without it.")
-]
-Licence = Annotated[bool, typer.Option("--accept-licence", help="Accept the model's licence; remembered.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that are there.")]
-Sources = Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos, or .identity files.")]
-Target = Annotated[Path, typer.Option("--out", "-o", help="The .identity file to write.")]
-NoFace = Annotated[OnNoFace, typer.Option(help="What to do with a photo that shows no face.")]
-Steps = Annotated[
-    int | None, typer.Option(help="Sampling steps; more is slower and finer.", show_default="the model's")
-]
 
 
 # ---------------------------------------------------------------------- faces
@@ -91,8 +75,8 @@ def demo(
     from personae import output
 
     output.prepare(out)
-    pipe = _load(model, quiet)
-    with _progress(quiet, steps or pipe.config.steps) as stage:
+    pipe = load_model(model, quiet)
+    with progress(quiet, steps or pipe.config.steps) as stage:
         page = story.run(pipe, out, photo=photo, seed=seed, steps=steps, stage=stage)
     typer.echo(page)
 
@@ -161,7 +145,7 @@ def generate(
     asked = steering(typed)
     output.prepare(out)
     # First, and without torch: a photo that will not do is said at once.
-    reader = _reader_for(sources, model, base=base, accept_licence=accept_licence)
+    reader = reader_for(sources, model, base=base, accept_licence=accept_licence)
     found = _people(reader, sources, model, blend, shift, accept_licence=accept_licence, on_no_face=on_no_face)
     who, stems = [person.who for person in found], [person.name for person in found]
     if "regions" in asked:
@@ -171,8 +155,8 @@ def generate(
     index = [person for person in range(len(stems)) for _ in range(count)]
     seeds = [first + i for i in range(len(index) * attempts)]  # those of later tries count on
     output.refuse_overwriting(output.paths_of(out, index * attempts, seeds, stems=stems, format=format.value), force)
-    pipe = _load(model, quiet, reader, base=base, accept_licence=accept_licence)
-    with _progress(quiet, steps or asked.get("fast") or pipe.config.steps) as stage:
+    pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence)
+    with progress(quiet, steps or asked.get("fast") or pipe.config.steps) as stage:
         made, shortfall = _made(
             pipe,
             who,
@@ -190,7 +174,7 @@ def generate(
             **stage("generating", len(index)),
         )
     if shortfall is not None:
-        _note(shortfall)
+        note(shortfall)
     if not made.images:
         raise typer.Exit(2)
     paths = output.save(made, out, people=who, stems=stems, format=format.value, identity=not no_identity, force=force)
@@ -214,170 +198,12 @@ def read(
     """
     from personae import describe
 
-    reader = _reader(model, base=base, accept_licence=accept_licence)
+    reader = require_reader(model, base=base, accept_licence=accept_licence)
     faces = {str(photo): reader.read(photo) for photo in photos}
     if as_json:
-        _json({name: [describe.face(face) for face in found] for name, found in faces.items()})
+        say_json({name: [describe.face(face) for face in found] for name, found in faces.items()})
     else:
         typer.echo("\n".join(describe.lines(faces)))
-
-
-# ---------------------------------------------------------------------- identities
-
-
-@people.command()
-def show(source: Annotated[Path, typer.Argument(help="A photo or an .identity file.")], model: Model = "nano") -> None:
-    """Print an identity as JSON: its space and its vector.
-
-    Example: personae identity show ann.identity
-    """
-    from personae import describe
-
-    _json(describe.person(_identities([source], model)[0]))
-
-
-@people.command()
-def mean(
-    sources: Sources,
-    out: Target,
-    weights: Annotated[str | None, typer.Option(help="One number per source, e.g. 2,1,1.")] = None,
-    model: Model = "nano",
-    force: Force = False,
-) -> None:
-    """Average several photos of one person into one identity.
-
-    Example: personae identity mean a.jpg b.jpg -o ann.identity
-    """
-    from personae import identity, output
-
-    output.refuse_overwriting([out], force)
-    shares = numbers(weights, "--weights") if weights else None
-    identity.save(out, identity.mean(_identities(sources, model), shares))
-    typer.echo(out)
-
-
-@people.command("blend")
-def blend_people(
-    first: Annotated[Path, typer.Argument(help="A photo or .identity file.")],
-    second: Annotated[Path, typer.Argument(help="Another.")],
-    out: Target,
-    amount: Annotated[float, typer.Option(min=0, max=1, help="How far from the first to the second.")] = 0.5,
-    model: Model = "nano",
-    force: Force = False,
-) -> None:
-    """Make someone between two people.
-
-    Example: personae identity blend ann.identity bob.jpg --amount 0.3 -o between.identity
-    """
-    from personae import identity, output
-
-    output.refuse_overwriting([out], force)
-    a, b = _identities([first, second], model)
-    identity.save(out, identity.blend(a, b, amount))
-    typer.echo(out)
-
-
-@people.command("shift")
-def shift_person(
-    source: Annotated[Path, typer.Argument(help="A photo or .identity file.")],
-    out: Target,
-    by: Annotated[str, typer.Option(help="Standard deviations by name: age=1.5,masculine=-1.")],
-    model: Model = "nano",
-    force: Force = False,
-) -> None:
-    """Turn attributes of a person up or down.
-
-    Example: personae identity shift ann.identity --by age=1.5,smile=1 -o older.identity
-    """
-    from personae import catalog, directions, identity, output
-
-    output.refuse_overwriting([out], force)
-    amounts, table = directions.parse(by), directions.of_model(catalog.resolve(model))
-    [person] = _identities([source], model)
-    identity.save(out, directions.shift(person, table, amounts))
-    typer.echo(out)
-
-
-@people.command("directions")
-def list_directions(model: Model = "nano", as_json: Json = False) -> None:
-    """Say which attributes a model can shift, and how well its identities hold each.
-
-    Example: personae identity directions
-    """
-    from personae import catalog, describe
-
-    found = describe.directions_of(catalog.resolve(model))
-    if as_json:
-        _json(found)
-    else:
-        typer.echo("\n".join(describe.direction_lines(found)))
-
-
-@people.command("noise")
-def relative(
-    source: Annotated[Path, typer.Argument(help="A photo or .identity file.")],
-    out: Target,
-    degrees: Annotated[float, typer.Option(help="How far from the person, 0-180.")] = 10,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    model: Model = "nano",
-    force: Force = False,
-) -> None:
-    """Make a relative of someone, at random.
-
-    Example: personae identity noise ann.identity --degrees 20 --seed 3 -o sister.identity
-    """
-    from personae import identity, output
-
-    output.refuse_overwriting([out], force)
-    [person] = _identities([source], model)
-    identity.save(out, identity.noise(person, seed=seed, degrees=degrees))
-    typer.echo(out)
-
-
-@people.command()
-def sample(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the .identity files.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many people.")] = 1,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    model: Model = "nano",
-    force: Force = False,
-) -> None:
-    """Draw people who do not exist.
-
-    Example: personae identity sample -n 4 -o people
-    """
-    from personae import catalog, identity, output
-    from personae.gather import strangers
-
-    output.prepare(out)
-    paths = [out / f"stranger{seed}-{i}.identity" for i in range(count)]
-    output.refuse_overwriting(paths, force)
-    for path, nobody in zip(paths, strangers(catalog.resolve(model), count, seed=seed), strict=True):
-        identity.save(path, nobody)
-        typer.echo(path)
-
-
-@people.command("fit-directions")
-def fit_directions(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The directions.safetensors to write.")],
-    cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
-    model: Model = "nano",
-    force: Force = False,
-    as_json: Json = False,
-) -> None:
-    """Learn what shifts a model's identities, from labelled people, and judge it on others.
-
-    Example: personae identity fit-directions --cache cache/faces -o runs/nano/directions.safetensors
-    """
-    from personae import describe, output
-    from personae.training import directions
-
-    output.refuse_overwriting([out], force)
-    found = directions.run(_reader(model), cache=cache, out=out)
-    if as_json:
-        _json(found)
-    else:
-        typer.echo("\n".join([*describe.direction_lines(found), str(out)]))
 
 
 # ---------------------------------------------------------------------- making and judging models
@@ -427,7 +253,7 @@ def train(
         return
     if recipe is None:
         raise BadOption(f"name a recipe: {', '.join(recipes.RECIPES)} (or --list)")
-    _json(
+    say_json(
         recipes.run(recipe, cache=cache, teachers=teachers, runs=runs, steps=steps, minutes=minutes, compiled=compile)
     )
 
@@ -476,10 +302,10 @@ def evaluate(
     from personae.evaluation import reading as of_reader
     from personae.evaluation import report, tables
 
-    shown = not _silent(quiet)
+    shown = not is_silent(quiet)
     if reading:
         found = of_reader.evaluate_reader(
-            _reader(model, base=base, accept_licence=accept_licence),
+            require_reader(model, base=base, accept_licence=accept_licence),
             people=count,
             source=source,
             out=out,
@@ -488,7 +314,7 @@ def evaluate(
         )
     else:
         found = report.evaluate(
-            _load(model, quiet, base=base, accept_licence=accept_licence),
+            load_model(model, quiet, base=base, accept_licence=accept_licence),
             people=200 if count is None else count,
             images_per_person=images,
             judge=judge,
@@ -501,7 +327,7 @@ def evaluate(
             progress=shown,
         )
     if as_json:
-        _json(found)
+        say_json(found)
         return
     from rich.console import Console
 
@@ -524,7 +350,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     from personae import catalog, describe
 
     if as_json:
-        _json({name: describe.model(entry) for name, entry in catalog.MODELS.items()})
+        say_json({name: describe.model(entry) for name, entry in catalog.MODELS.items()})
     else:
         for model in catalog.MODELS.values():
             state = "ready" if catalog.present(model) else "not here"
@@ -557,7 +383,7 @@ def inspect_file(path: Annotated[Path, typer.Argument(help="An image, an .identi
     """
     from personae import describe
 
-    _json(describe.path(path))
+    say_json(describe.path(path))
 
 
 @app.command()
@@ -581,11 +407,11 @@ def replay(
     from personae import output
 
     recipe = output.read_recipe(path)  # before the model is loaded: a file without one should say so at once
-    image, drift = output.replay(path, pipe=_load(model, quiet) if model else None, photo=photo)
+    image, drift = output.replay(path, pipe=load_model(model, quiet) if model else None, photo=photo)
     if out is not None:
         output.write(out, output.encode(image, "png", recipe), force=force)
     if as_json:
-        _json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})
+        say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})
     else:
         other = "" if drift.same_model else "; the model is another one than it was made with"
         typer.echo(f"mean difference {drift.mean:.3f}, largest {drift.max} of 255{other}")
@@ -601,7 +427,7 @@ def doctor(as_json: Json = False) -> None:
 
     found = examiner.examine()
     if as_json:
-        _json(found)
+        say_json(found)
     else:
         for title, rows in found.items():
             typer.echo(f"{title}: {rows}" if not isinstance(rows, dict) else title)
@@ -629,50 +455,6 @@ def options(
     """A face as a handle: read a photo, then generate that person. Start with: personae demo"""
 
 
-def _load(
-    model: str,
-    quiet: bool,
-    reader: "FaceReader | Literal[False] | None" = None,
-    *,
-    base: str | None = None,
-    accept_licence: bool = False,
-) -> "FacePipeline":
-    """A pipeline whose own progress bar is off: `_progress` shows one for all of its calls."""
-    with _spinner(f"loading {model}", quiet):
-        from personae.pipeline import load  # late: it brings torch and takes a second
-
-        pipe = load(model, reader=reader, base=base, accept_licence=accept_licence)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def _reader(model: str, *, base: str | None = None, accept_licence: bool = False) -> "FaceReader":
-    """A model's reader alone: reading needs no torch."""
-    from personae.readers import open_reader
-
-    reader = open_reader(model, base=base, accept_licence=accept_licence)
-    if reader is None:
-        raise WeightsMissing(f"model {model!r} has no reader for photos: give .identity files, or another model")
-    return reader
-
-
-def _reader_for(
-    sources: Sequence[Path], model: str, *, base: str | None = None, accept_licence: bool = False
-) -> "FaceReader | None":
-    """The model's reader, unless there is nothing to read."""
-    from personae.gather import SUFFIX
-
-    if all(source.suffix == SUFFIX for source in sources):
-        return None
-    return _reader(model, base=base, accept_licence=accept_licence)
-
-
-def _identities(sources: Sequence[Path], model: str) -> "list[Identity]":
-    from personae.gather import gather
-
-    return [person.identity for person in gather(_reader_for(sources, model), sources)]
-
-
 def _people(
     reader: "FaceReader | None",
     sources: Sequence[Path],
@@ -688,7 +470,7 @@ def _people(
     from personae.gather import blended, gather, shifted
 
     amounts = None if shift is None else directions.parse(shift)
-    found = gather(reader, sources, on_no_face=on_no_face.value, skipped=_note)
+    found = gather(reader, sources, on_no_face=on_no_face.value, skipped=note)
     if amounts is not None:
         table = directions.of_model(catalog.resolve(model, accept_licence=accept_licence))
         found = [shifted(person, table, amounts) for person in found]
@@ -717,55 +499,7 @@ def _answer_generation(made: "Generation", paths: Sequence[Path], as_json: bool)
         {"path": str(path), "seed": seed, "likeness": value}
         for path, seed, value in zip(paths, made.seeds, likeness, strict=False)
     ]
-    _json(rows if made.tries is None else [row | {"tries": n} for row, n in zip(rows, made.tries, strict=True)])
-
-
-def _json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1))
-
-
-def _note(message: str) -> None:
-    """One line on stderr."""
-    typer.echo("personae: " + " ".join(message.split()), err=True)
-
-
-def _silent(quiet: bool) -> bool:
-    return quiet or not sys.stderr.isatty()
-
-
-@contextmanager
-def _spinner(text: str, quiet: bool) -> Iterator[None]:
-    if _silent(quiet):
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
-        yield
-
-
-@contextmanager
-def _progress(quiet: bool, steps: int) -> Iterator[Callable[[str, int], dict[str, Any]]]:
-    """Yields `stage(title, images)`, whose answer, passed to a pipeline's call, moves a bar on stderr."""
-    if _silent(quiet):
-        yield lambda title, images: {}
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-
-        def stage(title: str, images: int) -> dict[str, Any]:
-            task = bars.add_task(f"{title} ({images})", total=steps)
-
-            def on_step_end(pipe: Any, step: int, t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-                bars.update(task, completed=step + 1)
-                return {}
-
-            return {"callback_on_step_end": on_step_end}
-
-        yield stage
+    say_json(rows if made.tries is None else [row | {"tries": n} for row, n in zip(rows, made.tries, strict=True)])
 
 
 def main() -> None:
@@ -775,10 +509,10 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except (PersonaeError, TyperException) as error:
-        _note(error.format_message() if isinstance(error, TyperException) else str(error))
+        note(error.format_message() if isinstance(error, TyperException) else str(error))
         code = 2
     except (KeyboardInterrupt, Abort):
         code = 130
     if code == 130:
-        _note("stopped")
+        note("stopped")
     sys.exit(code)

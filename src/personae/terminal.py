@@ -1,0 +1,148 @@
+"""What the verbs of the command line share: options that mean the same everywhere, the model, the answers, the bar.
+
+Results go to stdout, progress and notes to stderr. Brings no torch before a model is loaded.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from personae.errors import WeightsMissing
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+    from personae.reading.reader import FaceReader
+    from personae.types import Identity
+
+
+class OnNoFace(StrEnum):
+    """What a photo without a face does."""
+
+    error = "error"
+    skip = "skip"
+
+
+class Format(StrEnum):
+    """The image formats that carry a recipe."""
+
+    png = "png"
+    jpg = "jpg"
+    webp = "webp"
+
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A named model (see: personae models) or a model folder.")]
+Base = Annotated[
+    str | None, typer.Option(help="Folder or Hub id of Stable Diffusion 1.5, for Arc2Face's files that lie without it.")
+]
+Licence = Annotated[bool, typer.Option("--accept-licence", help="Accept the model's licence; remembered.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that are there.")]
+Sources = Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos, or .identity files.")]
+Target = Annotated[Path, typer.Option("--out", "-o", help="The .identity file to write.")]
+NoFace = Annotated[OnNoFace, typer.Option(help="What to do with a photo that shows no face.")]
+Steps = Annotated[
+    int | None, typer.Option(help="Sampling steps; more is slower and finer.", show_default="the model's")
+]
+
+
+def load_model(
+    model: str,
+    quiet: bool,
+    reader: "FaceReader | Literal[False] | None" = None,
+    *,
+    base: str | None = None,
+    accept_licence: bool = False,
+) -> "FacePipeline":
+    """A pipeline whose own progress bar is off: `progress` shows one for all of its calls."""
+    with spinner(f"loading {model}", quiet):
+        from personae.pipeline import load  # late: it brings torch and takes a second
+
+        pipe = load(model, reader=reader, base=base, accept_licence=accept_licence)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def require_reader(model: str, *, base: str | None = None, accept_licence: bool = False) -> "FaceReader":
+    """A model's reader alone: reading needs no torch."""
+    from personae.readers import open_reader
+
+    reader = open_reader(model, base=base, accept_licence=accept_licence)
+    if reader is None:
+        raise WeightsMissing(f"model {model!r} has no reader for photos: give .identity files, or another model")
+    return reader
+
+
+def reader_for(
+    sources: Sequence[Path], model: str, *, base: str | None = None, accept_licence: bool = False
+) -> "FaceReader | None":
+    """The model's reader, unless there is nothing to read."""
+    from personae.gather import SUFFIX
+
+    if all(source.suffix == SUFFIX for source in sources):
+        return None
+    return require_reader(model, base=base, accept_licence=accept_licence)
+
+
+def identities_of(sources: Sequence[Path], model: str) -> "list[Identity]":
+    """Who is seen in photos or held in .identity files, in order."""
+    from personae.gather import gather
+
+    return [person.identity for person in gather(reader_for(sources, model), sources)]
+
+
+def say_json(value: Any) -> None:
+    """`value` on stdout."""
+    typer.echo(json.dumps(value, indent=1))
+
+
+def note(message: str) -> None:
+    """One line on stderr."""
+    typer.echo("personae: " + " ".join(message.split()), err=True)
+
+
+def is_silent(quiet: bool) -> bool:
+    """Whether nothing is to move on stderr: nobody is looking, or nobody wants it."""
+    return quiet or not sys.stderr.isatty()
+
+
+@contextmanager
+def spinner(text: str, quiet: bool) -> Iterator[None]:
+    """`text` and a turning wheel on stderr, meanwhile."""
+    if is_silent(quiet):
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+@contextmanager
+def progress(quiet: bool, steps: int) -> Iterator[Callable[[str, int], dict[str, Any]]]:
+    """Yields `stage(title, images)`, whose answer, passed to a pipeline's call, moves a bar on stderr."""
+    if is_silent(quiet):
+        yield lambda title, images: {}
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def stage(title: str, images: int) -> dict[str, Any]:
+            task = bars.add_task(f"{title} ({images})", total=steps)
+
+            def on_step_end(pipe: Any, step: int, t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+                bars.update(task, completed=step + 1)
+                return {}
+
+            return {"callback_on_step_end": on_step_end}
+
+        yield stage
