@@ -43,10 +43,10 @@ class Sizes:
     side: int
     map_name: str
     map_shape: tuple[int, int, int]
-    width: int = 192
+    width: int = 160
     inner: int = 128
-    backbone: tuple[int, ...] | dict[str, Any] = (48, 96, 128)
-    region: tuple[int, ...] = (48, 96, 128)
+    backbone: tuple[int, ...] | dict[str, Any] = (32, 64, 96)
+    region: tuple[int, ...] = (32, 64, 96)
 
     def __post_init__(self) -> None:
         if self.inner % 32 or min(self.side, self.width, self.inner) < 32:

@@ -74,6 +74,18 @@ def _reduce_sum(inputs: list[Any], a: dict[str, Any]) -> Tensor:
     return inputs[0].sum(axes, keepdim=bool(a.get("keepdims", 1)))
 
 
+def _slice(inputs: list[Any], _: dict[str, Any]) -> Tensor:
+    x, starts, ends, *rest = inputs
+    axes = rest[0].tolist() if rest else range(len(starts))
+    steps = rest[1].tolist() if len(rest) > 1 else [1] * len(starts)
+    index = [slice(None)] * x.ndim
+    for axis, start, end, step in zip(axes, starts.tolist(), ends.tolist(), steps, strict=True):
+        if step < 1:
+            raise BadData("a Slice that runs backwards has no torch counterpart here")
+        index[axis] = slice(start, end, step)
+    return torch.as_tensor(x[tuple(index)])
+
+
 _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Add": lambda i, a: i[0] + i[1],
     "AveragePool": _average_pool,
@@ -95,6 +107,7 @@ _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Relu": lambda i, a: F.relu(i[0]),
     "Reshape": _reshape,
     "Sigmoid": lambda i, a: i[0].sigmoid(),
+    "Slice": _slice,
     "Sqrt": lambda i, a: i[0].sqrt(),
     "Sub": lambda i, a: i[0] - i[1],
 }

@@ -1,0 +1,137 @@
+"""Recipe `facex-nano`, on a tiny base: only FaceX learns, rows are told what their task says, it ships."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from facex_fixtures import SPACE, last_map, tiny_sizes
+from personae.conditioning.facex import SIZES, FaceX
+from personae.conditioning.representation import TOKENS
+from personae.training import recipes
+from personae.training.base import build_unet
+from personae.training.decomposed import Decomposed
+from personae.training.faces import FaceTable
+from personae.training.facex import LESSONS, Controlled, FaceXTask, widths_of
+from personae.training.loop import Schedule, train
+from personae.training.networks import MotionNet
+from training_fixtures import tiny_base, tiny_embedder, tiny_onnx, tiny_vae, write_cache
+
+SHORT = Schedule(steps=1, batch=8, lr=1e-3, warmup=1, compile=False)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> FaceXTask:
+    folder = tmp_path_factory.mktemp("facex")
+    tiny_base(folder / "base")
+    tiny_vae(folder / "vae")
+    embedder = folder / "embedder.onnx"
+    tiny_embedder(embedder)
+    tiny_onnx(folder / "motion.onnx", MotionNet(widths=(8, 8, 8, 8, 8)), 128, ["landmarks", "pose", "blendshapes"])
+    cache = write_cache(folder / "cache", count=32)
+    parts = cache, folder / "vae", embedder, folder / "motion.onnx"
+    return FaceXTask(*parts, start=folder / "base", space=SPACE, sizes=tiny_sizes(last_map(embedder)))
+
+
+def tensors(batch: dict) -> dict:
+    return {
+        name: tensors(value)
+        if isinstance(value, dict)
+        else torch.from_numpy(value)
+        if hasattr(value, "shape")
+        else value
+        for name, value in batch.items()
+    }
+
+
+def test_nanos_own_is_small() -> None:
+    """Below the 2.9 MB that the bundle has for it, in half precision."""
+    facex = FaceX(SIZES["facex-nano"], widths_of(build_unet()), SPACE)
+    assert 2 * sum(p.numel() for p in facex.parameters()) < 2_900_000
+
+
+def test_only_facex_learns(task: FaceXTask) -> None:
+    batch = tensors(task.batch(np.random.default_rng(0), 12))
+    for block in task.model.facex.controller.each():
+        nn.init.normal_(block.to_out.weight, std=0.1)  # at zero, what comes before it has no gradient yet
+    loss, figures = task.loss(task.model, batch, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert set(figures) == {"flow", "identity", "off"}
+    learning = {name.split(".")[0] for name, p in task.model.named_parameters() if p.grad is not None}
+    assert learning == {"facex"}
+    assert all(p.grad is not None for p in task.model.facex.parameters())
+    task.model.zero_grad()
+    for block in task.model.facex.controller.each():
+        nn.init.zeros_(block.to_out.weight)
+
+
+def test_rows_are_told_what_their_lesson_says(task: FaceXTask) -> None:
+    batch = tensors(task.batch(np.random.default_rng(3), 40))
+    task.untold, untold = 0.0, task.untold
+    shown, free = task._shown(batch, torch.Generator().manual_seed(0))
+    task.untold = untold
+    count = len(batch["lessons"])
+    for row, lesson in enumerate(batch["lessons"].tolist()):
+        asked = list(LESSONS.values())[lesson]
+        wanted = [row if name in asked.source else count + row if name in asked.target else -1 for name in TOKENS]
+        assert shown["who"][row].tolist() == wanted
+    assert shown["reference"].shape == (count, 7, 128, 128)
+    assert torch.equal(shown["reference"][:, 3:4], free)
+    assert set(free.unique().tolist()) == {0.0, 1.0}
+    assert shown["reference"][:, 4:].amin() >= 0
+
+
+def test_a_photos_own_rows_show_one_person_and_pairs_two(task: FaceXTask) -> None:
+    batch = task.batch(np.random.default_rng(1), 16)
+    pairs = batch["pairs"]
+    assert pairs == 4
+    alone = slice(0, 16 - pairs)
+    np.testing.assert_allclose(batch["source"]["texture"][alone], batch["target"]["texture"][alone])
+    assert (batch["source"]["texture"][-pairs:] != batch["target"]["texture"][-pairs:]).any()
+
+
+def test_mirrored_rows_are_the_mirror_images(task: FaceXTask) -> None:
+    rows = np.arange(4)
+    plain, mirrored = task.rows.at(rows, np.zeros(4, bool)), task.rows.at(rows, np.ones(4, bool))
+    np.testing.assert_array_equal(mirrored["regions"], plain["regions"][..., ::-1])
+    np.testing.assert_array_equal(mirrored["pose"], plain["pose"] * (-1, 1, -1))
+    twice = task.rows.at(rows, np.zeros(4, bool))
+    np.testing.assert_array_equal(twice["light"], plain["light"])  # a copy was mirrored, not the table
+    assert not np.array_equal(mirrored["light"], plain["light"])
+
+
+def test_what_was_decomposed_is_kept(task: FaceXTask, tmp_path: Path) -> None:
+    table = FaceTable.load(write_cache(tmp_path / "cache", count=3, seed=5))
+    first = Decomposed.of(table, tmp_path / "kept")
+    (file,) = (tmp_path / "kept").glob("*.npz")
+    written = file.stat().st_mtime_ns
+    again = Decomposed.of(table, tmp_path / "kept")
+    assert file.stat().st_mtime_ns == written
+    np.testing.assert_array_equal(first.light, again.light)
+
+
+@torch.no_grad()
+def test_a_fresh_one_is_the_base(task: FaceXTask) -> None:
+    """Bit for bit: what FaceX adds begins at zero."""
+    batch = tensors(task.batch(np.random.default_rng(0), 8))
+    shown, _ = task._shown(batch, torch.Generator().manual_seed(0))
+    told, times = task.model.facex(**shown), torch.rand(8)
+    row = batch["latents"].float(), times, batch["tokens"], batch["vectors"]
+    assert torch.equal(task.model.led(*row, told), task.model.led(*row, None))
+
+
+def test_a_run_reports_and_exports(task: FaceXTask, tmp_path: Path) -> None:
+    report = train(task, SHORT, tmp_path)
+    assert {"plain_yaw", "swap_source", "swap_target", "head_pitch", "reenact_expression"} <= set(report)
+    exported = FaceX.load(tmp_path / "export" / "facex")
+    assert exported.space == SPACE
+    assert isinstance(task.model, Controlled)
+    assert (tmp_path / "export" / "samples.png").is_file()
+
+
+def test_lessons_add_up() -> None:
+    assert sum(lesson.share for lesson in LESSONS.values()) == pytest.approx(1)
+    assert sum(lesson.pairs for lesson in LESSONS.values()) == pytest.approx(1)
+    assert not recipes.recipe("facex-nano").schedule.compile
