@@ -16,10 +16,12 @@ from personae.reading import pose
 from personae.reading.detect import DetectorConfig, OnnxDetector
 from personae.reading.motion import MotionConfig, OnnxMotionReader
 from personae.reading.network import file_sha256
+from personae.reading.onnx_module import OnnxModule
 from personae.training.detector import DetectorTask, assign, overlap
-from personae.training.export_onnx import export_onnx
+from personae.training.export_onnx import export_onnx, quantise
 from personae.training.motion_reader import MotionTask, mirrored_blendshapes, mirrored_landmarks
 from personae.training.networks import CANVAS, DetectorNet, MotionNet, anchor_grid
+from personae.training.onnx_weights import widen
 from personae.training.scenes import Scene
 from personae.types import BLENDSHAPES
 from test_scenes import drawn_cache
@@ -193,6 +195,110 @@ def test_export_says_what_torch_says(tmp_path: Path, count: int) -> None:
     np.testing.assert_allclose(found, net.eval()(images).detach().numpy(), atol=0.01)
     kinds = {t.data_type for t in onnx.load(str(path)).graph.initializer if np.prod(t.dims) > 64}
     assert kinds == {onnx.TensorProto.FLOAT16}
+
+
+class Mixed(nn.Module):
+    """Every kind of weight that is stored in its own way: kernels, grouped ones, matrices both ways around, vectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 96, 3), nn.PReLU(96), nn.Conv2d(96, 96, 3, groups=96), nn.AvgPool2d(4))
+        self.head = nn.Linear(96, 80)
+        self.out = nn.Parameter(torch.randn(80, 70) / 9)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.head(self.body(x).flatten(1))
+        return y, y @ self.out
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Mixed:
+    torch.manual_seed(0)
+    return Mixed().eval()
+
+
+def answers(path: Path, images: torch.Tensor) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {"crop": images.numpy()})
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_eight_bits_say_what_torch_says(tmp_path: Path, mixed: Mixed, count: int) -> None:
+    path = tmp_path / "net.onnx"
+    worst = export_onnx(mixed, torch.zeros(2, 3, 8, 8), path, ["crop"], ["a", "b"], bits=8)
+    assert 0 < worst < 0.05
+    images = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        expected = mixed(images)
+    for found, wanted in zip(answers(path, images), expected, strict=True):
+        np.testing.assert_allclose(found, wanted.numpy(), atol=0.05 * float(wanted.abs().max()))
+    for output, wanted in zip(("a", "b"), answers(path, images), strict=True):
+        np.testing.assert_allclose(OnnxModule(path, output)(images).numpy(), wanted, atol=1e-5)
+
+
+def test_eight_bits_are_per_output_channel(tmp_path: Path, mixed: Mixed) -> None:
+    """Half a step of each channel's own largest weight, wherever the channels lie."""
+    path = tmp_path / "net.onnx"
+    export_onnx(mixed, torch.zeros(2, 3, 8, 8), path, ["crop"], ["a", "b"], bits=8)
+    model = onnx.load(str(path))
+    kinds = {t.name: t.data_type for t in model.graph.initializer if np.prod(t.dims) > 96}
+    assert set(kinds.values()) == {onnx.TensorProto.INT8}
+    assert len(kinds) == 4
+    widen(model)
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    for name, axes in (("body.0.weight", (1, 2, 3)), ("body.2.weight", (1, 2, 3)), ("head.weight", 1), ("out", 0)):
+        weight = mixed.get_parameter(name).detach().numpy()
+        step = np.abs(weight).max(axis=axes, keepdims=True) / 127
+        assert (np.abs(stored[name] - weight) <= 0.5001 * step).all()
+
+
+def test_onnxruntime_folds_what_widens_the_weights(tmp_path: Path, mixed: Mixed) -> None:
+    path, folded = tmp_path / "net.onnx", tmp_path / "folded.onnx"
+    export_onnx(mixed, torch.zeros(2, 3, 8, 8), path, ["crop"], ["a", "b"], bits=8)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folded)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    assert {"Cast", "Mul"} <= {node.op_type for node in onnx.load(str(path)).graph.node}
+    assert not {"Cast", "Mul"} & {node.op_type for node in onnx.load(str(folded)).graph.node}
+
+
+def test_a_file_of_sixteen_bits_becomes_one_of_eight(tmp_path: Path, mixed: Mixed) -> None:
+    path, direct = tmp_path / "net.onnx", tmp_path / "direct.onnx"
+    export_onnx(mixed, torch.zeros(2, 3, 8, 8), path, ["crop"], ["a", "b"])
+    export_onnx(mixed, torch.zeros(2, 3, 8, 8), direct, ["crop"], ["a", "b"], bits=8)
+    images, size = torch.randn(3, 3, 8, 8), path.stat().st_size
+    before = answers(path, images)
+    assert 0 < quantise(path) < 0.05
+    assert path.stat().st_size < size
+    assert path.stat().st_size == pytest.approx(direct.stat().st_size, rel=0.01)
+    for found, wanted in zip(answers(path, images), before, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=0.05 * float(np.abs(wanted).max()))
+    content = path.read_bytes()
+    assert quantise(path) == 0
+    assert path.read_bytes() == content
+
+
+class Outliers(nn.Module):
+    """Two weights of each row cancel; what is left is smaller than a step between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = torch.rand(4, 64, generator=torch.Generator().manual_seed(0)) * 0.003
+        weight[:, 0], weight[:, 1] = 1, -1
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(torch.cat([x[:, :1], x[:, :1], x[:, 2:]], 1), self.weight)
+
+
+def test_weights_that_eight_bits_cannot_hold_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    export_onnx(Outliers(), torch.zeros(2, 64), path, ["x"], ["y"])
+    content = path.read_bytes()
+    with pytest.raises(BadData, match="8 bits differs by"):
+        quantise(path)
+    assert path.read_bytes() == content
 
 
 def test_export_sheds_mixed_precision(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from personae.gather import PEOPLE
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader, pack
 from personae.training import cloud, directions
+from personae.training.export_onnx import quantise
 from personae.training.recipes import RECOGNISER, Inputs, bundled
 
 _STEPS, _GUIDANCE = 14, 2.0  # 20 steps are no better; more guidance adds little likeness and breaks more faces
@@ -41,8 +42,9 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
     reader_folder = partial / "reader"
     pack(
         reader_folder,
-        detector=inputs.export("nano-detector", "detector.onnx"),
-        motion=inputs.export("nano-motion", "motion.onnx"),
+        detector=_small(inputs.export("nano-detector", "detector.onnx"), reader_folder),
+        motion=_small(inputs.export("nano-motion", "motion.onnx"), reader_folder),
+        # In as many bits as in training: its hash names the space that every identity belongs to.
         embedder=inputs.export("nano-embedder", "embedder.onnx"),
         recogniser=RECOGNISER,
         width=128,
@@ -69,3 +71,11 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
     pipe.save_pretrained(partial)  # takes the hashes of everything in the folder
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
+
+
+def _small(network: Path, folder: Path) -> Path:
+    """The copy of an ONNX file in `folder`, its weights in 8 bits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = Path(shutil.copy(network, folder))
+    quantise(copy)
+    return copy

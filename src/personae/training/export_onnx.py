@@ -1,28 +1,30 @@
 """torch -> ONNX, weights stored in half precision and computed in single, checked number by number.
 
     export_onnx(net, torch.zeros(2, 3, 112, 112), "embedder.onnx", ["crop"], ["identity"])
+    quantise("embedder.onnx")                        # or: python -m personae.training.export_onnx embedder.onnx
 
-Half the bytes in the package and no half-precision arithmetic: every large weight is followed by a `Cast` to
-float32, which onnxruntime folds away when the file is opened.
+Half the bytes of float32, or with `quantise` a quarter, and no arithmetic but in float32: see `onnx_weights`.
 """
 
 import copy
 import io
+import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from personae.errors import BadData
+from personae.training import onnx_weights
 from personae.types import Array
 
-_SMALL = 64  # tensors of at most so many numbers stay float32: scales, shapes, biases of outputs
+_TOLERANCES = {16: 0.01, 8: 0.05}  # by bits per weight; of each output's largest value, on noise
 
 
 def _bare(model: nn.Module) -> nn.Module:
@@ -53,34 +55,44 @@ def _trace(model: nn.Module, example: Tensor, inputs: list[str], outputs: list[s
     return onnx.load_from_string(buffer.getvalue())
 
 
-def _halve(model: onnx.ModelProto) -> None:
-    """Store the large float32 weights of `model` as float16, each behind a Cast, in place."""
-    casts = []
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or values.size <= _SMALL:
-            continue
-        if np.abs(values).max() > np.finfo(np.float16).max:
-            raise BadData(f"weight {tensor.name} reaches {np.abs(values).max():.3g}: too large for half precision")
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(casts + nodes)
-
-
-def _run(content: bytes, name: str, example: Tensor) -> list[Array]:
+def _run(content: bytes, example: Array) -> list[Array]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return [np.asarray(value) for value in session.run(None, {name: example.numpy()})]
+    return [np.asarray(value) for value in session.run(None, {session.get_inputs()[0].name: example})]
 
 
-def _distance(model: onnx.ModelProto, name: str, example: Tensor, expected: list[Array]) -> float:
-    """The largest difference from torch's outputs, relative to each output's own size."""
-    found = _run(model.SerializeToString(), name, example)
-    return max(float(np.abs(f - e).max() / max(np.abs(e).max(), 1e-6)) for f, e in zip(found, expected, strict=True))
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """What a network must answer."""
+
+    example: Array  # (N, ...) float32
+    expected: list[Array]  # one per output
+
+
+def _distance(model: onnx.ModelProto, cases: list[_Case]) -> float:
+    """The largest difference from what is expected, relative to each output's own size."""
+    content = model.SerializeToString()
+    return max(
+        float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-6))
+        for case in cases
+        for found, wanted in zip(_run(content, case.example), case.expected, strict=True)
+    )
+
+
+def _store(model: onnx.ModelProto, bits: int, cases: list[_Case], target: Path) -> float:
+    """Write `model`, a float32 graph, with its large weights stored in so many bits, whole or not at all; the
+    distance that this makes."""
+    onnx_weights.STORED[bits](model)
+    worst = _distance(model, cases)
+    if worst > _TOLERANCES[bits]:
+        raise BadData(f"{target.name} with weights of {bits} bits differs by {worst:.2g}: not written")
+    onnx.checker.check_model(model)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    partial.write_bytes(model.SerializeToString())
+    partial.replace(target)
+    return worst
 
 
 def export_onnx(
@@ -90,13 +102,14 @@ def export_onnx(
     input_names: Sequence[str],
     output_names: Sequence[str],
     *,
-    tolerance: float = 0.01,
+    bits: int = 16,
 ) -> float:
     """Write `model` (one input; its first axis, the batch, stays free) to `path`, whole or not at all.
 
-    `example` (N, ...) float32 sets the shapes; the check runs on noise of its shape, with N and with one row.
-    Returns the largest difference from torch, relative to each output's largest value. Raises `BadData` if the
-    float32 graph differs by more than 1e-3, or the file with halved weights by more than `tolerance`.
+    `example` (N, ...) float32 sets the shapes; the check runs on noise of its shape, with N and with one row. bits:
+    per large weight, 16 or 8. Returns the largest difference from torch, relative to each output's largest value.
+    Raises `BadData` if the float32 graph differs by more than 1e-3, or the file by more than 0.01 (16 bits) or 0.05
+    (8 bits).
     """
     target, inputs, outputs = Path(path), list(input_names), list(output_names)
     plain = _bare(model)
@@ -106,17 +119,31 @@ def export_onnx(
         cases = []
         for part in (noise, noise[:1]):
             values = plain(part)
-            cases.append((part, [v.numpy() for v in (values if isinstance(values, tuple) else (values,))]))
-    exact = max(_distance(graph, inputs[0], *case) for case in cases)
+            numbers = [v.numpy() for v in (values if isinstance(values, tuple) else (values,))]
+            cases.append(_Case(example=part.numpy(), expected=numbers))
+    exact = _distance(graph, cases)
     if exact > 1e-3:
         raise BadData(f"the ONNX graph for {target.name} differs from torch by {exact:.2g}: not written")
-    _halve(graph)
-    worst = max(_distance(graph, inputs[0], *case) for case in cases)
-    if worst > tolerance:
-        raise BadData(f"{target.name} with halved weights differs from torch by {worst:.2g}: not written")
-    onnx.checker.check_model(graph)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.write_bytes(graph.SerializeToString())
-    partial.replace(target)
-    return worst
+    return _store(graph, bits, cases, target)
+
+
+def quantise(path: str | Path) -> float:
+    """Store the large weights of a file that `export_onnx` wrote in 8 bits, in place; of one that has them so, nothing
+    changes. Returns the largest difference that this makes on noise, relative to each output's largest value. Raises
+    `BadData` if that is more than 0.05.
+    """
+    file = Path(path)
+    model = onnx.load(str(file))
+    if onnx_weights.quantised(model):
+        return 0.0
+    (source,) = model.graph.input
+    sides = [axis.dim_value for axis in source.type.tensor_type.shape.dim[1:]]
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, *sides)).astype(np.float32)
+    cases = [_Case(example=noise, expected=_run(model.SerializeToString(), noise))]
+    onnx_weights.widen(model)
+    return _store(model, 8, cases, file)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        sys.stdout.write(f"{name}: differs by {quantise(name):.2g} of each output's largest value\n")
