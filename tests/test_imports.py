@@ -30,6 +30,7 @@ LAYERS = (
     ("steering", "steers"),
     ("pipeline",),
     ("output", "gather", "verified"),
+    ("editing",),
     ("sheet", "describe", "data", "doctor"),
     ("demo", "evaluation", "training"),
     ("terminal", "steering_options"),
@@ -38,7 +39,7 @@ LAYERS = (
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-HEAVY = ("torch", "diffusers", "transformers", "accelerate", "onnxruntime", "skimage", "mediapipe", "cv2", "rich")
+HEAVY = ("torch", "diffusers", "transformers", "accelerate", "onnxruntime", "skimage", "mediapipe", "cv2", "rich", "av")
 
 
 def _part(path: Path) -> str:

@@ -15,6 +15,10 @@ class BadImage(PersonaeError):
     """The bytes are not an image that can be read: wrong format, truncated, too large."""
 
 
+class BadVideo(PersonaeError):
+    """A file is not a video that can be read: wrong format, damaged, without pictures."""
+
+
 class NoFaceFound(PersonaeError):
     """No face was found in a photo that needs one."""
 

@@ -1,0 +1,91 @@
+"""Frames that are done, in a folder beside the video they are for: what makes a stopped animation go on.
+
+    store = FrameStore(folder_of("out.mp4"), plan)     # BadOutput if it holds frames of another plan
+    store.put(7, pixels)
+    7 in store, store.get(7)
+
+A frame is a PNG, written whole or not at all, so whatever stops the work, what lies there is right.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from personae import output
+from personae.errors import BadOutput
+from personae.types import Array
+
+PLAN = "plan.json"
+
+
+def folder_of(video: Path) -> Path:
+    """Where the frames of a video are kept until it is written."""
+    return video.with_name(f".{video.name}.frames")
+
+
+class FrameStore:
+    """The frames of one plan: whatever decides what they look like, plain JSON."""
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any], *, force: bool = False) -> None:
+        """force: throw away the frames of another plan instead of raising `BadOutput`."""
+        self.folder = folder
+        told = json.dumps(plan, sort_keys=True, indent=1)
+        before = _read(folder / PLAN)
+        if before is not None and before != told:
+            if not force:
+                raise BadOutput(
+                    f"{folder} holds the frames of a stopped run with other settings ({_difference(before, plan)}): "
+                    "ask for the same again, or pass --force to begin anew"
+                )
+            self.remove()
+        output.prepare(folder)
+        output.write(folder / PLAN, told.encode(), force=True)
+
+    def __contains__(self, number: int) -> bool:
+        return self._path(number).is_file()
+
+    def put(self, number: int, pixels: Array) -> None:
+        """Keep a frame (H, W, 3) RGB uint8. Raises `BadOutput`."""
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+        output.write(self._path(number), buffer.getvalue(), force=True)
+
+    def get(self, number: int) -> Array:
+        """A frame that was put."""
+        with Image.open(self._path(number)) as image:
+            return np.array(image.convert("RGB"))
+
+    def remove(self) -> None:
+        """The folder and all that is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.png"
+
+
+def digest(content: bytes) -> str:
+    """What a plan says of a file: its sha256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _difference(before: str, plan: Mapping[str, Any]) -> str:
+    try:
+        old = json.loads(before)
+        names = [name for name in sorted({*old, *plan}) if old.get(name) != plan.get(name)]
+    except (ValueError, AttributeError):
+        names = []
+    return ", ".join(names) or "its plan is damaged"

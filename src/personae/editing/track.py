@@ -1,0 +1,241 @@
+"""What a face does, frame by frame, in numbers; and the files that hold it.
+
+    track = load("nod.csv", fps=25)                 # also .json and .npz; `personae edit track` reads one off a video
+    save("nod.json", smoothed(track, "savgol"))     # see smoothing.py
+    angles, tilt = track.upright("portrait")
+
+Columns are `yaw`, `pitch`, `roll` in degrees, as in `types.Pose`, and blendshapes by name, 0-1; one that a file leaves
+out is 0 throughout. Legend: T frames, B blendshapes (52).
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from personae.conditioning.mesh import FaceModel, five_points, in_photo
+from personae.errors import BadData, BadOption, unknown_name
+from personae.reading import align
+from personae.reading.pose import image_turn, turn
+from personae.types import BLENDSHAPES, Array, Pose
+
+ANGLES = ("yaw", "pitch", "roll")
+COLUMNS = (*ANGLES, *BLENDSHAPES)
+SUFFIXES = (".json", ".csv", ".npz")
+_FORMAT = "personae.track/1"
+_STEEPEST = 89.0  # degrees; beyond, angles say no more which way is which
+_MOST_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """`fps`: frames per second. `motion` (T, 3 + B) float64, by `COLUMNS`; a row of NaN: no face is seen there.
+    `points` (T, 5, 2), pixels of the video it was read from, NaN likewise; None: it was not read from one."""
+
+    fps: Fraction
+    motion: Array
+    points: Array | None = None
+
+    def __post_init__(self) -> None:
+        motion = np.asarray(self.motion, np.float64)
+        if motion.ndim != 2 or motion.shape[1] != len(COLUMNS) or not len(motion):
+            raise BadData(f"a track holds (T, {len(COLUMNS)}) numbers, T at least 1, got {motion.shape}")
+        if not 0 < self.fps <= 1000:
+            raise BadData(f"a track's fps lies above 0 and up to 1000, got {self.fps}")
+        told = motion[np.isfinite(motion).all(1)]
+        if len(told) + int(np.isnan(motion).all(1).sum()) != len(motion):
+            raise BadData("a frame of a track is told whole or not at all: some of its numbers are missing or infinite")
+        if len(told) and np.abs(told[:, :3]).max() > _STEEPEST:
+            raise BadData(f"angles of a track lie between -{_STEEPEST:g} and {_STEEPEST:g} degrees")
+        if len(told) and not (told[:, 3:].min() >= 0 and told[:, 3:].max() <= 1):
+            raise BadData("blendshapes of a track lie between 0 and 1")
+        object.__setattr__(self, "motion", motion)
+        if self.points is not None and self.points.shape != (len(motion), 5, 2):
+            raise BadData(f"{len(motion)} frames have points ({len(motion)}, 5, 2), got {self.points.shape}")
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    @property
+    def seen(self) -> Array:
+        """(T,) bool: the frames that show the face."""
+        return ~np.isnan(self.motion[:, 0])
+
+    @property
+    def angles(self) -> Array:
+        """(T, 3) degrees: yaw, pitch, roll, as the video shows them."""
+        return self.motion[:, :3]
+
+    @property
+    def blendshapes(self) -> Array:
+        """(T, B), 0-1."""
+        return self.motion[:, 3:]
+
+    def upright(self, template: str) -> tuple[Array, Array]:
+        """(T, 3) the angles in a crop of `template` that stands the face upright, which is what models are trained on;
+        and (T,) the tilt that the crop took away, degrees clockwise.
+
+        Without `points`, the crop is the one that the mean face gets in that pose and expression.
+        """
+        tilt = np.full(len(self), np.nan)
+        for t in np.flatnonzero(self.seen):
+            five = self._mesh_points(int(t)) if self.points is None else self.points[t]
+            tilt[t] = -image_turn(align.similarity(five, template))
+        return turn(self.angles, -tilt), tilt
+
+    def _mesh_points(self, t: int) -> Array:
+        vertices = FaceModel.bundled().posed(
+            None, self.blendshapes[t], Pose(**dict(zip(ANGLES, self.angles[t], strict=True)))
+        )
+        return five_points(in_photo(vertices)) * 100  # in pixels: any scale will do
+
+
+def save(path: str | Path, track: Track) -> None:
+    """Write `.json`, `.csv` or `.npz`, whole or not at all; replaces a file. Raises `BadOption`, `BadOutput`."""
+    from personae import output  # late: reading a track needs none of it
+
+    suffix = _suffix(path)
+    output.write(path, _WRITERS[suffix](track), force=True)
+
+
+def load(path: str | Path, *, fps: float | Fraction | None = None) -> Track:
+    """What `save` wrote, or a table of one's own. fps: needed for a file that does not say; else it must be None or
+    the file's. Raises `BadOption` for that and for columns that there are not, `BadData` for another file."""
+    place = Path(path)
+    suffix = _suffix(path)
+    try:
+        if place.stat().st_size > _MOST_BYTES:
+            raise BadData(f"{place} is too large for a track ({place.stat().st_size} bytes)")
+        own, columns, points = _READERS[suffix](place)
+        motion = _by_column(columns)
+    except (BadData, BadOption):
+        raise
+    except FileNotFoundError as error:
+        raise BadData(f"{place}: no such file") from error
+    except (OSError, ValueError, KeyError, TypeError, csv.Error, BadZipFile) as error:
+        raise BadData(f"{place} is not a track that can be read: {error}") from error
+    if own is None and fps is None:
+        raise BadOption(f"{place} does not say its frames per second: give --fps")
+    if own is not None and fps is not None and abs(float(own) - float(fps)) > 1e-3:
+        raise BadOption(f"{place} has {float(own):g} frames per second, got --fps {float(fps):g}: leave it out")
+    return Track(fps=own or Fraction(fps or 0).limit_denominator(1001), motion=motion, points=points)
+
+
+def _suffix(path: str | Path) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise BadOption(f"a track is a {', '.join(SUFFIXES)} file, got {path}")
+    return suffix
+
+
+Columns = Mapping[str, Array]  # (T,) each, by name
+Read = tuple[Fraction | None, Columns, Array | None]
+
+
+def _by_column(columns: Columns) -> Array:
+    """(T, 3 + B) of some of the columns."""
+    for name in columns:
+        if name not in COLUMNS:
+            raise unknown_name("track column", name, COLUMNS)
+    if not columns:
+        raise BadData("a track needs at least one column: yaw, pitch, roll or a blendshape")
+    motion = np.zeros((len(next(iter(columns.values()))), len(COLUMNS)))
+    for name, values in columns.items():
+        motion[:, COLUMNS.index(name)] = values
+    motion[np.isnan(motion).any(1) & _all_nan(columns)] = np.nan  # columns left out say nothing of a face
+    return motion
+
+
+def _all_nan(columns: Columns) -> Array:
+    return np.asarray(np.isnan(np.stack(list(columns.values()))).all(0))
+
+
+def _number(cell: Any) -> float:
+    return float("nan") if cell in (None, "") else float(cell)
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[Any] | None]) -> Columns:
+    if len(set(names)) != len(names):
+        raise BadData(f"a column of the track is there twice: {', '.join(names)}")
+    table = np.full((len(rows), len(names)), np.nan)
+    for t, row in enumerate(rows):
+        if row is None:
+            continue
+        if len(row) != len(names):
+            raise BadData(f"frame {t} of the track has {len(row)} numbers for {len(names)} columns")
+        table[t] = [_number(cell) for cell in row]
+    return {name: table[:, i] for i, name in enumerate(names)}
+
+
+def _from_json(path: Path) -> Read:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(told, dict) or told.get("format") != _FORMAT:
+        raise BadData(f'{path} is not a track: it does not say "format": "{_FORMAT}"')
+    points = told.get("points")
+    return (
+        Fraction(told["fps"]).limit_denominator(100_000),
+        _table(told["columns"], told["frames"]),
+        None if points is None else np.array([np.full((5, 2), np.nan) if row is None else row for row in points]),
+    )
+
+
+def _from_csv(path: Path) -> Read:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        names, *rows = [*csv.reader(file)] or [[]]
+    return None, _table([name.strip() for name in names], [row or None for row in rows]), None
+
+
+def _from_npz(path: Path) -> Read:
+    with np.load(path, allow_pickle=False) as stored:
+        fps = Fraction(str(stored["fps"])) if "fps" in stored else None
+        columns = {name: stored[name].astype(np.float64) for name in stored if name not in ("fps", "points")}
+        return fps, columns, stored["points"].astype(np.float64) if "points" in stored else None
+
+
+def _rows(track: Track) -> list[list[float] | None]:
+    return [
+        [round(x, 4) for x in row] if seen else None
+        for row, seen in zip(track.motion.tolist(), track.seen, strict=True)
+    ]
+
+
+def to_json(track: Track) -> bytes:
+    """What `save` writes into a `.json`."""
+    points = None
+    if track.points is not None:
+        points = [p.round(2).tolist() if seen else None for p, seen in zip(track.points, track.seen, strict=True)]
+    told = {
+        "format": _FORMAT,
+        "fps": str(track.fps),
+        "columns": list(COLUMNS),
+        "frames": _rows(track),
+        "points": points,
+    }
+    return json.dumps(told).encode()
+
+
+def _to_csv(track: Track) -> bytes:
+    text = io.StringIO()
+    nothing = [""] * len(COLUMNS)
+    csv.writer(text).writerows([COLUMNS, *(nothing if row is None else row for row in _rows(track))])
+    return text.getvalue().encode()
+
+
+def _to_npz(track: Track) -> bytes:
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {name: track.motion[:, i] for i, name in enumerate(COLUMNS)}
+    if track.points is not None:
+        arrays["points"] = track.points
+    np.savez(content, fps=np.array(str(track.fps)), **arrays)
+    return content.getvalue()
+
+
+_READERS = {".json": _from_json, ".csv": _from_csv, ".npz": _from_npz}
+_WRITERS = {".json": to_json, ".csv": _to_csv, ".npz": _to_npz}

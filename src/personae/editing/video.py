@@ -1,0 +1,237 @@
+"""Videos in and out, by PyAV (`pip install 'personae[video]'`).
+
+    clip = probe("talk.mp4")                          # fps, size, whether there is sound
+    for pixels in frames("talk.mp4"): ...             # (H, W, 3) RGB uint8, upright, clip.fps of them per second
+    write("out.mp4", pictures, fps=clip.fps, sound="talk.mp4")
+
+Frame t of a video is what it shows at t / fps seconds: one of variable rate is read at its average rate, so that a
+frame's number says when it is. Sound is copied packet by packet, never decoded.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from personae.errors import BadOption, BadOutput, BadVideo
+from personae.types import Array
+
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+# The first that this build of FFmpeg has; with what makes it look as good as its frames.
+ENCODERS: dict[str, dict[str, str]] = {
+    "libx264": {"crf": "16", "preset": "medium"},
+    "libopenh264": {"rc_mode": "quality", "qmin": "10", "qmax": "24"},
+    "mpeg4": {"qscale": "2", "flags": "+qscale", "global_quality": str(2 * 118)},  # 118: FFmpeg's FF_QP2LAMBDA
+}
+_LOCAL = {"protocol_whitelist": "file"}  # a playlist must not make us read from elsewhere
+_MOST_PIXELS = 40_000_000
+_BT709 = 1  # ITU-T H.273's number; said in the file, else players guess it from the size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """What a video file says of itself. `fps`: on average; `size` (W, H) upright; `sound`: the audio codec, if any."""
+
+    fps: Fraction
+    size: tuple[int, int]
+    sound: str | None
+
+
+def probe(path: str | Path) -> Clip:
+    """Raises `BadVideo` if it cannot be opened, holds no video or none with a picture."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        first = next(iter(_decoded(container, path)), None)
+        if first is None:
+            raise BadVideo(f"{path} holds no frame that can be decoded: it may be damaged or cut short")
+        fps = stream.average_rate or stream.guessed_rate
+        if not fps:
+            raise BadVideo(f"{path} does not say how many frames it shows per second: convert it to mp4 first")
+        width, height = (first.height, first.width) if first.rotation % 180 else (first.width, first.height)
+        sounds = container.streams.audio
+        return Clip(fps=Fraction(fps), size=(width, height), sound=sounds[0].codec_context.name if sounds else None)
+
+
+def frames(path: str | Path) -> Iterator[Array]:
+    """Every frame (H, W, 3) RGB uint8, upright, `probe(path).fps` per second. Raises `BadVideo`, also on the way."""
+    fps = probe(path).fps
+    with _opened(path) as container:
+        count, start, shown = 0, None, None
+        for frame in _decoded(container, path):
+            time = float(frame.time) if frame.time is not None else float(count / fps)
+            start = time if start is None else start
+            # All ticks that are nearer to the frame before than to this one show that one.
+            while shown is not None and (count + 0.5) / fps <= time - start:
+                yield _pixels(shown)
+                count += 1
+            shown = frame
+        if shown is not None:
+            yield _pixels(shown)
+
+
+def write(
+    path: str | Path,
+    pictures: Iterable[Array],
+    *,
+    fps: Fraction,
+    sound: str | Path | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    notes: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> Path:
+    """A video file, whole or not at all; returns its path.
+
+    pictures: (H, W, 3) RGB uint8, at least one, all of a size; a side that is odd loses its last row or column, since
+    H.264 stores colour for pairs. sound: a file whose audio is copied, between the times of its frames `start` and
+    `stop` (None: to its end), give or take a packet. notes: the file's metadata. Raises `BadOutput`.
+    """
+    target = Path(path)
+    kind = format_of(target)
+    if target.exists() and not force:
+        raise BadOutput(f"{target} is already there: choose another place or pass --force to replace it")
+    av = pyav()
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with av.open(str(partial), "w", format=kind) as made:
+            made.metadata.update(notes or {})
+            with _sound(made, sound, start / fps, None if stop is None else stop / fps) as copy_sound:
+                _fill(made, pictures, fps, copy_sound)
+        partial.replace(target)
+    except (OSError, av.FFmpegError) as error:
+        raise BadOutput(f"cannot write {target}: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def format_of(path: Path) -> str:
+    """FFmpeg's name of the container that a file's suffix asks for. Raises `BadOption`."""
+    if path.suffix.lower() not in FORMATS:
+        raise BadOption(f"a video is written as {', '.join(FORMATS)}, got {path.name!r}")
+    return FORMATS[path.suffix.lower()]
+
+
+def require_room_for_sound(path: Path, clip: Clip) -> None:
+    """Raise `BadOption` unless the kind of file at `path` can hold the sound of `clip` as it is: before the work."""
+    kind = format_of(path)
+    if clip.sound is not None and kind in _SOUNDS and clip.sound not in _SOUNDS[kind]:
+        raise BadOption(
+            f"{path.suffix} holds no {clip.sound} sound: write .mkv, which does, or leave it out (--no-audio)"
+        )
+
+
+# What players take in these; matroska takes everything.
+_SOUNDS = {
+    "mp4": ("aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "libopus", "flac"),
+    "mov": ("aac", "mp3", "mp3float", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le"),
+}
+
+
+def pyav() -> Any:
+    """The module `av`. Raises `BadOption`, naming the extra, if it is not installed."""
+    try:
+        import av
+    except ImportError as error:
+        raise BadOption("videos need PyAV: pip install 'personae[video]'") from error
+    return av
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """An input container with a video stream; whatever FFmpeg says of a bad one becomes `BadVideo`."""
+    av, place = pyav(), Path(path)
+    if not place.is_file():
+        raise BadVideo(f"{place}: no such file")
+    try:
+        container = av.open(str(place.resolve()), options=_LOCAL)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise BadVideo(f"{place} is not a video that can be read: {getattr(error, 'strerror', error)}") from error
+    with container:
+        if not container.streams.video:
+            raise BadVideo(f"{place} has no video stream: give a file with pictures")
+        yield container
+
+
+def _decoded(container: Any, path: str | Path) -> Iterator[Any]:
+    av = pyav()
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
+        raise BadVideo(f"{path} has frames of more than {_MOST_PIXELS / 1e6:.0f} million pixels: refused")
+    try:
+        yield from container.decode(stream)
+    except av.FFmpegError as error:
+        raise BadVideo(f"{path} is damaged: {error.strerror or error}") from error
+
+
+def _pixels(frame: Any) -> Array:
+    """RGB, turned as the camera was held: `rotation` is counter-clockwise, as `rot90` is."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+
+
+CopySound = Callable[[Fraction | None], None]  # up to so many seconds; None: the rest
+
+
+def _fill(made: Any, pictures: Iterable[Array], fps: Fraction, copy_sound: CopySound) -> None:
+    """All packets in the order of their time, which is how a player wants to find them."""
+    av, some = pyav(), iter(pictures)
+    first = next(some)
+    height, width = (side - side % 2 for side in first.shape[:2])
+    name = next((name for name in ENCODERS if name in av.codecs_available), None)
+    if name is None:
+        raise BadOutput(f"this PyAV has none of the encoders {', '.join(ENCODERS)}: install another build")
+    stream = made.add_stream(name, rate=fps, options=ENCODERS[name])
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    context = stream.codec_context
+    context.time_base = 1 / fps
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    for t, picture in enumerate(chain([first], some)):
+        copy_sound(t / fps)
+        pixels = np.ascontiguousarray(picture[:height, :width])
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+        )
+        frame.pts, frame.time_base = t, 1 / fps
+        made.mux(stream.encode(frame))
+    made.mux(stream.encode())
+    copy_sound(None)
+
+
+@contextmanager
+def _sound(made: Any, source: str | Path | None, begin: Fraction, end: Fraction | None) -> Iterator[CopySound]:
+    """What copies the packets of a file's sound between two times, in seconds of its first frame."""
+    if source is None:
+        yield lambda until: None
+        return
+    with _opened(source) as container:
+        heard, watched = container.streams.audio[0], container.streams.video[0]
+        stream = made.add_stream_from_template(heard)
+        origin = (watched.start_time or 0) * watched.time_base
+        # A codec's first packets may lie before 0 and are needed to start it up: only a later start drops any.
+        packets = (
+            packet
+            for packet in container.demux(heard)
+            if packet.pts is not None and (begin == 0 or packet.pts * packet.time_base >= origin + begin)
+        )
+        waiting = next(packets, None)
+
+        def copy_sound(until: Fraction | None) -> None:
+            nonlocal waiting
+            while waiting is not None:
+                time = waiting.pts * waiting.time_base - origin
+                if (until is not None and time - begin > until) or (end is not None and time >= end):
+                    return
+                shift = round((origin + begin) / waiting.time_base)
+                waiting.pts, waiting.dts = waiting.pts - shift, (waiting.dts or waiting.pts) - shift
+                waiting.stream = stream
+                made.mux(waiting)
+                waiting = next(packets, None)
+
+        yield copy_sound
