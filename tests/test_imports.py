@@ -38,6 +38,8 @@ LAYERS = (
     ("cli",),
     ("__main__",),
 )
+# A method that is the way in to what is built on its class.
+DOORS = {("pipeline", "editing")}
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HEAVY = ("torch", "diffusers", "transformers", "accelerate", "onnxruntime", "skimage", "mediapipe", "cv2", "rich", "av")
 
@@ -66,6 +68,7 @@ def _imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_run_one_way(path: Path) -> None:
     upwards = {part for part in _imported(path) if RANK[part] > RANK[_part(path)]}
+    upwards = {part for part in upwards if (_part(path), part) not in DOORS}
     assert not upwards, f"{path.relative_to(ROOT)} imports from above: {upwards}"
 
 

@@ -220,6 +220,14 @@ def _recipe_text(image: Image.Image) -> str | None:
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """The recipe inside an image file. Raises `BadImage` if it is no image or carries none."""
+    recipe = find_recipe(path)
+    if recipe is None:
+        raise BadImage(f"{path} carries no recipe: it was not written by personae, or a program stripped it")
+    return recipe
+
+
+def find_recipe(path: str | Path) -> dict[str, Any] | None:
+    """The recipe inside an image file, None if it carries none. Raises `BadImage` if it is no image, or damaged."""
     try:
         with Image.open(path, formats=list(FORMATS.values())) as image:
             text = _recipe_text(image)
@@ -228,7 +236,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadImage(f"{path} is not an image that can be read: {error}") from error
     if text is None:
-        raise BadImage(f"{path} carries no recipe: it was not written by personae, or a program stripped it")
+        return None
     try:
         recipe = json.loads(text)
     except ValueError as error:

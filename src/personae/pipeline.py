@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import diffusers
 import numpy as np
@@ -51,7 +51,11 @@ from personae.sampling.controls import engaged
 from personae.sampling.guidance import Side, guided
 from personae.sampling.loop import OnStep, denoise, draw_noise, generators_for
 from personae.steering import Plan, Request, Steering, Told, plan_for
-from personae.types import Array, Face, Generation, Identity
+from personae.types import Array, Edit, Face, Generation, Identity
+
+if TYPE_CHECKING:
+    from personae.editing.cast import Given
+    from personae.editing.tasks import Task
 
 People = Face | Identity | Sequence[Face | Identity] | Array | Tensor
 StepCallback = Callable[["FacePipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -230,6 +234,55 @@ class FacePipeline(DiffusionPipeline):
             likeness=likeness,
             recipe=self._recipe(settings, request.people, request.given)
             | {"sampler": type(walker).__name__, "noise": "seed" if latents is None else "given"},
+        )
+
+    def edit(
+        self,
+        task: "str | Task",
+        *,
+        source: "Given | None" = None,
+        target: "Given | None" = None,
+        tokens: "Mapping[str, Given] | None" = None,
+        region: str | Sequence[str] | None = None,
+        mask: PhotoSource | None = None,
+        face: int = 1,
+        all_faces: bool = False,
+        seed: int | Sequence[int] | None = None,
+        num_images: int = 1,
+        **changes: Any,
+    ) -> Edit:
+        """A photo in which one face, or all of them, are made anew; everything else stays byte for byte.
+
+        task: a name of `editing.tasks.TASKS` (swap, head, reenact, inpaint, attribute, style, mix) or a row of one's
+        own. source, target: the photos that it takes, or a face that was read, or an earlier edit.
+        tokens: pieces from other photos, by name (`conditioning.representation.TOKENS`), of their largest faces.
+        region: what is made anew instead of what the task says, by name (`reading.regions`), one or several. mask: the
+        same as a picture of the photo's size, white what is made anew. face: which one of the photo that is edited, 1
+        the largest; all_faces: one after the other.
+        seed: image n gets seed + n; or num_images seeds; None: drawn and reported. num_images: how many photos.
+        changes: of the person: shift (of the identity, by name, in standard deviations: `directions`), pose (yaw,
+        pitch, roll, or some by name), expression (amounts by name), what is not named stays; and any option of a call,
+        such as prompt, num_inference_steps, guidance_scale, strength or likeness_guidance.
+
+        Uses the model's `facex/`, or without it what else there is (`editing.pieces`). Raises `NoFaceFound`, naming the
+        photo; `BadOption` for an unknown task, token, region or face, a missing photo, a mask of another size;
+        `BadImage`; `WeightsMissing` for what this model cannot do.
+        """
+        from personae.editing.edit import edit
+
+        return edit(
+            self,
+            task,
+            source=source,
+            target=target,
+            tokens=tokens,
+            region=region,
+            mask=mask,
+            face=face,
+            all_faces=all_faces,
+            seed=seed,
+            num_images=num_images,
+            **changes,
         )
 
     # ------------------------------------------------------------------ its stages

@@ -1,22 +1,21 @@
 """What edits there are: one row per task, which says whose pieces make the picture and what is kept.
 
     named("swap").givers["pose"]                  # "target"
-    mine = replace(TASKS["swap"], name="eyes", givers={"identity": "target", "eyes": "source"}, free="asked")
-    pipe.edit(mine, source="ann.jpg", target="me.jpg", region="eyes")
+    eyes = Task(name="eyes", summary="Other eyes.", roles=ROLES, givers={"eyes": "source"}, free="asked")
+    pipe.edit(eyes, source="ann.jpg", target="me.jpg", region="eyes")
 
-A new task is a new row, here or in a user's own program. Roles name photos: "source" and "target".
+A new task is a new row, here or in a user's own program.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from personae.conditioning.representation import TOKENS
 from personae.editing.canvas import FREE, REFERENCES
 from personae.errors import BadOption, unknown_name
-from personae.reading.regions import GROUPS, REGIONS
+from personae.reading.regions import GROUPS
 
 ROLES = ("source", "target")
-MOTION = ("pose", "expression", "gaze")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class Task:
     the row of `canvas.REFERENCES` that assembles the region image I_R.
 
     strength: the share of the steps that is walked by a model without `facex/`, where what is to stay of the free
-    region can only shine through. likeness: of `likeness_guidance`, where the reader has a gradient.
+    region can only shine through. likeness: of `likeness_guidance`, where the model's reader has a gradient.
     recolour: whether the result takes on the colours that the photo has in the free region.
 
     Raises `BadOption` for names that are in no table.
@@ -36,7 +35,7 @@ class Task:
     name: str
     summary: str
     givers: Mapping[str, str]
-    roles: tuple[str, ...] = ("target",)
+    roles: Sequence[str] = ("target",)
     canvas: str = "target"
     person: str = "target"
     free: str = "face"
@@ -44,7 +43,6 @@ class Task:
     strength: float = 1.0
     likeness: float = 0.0
     recolour: bool = False
-    _known: None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for token in self.givers:
@@ -54,7 +52,88 @@ class Task:
             if role not in ROLES:
                 raise unknown_name("role", role, ROLES)
             if role not in self.roles:
-                raise BadOption(f"the task {self.name!r} takes no {role} photo, but needs something of it")
-        for what, row, table in (("free region", self.free, FREE), ("region image", self.reference, REFERENCES)):
-            if row not in table:
-                raise unknown_name(what, row, table)
+                raise BadOption(f"the task {self.name!r} needs something of a {role} photo: add it to its roles")
+        if self.free not in FREE:
+            raise unknown_name("free region", self.free, FREE)
+        if self.reference not in REFERENCES:
+            raise unknown_name("region image", self.reference, REFERENCES)
+
+
+def _from(source: Sequence[str] = (), target: Sequence[str] = ()) -> dict[str, str]:
+    return dict.fromkeys(source, "source") | dict.fromkeys(target, "target")
+
+
+_FACE = GROUPS["face"]
+_MOTION = ("pose", "expression", "gaze")
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            name="swap",
+            summary="The source's face in the target's photo, doing what the target does.",
+            roles=ROLES,
+            givers=_from(("identity", *_FACE, "texture"), (*_MOTION, "light", "hair", "surroundings")),
+            person="source",
+            likeness=0.1,
+            recolour=True,
+        ),
+        Task(
+            name="head",
+            summary="The source's whole head, hair and all, on the target's body.",
+            roles=ROLES,
+            givers=_from(("identity", *_FACE, "hair", "texture"), (*_MOTION, "light", "surroundings")),
+            person="source",
+            free="heads",
+            reference="head",
+            likeness=0.1,
+        ),
+        Task(
+            name="reenact",
+            summary="The source's photo, the head held and the face moved as the target does.",
+            roles=ROLES,
+            givers=_from([token for token in TOKENS if token not in _MOTION], _MOTION),
+            canvas="source",
+            person="source",
+            free="heads",
+            reference="whole",
+        ),
+        Task(
+            name="inpaint",
+            summary="A region or a mask of the target's photo made anew, the person known.",
+            givers=_from(target=("identity", *_MOTION, "light", "texture", "hair", "surroundings")),
+            free="asked",
+        ),
+        Task(
+            name="attribute",
+            summary="The target older, smiling, turned ...: shift, expression, pose, or tokens of other photos.",
+            givers=_from(target=TOKENS),
+            free="moved",
+            reference="whole",
+            strength=0.6,
+        ),
+        Task(
+            name="style",
+            summary="The target as another base or other words would show it: load that base, or give a prompt.",
+            givers=_from(target=TOKENS),
+            free="whole",
+            reference="whole",
+            strength=0.5,
+        ),
+        Task(
+            name="mix",
+            summary="Any piece of the target from any other photo: tokens.",
+            givers=_from(target=TOKENS),
+            free="moved",
+        ),
+    )
+}
+
+
+def named(task: str | Task) -> Task:
+    """A row by its name; a row of one's own as it is. Raises `BadOption` for an unknown name."""
+    if isinstance(task, Task):
+        return task
+    if task not in TASKS:
+        raise unknown_name("task", str(task), TASKS)
+    return TASKS[task]

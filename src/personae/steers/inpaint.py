@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from personae.errors import BadOption
-from personae.reading.photo import load_photo, name_of
+from personae.reading.photo import PhotoSource, load_photo, name_of
 from personae.sampling import codec
 from personae.sampling.fusion import Fusion, cells
 from personae.steering import Plan, Request
@@ -76,17 +76,22 @@ def _each(given: Any) -> list[Any]:
 
 
 def _mask(given: Any, size: tuple[int, int], grid: tuple[int, int]) -> Array:
-    """(H, W) bool: a picture's white; an array of bool, or of 0 and 1, of the image's size or of the latents'."""
-    if isinstance(given, np.ndarray) and (given.dtype == bool or given.max(initial=0) <= 1):
-        white = given.astype(bool)
-        if white.shape == grid:
-            white = white.repeat(size[0] // grid[0], 0).repeat(size[1] // grid[1], 1)
+    """(H, W) bool: a picture's white; or the cells of the latents, of 0 and 1, as recipes hold them."""
+    if isinstance(given, np.ndarray) and given.shape == grid and given.max(initial=0) <= 1:
+        found = given.astype(bool).repeat(size[0] // grid[0], 0).repeat(size[1] // grid[1], 1)
     else:
-        white = load_photo(given).pixels.max(-1) > _WHITE
-    _require_size("mask_image", white.shape, size)
-    if not white.any():
+        found = white(given)
+    _require_size("mask_image", found.shape, size)
+    if not found.any():
         raise BadOption("mask_image is black: white is what is repainted, so nothing would change")
-    return np.asarray(white)
+    return found
+
+
+def white(mask: PhotoSource) -> Array:
+    """(H, W) bool: where a picture is white, or an array (H, W) of bool, or of 0 and 1, says so. Raises `BadImage`."""
+    if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.max(initial=0) <= 1:
+        return mask.astype(bool)
+    return np.asarray(load_photo(mask).pixels.max(-1) > _WHITE)
 
 
 def _require_size(what: str, got: Sequence[int], size: tuple[int, int]) -> None:

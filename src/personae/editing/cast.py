@@ -1,0 +1,107 @@
+"""Who is given for an edit: photos read, faces picked, each with the name that the task knows it by.
+
+shown = read(pipe, "target", "group.jpg")
+place = shown.face(2)                     # the second largest
+aligned = pipe_aligned(pipe, place)       # in the model's own crop
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from personae import output
+from personae.errors import BadOption, NoFaceFound, WeightsMissing
+from personae.reading.aligned import Aligned, aligned
+from personae.reading.photo import PhotoSource, load_photo, name_of
+from personae.sampling import codec
+from personae.types import Edit, Face, Identity, Photo
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+
+Given = PhotoSource | Face | Edit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One photo of an edit: `role`, what the task calls it; its `faces`, largest first; `earlier`, the recipes of the
+    edits that made it, oldest first."""
+
+    role: str
+    photo: Photo
+    faces: Sequence[Face]
+    earlier: Sequence[dict[str, Any]] = ()
+
+    def face(self, number: int) -> Face:
+        """The face of a number, 1 the largest. Raises `BadOption` if there are fewer."""
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= len(self.faces):
+            count = len(self.faces)
+            raise BadOption(
+                f"{_called(self.role, self.photo)} shows {count} face{'s' * (count != 1)}, numbered from 1, the "
+                f"largest; there is no face {number!r}"
+            )
+        return self.faces[number - 1]
+
+    def record(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """What a recipe says of it: where it came from, and which faces of it took part."""
+        return {
+            "photo": name_of(self.photo),
+            "sha256": self.photo.sha256,
+            "faces": list(numbers),
+            "boxes": [[round(float(edge)) for edge in self.face(number).detection.box] for number in numbers],
+            "identity_sha256": [
+                hashlib.sha256(one.vector.tobytes()).hexdigest()
+                for one in (self.face(number).identity for number in numbers)
+                if one is not None
+            ],
+        }
+
+
+def read(pipe: "FacePipeline", role: str, given: Given) -> Shown:
+    """The faces of what was given: a photo; a face that was read before; an edit, of which the first image counts.
+
+    Raises `BadImage`; `NoFaceFound`, naming the photo; `BadOption` for a face without its photo; `WeightsMissing` for a
+    model without a reader.
+    """
+    if isinstance(given, Face):
+        if given.photo is None:
+            raise BadOption(f"the {role} is a face without its photo: give the photo")
+        return Shown(role=role, photo=given.photo, faces=[given])
+    if pipe.reader is None:
+        raise WeightsMissing("an edit reads photos, and this model came without a reader: load it with reader=...")
+    earlier: Sequence[dict[str, Any]] = ()
+    if isinstance(given, Edit):
+        photo, earlier = load_photo(given.images[0]), [*given.recipe.get("earlier", []), _own(given)]
+    else:
+        photo = load_photo(given)
+        if photo.source is not None and (recipe := output.find_recipe(photo.source)) is not None:
+            earlier = [*recipe.pop("earlier", []), recipe]
+    faces = pipe.read(photo)
+    if not faces:
+        raise NoFaceFound(f"no face was found in {_called(role, photo)}: give a photo in which one can be seen")
+    return Shown(role=role, photo=photo, faces=faces, earlier=earlier)
+
+
+def in_crop(pipe: "FacePipeline", face: Face) -> Aligned:
+    """A face in the crop that the model's own images are. Raises as `aligned`."""
+    return aligned(face, pipe.config.crop_template, side(pipe))
+
+
+def side(pipe: "FacePipeline") -> int:
+    """Pixels along a side of the model's images."""
+    return int(pipe.unet.config.sample_size) * codec.pixels_per_cell(pipe.vae)
+
+
+def identity_of(pipe: "FacePipeline", face: Aligned) -> Identity:
+    """Whom a face shows. Raises `SpaceMismatch` if another reader than the model's has read it."""
+    face.identity.require(pipe.config.identity_space)
+    return face.identity
+
+
+def _own(edit: Edit) -> dict[str, Any]:
+    return {name: value for name, value in edit.recipe.items() if name != "earlier"} | {"seed": edit.seeds[0]}
+
+
+def _called(role: str, photo: Photo) -> str:
+    return f"the {role} photo" + (f" {photo.source}" if photo.source else "")

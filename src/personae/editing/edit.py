@@ -1,0 +1,293 @@
+"""Any edit of a photo: read -> pick faces -> align -> free region -> generate with what is kept fused in -> paste back.
+
+    done = edit(pipe, "swap", source="ann.jpg", target="party.jpg", face=2, seed=0)     # or pipe.edit("swap", ...)
+    done.images, done.likeness
+    done = edit(pipe, "attribute", target="me.jpg", shift={"age": 1.5}, expression={"smile": 0.8})
+    done = edit(pipe, "mix", target="me.jpg", tokens={"expression": "b.jpg", "hair": "c.jpg"})
+
+Only the crop around a face goes through the model; the rest of the photo stays as it is, byte for byte.
+
+Legend: N images, F faces edited one after the other, S the side of the model's crops.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import distance_transform_edt  # type: ignore[import-untyped]
+
+from personae import directions
+from personae.conditioning.representation import TOKENS
+from personae.editing import pieces
+from personae.editing.canvas import Scene, free_of
+from personae.editing.cast import Given, Shown, identity_of, in_crop, read
+from personae.editing.tasks import TASKS, Task, named
+from personae.errors import BadOption, unknown_name
+from personae.reading import align
+from personae.reading.aligned import Aligned
+from personae.reading.photo import PhotoSource, load_photo, name_of
+from personae.steers.inpaint import white
+from personae.types import Array, Edit, Face, Generation, Identity
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+
+FEATHER = 1 / 16  # of the crop's side: over which an edit fades into the photo, inwards from the free region's border
+_OWN = (
+    "image",
+    "mask_image",
+    "assembly",
+    "height",
+    "width",
+    "output_type",
+    "latents",
+    "regions",
+    "num_images_per_prompt",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the caller wants of one edit, beside photos. `region`: names; `mask` (H, W) bool, of the photo's size;
+    `tokens`: those that were given photos of their own; `shift`, `pose`, `expression`: changes of the person."""
+
+    region: Sequence[str] = ()
+    mask: Array | None = None
+    tokens: Sequence[str] = ()
+    shift: Mapping[str, float] | None = None
+    pose: Any = None
+    expression: Mapping[str, float] | None = None
+
+
+def edit(
+    pipe: "FacePipeline",
+    task: str | Task,
+    *,
+    source: Given | None = None,
+    target: Given | None = None,
+    tokens: Mapping[str, Given] | None = None,
+    region: str | Sequence[str] | None = None,
+    mask: PhotoSource | None = None,
+    face: int = 1,
+    all_faces: bool = False,
+    shift: Mapping[str, float] | None = None,
+    pose: Any = None,
+    expression: Mapping[str, float] | None = None,
+    seed: int | Sequence[int] | None = None,
+    num_images: int = 1,
+    measure_likeness: bool = True,
+    **options: Any,
+) -> Edit:
+    """See `FacePipeline.edit`."""
+    row = named(task)
+    if own := sorted(options.keys() & set(_OWN)):
+        raise BadOption(f"an edit says itself what {own[0]} is: leave it out")
+    cast = _cast(pipe, row, source, target, tokens or {})
+    canvas = cast[row.canvas]
+    numbers = list(range(1, len(canvas.faces) + 1)) if all_faces else [face]
+    faces = [canvas.face(number) for number in numbers]
+    asked = Asked(
+        region=(region,) if isinstance(region, str) else tuple(region or ()),
+        mask=None if mask is None else _mask(mask, canvas),
+        tokens=tuple(tokens or {}),
+        shift=shift,
+        pose=pose,
+        expression=expression,
+    )
+    others = {role: shown.face(1) for role, shown in cast.items() if role != row.canvas}
+
+    photos, seeds, done = [canvas.photo.pixels] * num_images, seed, []
+    for one in faces:
+        step = _one_face(pipe, row, asked, one, others, photos, seeds, options)
+        photos, seeds = step.photos, step.made.seeds
+        done.append(step)
+    after = np.stack([[align.crop(photo, step.place.matrix, step.place.size) for step in done] for photo in photos])
+    last = done[-1].made
+    recipe = _recipe(row, asked, cast, numbers, mask, last, set(options))
+    return Edit(
+        images=[Image.fromarray(photo) for photo in photos],
+        seeds=last.seeds,
+        likeness=_likeness(pipe, after, [step.wanted for step in done]) if measure_likeness else None,
+        before=np.stack([step.place.crop for step in done]),
+        after=after,
+        free=np.stack([step.free for step in done]),
+        recipe=recipe,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One face edited: `photos` N x (H, W, 3) with it, where it lies (`place`), what was `free` (S, S), who was
+    `wanted`, and the generation that `made` it."""
+
+    photos: list[Array]
+    place: Aligned
+    free: Array
+    wanted: Identity
+    made: Generation
+
+
+def _one_face(
+    pipe: "FacePipeline",
+    row: Task,
+    asked: Asked,
+    face: Face,
+    others: Mapping[str, Face],
+    photos: Sequence[Array],
+    seeds: int | Sequence[int] | None,
+    options: Mapping[str, Any],
+) -> Step:
+    place = in_crop(pipe, face)
+    faces = dict(others) | {row.canvas: face}
+    crops_of = {role: in_crop(pipe, one) for role, one in others.items()} | {row.canvas: place}
+    givers = {token: token if token in asked.tokens else role for token, role in row.givers.items()}
+    givers |= {token: token for token in asked.tokens}
+    told = {token: crops_of[role] for token, role in givers.items()}
+    told = pieces.changed(told, place, asked.pose, asked.expression)
+    scene = Scene(canvas=place, faces=told, region=asked.region, mask=_mask_in_crop(asked.mask, place))
+    free = free_of(row.free, scene)
+    painted = free & place.coverage
+    if not painted.any():
+        raise BadOption("nothing of what is to be made anew lies in the square around the face: give another region")
+
+    who = faces["identity" if "identity" in asked.tokens else row.person]
+    wanted = identity_of(pipe, crops_of["identity" if "identity" in asked.tokens else row.person])
+    if asked.shift:
+        wanted = directions.shift(wanted, _directions(pipe), asked.shift)
+    crops = [align.crop(photo, place.matrix, place.size) for photo in photos]
+    # The model may paint beyond the photo's edge, too: what the crop shows there is only its edge, repeated.
+    open_ = free | ~place.coverage
+    if pipe.part("facex") is not None:
+        steered = pieces.with_facex(row, scene, open_, crops)
+    else:
+        steered = pieces.without_facex(pipe, row, scene, asked.tokens)
+    made = pipe(
+        [replace(who, identity=wanted)] * len(photos),
+        seed=seeds,
+        image=crops,
+        mask_image=open_,
+        measure_likeness=False,
+        **(pieces.likeness_of(pipe, row) | steered | dict(options)),
+    )
+    pasted = [
+        _pasted(photo, np.asarray(image), place, painted, asked.mask, row.recolour)
+        for photo, image in zip(photos, made.images, strict=True)
+    ]
+    return Step(photos=pasted, place=place, free=free, wanted=wanted, made=made)
+
+
+def _pasted(photo: Array, made: Array, place: Aligned, free: Array, mask: Array | None, recolour: bool) -> Array:
+    """A copy of `photo` with the free part of a crop in its place, inside the caller's mask only."""
+    # A region narrower than twice the feather would never be all the edit's.
+    feather = min(place.size * FEATHER, float(distance_transform_edt(free).max()) / 2)
+    pasted = align.paste(photo, made, place.matrix, mask=free, feather=feather, recolour=recolour)
+    if mask is not None:
+        pasted[~mask] = photo[~mask]
+    return pasted
+
+
+# ---------------------------------------------------------------------- what was given
+
+
+def _cast(
+    pipe: "FacePipeline", row: Task, source: Given | None, target: Given | None, tokens: Mapping[str, Given]
+) -> dict[str, Shown]:
+    """Every photo of an edit, by role; those that give a token of their own, by the token."""
+    for token in tokens:
+        if token not in TOKENS:
+            raise unknown_name("token", token, TOKENS)
+    given = {role: one for role, one in (("source", source), ("target", target)) if one is not None}
+    for role in row.roles:
+        if role not in given:
+            raise BadOption(f"{row.name} takes {' and '.join(row.roles)}, and there is no {role}: give {role}=")
+    for role in given:
+        if role not in row.roles:
+            raise BadOption(f"{row.name} takes no {role}, only {' and '.join(row.roles)}: leave {role} out")
+    return {role: read(pipe, role, one) for role, one in (given | dict(tokens)).items()}
+
+
+def _mask(mask: PhotoSource, canvas: Shown) -> Array:
+    """(H, W) bool, of the photo's size."""
+    found = white(mask)
+    height, width = canvas.photo.pixels.shape[:2]
+    if found.shape != (height, width):
+        raise BadOption(
+            f"the mask must be as large as the photo, {width} x {height} pixels, got {found.shape[1]} x "
+            f"{found.shape[0]}: white is what is made anew"
+        )
+    if not found.any():
+        raise BadOption("the mask is black: white is what is made anew, so nothing would change")
+    return found
+
+
+def _mask_in_crop(mask: Array | None, place: Aligned) -> Array | None:
+    """(S, S) bool: the crop's pixels that the mask touches."""
+    if mask is None:
+        return None
+    touched = align.crop(mask.astype(np.uint8) * 255, place.matrix, place.size) > 0
+    rows, columns = np.nonzero(mask)
+    corners = align.apply(
+        place.matrix, np.array([[columns.min(), rows.min()], [columns.max(), rows.max()]], np.float64)
+    )
+    if corners.min() < -1 or corners.max() > place.size:
+        warnings.warn("part of the mask lies outside the square around the face: it stays as it is", stacklevel=4)
+    return np.asarray(touched)
+
+
+def _directions(pipe: "FacePipeline") -> dict[str, Any]:
+    if pipe.folder is None:
+        raise BadOption("a shift needs the directions of the model's folder, and this model came from none")
+    return directions.of_model(pipe.folder)
+
+
+# ---------------------------------------------------------------------- what comes out
+
+
+def _likeness(pipe: "FacePipeline", after: Array, wanted: Sequence[Identity]) -> list[float] | None:
+    """(N,) of crops (N, F, S, S, 3): the cosine of the face in them to who was wanted, the lowest of each image."""
+    if pipe.reader is None:
+        return None
+    found = pipe.reader.identify(after.reshape(-1, *after.shape[2:]))
+    cosines = [
+        float(seen.vector @ wanted[index % len(wanted)].vector) if seen else float("nan")
+        for index, seen in enumerate(found)
+    ]
+    return np.reshape(cosines, after.shape[:2]).min(1).tolist()
+
+
+def _recipe(
+    row: Task,
+    asked: Asked,
+    cast: Mapping[str, Shown],
+    numbers: Sequence[int],
+    mask: PhotoSource | None,
+    made: Generation,
+    options: set[str],
+) -> dict[str, Any]:
+    """How an edit was made. `settings`: of the generation, without what the edit said of its own accord."""
+    own = {*_OWN, "pose", "expression", "reference"} - options
+    said = {
+        "region": list(asked.region),
+        "shift": dict(asked.shift or {}),
+        "pose": None if asked.pose is None else pieces.named_angles(asked.pose),
+        "expression": None if asked.expression is None else dict(asked.expression),
+    }
+    inputs: dict[str, Any] = {
+        role: shown.record(numbers if role == row.canvas else [1]) for role, shown in cast.items()
+    }
+    if mask is not None:
+        photo = load_photo(mask)
+        inputs["mask"] = {"photo": name_of(photo), "sha256": photo.sha256}
+    return made.recipe | {
+        "task": "edit",
+        "edit": {
+            "task": row.name if TASKS.get(row.name) == row else asdict(row),
+            **{name: value for name, value in said.items() if value},
+        },
+        "settings": {name: value for name, value in made.recipe["settings"].items() if name not in own},
+        "inputs": inputs,
+        "earlier": list(cast[row.canvas].earlier),
+    }
