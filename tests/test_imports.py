@@ -34,7 +34,7 @@ LAYERS = (
     ("sheet", "describe", "data", "doctor"),
     ("demo", "evaluation", "training"),
     ("terminal", "steering_options"),
-    ("identity_cli",),
+    ("animate_cli", "edit_cli", "identity_cli"),
     ("cli",),
     ("__main__",),
 )

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personae import __version__, output
+from personae.editing import cast, smoothing, video
 from personae.editing import driver as driving
-from personae.editing import smoothing, video
 from personae.editing import track as tracks
 from personae.editing.driver import spans
 from personae.editing.frame_store import FrameStore, digest, folder_of
 from personae.editing.puppet import InPhoto, Move, Portrait, Puppet, moves_of
 from personae.editing.track import Track
-from personae.errors import BadData, BadOption, NoFaceFound, unknown_name
-from personae.reading.photo import PhotoSource
+from personae.errors import BadOption, NoFaceFound, unknown_name
 from personae.types import Face
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Animation:
 
 def animate(
     pipe: "FacePipeline",
-    source: PhotoSource | Face,
+    source: cast.Given,
     driver: str | Path | Track,
     out: str | Path,
     *,
@@ -101,7 +100,7 @@ def animate(
     # A run that was stopped may have written its report already, the last thing before the video.
     output.refuse_overwriting([target] if folder_of(target).exists() else [target, report], force)
     output.prepare(target.parent)
-    face = _source(pipe, source, asked.face)
+    face = cast.read(pipe, "source", source).face(asked.face)
     began = time.perf_counter()
     plan = _plan(pipe, face, driver, asked, fps, options)
     store = FrameStore(folder_of(target), plan, force=force)
@@ -153,16 +152,6 @@ def _is_track(driver: str | Path) -> bool:
     return Path(driver).suffix.lower() in tracks.SUFFIXES
 
 
-def _source(pipe: "FacePipeline", source: PhotoSource | Face, number: int) -> Face:
-    if isinstance(source, Face):
-        return source
-    faces = pipe.read(source)
-    if len(faces) < number:
-        name = source if isinstance(source, str | Path) else "the source photo"
-        raise NoFaceFound(f"{name} shows {len(faces)} face{'s' * (len(faces) != 1)}, asked for number {number}")
-    return faces[number - 1]
-
-
 def _plan(
     pipe: "FacePipeline",
     face: Face,
@@ -172,8 +161,7 @@ def _plan(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """All that decides what frame t looks like."""
-    if face.photo is None:
-        raise BadData("the source's face was read without its photo: read it with pipe.read")
+    assert face.photo is not None  # `cast.read` has seen to it
     content = tracks.to_json(driver) if isinstance(driver, Track) else Path(driver).read_bytes()
     return {
         "model": {"name": Path(pipe.name or "unnamed").name, "sha256": pipe.sha256},

@@ -14,21 +14,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from personae.conditioning.assembly import Assembly
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.moved import moved
+from personae.editing.canvas import REFERENCES, Scene
+from personae.editing.cast import in_crop
+from personae.editing.tasks import TASKS
 from personae.editing.track import ANGLES, Track
 from personae.errors import BadOption, WeightsMissing
 from personae.reading import align, regions
-from personae.reading.aligned import Aligned, aligned
+from personae.reading.aligned import Aligned
 from personae.reading.motion import marks_in_crop
-from personae.sampling import codec
 from personae.steers.pose import LIMITS
-from personae.types import BLENDSHAPES, Array, Face, Pose
+from personae.types import BLENDSHAPES, Array, Face, Photo, Pose
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
 
-_FEATHER = 1 / 16  # of the crop's side: over which the moving head fades into the photo
+FEATHER = 1 / 16  # of the crop's side: over which the moving head fades into the photo
+# What of a call is not the user's to say.
+_OWN = {"pose", "expression", "pose_map", "image", "mask_image", "assembly", "regions", "seed", "generator", "latents"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +97,8 @@ class Portrait:
 
     def draw(self, moves: Sequence[Move]) -> list[Array]:
         """See `Puppet`."""
-        return _generated(self._pipe, self._face, moves, self._seed, self.moved_by, self._options)
+        asked = _told(moves, self.moved_by)
+        return _generated(self._pipe, self._face, self._seed, len(moves), asked, self._options)
 
 
 class InPhoto:
@@ -113,26 +119,74 @@ class InPhoto:
         Raises `BadData` for a face without photo, motion or identity; `WeightsMissing` as `Portrait`.
         """
         self._pipe, self._face, self._seed, self._options = pipe, face, seed, options or {}
-        self.moved_by = ways_to_move(pipe)
-        size = int(pipe.unet.config.sample_size * codec.pixels_per_cell(pipe.vae))
-        self._still = aligned(face, pipe.config.crop_template, size)
+        self._still = in_crop(pipe, face)
+        self.moved_by = ways_to_move(pipe) if pipe.part("facex") is None else ("facex",)
+        # What a face in the crop leans by in the photo.
         self._tilt = -math.degrees(math.atan2(self._still.matrix[1, 0], self._still.matrix[0, 0]))
-        model = FaceModel.bundled()
-        covered = [moved(self._still, model, pose=m.pose, blendshapes=m.blendshapes).landmarks for m in moves]
-        self._heads = np.any([regions.head(landmarks, size) for landmarks in covered], axis=0)
+        heads = [regions.head(self._doing(move).landmarks, self._still.size) for move in moves]
+        self._heads = np.any(heads, axis=0)
+        self._colours: tuple[Array, Array] | None = None
 
     def draw(self, moves: Sequence[Move]) -> list[Array]:
         """See `Puppet`; as large as the photo."""
-        leaning = [self._leaning(move.tilt) for move in moves]
-        free = [self._heads | regions.head(one.landmarks, one.size) for one in leaning]
-        canvas: dict[str, Any] = {"image": [one.crop for one in leaning], "mask_image": free}
-        made = _generated(self._pipe, self._face, moves, self._seed, self.moved_by, {**self._options, **canvas})
-        assert self._face.photo is not None  # `aligned` has seen to it
-        pixels = self._face.photo.pixels
+        gain, shift = self._colours or self._as_photographed()
+        canvases = [self._leaning(move.tilt) for move in moves]
+        free = [self._free(canvas) for canvas in canvases]
+        made = self._repainted(moves, canvases, free)
         return [
-            align.paste(pixels, crop, one.matrix, mask=mask, feather=_FEATHER * one.size)
-            for crop, one, mask in zip(made, leaning, free, strict=True)
+            align.paste(
+                self._photo.pixels,
+                align.recoloured(crop, gain, shift),
+                canvas.matrix,
+                mask=mask & canvas.coverage,
+                feather=FEATHER * canvas.size,
+            )
+            for crop, canvas, mask in zip(made, canvases, free, strict=True)
         ]
+
+    @property
+    def _photo(self) -> Photo:
+        assert self._face.photo is not None  # `in_crop` has seen to it
+        return self._face.photo
+
+    def _repainted(self, moves: Sequence[Move], canvases: Sequence[Aligned], free: Sequence[Array]) -> list[Array]:
+        """Crops (S, S, 3) in which the free part of each canvas is made anew."""
+        # Beyond the photo's edge a crop only repeats it: there, too, the model may do as it likes.
+        masks = [mask | ~canvas.coverage for mask, canvas in zip(free, canvases, strict=True)]
+        asked: dict[str, Any] = {"image": [canvas.crop for canvas in canvases], "mask_image": masks}
+        if self.moved_by == ("facex",):
+            asked["assembly"] = [self._assembly(*one) for one in zip(moves, canvases, masks, strict=True)]
+        else:
+            asked |= _told(moves, self.moved_by)
+            if self._pipe.part("ref_adapter") is not None:
+                asked["reference"] = Photo(pixels=self._still.crop)
+        return _generated(self._pipe, self._face, self._seed, len(moves), asked, self._options)
+
+    def _assembly(self, move: Move, canvas: Aligned, free: Array) -> Assembly:
+        """As the task `reenact` says, the driver's part played by the face itself, moved."""
+        task = TASKS["reenact"]
+        parts = {"source": self._still, "target": self._doing(move)}
+        givers = {token: parts[role] for token, role in task.givers.items()}
+        scene = Scene(canvas=canvas, faces=givers)
+        return Assembly(givers=givers, reference=REFERENCES[task.reference](scene, free), free=free)
+
+    def _as_photographed(self) -> tuple[Array, Array]:
+        """The change of colours that takes the face as it is generated, doing what it does in the photo, to the photo:
+        the same for all frames, since what is matched frame by frame flickers."""
+        still = self._still
+        move = Move(pose=still.pose, tilt=self._tilt, blendshapes=still.blendshapes)
+        [made] = self._repainted([move], [still], [self._free(still)])
+        face = regions.face(still.landmarks, still.size) & still.coverage
+        self._colours = align.colour_change(made, still.crop, face)
+        return self._colours
+
+    def _doing(self, move: Move) -> Aligned:
+        """The face as it would lie in its crop if it did so."""
+        return moved(self._still, FaceModel.bundled(), pose=move.pose, blendshapes=move.blendshapes)
+
+    def _free(self, canvas: Aligned) -> Array:
+        """(S, S) bool: where the head is in the photo, and where any frame has it."""
+        return self._heads | regions.head(canvas.landmarks, canvas.size)
 
     def _leaning(self, tilt: float) -> Aligned:
         """The photo's face in a crop turned about its middle, so that a face upright in the crop leans by `tilt`."""
@@ -140,13 +194,13 @@ class InPhoto:
         angle = math.radians(self._tilt - tilt)
         spin = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
         matrix = np.column_stack([spin @ still.matrix[:, :2], spin @ (still.matrix[:, 2] - middle) + middle])
-        assert self._face.photo is not None
-        assert self._face.motion is not None
+        assert self._face.motion is not None  # as above
         return replace(
             still,
-            crop=align.crop(self._face.photo.pixels, matrix, still.size),
+            crop=align.crop(self._photo.pixels, matrix, still.size),
             matrix=matrix,
             landmarks=marks_in_crop(self._face.motion.landmarks, matrix),
+            coverage=align.coverage(matrix, still.size, self._photo.pixels.shape),
         )
 
 
@@ -163,26 +217,15 @@ def ways_to_move(pipe: "FacePipeline") -> tuple[str, ...]:
     return tuple(ways)
 
 
+def _told(moves: Sequence[Move], ways: Sequence[str]) -> dict[str, Any]:
+    asked = {"pose": [move.numbers for move in moves], "expression": [move.expression for move in moves]}
+    return {name: asked[name] for name in ways}
+
+
 def _generated(
-    pipe: "FacePipeline",
-    face: Face,
-    moves: Sequence[Move],
-    seed: int,
-    ways: Sequence[str],
-    options: Mapping[str, Any],
+    pipe: "FacePipeline", face: Face, seed: int, count: int, asked: Mapping[str, Any], options: Mapping[str, Any]
 ) -> list[Array]:
-    if taken := sorted({"pose", "expression", "pose_map", "seed"} & options.keys()):
-        raise BadOption(f"{', '.join(taken)} of every frame is the driver's to say: leave it out")
-    asked: dict[str, Any] = {
-        "pose": [move.numbers for move in moves],
-        "expression": [move.expression for move in moves],
-    }
-    made = pipe(
-        [face] * len(moves),
-        seed=[seed] * len(moves),
-        measure_likeness=False,
-        batch_size=len(moves),
-        **{name: asked[name] for name in ways},
-        **options,
-    )
+    if taken := sorted(_OWN & options.keys()):
+        raise BadOption(f"an animation says itself what {taken[0]} is: leave it out")
+    made = pipe([face] * count, seed=[seed] * count, measure_likeness=False, batch_size=count, **{**options, **asked})
     return [np.asarray(image) for image in made.images]

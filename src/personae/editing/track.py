@@ -101,7 +101,7 @@ def save(path: str | Path, track: Track) -> None:
     """Write `.json`, `.csv` or `.npz`, whole or not at all; replaces a file. Raises `BadOption`, `BadOutput`."""
     from personae import output  # late: reading a track needs none of it
 
-    suffix = _suffix(path)
+    suffix = require_suffix(path)
     output.write(path, _WRITERS[suffix](track), force=True)
 
 
@@ -109,7 +109,7 @@ def load(path: str | Path, *, fps: float | Fraction | None = None) -> Track:
     """What `save` wrote, or a table of one's own. fps: needed for a file that does not say; else it must be None or
     the file's. Raises `BadOption` for that and for columns that there are not, `BadData` for another file."""
     place = Path(path)
-    suffix = _suffix(path)
+    suffix = require_suffix(path)
     try:
         if place.stat().st_size > _MOST_BYTES:
             raise BadData(f"{place} is too large for a track ({place.stat().st_size} bytes)")
@@ -128,7 +128,8 @@ def load(path: str | Path, *, fps: float | Fraction | None = None) -> Track:
     return Track(fps=own or Fraction(fps or 0).limit_denominator(1001), motion=motion, points=points)
 
 
-def _suffix(path: str | Path) -> str:
+def require_suffix(path: str | Path) -> str:
+    """The kind of file, `.json`, `.csv` or `.npz`. Raises `BadOption` for another."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise BadOption(f"a track is a {', '.join(SUFFIXES)} file, got {path}")

@@ -182,9 +182,15 @@ def match_colour(edited: Array, original: Array, weights: Array) -> Array:
 
     Reinhard et al. 2001, "Color Transfer between Images", per RGB channel; the spread changes at most twofold.
     """
+    gain, shift = colour_change(edited, original, weights)
+    return recoloured(edited, gain, shift)
+
+
+def colour_change(edited: Array, original: Array, weights: Array) -> tuple[Array, Array]:
+    """What `match_colour` does to each channel: (3,) a gain and (3,) a shift, for `recoloured`."""
     total = float(weights.sum())
     if total < 1:
-        return edited
+        return np.ones(3), np.zeros(3)
     share = weights[:, :, None] / total
 
     def moments(image: Array) -> tuple[Array, Array]:
@@ -193,7 +199,12 @@ def match_colour(edited: Array, original: Array, weights: Array) -> Array:
 
     (mean, spread), (goal, goal_spread) = moments(edited), moments(original)
     gain = (goal_spread / spread.clip(1e-3)).clip(0.5, 2)
-    return np.round((edited - mean) * gain + goal).clip(0, 255).astype(np.uint8)
+    return gain, goal - gain * mean
+
+
+def recoloured(pixels: Array, gain: Array, shift: Array) -> Array:
+    """`pixels` (..., 3) uint8 with each channel scaled and shifted."""
+    return np.round(pixels * gain + shift).clip(0, 255).astype(np.uint8)
 
 
 def coverage(matrix: Array, size: int, shape: tuple[int, ...]) -> Array:
