@@ -3,6 +3,7 @@
     paths = output.save(generation, "out", people=[face], stems=["me"])   # out/me-seed7.png ...
     output.read_recipe(paths[0])["seed"]                                 # 7
     image, drift = output.replay(paths[0])                               # made again; drift.mean in grey levels
+    paths = output.save_edit(pipe.edit("swap", ...), "out", stem="me-swap")
 
 Every file carries its recipe as JSON (PNG: the iTXt chunk `personae`; JPEG and WebP: EXIF UserComment) and an XMP
 packet whose IPTC DigitalSourceType says that a model made it. Files appear whole or not at all: written beside
@@ -14,7 +15,7 @@ import binascii
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,22 +25,26 @@ from PIL import Image, PngImagePlugin
 
 from personae import __version__, catalog
 from personae.errors import BadIdentity, BadImage, BadOption, BadOutput, unknown_name
-from personae.types import Face, Generation, Identity
+from personae.reading.photo import load_photo, pixels_sha256
+from personae.types import Edit, Face, Generation, Identity, Photo
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
 
+EDIT = "edit"  # a recipe's task, if it is an edit's
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 _EXIF_IFD, _USER_COMMENT, _SOFTWARE = 0x8769, 0x9286, 0x0131
 _ASCII = b"ASCII\0\0\0"  # EXIF's name for the character set of a UserComment
-_MADE_BY_A_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_BY_A_MODEL = ("trainedAlgorithmicMedia", "AI generated")
+_IN_PART = ("compositeWithTrainedAlgorithmicMedia", "Edited by AI")  # a photo of which a model made a part
 _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
  xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:dc="http://purl.org/dc/elements/1.1/"
  xmp:CreatorTool="personae {__version__}"
- Iptc4xmpExt:DigitalSourceType="{_MADE_BY_A_MODEL}">
-<dc:description><rdf:Alt><rdf:li xml:lang="x-default">AI generated</rdf:li></rdf:Alt></dc:description>
+ Iptc4xmpExt:DigitalSourceType="{_SOURCE_TYPES}%s">
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">%s</rdf:li></rdf:Alt></dc:description>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
 
@@ -98,16 +103,17 @@ def encode(image: Image.Image, format: str, recipe: dict[str, Any]) -> bytes:  #
     if format not in FORMATS:
         raise unknown_name("image format", format, FORMATS)
     text, buffer = json.dumps(recipe, sort_keys=True), io.BytesIO()
+    xmp = _XMP % (_IN_PART if recipe.get("task") == EDIT else _BY_A_MODEL)
     if format == "png":
         info = PngImagePlugin.PngInfo()
         info.add_itxt("personae", text)
-        info.add_itxt("XML:com.adobe.xmp", _XMP)
+        info.add_itxt("XML:com.adobe.xmp", xmp)
         image.save(buffer, "PNG", pnginfo=info)
     else:
         exif = Image.Exif()
         exif[_SOFTWARE] = f"personae {__version__}"
         exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _ASCII + text.encode("ascii")
-        image.convert("RGB").save(buffer, FORMATS[format], quality=95, exif=exif, xmp=_XMP.encode())
+        image.convert("RGB").save(buffer, FORMATS[format], quality=95, exif=exif, xmp=xmp.encode())
     return buffer.getvalue()
 
 
@@ -128,14 +134,7 @@ def recipe_of(
 
     vectors = [_stored(one) for one in (person, *others)]
     inputs = generation.recipe["inputs"]
-    measured = generation.likeness[index] if generation.likeness else None
-    model = generation.recipe["model"]
-    recipe = generation.recipe | {
-        "model": model | {"name": Path(model["name"] or "unnamed").name},  # a folder's place is its owner's business
-        "ai_generated": True,
-        "software": f"personae {__version__}",
-        "seed": generation.seeds[index],
-        "likeness": None if measured is None or np.isnan(measured) else round(float(measured), 4),
+    recipe = _common_recipe(generation, index) | {
         "input": _input(person) if isinstance(person, Face) else None,
         # Of those in this image alone: who else was in the call is nobody's business.
         "inputs": inputs if others else [inputs[generation.people[index]]],
@@ -148,6 +147,19 @@ def recipe_of(
         if more:
             recipe["others"] = more
     return recipe
+
+
+def _common_recipe(made: Generation | Edit, index: int) -> dict[str, Any]:
+    """What the recipe of image `index` says, whatever made it."""
+    measured = made.likeness[index] if made.likeness else None
+    model = made.recipe["model"]
+    return made.recipe | {
+        "model": model | {"name": Path(model["name"] or "unnamed").name},  # a folder's place is its owner's business
+        "ai_generated": True,
+        "software": f"personae {__version__}",
+        "seed": made.seeds[index],
+        "likeness": None if measured is None or np.isnan(measured) else round(float(measured), 4),
+    }
 
 
 def _stored(person: Face | Identity) -> dict[str, str] | None:
@@ -200,6 +212,28 @@ def save(
     for index, (path, image) in enumerate(zip(paths, generation.images, strict=True)):
         recipe = recipe_of(generation, index, people[generation.people[index]], others=others, identity=identity)
         write(path, encode(image, format, recipe), force=force)
+    return paths
+
+
+def save_edit(
+    edit: Edit,
+    folder: str | Path,
+    *,
+    stem: str = "edit",
+    format: str = "png",  # noqa: A002
+    force: bool = False,
+) -> list[Path]:
+    """Write every image of an edit into `folder`, each with its recipe; returns their paths in order.
+
+    The recipe names the photos it was made from, by path and sha256, and holds those of earlier edits of the photo, but
+    nobody's identity: a replay needs the photos. Only a PNG keeps what was not edited byte for byte. Nothing is written
+    if one of the files is already there (`BadOutput`), unless `force`.
+    """
+    target = prepare(folder)
+    paths = paths_of(target, [0] * len(edit.images), edit.seeds, stems=[stem], format=format)
+    refuse_overwriting(paths, force)
+    for index, (path, image) in enumerate(zip(paths, edit.images, strict=True)):
+        write(path, encode(image, format, _common_recipe(edit, index)), force=force)
     return paths
 
 
@@ -264,30 +298,88 @@ def replay(
     *,
     pipe: "FacePipeline | None" = None,
     photo: str | Path | None = None,
+    photos: Mapping[str, str | Path] | None = None,
 ) -> tuple[Image.Image, Drift]:
     """Make a saved image again from the recipe inside it, and say how far the two are apart.
 
     pipe: the model to use; None: the one that the recipe names, if it is a named one. photo: the person, if the
     recipe holds no identity, or a pose, whose map has the shape of the face in the photo; its sha256 must be the
-    recipe's. A JPEG or WebP drifts by its own compression.
+    recipe's. photos: of an edit, by what it calls them ("source", "target", a token, "mask"), those that are no longer
+    where the recipe says. A JPEG or WebP drifts by its own compression.
     """
     recipe = read_recipe(path)
     if recipe.get("noise") != "seed":
         raise BadOption(f"{path} was made from latents given by the caller, which no recipe holds")
     if pipe is None:
         pipe = _named_model(recipe)
+    made: Generation | Edit
+    if recipe.get("task") == EDIT:
+        made = _edited_again(pipe, recipe, dict(photos or {}))
+    else:
+        made = _generated_again(pipe, recipe, path, photo)
+    with Image.open(path) as saved:
+        before = np.asarray(saved.convert("RGB"))
+    after = np.asarray(made.images[0].convert("RGB"))
+    if before.shape != after.shape:
+        raise BadImage(f"{path} was resized: it is {before.shape[:2]} px, its recipe makes {after.shape[:2]}")
+    # Of two bytes, without the memory of wider numbers for a large photo.
+    apart, same = np.maximum(before, after) - np.minimum(before, after), made.recipe["model"]["sha256"]
+    drift = Drift(mean=float(apart.mean()), max=int(apart.max()), same_model=same == recipe["model"]["sha256"])
+    return made.images[0], drift
+
+
+def _generated_again(
+    pipe: "FacePipeline", recipe: dict[str, Any], path: str | Path, photo: str | Path | None
+) -> Generation:
     person = (recipe_identity(recipe) if photo is None else None) or _person_of_photo(pipe, photo, recipe)
     people = [person, *(_restored(one) for one in recipe.get("others", []))]
     if len(people) < len(recipe["settings"].get("regions", [])):
         raise BadOption(f"{path} shows several people and was written without their identities: it cannot be replayed")
-    made = pipe(people, seed=recipe["seed"], measure_likeness=False, **recipe["settings"])
-    with Image.open(path) as saved:
-        before = np.asarray(saved.convert("RGB"), np.int16)
-    after = np.asarray(made.images[0].convert("RGB"), np.int16)
-    if before.shape != after.shape:
-        raise BadImage(f"{path} was resized: it is {before.shape[:2]} px, its recipe makes {after.shape[:2]}")
-    apart, same = np.abs(before - after), made.recipe["model"]["sha256"] == recipe["model"]["sha256"]
-    return made.images[0], Drift(mean=float(apart.mean()), max=int(apart.max()), same_model=same)
+    return pipe(people, seed=recipe["seed"], measure_likeness=False, **recipe["settings"])
+
+
+def _edited_again(pipe: "FacePipeline", recipe: dict[str, Any], photos: dict[str, str | Path]) -> Edit:
+    """Raises `BadOption` for a photo that is not there, or not the one the recipe names."""
+    asked, inputs = dict(recipe["edit"]), recipe["inputs"]
+    given = {name: _input_photo(name, facts, photos.pop(name, None)) for name, facts in inputs.items()}
+    if photos:
+        raise unknown_name("input of this edit", min(photos), inputs)
+    mask = given.pop("mask", None)
+    faces: dict[str, Any] = {}
+    for name, one in given.items():
+        boxes = inputs[name]["boxes"]
+        # The very face, which need not be the largest; or, of several, the photo.
+        faces[name] = one if len(boxes) > 1 else _nearest(pipe.read(one), boxes[0], name)
+    roles = {name: faces.pop(name) for name in ("source", "target") if name in faces}
+    return pipe.edit(
+        asked.pop("task"),
+        **roles,
+        tokens=faces,
+        mask=mask,
+        all_faces=any(len(facts.get("boxes", [])) > 1 for facts in inputs.values()),
+        seed=recipe["seed"],
+        measure_likeness=False,
+        **asked,
+        **recipe["settings"],
+    )
+
+
+def _input_photo(name: str, facts: dict[str, Any], given: str | Path | None) -> Photo:
+    lacking = f"give the {name} photo that this edit was made from (photos={{{name!r}: ...}})"
+    try:
+        photo = load_photo(facts["photo"] if given is None else given)
+    except BadImage as error:
+        raise BadOption(f"{error}: {lacking}") from error
+    known = facts["sha256"] or facts["photo"].removeprefix("sha256:")
+    if known not in (photo.sha256, pixels_sha256(photo)):
+        raise BadOption(f"{given or facts['photo']} is another photo (its sha256 is another): {lacking}")
+    return photo
+
+
+def _nearest(faces: Sequence[Face], box: Sequence[float], name: str) -> Face:
+    if not faces:
+        raise BadOption(f"this model finds no face in the {name} photo: replay with the model that made the edit")
+    return min(faces, key=lambda face: float(np.abs(face.detection.box - np.asarray(box)).sum()))
 
 
 def _named_model(recipe: dict[str, Any]) -> "FacePipeline":
@@ -307,4 +399,4 @@ def _person_of_photo(pipe: "FacePipeline", photo: str | Path | None, recipe: dic
     faces = pipe.read(photo)
     if not faces or faces[0].photo is None or faces[0].photo.sha256 != made_from["sha256"]:
         raise BadOption(f"{photo} is not the photo this image was made from (its sha256 is another)")
-    return min(faces, key=lambda face: float(np.abs(face.detection.box - made_from["box"]).sum()))
+    return _nearest(faces, made_from["box"], "person's")

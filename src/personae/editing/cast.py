@@ -2,12 +2,13 @@
 
 shown = read(pipe, "target", "group.jpg")
 place = shown.face(2)                     # the second largest
-aligned = pipe_aligned(pipe, place)       # in the model's own crop
+in_crop(pipe, place).crop                 # (S, S, 3), as the model's own images show faces
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personae import output
@@ -64,19 +65,22 @@ def read(pipe: "FacePipeline", role: str, given: Given) -> Shown:
     Raises `BadImage`; `NoFaceFound`, naming the photo; `BadOption` for a face without its photo; `WeightsMissing` for a
     model without a reader.
     """
-    if isinstance(given, Face):
-        if given.photo is None:
-            raise BadOption(f"the {role} is a face without its photo: give the photo")
-        return Shown(role=role, photo=given.photo, faces=[given])
-    if pipe.reader is None:
-        raise WeightsMissing("an edit reads photos, and this model came without a reader: load it with reader=...")
     earlier: Sequence[dict[str, Any]] = ()
     if isinstance(given, Edit):
         photo, earlier = load_photo(given.images[0]), [*given.recipe.get("earlier", []), _own(given)]
+    elif isinstance(given, Face):
+        if given.photo is None:
+            raise BadOption(f"the {role} is a face without its photo: give the photo")
+        photo = given.photo
     else:
         photo = load_photo(given)
-        if photo.source is not None and (recipe := output.find_recipe(photo.source)) is not None:
-            earlier = [*recipe.pop("earlier", []), recipe]
+    if photo.source is not None and Path(photo.source).is_file():
+        recipe = output.find_recipe(photo.source)
+        earlier = [] if recipe is None else [*recipe.pop("earlier", []), recipe]
+    if isinstance(given, Face):
+        return Shown(role=role, photo=photo, faces=[given], earlier=earlier)
+    if pipe.reader is None:
+        raise WeightsMissing("an edit reads photos, and this model came without a reader: load it with reader=...")
     faces = pipe.read(photo)
     if not faces:
         raise NoFaceFound(f"no face was found in {_called(role, photo)}: give a photo in which one can be seen")
@@ -100,6 +104,7 @@ def identity_of(pipe: "FacePipeline", face: Aligned) -> Identity:
 
 
 def _own(edit: Edit) -> dict[str, Any]:
+    """The recipe of an edit's first image, as its file would hold it but for what files add."""
     return {name: value for name, value in edit.recipe.items() if name != "earlier"} | {"seed": edit.seeds[0]}
 
 

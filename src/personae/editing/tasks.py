@@ -8,7 +8,8 @@ A new task is a new row, here or in a user's own program.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from personae.conditioning.representation import TOKENS
 from personae.editing.canvas import FREE, REFERENCES
@@ -130,10 +131,17 @@ TASKS = {
 }
 
 
-def named(task: str | Task) -> Task:
-    """A row by its name; a row of one's own as it is. Raises `BadOption` for an unknown name."""
+def named(task: str | Task | Mapping[str, Any]) -> Task:
+    """A row by its name; a row of one's own as it is, or as a recipe holds it. Raises `BadOption` for an unknown name
+    or field."""
     if isinstance(task, Task):
         return task
+    if isinstance(task, Mapping):
+        known = [part.name for part in fields(Task)]
+        for name in task:
+            if name not in known:
+                raise unknown_name("field of a task", str(name), known)
+        return Task(**task)
     if task not in TASKS:
         raise unknown_name("task", str(task), TASKS)
     return TASKS[task]

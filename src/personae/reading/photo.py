@@ -56,7 +56,12 @@ def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: i
 def name_of(photo: Photo) -> str:
     """What a recipe calls a photo: its path; of one that came without, a hash, which whoever makes the picture again
     will say is no file."""
-    return photo.source or f"sha256:{photo.sha256 or hashlib.sha256(photo.pixels.tobytes()).hexdigest()}"
+    return photo.source or f"sha256:{photo.sha256 or pixels_sha256(photo)}"
+
+
+def pixels_sha256(photo: Photo) -> str:
+    """The hash of a decoded photo, for one that came without a file."""
+    return hashlib.sha256(np.ascontiguousarray(photo.pixels).data).hexdigest()
 
 
 def _read_file(name: str, max_bytes: int) -> bytes:
