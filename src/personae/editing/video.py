@@ -4,8 +4,8 @@
     for pixels in frames("talk.mp4"): ...             # (H, W, 3) RGB uint8, upright, clip.fps of them per second
     write("out.mp4", pictures, fps=clip.fps, sound="talk.mp4")
 
-Frame t of a video is what it shows at t / fps seconds: one of variable rate is read at its average rate, so that a
-frame's number says when it is. Sound is copied packet by packet, never decoded.
+Frame t of a video is what is on the screen at t / fps seconds, give or take half a frame: one of variable rate is read
+at its average rate, so that a frame's number says when it is. Sound is copied packet by packet, never decoded.
 """
 
 import os
@@ -66,7 +66,7 @@ def frames(path: str | Path) -> Iterator[Array]:
         for frame in _decoded(container, path):
             time = float(frame.time) if frame.time is not None else float(count / fps)
             start = time if start is None else start
-            # All ticks that are nearer to the frame before than to this one show that one.
+            # Until this one comes, the one before is on the screen.
             while shown is not None and (count + 0.5) / fps <= time - start:
                 yield _pixels(shown)
                 count += 1
