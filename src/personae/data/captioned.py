@@ -29,12 +29,13 @@ from personae.errors import BadData, BadImage, BadOption
 from personae.reading.box_crop import FACE0, BoxCrop
 from personae.reading.detect import Detector
 from personae.reading.photo import load_photo
-from personae.types import Array
+from personae.types import Array, Detection
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 CAPTIONS = ("caption", "text")  # how JSON calls it, in this order
 SMALLEST = 20  # pixels: both sides of a face's box must be longer
 _METADATA = "metadata.jsonl"
+_EVERY = 100  # of so many records one is kept from training
 _IN_VAIN = 1000  # records looked at in a row before a source is given up as having no faces
 
 
@@ -56,13 +57,18 @@ class Records(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionedFace:
-    """One example. `photo` (H, W, 3) and `face` (S, S, 3) RGB uint8; `box` (4,) float32 of the face in the photo."""
+    """One example. `photo` (H, W, 3) and `face` (S, S, 3) RGB uint8; `found`: the face in the photo."""
 
     name: str
     photo: Array
     caption: str
-    box: Array
+    found: Detection
     face: Array
+
+    @property
+    def box(self) -> Array:
+        """(4,) float32, of the face in the photo."""
+        return self.found.box
 
 
 class CaptionedFaces:
@@ -75,7 +81,7 @@ class CaptionedFaces:
         """crop: how the face is cut for its encoder. smallest: pixels that both sides of its box must exceed.
         seed: of the order."""
         self.crop, self._records, self._detector, self._smallest, self._seed = crop, records, detector, smallest, seed
-        self._boxes: dict[int, Array] = {}
+        self._found: dict[int, Array] = {}  # (15,) each, for there may be millions: box, points, score
         self._unusable: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -125,13 +131,14 @@ class CaptionedFaces:
                 photo = load_photo(encoded).pixels
             except BadImage as error:
                 raise Unusable("picture cannot be read") from error
-            box = self._boxes.get(index)
-            if box is None:
-                box = self._boxes[index] = self._largest(photo)
+            row = self._found.get(index)
+            if row is None:
+                row = self._found[index] = self._largest(photo)
         except Unusable as reason:
             self._unusable[index] = str(reason)
             return None
-        return CaptionedFace(name=name, photo=photo, caption=caption, box=box, face=self.crop.cut(photo, box))
+        found = Detection(box=row[:4], points=row[4:14].reshape(5, 2), score=float(row[14]))
+        return CaptionedFace(name=name, photo=photo, caption=caption, found=found, face=self.crop.cut(photo, found.box))
 
     def _largest(self, photo: Array) -> Array:
         found = self._detector.detect(photo)
@@ -140,11 +147,28 @@ class CaptionedFaces:
         box = found[0].box
         if (box[2:] - box[:2]).min() <= self._smallest:
             raise Unusable("face too small")
-        return box
+        return np.concatenate([box, found[0].points.ravel(), [found[0].score]], dtype=np.float32)
 
     def _useless(self) -> BadData:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.most_common())
         return BadData(f"none of the records looked at can be trained on ({reasons}): give photos that show faces")
+
+
+class Part:
+    """The records of a source to train on; or, `held_out`, those to judge by: every hundredth."""
+
+    def __init__(self, records: Records, *, held_out: bool) -> None:
+        self.skipped = Counter[str]() if held_out else records.skipped
+        self._records, self._held_out = records, held_out
+
+    def __len__(self) -> int:
+        kept = -(-len(self._records) // _EVERY)
+        return kept if self._held_out else len(self._records) - kept
+
+    def read(self, number: int) -> tuple[str, bytes, str]:
+        """See `Records`."""
+        between = number // (_EVERY - 1) + 1  # of those held out, as many lie before it
+        return self._records.read(number * _EVERY if self._held_out else number + between)
 
 
 def find(source: str | Path) -> Records:

@@ -113,7 +113,8 @@ class InsightFaceReader(FaceReader):
         except OSError as error:
             raise BadOutput(f"the reader cannot be saved to {target}: {error.strerror or error}") from error
 
-    def _identities(self, faces: list[tuple[Array, Detection]]) -> list[Identity]:
+    def identities(self, faces: Sequence[tuple[Array, Detection]]) -> list[Identity]:
+        """See `FaceReader`."""
         # Not through this package's own alignment: it cuts half a pixel beside InsightFace's, and bicubically.
         crops = [self._insightface.crop(pixels, face.points) for pixels, face in faces]
         size = self.embedder.size

@@ -120,7 +120,7 @@ class FaceReader:
         """
         loaded = load_photo(photo)
         found = self.detector.detect(loaded.pixels)
-        identities = self._identities([(loaded.pixels, face) for face in found]) if identity else []
+        identities = self.identities([(loaded.pixels, face) for face in found]) if identity else []
         return [
             Face(
                 detection=detection,
@@ -139,11 +139,12 @@ class FaceReader:
         pixels = [load_photo(image).pixels for image in images]
         found = self.detector.detect_many(pixels)
         shown = [i for i, faces in enumerate(found) if faces]
-        identities = self._identities([(pixels[i], found[i][0]) for i in shown])
+        identities = self.identities([(pixels[i], found[i][0]) for i in shown])
         known = dict(zip(shown, identities, strict=True))
         return [known.get(i) for i in range(len(pixels))]
 
-    def _identities(self, faces: list[tuple[Array, Detection]]) -> list[Identity]:
+    def identities(self, faces: Sequence[tuple[Array, Detection]]) -> list[Identity]:
+        """Of faces found already, each with its photo (H, W, 3) RGB uint8."""
         size, name = self.embedder.size, self.embedder.template
         crops = [align.crop(pixels, align.similarity(d.points, name, size), size) for pixels, d in faces]
         stacked = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)

@@ -39,6 +39,13 @@ class Dropped:
     face: float = 0.1
     both: float = 0.1
 
+    def drawn(self, rng: np.random.Generator, count: int) -> tuple[Array, Array]:
+        """Which photos are shown their words, and which their face: (count,) bool both."""
+        lot = rng.random(count)
+        worded = lot >= self.words + self.both
+        faced = (lot < self.words) | (lot >= self.words + self.both + self.face)
+        return worded, faced
+
 
 class FacedText(IdentityToFace):
     """The frozen base with face tokens: words and identities to the UNet's prediction. A row whose vector is zero has
@@ -98,9 +105,7 @@ class Face0Task(BaseTask):
         rows = rng.integers(self.data.latents.shape[1], size=size)
         sides, views = rng.integers(2, size=size), rng.integers(self.data.vectors.shape[2], size=size)
         said = [captions.parts(self.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
-        lot = rng.random(size)
-        worded = lot >= self.dropped.words + self.dropped.both
-        faced = (lot < self.dropped.words) | (lot >= self.dropped.words + self.dropped.both + self.dropped.face)
+        worded, faced = self.dropped.drawn(rng, size)
         vectors = self.data.vectors[sides, rows, views]
         return {
             "latents": self.data.latents[sides, rows],

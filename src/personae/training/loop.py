@@ -8,10 +8,12 @@ import json
 import math
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -54,6 +56,7 @@ class Schedule:
 
     steps: int
     batch: int  # images per step over all processes
+    at_once: int | None = None  # images that a process holds at a time, gradients adding up; None: all of its share
     lr: float
     optimizer: Literal["adamw", "muon"] = "adamw"
     warmup: int = 200  # steps
@@ -68,8 +71,9 @@ class Schedule:
     compile: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.report_every) < 1 or self.lr <= 0:
-            raise BadOption(f"steps, batch and report_every must be >= 1 and lr > 0, got {self}")
+        counts = (self.steps, self.batch, self.report_every, 1 if self.at_once is None else self.at_once)
+        if min(counts) < 1 or self.lr <= 0:
+            raise BadOption(f"steps, batch, at_once and report_every must be >= 1 and lr > 0, got {self}")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -78,19 +82,33 @@ class Schedule:
         fall = 1.0 if left >= 1 else 0.5 - 0.5 * math.cos(math.pi * max(left, 0.0))
         return self.lr * min(1.0, (step + 1) / max(1, self.warmup)) * fall
 
+    def parts(self, processes: int) -> int:
+        """Into how many parts, of one size, each of the processes splits its share of a batch."""
+        share = self.batch // processes
+        parts = 1 if self.at_once is None else -(-share // self.at_once)
+        if share < 1 or share % parts:
+            raise BadOption(
+                f"a batch of {self.batch} for {processes} processes cannot be split into equal parts of at most "
+                f"{self.at_once}: choose numbers that divide it"
+            )
+        return parts
 
-def _batches(task: Trainable, schedule: Schedule, first: int, rank: int, world: int) -> Iterator[Any]:
-    """The batches from step `first` on, one made ahead in a background thread."""
 
-    def make(step: int) -> Any:
-        return task.batch(np.random.default_rng([schedule.seed, rank, step]), schedule.batch // world)
+def _batches(task: Trainable, schedule: Schedule, first: int, rank: int, world: int) -> Iterator[tuple[int, Any]]:
+    """The parts of the batches from step `first` on, each with its number, one made ahead in a background thread."""
+    parts = schedule.parts(world)
+    size = schedule.batch // world // parts
+
+    def make(number: int) -> Any:
+        return task.batch(np.random.default_rng([schedule.seed, rank, number]), size)
 
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(make, first)
-        for step in range(first, schedule.steps):
+        numbers = range(first * parts, schedule.steps * parts)
+        ahead = pool.submit(make, numbers.start)
+        for number in numbers:
             batch = ahead.result()
-            ahead = pool.submit(make, step + 1)
-            yield batch
+            ahead = pool.submit(make, number + 1)
+            yield number, batch
 
 
 def _to_device(batch: Any, device: torch.device) -> Any:
@@ -112,6 +130,25 @@ def _averaged(model: nn.Module, ema: EMAModel) -> Iterator[nn.Module]:
     finally:
         ema.restore(parameters)
         model.train()
+
+
+def _add_gradients(
+    accelerator: Accelerator, task: Trainable, model: nn.Module, batches: Iterator[tuple[int, Any]], schedule: Schedule
+) -> tuple[Tensor, Metrics]:
+    """Add up the gradients of a step's parts; the means of their losses and of their figures."""
+    parts = schedule.parts(accelerator.num_processes)
+    total: Tensor = torch.zeros((), device=accelerator.device)
+    figures: Metrics = defaultdict(float)
+    for number, batch in islice(batches, parts):
+        generator = torch.Generator(accelerator.device)
+        generator.manual_seed(hash((schedule.seed, accelerator.process_index, number)) % 2**63)
+        with accelerator.autocast():
+            loss, said = task.loss(model, _to_device(batch, accelerator.device), generator)
+        accelerator.backward(loss / parts)
+        total = total + loss.detach() / parts
+        for name, value in said.items():
+            figures[name] += value / parts
+    return total, figures
 
 
 def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
@@ -173,14 +210,10 @@ def train(
     stop = False
     model.train()
     batches = _batches(task, schedule, first, accelerator.process_index, accelerator.num_processes)
-    for step, batch in enumerate(batches, first):
+    for step in range(first, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
-        generator = torch.Generator(accelerator.device)
-        generator.manual_seed(hash((schedule.seed, accelerator.process_index, step)) % 2**63)
-        with accelerator.autocast():
-            loss, figures = task.loss(model, _to_device(batch, accelerator.device), generator)
-        accelerator.backward(loss)
+        loss, figures = _add_gradients(accelerator, task, model, batches, schedule)
         norm = accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -188,7 +221,7 @@ def train(
         done = step + 1
         if accelerator.is_main_process and (done % 25 == 0 or done < 25 or done == schedule.steps):
             figures = {name: float(value) for name, value in figures.items()}
-            figures |= {"loss": float(loss.detach()), "norm": float(norm), "lr": schedule.rate(step)}
+            figures |= {"loss": float(loss), "norm": float(norm), "lr": schedule.rate(step)}
             figures |= {"minutes": (time.monotonic() - started) / 60}
             accelerator.log(figures, step=done)
             with (folder / "log.jsonl").open("a") as log:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from personae import catalog
-from personae.errors import WeightsMissing, unknown_name
+from personae.errors import BadOption, WeightsMissing, unknown_name
 from personae.training.loop import Schedule, Trainable, train
 
 RECOGNISER = "personae-nano"  # how nano's encoder is called in the names of its identities' space
@@ -44,6 +44,9 @@ class Inputs:
     teachers: Path  # the labellers' folder
     runs: Path  # earlier recipes' outputs
     bundle: Path | None = None  # a model folder that stands in for runs that are not there
+    data: Path | None = None  # captioned pictures, see `data.captioned`
+    base: Path | None = None  # a Stable Diffusion folder in diffusers' layout
+    reader: str = "nano"  # the model whose reader measures faces in captioned pictures
 
     def export(self, recipe: str, *parts: str) -> Path:
         """A file or folder that another recipe exported, or else the bundle's; `WeightsMissing` names the command
@@ -150,6 +153,22 @@ def _face0(inputs: Inputs) -> Trainable:
     from personae.training.face0 import Face0Task
 
     return Face0Task(*inputs.of_base(), start=inputs.shipped(), space=inputs.space())
+
+
+def _face0_sd15(inputs: Inputs) -> Trainable:
+    from personae.data.captioned import find
+    from personae.readers import open_reader
+    from personae.training.face0_sd15 import Face0Sd15Task
+
+    if inputs.data is None or inputs.base is None:
+        raise BadOption(
+            "face0-sd15 trains a Stable Diffusion 1.5 on captioned pictures: name its folder with --base, theirs "
+            "with --data"
+        )
+    reader = open_reader(inputs.reader)
+    if reader is None:
+        raise WeightsMissing(f"{inputs.reader} came without a reader: name a model that has one with --reader")
+    return Face0Sd15Task(find(inputs.data), inputs.base, reader)
 
 
 def _facex(inputs: Inputs) -> Trainable:
@@ -270,6 +289,24 @@ RECIPES = {
             ),
         ),
         Recipe(
+            name="face0-sd15",
+            summary="text and face together on Stable Diffusion 1.5, as published: --data, --base, --reader",
+            build=_face0_sd15,
+            # The paper's, but for `at_once`, Adam's betas and the decay of weights, of which it says nothing.
+            schedule=Schedule(
+                steps=500_000,
+                batch=256,
+                at_once=8,
+                lr=2e-5,
+                warmup=0,
+                decay=0.0,
+                betas=(0.9, 0.999),
+                ema=0.9999,
+                report_every=5000,
+                save_minutes=30,
+            ),
+        ),
+        Recipe(
             name="facex-nano",
             summary="one controller for every facial edit (FaceX)",
             build=_facex,
@@ -328,15 +365,26 @@ def run(
     steps: int | None = None,
     minutes: float | None = None,
     compiled: bool | None = None,
+    data: str | Path | None = None,
+    base: str | Path | None = None,
+    reader: str = "nano",
 ) -> dict[str, float]:
     """Run, or go on with, a recipe; returns its last report. `steps` and `compiled` override the schedule's,
-    `minutes` stops early (resume with the same command)."""
+    `minutes` stops early (resume with the same command). data, base, reader: as in `Inputs`, for `face0-sd15`."""
     chosen = recipe(name)
     schedule = replace(
         chosen.schedule,
         steps=chosen.schedule.steps if steps is None else steps,
         compile=chosen.schedule.compile if compiled is None else compiled,
     )
-    inputs = Inputs(cache=Path(cache), teachers=Path(teachers), runs=Path(runs), bundle=bundled())
+    inputs = Inputs(
+        cache=Path(cache),
+        teachers=Path(teachers),
+        runs=Path(runs),
+        bundle=bundled(),
+        data=None if data is None else Path(data),
+        base=None if base is None else Path(base),
+        reader=reader,
+    )
     torch.manual_seed(schedule.seed)  # of the fresh weights
     return train(chosen.build(inputs), schedule, inputs.runs / name, minutes=minutes)
