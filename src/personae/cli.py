@@ -233,6 +233,9 @@ def train(
     cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
     teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
     runs: Annotated[Path, typer.Option(help="Where runs lie; this one goes into a folder of its name.")] = Path("runs"),
+    data: Annotated[Path | None, typer.Option(help="face0-sd15: captioned pictures, in folders or tars.")] = None,
+    base: Annotated[Path | None, typer.Option(help="face0-sd15: the Stable Diffusion 1.5 to begin from.")] = None,
+    reader: Annotated[str, typer.Option(help="face0-sd15: the model whose reader measures the faces.")] = "nano",
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after so long; resume with the same command.")
@@ -254,7 +257,18 @@ def train(
     if recipe is None:
         raise BadOption(f"name a recipe: {', '.join(recipes.RECIPES)} (or --list)")
     say_json(
-        recipes.run(recipe, cache=cache, teachers=teachers, runs=runs, steps=steps, minutes=minutes, compiled=compile)
+        recipes.run(
+            recipe,
+            cache=cache,
+            teachers=teachers,
+            runs=runs,
+            steps=steps,
+            minutes=minutes,
+            compiled=compile,
+            data=data,
+            base=base,
+            reader=reader,
+        )
     )
 
 
