@@ -85,6 +85,10 @@ def edit(
     row = named(task)
     if own := sorted(options.keys() & set(_OWN)):
         raise BadOption(f"an edit says itself what {own[0]} is: leave it out")
+    if isinstance(num_images, bool) or not isinstance(num_images, int) or num_images < 1:
+        raise BadOption(f"num_images is a whole number of at least 1, got {num_images!r}")
+    if isinstance(mask, np.ndarray) and mask.dtype == bool:
+        mask = mask.astype(np.uint8) * 255
     cast = _cast(pipe, row, source, target, tokens or {})
     canvas = cast[row.canvas]
     numbers = list(range(1, len(canvas.faces) + 1)) if all_faces else [face]
@@ -228,10 +232,9 @@ def _mask_in_crop(mask: Array | None, place: Aligned) -> Array | None:
     if mask is None:
         return None
     touched = align.crop(mask.astype(np.uint8) * 255, place.matrix, place.size) > 0
-    rows, columns = np.nonzero(mask)
-    corners = align.apply(
-        place.matrix, np.array([[columns.min(), rows.min()], [columns.max(), rows.max()]], np.float64)
-    )
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    box = np.array([(x, y) for x in columns[[0, -1]] for y in rows[[0, -1]]], np.float64)
+    corners = align.apply(place.matrix, box)
     if corners.min() < -1 or corners.max() > place.size:
         warnings.warn("part of the mask lies outside the square around the face: it stays as it is", stacklevel=4)
     return np.asarray(touched)

@@ -1,0 +1,486 @@
+"""Edits of whole photos: what changes lies where it should, all else stays byte for byte; who gives what; every bad
+input is one clear line."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import personae
+from conftest import made_up, sd15_parts
+from model_fixtures import empty_photo
+from personae import output
+from personae.conditioning.assembly import Assembly
+from personae.conditioning.representation import TOKENS
+from personae.editing import pieces
+from personae.editing.canvas import FREE, REFERENCES, Scene, free_of
+from personae.editing.cast import in_crop
+from personae.editing.tasks import ROLES, TASKS, Task, named
+from personae.errors import BadImage, BadOption, NoFaceFound, SpaceMismatch, WeightsMissing
+from personae.pipeline import FacePipeline
+from personae.reading import align, regions
+from personae.types import BLENDSHAPES, Edit
+from reading_fixtures import white_face
+
+CHEAP = {"num_inference_steps": 2, "likeness_guidance": 0}
+
+
+@pytest.fixture(scope="module", params=["nano_like", "sd15_like"])
+def model(request: pytest.FixtureRequest, nano_like: FacePipeline) -> FacePipeline:
+    """Each family with a reader of its own identities."""
+    if request.param == "nano_like":
+        return nano_like
+    pipe = FacePipeline(**sd15_parts(), reader=nano_like.reader, crop_template="ffhq", steps=4)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def nano() -> FacePipeline:
+    """The bundled model, with all it brings."""
+    pipe = personae.load("nano", device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def people(nano: FacePipeline) -> list[np.ndarray]:
+    """Photos (128, 128, 3) of two people that the bundled model has made up."""
+    sampler = personae.identity.IdentitySampler.load(nano.folder / personae.identity.PEOPLE)
+    made = nano(sampler.sample(2, seed=4), seed=0, num_inference_steps=8, measure_likeness=False)
+    return [np.asarray(image) for image in made.images]
+
+
+def group(height: int = 160, width: int = 320) -> np.ndarray:
+    """A photo with two "faces", the larger one on the left, on a background that changes everywhere."""
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 180, (height, width, 3), dtype=np.uint8)
+    photo = white_face(photo, width // 16, height // 5, width // 16 + height // 2, height - height // 5)
+    return white_face(photo, width // 2 + width // 16, height // 3, width // 2 + width // 4, height - height // 3)
+
+
+def solo(left: int = 40, seed: int = 1) -> np.ndarray:
+    photo = np.random.default_rng(seed).integers(0, 180, (160, 160, 3), dtype=np.uint8)
+    return white_face(photo, left, 40, left + 60, 120)
+
+
+def differs(edit: Edit, photo: np.ndarray, index: int = 0) -> np.ndarray:
+    """(H, W) bool."""
+    return (np.asarray(edit.images[index]) != photo).any(-1)
+
+
+def square(face: object, pipe: FacePipeline, shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W) bool: where the photo lies in the crop of a face."""
+    place = in_crop(pipe, face)
+    across, down = np.meshgrid(np.arange(shape[1]), np.arange(shape[0]))
+    points = align.apply(place.matrix, np.stack([across, down], -1).astype(float))
+    return ((points > -1) & (points < place.size)).all(-1)
+
+
+# ---------------------------------------------------------------------- where it changes
+
+
+def test_a_swap_changes_the_face_alone(model: FacePipeline) -> None:
+    photo = group()
+    edit = model.edit("swap", source=solo(), target=photo, seed=1, num_images=2, **CHEAP)
+    faces = model.read(photo)
+    assert [image.size for image in edit.images] == [(320, 160)] * 2
+    for index in range(2):
+        changed = differs(edit, photo, index)
+        assert changed.sum() > 500
+        assert not changed[~square(faces[0], model, photo.shape)].any()
+    assert edit.seeds == [1, 2]
+    assert (np.asarray(edit.images[0]) != np.asarray(edit.images[1])).any()
+    assert edit.before.shape == (1, 32, 32, 3)
+    assert edit.after.shape == (2, 1, 32, 32, 3)
+    assert len(edit.likeness) == 2
+
+
+def test_nothing_changes_outside_the_free_region(model: FacePipeline) -> None:
+    photo = group()
+    face = model.read(photo)[0]
+    place = in_crop(model, face)
+    edit = model.edit("inpaint", target=photo, region="mouth", seed=0, **CHEAP)
+    free = regions.region("mouth", place.landmarks, place.size)
+    np.testing.assert_array_equal(edit.free[0], free)
+    across, down = np.meshgrid(np.arange(320), np.arange(160))
+    nearest = np.round(align.apply(place.matrix, np.stack([across, down], -1).astype(float))).astype(int)
+    within = ((nearest >= 0) & (nearest < place.size)).all(-1)
+    free_there = within & free[nearest[..., 1].clip(0, 31), nearest[..., 0].clip(0, 31)]
+    changed = differs(edit, photo)
+    assert changed.any()
+    assert not changed[~free_there].any()
+
+
+def test_a_mask_is_kept_to_the_pixel(model: FacePipeline) -> None:
+    photo, mask = group(), np.zeros((160, 320), bool)
+    mask[71:90, 41:79] = True
+    for given in (mask, np.uint8(mask) * 255, Image.fromarray(np.uint8(mask) * 255)):
+        edit = model.edit("inpaint", target=photo, mask=given, seed=0, **CHEAP)
+        assert differs(edit, photo)[mask].mean() > 0.5
+        assert not differs(edit, photo)[~mask].any()
+    with pytest.warns(UserWarning, match="part of the mask lies outside the square"):
+        wide = model.edit("inpaint", target=photo, mask=np.ones((160, 320), bool), seed=0, **CHEAP)
+    assert not differs(wide, photo)[~square(model.read(photo)[0], model, photo.shape)].any()
+
+
+def test_any_face_or_all_of_them(model: FacePipeline) -> None:
+    photo = group()
+    squares = [square(face, model, photo.shape) for face in model.read(photo)]
+    second = model.edit("inpaint", target=photo, region="nose", face=2, seed=0, **CHEAP)
+    assert differs(second, photo)[squares[1]].any()
+    assert not differs(second, photo)[~squares[1]].any()
+    both = model.edit("inpaint", target=photo, region="nose", all_faces=True, seed=0, **CHEAP)
+    assert all(differs(both, photo)[one].any() for one in squares)
+    assert both.before.shape[0] == both.after.shape[1] == both.free.shape[0] == 2
+    # One after the other: the first as if alone, the second on what the first left.
+    first = model.edit("inpaint", target=photo, region="nose", face=1, seed=0, **CHEAP)
+    then = model.edit("inpaint", target=model.read(first.images[0])[1], region="nose", seed=0, **CHEAP)
+    np.testing.assert_array_equal(np.asarray(both.images[0]), np.asarray(then.images[0]))
+
+
+@pytest.mark.parametrize("where", [(0, 0), (95, 95), (-1, 60)])
+def test_a_face_at_the_photos_edge(model: FacePipeline, where: tuple[int, int]) -> None:
+    left, top = where
+    photo = np.random.default_rng(0).integers(0, 180, (160, 160, 3), dtype=np.uint8)
+    photo = white_face(photo, max(left, 0), max(top, 0), left + 60, top + 64)
+    edit = model.edit("swap", source=solo(), target=photo, seed=0, **CHEAP)
+    assert edit.images[0].size == (160, 160)
+    assert differs(edit, photo).any()
+
+
+def test_the_same_seed_is_the_same_edit_in_any_company(model: FacePipeline) -> None:
+    three = model.edit("swap", source=solo(), target=group(), seed=5, num_images=3, **CHEAP)
+    one = model.edit("swap", source=solo(), target=group(), seed=7, **CHEAP)
+    apart = np.asarray(three.images[2], int) - np.asarray(one.images[0], int)
+    assert np.abs(apart).max() <= 2  # batches change the order of sums
+
+
+# ---------------------------------------------------------------------- who gives what
+
+
+def test_the_table_is_whole() -> None:
+    assert list(TASKS) == ["swap", "head", "reenact", "inpaint", "attribute", "style", "mix"]
+    for name, task in TASKS.items():
+        assert task.name == name
+        assert task.summary.endswith(".")
+        assert "identity" in task.givers
+        assert task.givers["identity"] == task.person
+    assert TASKS["reenact"].givers["hair"] == TASKS["reenact"].canvas == "source"
+    assert {token for token, role in TASKS["reenact"].givers.items() if role == "target"} == {
+        "pose",
+        "expression",
+        "gaze",
+    }
+    assert named({"name": "x", "summary": "y", "givers": {"eyes": "target"}}).free == "face"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"givers": {"nos": "target"}}, "did you mean 'nose'"),
+        ({"givers": {"nose": "targt"}}, "unknown role 'targt'"),
+        ({"givers": {"nose": "source"}}, "needs something of a source photo"),
+        ({"givers": {}, "free": "fac"}, "did you mean 'face'"),
+        ({"givers": {}, "reference": "holes"}, "did you mean 'hole'"),
+        ({"givers": {}, "canvass": "target"}, "did you mean 'canvas'"),
+    ],
+)
+def test_a_row_that_cannot_work_is_refused(row: dict[str, object], message: str) -> None:
+    with pytest.raises(BadOption, match=message):
+        named({"name": "mine", "summary": "", **row})
+
+
+def test_free_regions_and_region_images(model: FacePipeline) -> None:
+    own, other = (in_crop(model, model.read(photo)[0]) for photo in (group(), solo(70)))
+    turned = pieces.changed({"pose": own}, own, {"yaw": 40}, None)["pose"]
+    side = own.size
+    scene = Scene(canvas=own, faces={"hair": other, "pose": own})
+    face, head = (regions.region(name, own.landmarks, side) for name in ("face", "head"))
+    np.testing.assert_array_equal(FREE["face"](scene), face)
+    assert (FREE["heads"](scene) >= head).all()
+    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=dict.fromkeys(TOKENS, own))), face)
+    more = FREE["moved"](Scene(canvas=own, faces={"pose": turned}))
+    assert (more >= head).all()
+    assert more.sum() > head.sum()
+    with pytest.raises(BadOption, match="give region, one of face, head, skin"):
+        FREE["asked"](scene)
+    both = free_of("asked", Scene(canvas=own, faces={}, region=("mouth", "nose")))
+    np.testing.assert_array_equal(
+        both, regions.region("mouth", own.landmarks, side) | regions.region("nose", own.landmarks, side)
+    )
+
+    hole = REFERENCES["hole"](scene, face)
+    assert (hole[face] == 128).all()
+    np.testing.assert_array_equal(hole[~face], own.crop[~face])
+    np.testing.assert_array_equal(REFERENCES["whole"](scene, face), own.crop)
+    everywhere = np.ones((side, side), bool)
+    ring = REFERENCES["head"](scene, everywhere)
+    carried = regions.region("head", other.landmarks, side) & other.coverage
+    assert (ring[~carried] == 255).all()
+    assert np.ptp(ring[carried].astype(int), axis=-1).max() == 0
+    np.testing.assert_allclose(ring[carried][:, 0], other.crop[carried].mean(-1), atol=0.51)
+    np.testing.assert_array_equal(REFERENCES["head"](scene, face)[~(face | carried)], own.crop[~(face | carried)])
+
+
+def test_an_assembly_is_made_of_the_tasks_givers(model: FacePipeline) -> None:
+    own, other = (in_crop(model, model.read(photo)[0]) for photo in (group(), solo()))
+    task = TASKS["swap"]
+    faces = {token: {"source": other, "target": own}[role] for token, role in task.givers.items()}
+    scene = Scene(canvas=own, faces=faces)
+    free = free_of(task.free, scene)
+    crop = 255 - own.crop
+    (assembly,) = pieces.with_facex(task, scene, free, [crop])["assembly"]
+    assert isinstance(assembly, Assembly)
+    assert assembly.givers["identity"] is assembly.givers["nose"] is other
+    assert assembly.givers["hair"] is assembly.givers["pose"]
+    np.testing.assert_array_equal(assembly.givers["hair"].crop, crop)  # the canvas as it is by now
+    np.testing.assert_array_equal(assembly.reference[~free], crop[~free])
+    assert set(assembly.givers) == set(task.givers)
+
+
+def test_changes_keep_what_they_do_not_name(model: FacePipeline) -> None:
+    own = in_crop(model, model.read(group())[0])
+    told = pieces.changed(dict.fromkeys(TOKENS, own), own, {"yaw": 30}, {"smile": 0.9, "eyeBlink": 0})
+    pose, shapes = told["pose"].pose, dict(zip(BLENDSHAPES, told["expression"].blendshapes, strict=True))
+    assert (pose.yaw, pose.pitch) == (30, own.pose.pitch)
+    assert shapes["mouthSmileLeft"] == pytest.approx(0.9)
+    assert shapes["eyeBlinkLeft"] == shapes["eyeBlinkRight"] == 0
+    assert shapes["jawOpen"] == own.blendshapes[BLENDSHAPES.index("jawOpen")]
+    assert told["hair"] is own
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pose": {"jaw": 3}}, "unknown angle of a pose 'jaw': did you mean 'yaw'"),
+        ({"pose": (1, 2)}, "yaw, pitch, roll in degrees"),
+        ({"pose": {"yaw": 90}}, "within 75 degrees"),
+        ({"pose": "someone.jpg"}, "tokens="),
+        ({"expression": "someone.jpg"}, "tokens="),
+        ({"expression": {"smyle": 1}}, "did you mean 'smile'"),
+        ({"expression": {"smile": 2}}, "from 0 to 1"),
+    ],
+)
+def test_impossible_changes_are_refused(model: FacePipeline, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(BadOption, match=message):
+        model.edit("attribute", target=group(), seed=0, **changes)
+
+
+# ---------------------------------------------------------------------- the bundled model, without facex/
+
+
+def test_what_a_model_without_facex_is_asked(nano: FacePipeline, people: list[np.ndarray]) -> None:
+    source, target = (in_crop(nano, nano.read(photo)[0]) for photo in people)
+    task = TASKS["reenact"]
+    faces = {token: {"source": source, "target": target}[role] for token, role in task.givers.items()}
+    options = pieces.without_facex(nano, task, Scene(canvas=source, faces=faces), ())
+    assert options["pose"]["yaw"] == pytest.approx(target.pose.yaw, abs=0.01)
+    jaw = float(target.blendshapes[BLENDSHAPES.index("browDownLeft")])
+    assert options["expression"].get("browDownLeft", 0) == pytest.approx(jaw, abs=0.011)
+    json.dumps(options)
+
+
+@pytest.mark.parametrize("task", ["swap", "reenact"])
+def test_two_photos_with_the_bundled_model(nano: FacePipeline, people: list[np.ndarray], task: str) -> None:
+    edit = nano.edit(task, source=people[0], target=people[1], seed=0, num_inference_steps=4)
+    assert edit.images[0].size == (128, 128)
+    assert len(edit.likeness) == 1
+    assert differs(edit, people[0] if task == "reenact" else people[1]).mean() > 0.1
+
+
+def test_a_swap_is_of_the_source(nano: FacePipeline, people: list[np.ndarray]) -> None:
+    edit = nano.edit("swap", source=people[0], target=people[1], seed=0, num_inference_steps=8)
+    (seen,) = nano.reader.identify([edit.after[0, 0]])
+    to_source, to_target = (float(seen.vector @ nano.read(one)[0].identity.vector) for one in people)
+    assert edit.likeness[0] == pytest.approx(to_source, abs=1e-4)
+    assert to_source > to_target
+
+
+def test_attributes_shift_the_identity(nano: FacePipeline, people: list[np.ndarray]) -> None:
+    face = nano.read(people[0])[0]
+    table = personae.directions.of_model(nano.folder)
+    options = {"target": people[0], "seed": 0, "num_inference_steps": 8}
+    plain = nano.edit("attribute", expression={}, **options)
+    older = nano.edit("attribute", shift={"age": 2}, **options)
+    seen = nano.reader.identify([plain.after[0, 0], older.after[0, 0]])
+    along = [float(one.vector @ table["age"].vector) for one in seen]
+    assert along[1] > along[0]
+    wanted = personae.directions.shift(face.identity, table, {"age": 2})
+    assert older.likeness[0] == pytest.approx(float(seen[1].vector @ wanted.vector), abs=1e-4)
+    with pytest.raises(BadOption, match="did you mean 'age'"):
+        nano.edit("attribute", target=people[0], shift={"agee": 1})
+
+
+def test_what_only_facex_can_do_is_said(nano: FacePipeline, model: FacePipeline, people: list[np.ndarray]) -> None:
+    if nano.part("facex") is None:
+        with pytest.raises(WeightsMissing, match=r"no facex/.*but no hair"):
+            nano.edit("mix", target=people[0], tokens={"hair": people[1]}, seed=0)
+        with pytest.warns(UserWarning, match="makes up|make up its own"):
+            nano.edit("head", source=people[0], target=people[1], seed=0, **CHEAP)
+    with pytest.raises(WeightsMissing, match=r"neither facex/ nor controlnet/.*reenact needs"):
+        model.edit("reenact", source=solo(), target=group(), seed=0, **CHEAP)
+
+
+def test_a_row_of_ones_own_and_a_mix(nano: FacePipeline, people: list[np.ndarray]) -> None:
+    mine = Task(name="mine", summary="Mine.", givers={"identity": "source"}, roles=ROLES, person="source", free="face")
+    edit = nano.edit(mine, source=people[0], target=people[1], seed=0, **CHEAP)
+    assert edit.recipe["edit"]["task"]["name"] == "mine"
+    mixed = nano.edit("mix", target=people[1], tokens={"identity": people[0]}, seed=0, **CHEAP)
+    assert mixed.recipe["inputs"].keys() == {"target", "identity"}
+    assert mixed.recipe["inputs"]["identity"]["identity_sha256"] == edit.recipe["inputs"]["source"]["identity_sha256"]
+
+
+# ---------------------------------------------------------------------- files
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> dict[str, Path]:
+    paths = {"source": tmp_path / "source.png", "target": tmp_path / "target.png"}
+    for path, photo in zip(paths.values(), (solo(), group()), strict=True):
+        Image.fromarray(photo).save(path)
+    return paths
+
+
+def test_a_saved_edit_is_replayed(model: FacePipeline, photos: dict[str, Path], tmp_path: Path) -> None:
+    edit = model.edit("swap", **photos, seed=3, num_images=2, face=2, **CHEAP)
+    paths = output.save_edit(edit, tmp_path / "out", stem="both")
+    assert [path.name for path in paths] == ["both-seed3.png", "both-seed4.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(paths[1])), np.asarray(edit.images[1]))
+    recipe = output.read_recipe(paths[1])
+    assert recipe["inputs"]["target"]["photo"] == str(photos["target"])
+    assert recipe["inputs"]["target"]["faces"] == [2]
+    assert b"compositeWithTrainedAlgorithmicMedia" in paths[1].read_bytes()
+    assert output.replay(paths[1], pipe=model)[1].max <= 1
+    moved = photos["target"].rename(tmp_path / "moved.png")
+    with pytest.raises(BadOption, match="give the target photo"):
+        output.replay(paths[0], pipe=model)
+    assert output.replay(paths[0], pipe=model, photos={"target": moved})[1].max <= 1
+    with pytest.raises(BadOption, match=r"source\.png is another photo.*give the target photo"):
+        output.replay(paths[0], pipe=model, photos={"target": photos["source"]})
+    with pytest.raises(BadOption, match="did you mean 'target'"):
+        output.replay(paths[0], pipe=model, photos={"target": moved, "targe": moved})
+
+
+def test_a_replay_knows_changes_masks_and_all_faces(nano_like: FacePipeline, photos: dict[str, Path], tmp_path) -> None:
+    mask = tmp_path / "mask.png"
+    white = np.zeros((160, 320), np.uint8)
+    white[80:100, 40:80] = 255
+    Image.fromarray(white).save(mask)
+    edits = {
+        "masked": nano_like.edit("inpaint", target=photos["target"], mask=mask, seed=1, **CHEAP),
+        "all": nano_like.edit("swap", **photos, all_faces=True, seed=1, strength=0.5, **CHEAP),
+        "smile": nano_like.edit("attribute", target=photos["target"], expression={"smile": 1}, seed=1, **CHEAP),
+        "given": nano_like.edit("swap", source=solo(), target=nano_like.read(photos["target"])[1], seed=1, **CHEAP),
+    }
+    for stem, edit in edits.items():
+        (path,) = output.save_edit(edit, tmp_path, stem=stem)
+        given = {"source": Image.fromarray(solo())} if stem == "given" else None
+        assert output.replay(path, pipe=nano_like, photos=given)[1].max <= 1, stem
+
+
+def test_edits_in_a_row_hold_the_chain(model: FacePipeline, photos: dict[str, Path], tmp_path: Path) -> None:
+    first = model.edit("swap", **photos, seed=3, **CHEAP)
+    (saved,) = output.save_edit(first, tmp_path, stem="first")
+    second = model.edit("inpaint", target=saved, region="mouth", seed=4, **CHEAP)
+    (again,) = output.save_edit(second, tmp_path, stem="second")
+    third = model.edit("inpaint", target=again, region="nose", seed=5, **CHEAP)
+    chain = third.recipe["earlier"]
+    assert [one["edit"]["task"] for one in chain] == ["swap", "inpaint"]
+    assert [one["seed"] for one in chain] == [3, 4]
+    assert output.replay(output.save_edit(third, tmp_path, stem="third")[0], pipe=model)[1].max <= 1
+    in_memory = model.edit("inpaint", target=first, region="mouth", seed=4, **CHEAP)
+    assert [one["seed"] for one in in_memory.recipe["earlier"]] == [3]
+    np.testing.assert_array_equal(np.asarray(in_memory.images[0]), np.asarray(second.images[0]))
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+def test_bad_input_is_one_clear_line(model: FacePipeline, photos: dict[str, Path], tmp_path: Path) -> None:
+    empty = empty_photo(tmp_path / "empty.png")
+    for role in ("source", "target"):
+        with pytest.raises(NoFaceFound, match=rf"no face was found in the {role} photo .*empty\.png"):
+            model.edit("swap", **photos | {role: empty})
+    with pytest.raises(BadImage, match="no such file"):
+        model.edit("swap", source=tmp_path / "nobody.png", target=photos["target"])
+    target = {"target": photos["target"]}
+    cases = {
+        "unknown task 'swop': did you mean 'swap'": ("swop", photos),
+        "there is no source: give source=": ("swap", target),
+        "inpaint takes no source": ("inpaint", photos | {"region": "mouth"}),
+        "unknown token 'hairs': did you mean 'hair'": ("mix", target | {"tokens": {"hairs": photos["source"]}}),
+        "unknown region 'mouht': did you mean 'mouth'": ("inpaint", target | {"region": "mouht"}),
+        "give region, one of": ("inpaint", target),
+        r"shows 2 faces, .*no face 3": ("inpaint", target | {"region": "nose", "face": 3}),
+        "there is no face 0": ("inpaint", target | {"region": "nose", "face": 0}),
+        "320 x 160 pixels, got 160 x 320": ("inpaint", target | {"mask": np.ones((320, 160), bool)}),
+        "the mask is black": ("inpaint", target | {"mask": np.zeros((160, 320), bool)}),
+        "an edit says itself what image is": ("swap", photos | {"image": solo()}),
+        "unknown option 'likenes_guidance'": ("swap", photos | {"likenes_guidance": 1}),
+        "num_images": ("swap", photos | {"num_images": 0}),
+    }
+    for message, (task, given) in cases.items():
+        with pytest.raises(BadOption, match=message):
+            model.edit(task, **given)
+    far = np.zeros((160, 320), bool)
+    far[0, 319] = True
+    with (
+        pytest.warns(UserWarning, match="outside the square"),
+        pytest.raises(BadOption, match="nothing of what is to be made anew lies in the square"),
+    ):
+        model.edit("inpaint", target=photos["target"], mask=far)
+    face = dataclasses.replace(model.read(photos["source"])[0], photo=None)
+    with pytest.raises(BadOption, match="a face without its photo"):
+        model.edit("swap", source=face, target=photos["target"])
+    with pytest.raises(BadImage, match="a photo is a path"):
+        model.edit("swap", source=made_up(model, 1)[0], target=photos["target"])
+
+
+def test_a_face_of_another_reader_is_refused(nano: FacePipeline, photos: dict[str, Path], model: FacePipeline) -> None:
+    stranger = model.read(photos["source"])[0]
+    with pytest.raises(SpaceMismatch):
+        nano.edit("swap", source=stranger, target=np.asarray(nano_portrait(nano)), seed=0)
+
+
+def nano_portrait(nano: FacePipeline) -> np.ndarray:
+    made = nano(made_up(nano, 1), seed=0, num_inference_steps=4, measure_likeness=False)
+    return np.asarray(made.images[0])
+
+
+def test_a_model_without_a_reader_says_so(sd15_like: FacePipeline, photos: dict[str, Path]) -> None:
+    with pytest.raises(WeightsMissing, match="without a reader"):
+        sd15_like.edit("swap", **photos)
+
+
+# ---------------------------------------------------------------------- large photos
+
+LARGE = """
+import resource, sys, numpy as np, personae
+from PIL import Image
+pipe = personae.load("nano", device="cpu")
+pipe.set_progress_bar_config(disable=True)
+edit = pipe.edit("swap", source=sys.argv[1], target=sys.argv[2], seed=0, num_inference_steps=2)
+same = (np.asarray(edit.images[0]) == np.asarray(Image.open(sys.argv[2]))).all(-1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *edit.images[0].size, float(same.mean()))
+"""
+
+
+def test_a_photo_of_12_megapixels_takes_less_than_3_gib(people: list[np.ndarray], tmp_path: Path) -> None:
+    source, target = tmp_path / "source.png", tmp_path / "large.jpg"
+    Image.fromarray(people[0]).save(source)
+    large = Image.new("RGB", (4000, 3000), (90, 120, 60))
+    large.paste(Image.fromarray(people[1]).resize((1500, 1500), Image.Resampling.BICUBIC), (1200, 700))
+    large.save(target, quality=95)
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, str(source), str(target)], capture_output=True, text=True, check=True
+    )
+    kib, width, height, same = done.stdout.split()
+    assert (int(width), int(height)) == (4000, 3000)
+    assert float(same) > 0.8
+    assert int(kib) < 3 * 2**20
