@@ -1,4 +1,4 @@
-"""personae demo | generate | read | identity | train | prepare | evaluate | models | inspect | replay | doctor
+"""personae demo | generate | edit | read | identity | train | prepare | evaluate | models | inspect | replay | doctor
 
 One function per verb: the signature is the interface, the work is done elsewhere. Results go to stdout, progress
 and errors to stderr. A user's mistake is one line and exit code 2, Ctrl-C is 130; a traceback is a bug.
@@ -14,6 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from personae import __version__
+from personae.edit_cli import edit
 from personae.errors import BadOption, PersonaeError
 from personae.identity_cli import people
 from personae.steering_options import Typed, spelled_out, steering
@@ -29,6 +30,7 @@ from personae.terminal import (
     Quiet,
     Sources,
     Steps,
+    answer,
     is_silent,
     load_model,
     note,
@@ -50,6 +52,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="A face as a handle: read a photo, then generate that person. Start with: personae demo",
 )
+app.add_typer(edit, name="edit")
 app.add_typer(people, name="identity")
 
 
@@ -407,6 +410,13 @@ def replay(
     photo: Annotated[
         Path | None, typer.Option(help="The person's photo, for images made with --no-identity or --pose.")
     ] = None,
+    moved: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="Of an edit: where a photo lies now, by what its recipe calls it, e.g. target=me.jpg; may be repeated.",
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Instead of the recipe's.", show_default="recipe's")
     ] = None,
@@ -414,14 +424,16 @@ def replay(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make an image again from the recipe inside it, and say how far the two are apart (0-255).
+    """Make an image, or an edit, again from the recipe inside it, and say how far the two are apart (0-255).
 
     Example: personae replay personae-out/me-seed7.png
     """
     from personae import output
 
     recipe = output.read_recipe(path)  # before the model is loaded: a file without one should say so at once
-    image, drift = output.replay(path, pipe=load_model(model, quiet) if model else None, photo=photo)
+    photos = dict(_named_file(text) for text in moved or [])
+    pipe = load_model(model, quiet) if model else None
+    image, drift = output.replay(path, pipe=pipe, photo=photo, photos=photos)
     if out is not None:
         output.write(out, output.encode(image, "png", recipe), force=force)
     if as_json:
@@ -503,16 +515,20 @@ def _made(
     return verified.passed, verified.shortfall
 
 
+def _named_file(text: str) -> tuple[str, str]:
+    """`target=me.jpg`."""
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise BadOption(f"--input takes a name and a file, e.g. target=me.jpg, got {text!r}")
+    return name, file
+
+
 def _answer_generation(made: "Generation", paths: Sequence[Path], as_json: bool) -> None:
     if not as_json:
         for path in paths:
             typer.echo(path)
         return
-    likeness = [None if v != v else round(v, 4) for v in made.likeness or []] or [None] * len(made.seeds)
-    rows = [
-        {"path": str(path), "seed": seed, "likeness": value}
-        for path, seed, value in zip(paths, made.seeds, likeness, strict=False)
-    ]
+    rows = answer(made, paths)
     say_json(rows if made.tries is None else [row | {"tries": n} for row, n in zip(rows, made.tries, strict=True)])
 
 

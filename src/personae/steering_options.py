@@ -105,7 +105,8 @@ def _picture_or_numbers(text: str, option: str) -> Path | list[float]:
     return Path(text) if Path(text).suffix.lower() in _PHOTOS else numbers(text, option)
 
 
-def _angles(text: str) -> Path | list[float]:
+def angles(text: str) -> Path | list[float]:
+    """A photo, or yaw, pitch, roll. Raises `BadOption`."""
     return _picture_or_numbers(text, "--pose (a photo, or yaw,pitch,roll)")
 
 
@@ -113,7 +114,7 @@ def _regions(texts: list[str]) -> list[Path | list[float]]:
     return [_picture_or_numbers(text, "--region (a mask file, or x0,y0,x1,y1)") for text in texts]
 
 
-def _sliders(text: str) -> Path | dict[str, float]:
+def sliders(text: str) -> Path | dict[str, float]:
     """Sliders if it has an equals sign, else a file."""
     if "=" not in text:
         return Path(text)
@@ -123,8 +124,8 @@ def _sliders(text: str) -> Path | dict[str, float]:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "pose": _angles,
-    "expression": _sliders,
+    "pose": angles,
+    "expression": sliders,
     "regions": _regions,
     **{f"{what}_interval": _interval(f"--{what}-interval") for what in ("text", "face", "both", "likeness")},
 }

@@ -18,7 +18,7 @@ from personae.errors import WeightsMissing
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
     from personae.reading.reader import FaceReader
-    from personae.types import Identity
+    from personae.types import Edit, Generation, Identity
 
 
 class OnNoFace(StrEnum):
@@ -95,6 +95,15 @@ def identities_of(sources: Sequence[Path], model: str) -> "list[Identity]":
     from personae.gather import gather
 
     return [person.identity for person in gather(reader_for(sources, model), sources)]
+
+
+def answer(made: "Generation | Edit", paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What was written, file by file, as `--json` says it."""
+    likeness = [None if v != v else round(v, 4) for v in made.likeness or []] or [None] * len(made.seeds)
+    return [
+        {"path": str(path), "seed": seed, "likeness": value}
+        for path, seed, value in zip(paths, made.seeds, likeness, strict=False)
+    ]
 
 
 def say_json(value: Any) -> None:

@@ -1,0 +1,332 @@
+"""personae edit swap | head | reenact | inpaint | attribute | style | mix
+
+A verb for each row of `editing.tasks.TASKS`: it reads photos, edits faces in one of them after the other, and writes
+that photo again at its full size, all around the edit as it was. What every verb takes is `Common`.
+"""
+
+import inspect
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from personae.animate_cli import animate, track
+from personae.errors import BadOption, NoFaceFound
+from personae.steering_options import angles, sliders
+from personae.terminal import (
+    Base,
+    Force,
+    Format,
+    Json,
+    Licence,
+    Model,
+    NoFace,
+    OnNoFace,
+    Quiet,
+    Steps,
+    answer,
+    load_model,
+    note,
+    progress,
+    require_reader,
+    say_json,
+)
+
+if TYPE_CHECKING:
+    from personae.reading.reader import FaceReader
+    from personae.types import Face
+
+edit = typer.Typer(help="Change the faces in photos. Example: personae edit swap me.jpg target.jpg")
+edit.command("animate")(animate)
+edit.command("track")(track)
+
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="A photo of the person to put in.")]
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO", help="The photos to change.")]
+Giver = Annotated[Path | None, typer.Option(help="A photo of whoever gives it.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The options of every edit."""
+
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("personae-out")
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Results per photo.")] = 1
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the first result; the next ones count on.", show_default="random")
+    ] = None
+    face: Annotated[
+        int | None, typer.Option(min=1, help="Which face of the photo is changed: 1 is the largest.", show_default="1")
+    ] = None
+    all_faces: Annotated[bool, typer.Option("--all-faces", help="Change every face of the photo.")] = False
+    steps: Steps = None
+    guidance: Annotated[
+        float | None, typer.Option(help="How strictly to follow the identity.", show_default="the model's")
+    ] = None
+    likeness_guidance: Annotated[
+        float | None,
+        typer.Option(help="How strongly the recogniser pulls towards the person; 0 is off.", show_default="the task's"),
+    ] = None
+    strength: Annotated[
+        float | None,
+        typer.Option(help="How much of the edited region is made anew, 0-1.", show_default="the task's"),
+    ] = None
+    model: Model = "nano"
+    base: Base = None
+    accept_licence: Licence = False
+    format: Annotated[Format, typer.Option(help="Of the results; PNG keeps every byte around the edit.")] = Format.png
+    on_no_face: NoFace = OnNoFace.error
+    force: Force = False
+    as_json: Json = False
+    quiet: Quiet = False
+
+    @property
+    def of_a_call(self) -> dict[str, Any]:
+        """As `pipe.edit` takes them, what was not given left out."""
+        said = {
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance,
+            "likeness_guidance": self.likeness_guidance,
+            "strength": self.strength,
+        }
+        picked = {"face": self.face or 1, "all_faces": self.all_faces, "num_images": self.count}
+        return picked | {name: value for name, value in said.items() if value is not None}
+
+
+def _with_common(verb: Callable[..., None]) -> Callable[..., None]:
+    """`verb(..., common: Common)` with a signature that names every option of `Common`, which is what typer reads."""
+    hints = get_type_hints(Common, include_extras=True)
+    options = [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
+        for one in fields(Common)
+    ]
+    own = [parameter for parameter in inspect.signature(verb).parameters.values() if parameter.name != "common"]
+
+    @wraps(verb)
+    def command(**typed: Any) -> None:
+        shared = {one.name: typed.pop(one.name) for one in fields(Common)}
+        verb(**typed, common=Common(**shared))
+
+    command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    return command
+
+
+# ---------------------------------------------------------------------- the verbs
+
+
+@edit.command()
+@_with_common
+def swap(source: Source, photos: Photos, *, common: Common) -> None:
+    """Put the source's face into photos, doing what the faces there do.
+
+    Example: personae edit swap me.jpg group.jpg --face 2
+    """
+    _run("swap", photos, common, givers={"source": source})
+
+
+@edit.command()
+@_with_common
+def head(source: Source, photos: Photos, *, common: Common) -> None:
+    """Put the source's whole head, hair and all, into photos.
+
+    Example: personae edit head me.jpg target.jpg -n 4
+    """
+    _run("head", photos, common, givers={"source": source})
+
+
+@edit.command()
+@_with_common
+def reenact(
+    photos: Photos,
+    driver: Annotated[Path, typer.Argument(metavar="DRIVER", help="A photo of whoever does what is to be done.")],
+    *,
+    common: Common,
+) -> None:
+    """Let the faces of photos do what the driver's does: pose, expression and gaze.
+
+    Example: personae edit reenact me.jpg driver.jpg
+    """
+    _run("reenact", photos, common, canvas="source", givers={"target": driver})
+
+
+@edit.command()
+@_with_common
+def inpaint(
+    photos: Photos,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="face, head, skin, brows, eyes, nose, mouth, hair or surroundings; more than one: repeat."),
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="A picture as large as the photo, white where it is to be made anew.")
+    ] = None,
+    *,
+    common: Common,
+) -> None:
+    """Make a part of a face anew, knowing whose it is.
+
+    Example: personae edit inpaint me.jpg --region mouth
+    """
+    if not region and mask is None:
+        raise BadOption("say what is to be made anew: --region, e.g. mouth, or --mask")
+    _run("inpaint", photos, common, region=region, mask=mask)
+
+
+@edit.command()
+@_with_common
+def attribute(
+    photos: Photos,
+    age: Annotated[float | None, typer.Option(help="Older, or, below 0, younger: in standard deviations.")] = None,
+    masculine: Annotated[float | None, typer.Option(help="More masculine, or, below 0, more feminine.")] = None,
+    smile: Annotated[float | None, typer.Option(help="More given to smiling, or, below 0, more serious.")] = None,
+    expression: Annotated[
+        str | None, typer.Option(help="Amounts by name, e.g. smile=0.8,jawOpen=0.2; or a photo of who makes it.")
+    ] = None,
+    pose: Annotated[
+        str | None, typer.Option(help="Of the head: yaw,pitch,roll in degrees, or a photo of who holds it.")
+    ] = None,
+    hair: Giver = None,
+    light: Giver = None,
+    *,
+    common: Common,
+) -> None:
+    """Change something about a person: age, smile, expression, pose, hair, light.
+
+    Example: personae edit attribute me.jpg --age 2 --expression smile=0.8
+    """
+    shift = {"age": age, "masculine": masculine, "smile": smile}
+    changes: dict[str, Any] = {
+        "shift": {name: amount for name, amount in shift.items() if amount is not None},
+        "expression": None if expression is None else sliders(expression),
+        "pose": None if pose is None else angles(pose),
+    }
+    givers = {name: changes.pop(name) for name in ("expression", "pose") if isinstance(changes[name], Path)}
+    givers |= {"hair": hair, "light": light}
+    if not any(changes.values()) and not any(givers.values()):
+        raise BadOption("say what is to change: --age, --masculine, --smile, --expression, --pose, --hair or --light")
+    _run("attribute", photos, common, givers=givers, **changes)
+
+
+@edit.command()
+@_with_common
+def style(
+    photos: Photos,
+    prompt: Annotated[
+        str | None, typer.Option(help='Words around the person, e.g. "a {person}, black and white".')
+    ] = None,
+    *,
+    common: Common,
+) -> None:
+    """Show a person as another model (--model), or other words, would. --strength says how far from the photo.
+
+    Example: personae edit style me.jpg --prompt "a {person}, black and white" --strength 0.6
+    """
+    _run("style", photos, common, prompt=prompt)
+
+
+@edit.command()
+@_with_common
+def mix(
+    photos: Photos,
+    identity: Giver = None,
+    skin: Giver = None,
+    brows: Giver = None,
+    eyes: Giver = None,
+    nose: Giver = None,
+    mouth: Giver = None,
+    hair: Giver = None,
+    surroundings: Giver = None,
+    pose: Giver = None,
+    expression: Giver = None,
+    texture: Giver = None,
+    light: Giver = None,
+    gaze: Giver = None,
+    *,
+    common: Common,
+) -> None:
+    """Take pieces of a face from other photos, each from whom you like.
+
+    Example: personae edit mix target.jpg --identity ann.jpg --expression bob.jpg --hair cem.jpg
+    """
+    givers = {
+        "identity": identity,
+        "skin": skin,
+        "brows": brows,
+        "eyes": eyes,
+        "nose": nose,
+        "mouth": mouth,
+        "hair": hair,
+        "surroundings": surroundings,
+        "pose": pose,
+        "expression": expression,
+        "texture": texture,
+        "light": light,
+        "gaze": gaze,
+    }
+    if not any(givers.values()):
+        raise BadOption(f"say what comes from where: --{' FILE, --'.join(givers)} FILE")
+    _run("mix", photos, common, givers=givers)
+
+
+# ---------------------------------------------------------------------- what all of them do
+
+
+def _run(
+    task: str,
+    photos: Sequence[Path],
+    common: Common,
+    *,
+    canvas: str = "target",
+    givers: Mapping[str, Path | None] | None = None,
+    **changes: Any,
+) -> None:
+    """Edit every photo and write the results. canvas: the role that the photos play; givers: photos by role or token;
+    changes: as `pipe.edit` takes them."""
+    from personae import output
+
+    if common.all_faces and common.face is not None:
+        raise BadOption(f"--all-faces changes every face, --face {common.face} one of them: give one of the two")
+    output.prepare(common.out)
+    first = secrets.randbelow(1_000_000) if common.seed is None else common.seed
+    index = [photo for photo in range(len(photos)) for _ in range(common.count)]
+    seeds = [first + i for i in range(len(index))]
+    stems = [f"{photo.stem}-{task}" for photo in photos]
+    paths = output.paths_of(common.out, index, seeds, stems=stems, format=common.format.value)
+    output.refuse_overwriting(paths, common.force)
+    # First, and without torch: a photo that will not do is said at once.
+    reader = require_reader(common.model, base=common.base, accept_licence=common.accept_licence)
+    given: dict[str, Any] = {name: _face(reader, path) for name, path in (givers or {}).items() if path is not None}
+    roles: dict[str, Any] = {name: given.pop(name) for name in ("source", "target") if name in given}
+    pipe = load_model(common.model, common.quiet, reader, base=common.base, accept_licence=common.accept_licence)
+    asked = common.of_a_call | {name: value for name, value in changes.items() if value not in (None, {}, [])}
+    rows = []
+    with progress(common.quiet, common.steps or pipe.config.steps) as stage:
+        for number, (photo, stem) in enumerate(zip(photos, stems, strict=True)):
+            some = seeds[number * common.count : (number + 1) * common.count]
+            try:
+                shown = roles | {canvas: photo}
+                done = pipe.edit(task, **shown, tokens=given, seed=some, **asked, **stage(stem, len(some)))
+            except NoFaceFound as error:
+                if common.on_no_face is OnNoFace.error:
+                    raise
+                note(f"{error}: skipped")
+                continue
+            saved = output.save_edit(done, common.out, stem=stem, format=common.format.value, force=common.force)
+            rows += answer(done, saved)
+    if not rows:
+        raise NoFaceFound(f"no face found in any of {len(photos)} photos: nothing is left to do")
+    if common.as_json:
+        say_json(rows)
+    else:
+        typer.echo("\n".join(row["path"] for row in rows))
+
+
+def _face(reader: "FaceReader", path: Path) -> "Face":
+    """The largest face of a photo that gives something. Raises `NoFaceFound`."""
+    faces = reader.read(path)
+    if not faces:
+        raise NoFaceFound(f"no face found in {path}: give a photo that shows one clearly")
+    return faces[0]
