@@ -103,32 +103,37 @@ def animate(
     face = cast.read(pipe, "source", source).face(asked.face)
     began = time.perf_counter()
     plan = _plan(pipe, face, driver, asked, fps, options)
-    store = FrameStore(folder_of(target), plan, force=force)
-    read = _track(pipe, driver, asked, fps, store, on_frame)
-    start, stop = _range(frames, len(read))
-    steady = smoothing.smoothed(_filled(read, asked, start, stop), asked.smooth)
-    moves = moves_of(steady, pipe.config.crop_template)
-    puppet = _puppet(pipe, face, moves, asked, options)
-    drawn = _draw(puppet, moves, range(start, stop), store, batch_size, on_frame)
+    with FrameStore(folder_of(target), plan, force=force) as store:
+        read = _track(pipe, driver, asked, fps, store, on_frame)
+        start, stop = _range(frames, len(read))
+        steady = smoothing.smoothed(_filled(read, asked, start, stop), asked.smooth)
+        moves = moves_of(steady, pipe.config.crop_template)
+        puppet = _puppet(pipe, face, moves, asked, options)
+        drawn = _draw(puppet, moves, range(start, stop), store, batch_size, on_frame)
 
-    shown = _shown(moves, start, stop)
-    facts = plan | {"fps": str(read.fps), "start": start, "sound": sound is not None, "moved_by": list(puppet.moved_by)}
-    rows = [_row(t, read, moves[t], shown[t - start], asked) for t in range(start, stop)]
-    seconds = round(time.perf_counter() - began, 3)
-    told = facts | {"format": "personae.animation/1", "seconds": seconds, "drawn": drawn, "frames": rows}
-    output.write(report, json.dumps(told, indent=1).encode(), force=True)
-    video.write(
-        target,
-        (store.get(number) for number in shown),
-        fps=read.fps,
-        sound=sound,
-        start=start,
-        stop=None if stop == len(read) else stop,
-        notes={"description": "AI generated", "comment": json.dumps(facts | {"ai_generated": True})},
-        force=force,
-    )
-    if not keep_frames:
-        store.remove()
+        shown = _shown(moves, start, stop)
+        facts = plan | {
+            "fps": str(read.fps),
+            "start": start,
+            "sound": sound is not None,
+            "moved_by": list(puppet.moved_by),
+        }
+        rows = [_row(t, read, moves[t], shown[t - start], asked) for t in range(start, stop)]
+        seconds = round(time.perf_counter() - began, 3)
+        told = facts | {"format": "personae.animation/1", "seconds": seconds, "drawn": drawn, "frames": rows}
+        output.write(report, json.dumps(told, indent=1).encode(), force=True)
+        video.write(
+            target,
+            (store.get(number) for number in shown),
+            fps=read.fps,
+            sound=sound,
+            start=start,
+            stop=None if stop == len(read) else stop,
+            notes={"description": "AI generated", "comment": json.dumps(facts | {"ai_generated": True})},
+            force=force,
+        )
+        if not keep_frames:
+            store.remove()
     return Animation(path=target, report=report, drawn=drawn)
 
 

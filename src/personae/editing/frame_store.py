@@ -1,8 +1,8 @@
 """Frames that are done, in a folder beside the video they are for: what makes a stopped animation go on.
 
-    store = FrameStore(folder_of("out.mp4"), plan)     # BadOutput if it holds frames of another plan
-    store.put(7, pixels)
-    7 in store, store.get(7)
+    with FrameStore(folder_of("out.mp4"), plan) as store:     # BadOutput if it holds frames of another plan
+        store.put(7, pixels)
+        7 in store, store.get(7)
 
 A frame is a PNG, written whole or not at all, so whatever stops the work, what lies there is right.
 """
@@ -39,7 +39,7 @@ class FrameStore:
         told = json.dumps(plan, sort_keys=True, indent=1)
         before = _read(folder / PLAN)
         if before is not None and before != told:
-            if not force:
+            if not force and self._has_frames():
                 raise BadOutput(
                     f"{folder} holds the frames of a stopped run with other settings ({_difference(before, plan)}): "
                     "ask for the same again, or pass --force to begin anew"
@@ -47,6 +47,14 @@ class FrameStore:
             self.remove()
         output.prepare(folder)
         output.write(folder / PLAN, told.encode(), force=True)
+
+    def __enter__(self) -> "FrameStore":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """A run that failed before its first frame leaves nothing behind."""
+        if kind is not None and not self._has_frames():
+            self.remove()
 
     def __contains__(self, number: int) -> bool:
         return self._path(number).is_file()
@@ -65,6 +73,9 @@ class FrameStore:
     def remove(self) -> None:
         """The folder and all that is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _has_frames(self) -> bool:
+        return any(self.folder.glob("[0-9]*.png"))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.png"

@@ -1,0 +1,423 @@
+"""Animations: every frame told its own motion at the same noise, stopped runs that go on, one error per mistake; and
+on the bundled model: heads that follow the driver, and less flicker than with noise of its own in every frame."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import personae
+from controlnet_fixtures import random_controlnet
+from model_fixtures import empty_photo, face_photo
+from personae import catalog, cli
+from personae.editing import driver, track, video
+from personae.editing.animate import Settings, animate
+from personae.editing.frame_store import FrameStore, folder_of
+from personae.editing.puppet import InPhoto, Move, Portrait, moves_of
+from personae.editing.track import COLUMNS, Track
+from personae.errors import BadOption, BadOutput, BadVideo, NoFaceFound, PersonaeError, WeightsMissing
+from personae.evaluation import flicker
+from personae.gather import strangers
+from personae.pipeline import FacePipeline
+from personae.types import Detection, Face, Identity, Photo
+from reading_fixtures import POSE
+from video_fixtures import packets, wandering, write_video
+
+FAST = {"num_inference_steps": 2}
+COUNT = 7
+
+
+def motion(count: int, **columns: np.ndarray | float) -> Track:
+    numbers = np.zeros((count, len(COLUMNS)))
+    for name, values in columns.items():
+        numbers[:, COLUMNS.index(name)] = values
+    return Track(fps=Fraction(25), motion=numbers)
+
+
+@pytest.fixture(scope="module")
+def model(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that can be moved."""
+    folder = tmp_path_factory.mktemp("animate") / "tiny"
+    nano_like.save_pretrained(folder)
+    random_controlnet(nano_like.unet).save_pretrained(folder / "controlnet")
+    catalog.seal(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def moving(model: Path) -> FacePipeline:
+    pipe = personae.load(model, device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "talk.mp4", wandering(COUNT))
+
+
+@pytest.fixture(scope="module")
+def gappy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("gappy") / "gappy.mp4", wandering(COUNT, empty=(0, 3, 4)))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    return face_photo(tmp_path / "me.png")
+
+
+def report(path: Path) -> dict:
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def pictures(path: Path) -> np.ndarray:
+    return np.stack(list(video.frames(path)))
+
+
+# ---------------------------------------------------------------------- the whole of it
+
+
+def test_a_photo_does_what_a_video_does(moving: FacePipeline, photo: Path, clip: Path, tmp_path: Path) -> None:
+    done = animate(moving, photo, clip, tmp_path / "out.mp4", batch_size=3, **FAST)
+    assert (done.path, done.drawn) == (tmp_path / "out.mp4", COUNT)
+    assert video.probe(done.path) == video.Clip(fps=Fraction(25), size=(320, 160), sound="aac")
+    assert packets(done.path) == packets(clip)
+    told = report(done.path)
+    assert [row["frame"] for row in told["frames"]] == list(range(COUNT))
+    assert {row["made"] for row in told["frames"]} == {"read"}
+    assert told["frames"][2]["seconds"] == 0.08
+    assert told["moved_by"] == ["pose"]
+    assert told["settings"]["seed"] == 0
+    # The tiny reader reads one pose off everything, and where it is told a tilt, so is the crop.
+    assert told["frames"][0]["pose"]["yaw"] == pytest.approx(POSE[0], abs=0.5)
+    made, before = pictures(done.path), np.asarray(Image.open(photo))
+    assert np.abs(made[:, :, 200:].astype(int) - before[:, 200:]).mean() < 4  # beside the face: the photo, compressed
+    assert not folder_of(done.path).exists()
+
+
+def test_beside_the_head_the_photo_is_kept_byte_for_byte(moving: FacePipeline, photo: Path, clip: Path) -> None:
+    [face] = moving.read(photo)
+    moves = [move for move in moves_of(driver.read(clip, moving.reader), "portrait") if move is not None]
+    puppet = InPhoto(moving, face, moves, seed=0, options=FAST)
+    before = np.asarray(Image.open(photo))
+    for after in puppet.draw(moves[:2]):
+        assert after.shape == before.shape
+        np.testing.assert_array_equal(after[:, 200:], before[:, 200:])
+        assert (after != before).any()
+
+
+def test_any_batch_is_the_same_frame(moving: FacePipeline, photo: Path) -> None:
+    [face] = moving.read(photo)
+    moves = moves_of(motion(3, yaw=[-20, 0, 20], jawOpen=[0, 0.5, 1]), "portrait")
+    puppet = Portrait(moving, face, seed=5, options=FAST)
+    together = puppet.draw(moves)
+    for move, picture in zip(moves, together, strict=True):
+        [alone] = puppet.draw([move])
+        assert np.abs(alone.astype(int) - picture).max() <= 1
+        [plain] = moving(face, pose=move.numbers, seed=5, measure_likeness=False, **FAST).images
+        assert np.abs(np.asarray(plain, int) - picture).max() <= 1
+    assert np.abs(together[0].astype(int) - together[2]).max() > 2
+
+
+def test_frames_of_a_leaning_head_lean(moving: FacePipeline, photo: Path) -> None:
+    """The crop turns about its middle: a face upright in it leans clockwise by the tilt asked for."""
+    [face] = moving.read(photo)
+    upright = Move(pose=moves_of(motion(1), "portrait")[0].pose, tilt=0, blendshapes=np.zeros(52))
+    puppet = InPhoto(moving, face, [upright], seed=0, options=FAST)
+    for tilt in (-20.0, 0.0, 20.0):
+        place = puppet._leaning(tilt)
+        inverse = np.linalg.inv(place.matrix[:, :2])
+        across = inverse @ (1, 0)  # what lies to the right in the crop, in the photo
+        assert np.degrees(np.arctan2(across[1], across[0])) == pytest.approx(tilt)
+        middle = (place.size - 1) / 2
+        still = puppet._still
+        there = np.linalg.solve(still.matrix[:, :2], middle - still.matrix[:, 2])
+        np.testing.assert_allclose(place.matrix[:, :2] @ there + place.matrix[:, 2], middle)
+
+
+@pytest.mark.parametrize("portrait", [True, False])
+def test_a_track_drives_as_well(moving: FacePipeline, photo: Path, portrait: bool, tmp_path: Path) -> None:
+    track.save(tmp_path / "nod.csv", motion(4, pitch=[0, 8, 8, 0], roll=[0, 90 - 2, 0, 0]))
+    settings = Settings(portrait=portrait, smooth="none")
+    done = animate(moving, photo, tmp_path / "nod.csv", tmp_path / "out.mkv", fps=12, settings=settings, **FAST)
+    side = moving.unet.config.sample_size * 4
+    assert video.probe(done.path) == video.Clip(
+        fps=Fraction(12), size=(side, side) if portrait else (320, 160), sound=None
+    )
+    told = report(done.path)["frames"]
+    assert [row.get("limited", False) for row in told] == [False] * 4
+    assert told[1]["pose"]["tilt"] == pytest.approx(88, abs=3)
+
+
+def test_a_driver_that_turns_too_far_is_held_back(moving: FacePipeline, photo: Path, tmp_path: Path) -> None:
+    settings = Settings(portrait=True, smooth="none")
+    done = animate(moving, photo, motion(2, yaw=[0, 85]), tmp_path / "out.mp4", settings=settings, **FAST)
+    first, second = report(done.path)["frames"]
+    assert "limited" not in first
+    assert second["limited"]
+    assert second["pose"]["yaw"] == 75
+
+
+# ---------------------------------------------------------------------- frames without a face
+
+
+def test_without_a_face_in_some_frames(moving: FacePipeline, photo: Path, gappy: Path, tmp_path: Path) -> None:
+    with pytest.raises(NoFaceFound, match=r"no face in 3 of the driver's 7 frames \(0, 3-4\): pass --on-no-face"):
+        animate(moving, photo, gappy, tmp_path / "out.mp4", **FAST)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["me.png"]  # nothing half-written
+    made = {}
+    for mode in ("hold", "skip"):
+        out = tmp_path / f"{mode}.mp4"
+        settings = Settings(on_no_face=mode, portrait=True)
+        made[mode] = animate(moving, photo, gappy, out, settings=settings, **FAST)
+        assert len(pictures(out)) == COUNT  # the sound stays where it belongs
+        assert packets(out) == packets(gappy)
+        assert [row["face"] for row in report(out)["frames"]] == [False, True, True, False, False, True, True]
+    assert (made["hold"].drawn, made["skip"].drawn) == (7, 4)
+    assert [row["made"] for row in report(made["hold"].path)["frames"]][:4] == ["hold", "read", "read", "hold"]
+    shown = {row["frame"]: row["shows"] for row in report(made["skip"].path)["frames"] if row["made"] == "skipped"}
+    assert shown == {0: 1, 3: 2, 4: 2}
+
+
+def test_without_a_face_in_any_frame(moving: FacePipeline, photo: Path, tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "empty.mp4", wandering(3, empty=(0, 1, 2)))
+    for mode in ("error", "hold", "skip"):
+        with pytest.raises(NoFaceFound, match=r"none of the 3 frames of .*empty.mp4 shows a face"):
+            animate(moving, photo, clip, tmp_path / "out.mp4", settings=Settings(on_no_face=mode))
+    with pytest.raises(NoFaceFound, match="2 faces at once"):
+        driver.read(write_video(tmp_path / "one.mp4", wandering(2)), moving.reader, face=2)
+
+
+# ---------------------------------------------------------------------- the same face
+
+
+def seen(left: float, who: Sequence[float], size: float = 50) -> Face:
+    box = np.array((left, 10, left + size, 10 + size), np.float32)
+    found = Detection(box=box, points=np.zeros((5, 2), np.float32), score=0.9)
+    return Face(detection=found, identity=Identity(vector=np.array(who, float), space="test"))
+
+
+ANN, BOB = (1.0, 0.1, 0.0), (0.0, 0.1, 1.0)
+
+
+def test_the_same_face_is_followed() -> None:
+    follower = driver.Follower()
+    assert follower.find([]) is None
+    frames = [[seen(0, ANN), seen(100, BOB, 40)], [seen(95, BOB, 60), seen(5, ANN)], [seen(90, BOB)]]
+    found = [follower.find(faces) for faces in frames]
+    assert found[:2] == [frames[0][0], frames[1][1]]  # though the other is larger now
+    assert found[2] is None  # the other is no stand-in
+    after_a_cut = [seen(90, BOB), seen(200, ANN)]
+    assert follower.find(after_a_cut) is after_a_cut[1]
+
+
+def test_two_that_cross_are_told_apart() -> None:
+    follower = driver.Follower(face=2)
+    follower.find([seen(0, ANN, 60), seen(40, BOB)])
+    crossing = [seen(36, ANN, 60), seen(28, BOB)]
+    assert follower.find(crossing) is crossing[1]
+
+
+def test_numbers_for_people() -> None:
+    assert driver.spans([0, 1, 2, 7, 9, 10]) == "0-2, 7, 9-10"
+    assert driver.overlap(np.array((0, 0, 2, 2)), np.array((1, 0, 3, 2))) == pytest.approx(1 / 3)
+    assert driver.overlap(np.array((0, 0, 2, 2)), np.array((5, 0, 6, 2))) == 0
+
+
+# ---------------------------------------------------------------------- stopped, and gone on
+
+
+def test_a_stopped_run_goes_on(moving: FacePipeline, photo: Path, clip: Path, tmp_path: Path) -> None:
+    def stop_at(stage: str, done: int, total: int | None) -> None:
+        if stage == "drawing" and done >= 4:
+            raise KeyboardInterrupt
+
+    whole = animate(moving, photo, clip, tmp_path / "whole.mp4", batch_size=2, **FAST)
+    with pytest.raises(KeyboardInterrupt):
+        animate(moving, photo, clip, tmp_path / "out.mp4", batch_size=2, on_frame=stop_at, **FAST)
+    left = folder_of(tmp_path / "out.mp4")
+    assert len(list(left.glob("*.png"))) == 4
+    assert not (tmp_path / "out.mp4").exists()
+    with pytest.raises(BadOutput, match=r"another|other settings \(settings\)"):
+        animate(moving, photo, clip, tmp_path / "out.mp4", settings=Settings(seed=1), **FAST)
+    done = animate(moving, photo, clip, tmp_path / "out.mp4", batch_size=2, **FAST)
+    assert done.drawn == 3
+    assert not left.exists()
+    np.testing.assert_array_equal(pictures(done.path), pictures(whole.path))
+    assert report(done.path)["frames"] == report(whole.path)["frames"]
+
+
+def test_a_killed_command_goes_on(model: Path, photo: Path, tmp_path: Path) -> None:
+    many = write_video(tmp_path / "many.mp4", wandering(40))
+    words = ["edit", "animate", photo, many, "-o", tmp_path / "out.mp4", "-m", model, "--steps", "4", "--quiet"]
+    command = [sys.executable, "-m", "personae", *map(str, words), "--batch-size", "1"]
+    left = folder_of(tmp_path / "out.mp4")
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as running:
+        until = time.monotonic() + 120
+        while len(list(left.glob("*.png"))) < 3 and running.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+    kept = len(list(left.glob("[0-9]*.png")))
+    assert 3 <= kept < 40
+    assert not (tmp_path / "out.mp4").exists()
+    finished = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(finished.stdout)["drawn"] == 40 - kept
+    assert len(pictures(tmp_path / "out.mp4")) == 40
+    assert packets(tmp_path / "out.mp4") == packets(many)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["many.mp4", "me.png", "out.json", "out.mp4"]
+
+
+def test_ranges_of_frames_make_the_whole(moving: FacePipeline, photo: Path, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    whole = animate(moving, photo, clip, tmp_path / "whole.mp4", batch_size=1, **FAST)
+    first = animate(moving, photo, clip, out, frames=(0, 3), keep_frames=True, batch_size=1, **FAST)
+    assert first.drawn == 3
+    assert len(pictures(out)) == 3
+    second = animate(moving, photo, clip, out, keep_frames=True, batch_size=1, force=True, **FAST)
+    assert second.drawn == COUNT - 3
+    np.testing.assert_array_equal(pictures(out), pictures(whole.path))
+    part = animate(moving, photo, clip, out, frames=(2, 5), batch_size=1, force=True, **FAST)
+    assert part.drawn == 0
+    assert [row["frame"] for row in report(out)["frames"]] == [2, 3, 4]
+    assert 0 < len(packets(out)) < len(packets(clip))
+
+
+def test_a_damaged_plan_is_not_trusted(tmp_path: Path) -> None:
+    store = FrameStore(tmp_path / "work", {"seed": 1})
+    store.put(0, np.zeros((4, 4, 3), np.uint8))
+    assert 0 in FrameStore(tmp_path / "work", {"seed": 1})
+    (tmp_path / "work" / "plan.json").write_text("{")  # and it holds a frame
+    with pytest.raises(BadOutput, match="its plan is damaged"):
+        FrameStore(tmp_path / "work", {"seed": 1})
+    assert 0 not in FrameStore(tmp_path / "work", {"seed": 1}, force=True)
+
+
+# ---------------------------------------------------------------------- mistakes
+
+
+def test_mistakes_are_named(moving: FacePipeline, photo: Path, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+
+    def wanted(error: type[PersonaeError], message: str, source=photo, drive=clip, target=out, **asked) -> None:
+        with pytest.raises(error, match=message):
+            animate(moving, source, drive, target, **(FAST | asked))
+
+    wanted(NoFaceFound, "empty.png", source=empty_photo(tmp_path / "empty.png"))
+    wanted(BadVideo, "no such file", drive=tmp_path / "none.mp4")
+    wanted(BadVideo, "not a video", drive=photo.with_suffix(".txt") if photo.with_suffix(".txt").touch() else __file__)
+    wanted(BadOption, "written as .mp4", target=tmp_path / "out.gif")
+    wanted(BadOption, "frames 3:9 are not there: the driver has 0:7", frames=(3, 9))
+    wanted(BadOption, "frames 3:3 are not there", frames=(3, 3))
+    wanted(BadOption, "a video has its own", fps=25)
+    wanted(BadOption, "an animation says itself what pose is", pose=(0, 0, 0))
+    wanted(BadOption, "unknown option 'stesp'", stesp=3)
+    wanted(BadOption, "batch_size must be at least 1", batch_size=0)
+    wanted(BadOption, "no face 2", settings=Settings(face=2))
+    out.write_bytes(b"mine")
+    wanted(BadOutput, "already there")
+    assert out.read_bytes() == b"mine"
+    for name, value in {"smooth": "kalman", "on_no_face": "guess", "face": 0}.items():
+        with pytest.raises(BadOption):
+            Settings(**{name: value})
+
+
+def test_a_model_that_nothing_moves_says_so(nano_like: FacePipeline, photo: Path, clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissing, match="neither a controlnet/ for poses nor an exp_adapter/"):
+        animate(nano_like, photo, clip, tmp_path / "out.mp4", **FAST)
+
+
+def test_on_the_command_line(
+    model: Path,
+    photo: Path,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["personae", "edit", *map(str, words), "-m", str(model)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        printed = capsys.readouterr()
+        return stopped.value.code or 0, printed.out, printed.err
+
+    code, printed, _ = run("track", clip, "-o", "talk.json", "--smooth", "one-euro")
+    assert (code, printed.strip()) == (0, "talk.json")
+    assert len(track.load("talk.json")) == COUNT
+    code, printed, _ = run("animate", photo, "talk.json", "-o", "out.mp4", "--frames", ":2", "--steps", 2, "--portrait")
+    assert (code, printed.strip()) == (0, "out.mp4")
+    assert len(pictures(Path("out.mp4"))) == 2
+    for words, message in (
+        (("animate", photo, clip, "-o", "out.mp4"), "already there"),
+        (("animate", photo, clip, "-o", "new.mp4", "--frames", "2-4"), "first:end"),
+        (("animate", photo, __file__, "-o", "new.mp4"), "not a video"),
+        (("track", clip, "-o", "talk.txt"), ".json, .csv, .npz"),
+    ):
+        code, printed, complaint = run(*words)
+        assert (code, printed) == (2, ""), complaint
+        assert message in complaint
+        assert len(complaint.splitlines()) == 1
+    assert not Path("new.mp4").exists()
+
+
+# ---------------------------------------------------------------------- on the bundled model
+
+nano_is_here = pytest.mark.skipif(not catalog.present(catalog.MODELS["nano"]), reason="the bundled model is not here")
+
+
+@pytest.fixture(scope="module")
+def nano() -> FacePipeline:
+    pipe = personae.load("nano", device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@nano_is_here
+def test_less_flicker_than_with_noise_of_its_own_in_every_frame(nano: FacePipeline) -> None:
+    """A head that turns slowly, six frames: the same pose, the same person, told apart by the noise alone."""
+    [who] = strangers(nano.folder, 1, seed=5)
+    moves = moves_of(motion(6, yaw=np.linspace(-6, 6, 6)), nano.config.crop_template)
+    asked = {"pose": [move.numbers for move in moves], "num_inference_steps": 4, "measure_likeness": False}
+
+    def made(seeds: Sequence[int]) -> list[np.ndarray]:
+        return [np.asarray(image) for image in nano([who] * 6, seed=list(seeds), **asked).images]
+
+    same, own = made([7] * 6), made(range(7, 13))
+
+    def landmarks(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [nano.read(frame)[0].motion.landmarks for frame in frames]
+
+    warp = [flicker.warp_error(frames, landmarks(frames)).mean() for frames in (same, own)]
+    high = [flicker.high_pass(frames).mean() for frames in (same, own)]
+    assert warp[0] < 0.5 * warp[1], (warp, high)
+    assert high[0] < 0.25 * high[1], (warp, high)
+
+
+@nano_is_here
+def test_a_head_turns_as_it_is_told(nano: FacePipeline, tmp_path: Path) -> None:
+    """On a photo of someone made up, with the face in the middle of it."""
+    [who] = strangers(nano.folder, 1, seed=5)
+    [portrait] = nano(who, seed=2, num_inference_steps=8).images
+    canvas = Image.new("RGB", (300, 260), (120, 130, 140))
+    canvas.paste(portrait.resize((180, 180), Image.Resampling.LANCZOS), (60, 40))
+    face = nano.read(Photo(pixels=np.asarray(canvas)))[0]
+    turns: Callable[[Track], list[Move | None]] = lambda of: moves_of(of, nano.config.crop_template)  # noqa: E731
+    moves = [move for move in turns(motion(3, yaw=[-25, 0, 25])) if move is not None]
+    frames = InPhoto(nano, face, moves, seed=0, options={"num_inference_steps": 6}).draw(moves)
+    left, middle, right = (nano.read(frame)[0].motion.pose.yaw for frame in frames)
+    assert left < middle < right
+    assert right - left > 20
+    np.testing.assert_array_equal(frames[0][:10], np.asarray(canvas)[:10])
