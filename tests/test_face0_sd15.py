@@ -7,6 +7,7 @@ from pathlib import Path
 
 import diffusers
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -15,15 +16,15 @@ from conftest import sd15_parts
 from personae.conditioning.face_tokens import Sizes
 from personae.conditioning.id_prompt import encode_text
 from personae.data.captioned import CaptionedFaces, Part, find
-from personae.errors import BadData, BadOption, WeightsMissing
+from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.reading.box_crop import square_with
-from personae.reading.reader import FaceReader
+from personae.reading.reader import FaceReader, pack
 from personae.training import recipes
 from personae.training.face0 import Dropped
 from personae.training.face0_sd15 import Face0Sd15Task
 from personae.training.loop import Schedule, train
-from reading_fixtures import tiny_reader_folder, white_face
+from reading_fixtures import model_of, tiny_reader_folder, white_face
 
 PICTURES, TOKENS, LENGTH = 12, 3, 16
 SHORT = Schedule(steps=3, batch=4, at_once=2, lr=1e-3, warmup=0, decay=0.0, save_minutes=0, compile=False)
@@ -88,6 +89,40 @@ def test_a_batch_is_pictures_words_and_who_a_user_would_be_told_is_in_them(folde
         words = encode_text([one.caption], task.tokenizer, task.text_encoder, reserved=TOKENS)
         said = torch.from_numpy(batch["tokens"][row : row + 1])
         torch.testing.assert_close(task.text_encoder(said).last_hidden_state, words.tokens)
+
+
+def test_an_encoder_may_read_the_papers_crop(folder: Path, tmp_path: Path) -> None:
+    """160 px with the paper's margins, in training as when a photo is read."""
+    onnx.save(box_embedder(), tmp_path / "embedder.onnx")
+    parts = folder / "made" / "parts"
+    networks = {"detector": parts / "detector.onnx", "motion": parts / "motion.onnx"}
+    options = {"embedder": tmp_path / "embedder.onnx", "recogniser": "vggface2", "width": 24, "template": "face0"}
+    pack(tmp_path / "reader", **networks, **options, size=160)
+    reader = FaceReader.from_folder(tmp_path / "reader", threads=1)
+    assert reader.space.startswith("vggface2/face0/")
+    task = Face0Sd15Task(find(folder / "data"), folder / "base", reader, dropped=EVERYTHING)
+    batch = task.batch(np.random.default_rng(0), 3)
+    for row, one in enumerate(task.faces.draw(np.random.default_rng(0), 3)):
+        expected = reader.embedder.embed(one.face[None])[0]
+        np.testing.assert_allclose(batch["vectors"][row], expected, atol=1e-6)
+        found = reader.read(one.photo)[0]
+        assert found.identity is not None
+        np.testing.assert_allclose(found.identity.vector, expected, atol=1e-5)
+    with pytest.raises(WeightsCorrupt, match="of face0 have 160"):
+        pack(tmp_path / "narrow", **networks, **options, size=112)
+
+
+def box_embedder() -> onnx.ModelProto:
+    """24 numbers of a 160-px crop: pooled, projected at random, normalised."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("AveragePool", ["crop"], ["pooled"], kernel_shape=[20, 20], strides=[20, 20]),
+        node("Flatten", ["pooled"], ["flat"]),
+        node("MatMul", ["flat", "projection"], ["raw"]),
+        node("LpNormalization", ["raw"], ["identity"], axis=1, p=2),
+    ]
+    projection = np.random.default_rng(0).standard_normal((192, 24)).astype(np.float32)
+    return model_of(nodes, ("crop", ["N", 3, 160, 160]), [("identity", ["N", 24])], {"projection": projection})
 
 
 def test_a_long_caption_leaves_the_last_places_to_the_face(task: Face0Sd15Task) -> None:

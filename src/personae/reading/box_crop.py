@@ -51,6 +51,8 @@ class BoxCrop:
 # Face0, section 3: a detector's box with margins of 10 px left and right, 33 above, 15 below, 160 px in all. That the
 # margins are pixels of the crop, not of the photo, is our reading: faces from 20 px on share one framing only so.
 FACE0 = BoxCrop(size=160, left=10, top=33, right=10, bottom=15)
+# By the name that an embedder gives as its template.
+BOX_CROPS = {"face0": FACE0}
 
 
 def square_with(pixels: Array, box: Array, size: int) -> Array:

@@ -7,16 +7,17 @@ from typing import Protocol
 import numpy as np
 
 from personae.errors import BadData, WeightsCorrupt
-from personae.reading.align import template
+from personae.reading import align
+from personae.reading.box_crop import BOX_CROPS
 from personae.reading.network import Network, to_tensor
-from personae.types import Array
+from personae.types import Array, Detection
 
 _BATCH = 32
 
 
 class Embedder(Protocol):
     """Who a face belongs to. `space` names the vectors' space, `width` is D; crops are `size` pixels wide, cut in
-    `template`."""
+    `template`: one of `align`'s, or one of `BOX_CROPS`, which keeps a face as it is held."""
 
     space: str
     width: int
@@ -26,6 +27,13 @@ class Embedder(Protocol):
     def embed(self, crops: Array) -> Array:
         """(N, D) float32 unit vectors of (N, size, size, 3) RGB uint8; N may be 0."""
         ...
+
+
+def face_crop(embedder: Embedder, pixels: Array, found: Detection) -> Array:
+    """What an embedder reads of a face found in a photo (H, W, 3) RGB uint8: (size, size, 3) uint8."""
+    if embedder.template in BOX_CROPS:
+        return BOX_CROPS[embedder.template].cut(pixels, found.box)
+    return align.crop(pixels, align.similarity(found.points, embedder.template, embedder.size), embedder.size)
 
 
 def space_name(recogniser: str, template_name: str, sha256: str) -> str:
@@ -45,7 +53,11 @@ class EmbedderConfig:
     size: int = 112
 
     def __post_init__(self) -> None:
-        template(self.template)
+        size = BOX_CROPS[self.template].size if self.template in BOX_CROPS else None
+        if size is None:
+            align.template(self.template)
+        elif self.size != size:
+            raise WeightsCorrupt(f"{self.file} reads crops of {self.size} pixels, those of {self.template} have {size}")
         expected = space_name(self.space.partition("/")[0], self.template, self.sha256)
         if self.space != expected:
             raise WeightsCorrupt(f"identity space {self.space!r} does not belong to {self.file}: expected {expected!r}")

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from personae.errors import BadOutput, WeightsCorrupt, WeightsMissing
-from personae.reading import align
 from personae.reading.detect import Detector, DetectorConfig, OnnxDetector
-from personae.reading.embed import Embedder, EmbedderConfig, OnnxEmbedder, space_name
+from personae.reading.embed import Embedder, EmbedderConfig, OnnxEmbedder, face_crop, space_name
 from personae.reading.motion import MotionConfig, MotionReader, OnnxMotionReader
 from personae.reading.network import file_sha256, verified
 from personae.reading.photo import PhotoSource, load_photo
@@ -145,8 +144,8 @@ class FaceReader:
 
     def identities(self, faces: Sequence[tuple[Array, Detection]]) -> list[Identity]:
         """Of faces found already, each with its photo (H, W, 3) RGB uint8."""
-        size, name = self.embedder.size, self.embedder.template
-        crops = [align.crop(pixels, align.similarity(d.points, name, size), size) for pixels, d in faces]
+        size = self.embedder.size
+        crops = [face_crop(self.embedder, pixels, found) for pixels, found in faces]
         stacked = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
         return [Identity(vector=vector, space=self.space) for vector in self.embedder.embed(stacked)]
 
@@ -159,11 +158,14 @@ def pack(
     embedder: Path,
     recogniser: str,
     width: int,
+    template: str = EmbedderConfig.template,
+    size: int = EmbedderConfig.size,
     **thresholds: Any,
 ) -> ReaderConfig:
     """Make a reader folder of three ONNX files: copy them, take their hashes, write `reader.json`.
 
-    recogniser: the first part of the identity space's name. thresholds: `score`, `second_score`, `overlap`.
+    recogniser: the first part of the identity space's name. width, template, size: of the embedder's vectors and
+    crops. thresholds: `score`, `second_score`, `overlap`.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -174,11 +176,11 @@ def pack(
         return {"file": file, "sha256": file_sha256(target / file)}
 
     who = adopt(embedder, "embedder.onnx")
-    space = space_name(recogniser, EmbedderConfig.template, who["sha256"])
+    space = space_name(recogniser, template, who["sha256"])
     config = ReaderConfig(
         detector=DetectorConfig(**adopt(detector, "detector.onnx"), **thresholds),
         motion=MotionConfig(**adopt(motion, "motion.onnx")),
-        embedder=EmbedderConfig(**who, space=space, width=width),
+        embedder=EmbedderConfig(**who, space=space, width=width, template=template, size=size),
     )
     config.write(target)
     return config

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from personae.errors import BadOption, WeightsMissing
+from personae.reading.box_crop import BOX_CROPS
 from personae.reading.embed import OnnxEmbedder
 from personae.steering import Plan, Request
 
@@ -72,9 +73,9 @@ def differentiable_embedder(pipe: "FacePipeline", option: str) -> OnnxEmbedder:
     if pipe.reader is None:
         raise WeightsMissing(f"{option} looks through the model's reader, and this model came without one")
     embedder = pipe.reader.embedder
-    if not isinstance(embedder, OnnxEmbedder):
+    if not isinstance(embedder, OnnxEmbedder) or embedder.template in BOX_CROPS:
         raise WeightsMissing(
-            f"{option} needs the model's recogniser as a network, and {embedder.space!r} "
+            f"{option} needs the model's recogniser as a network of aligned crops, and {embedder.space!r} "
             f"({type(embedder).__name__}) is none: leave it out"
         )
     return embedder
