@@ -17,6 +17,8 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from cli_fixtures import Done, Run
+from personae import cli
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader
 from personae.types import Identity
@@ -174,3 +176,19 @@ def made_up(pipe: FacePipeline, count: int = 3) -> list[Identity]:
     """Different people of a pipeline's space."""
     rows = np.random.default_rng(0).standard_normal((count, pipe.config.identity_width))
     return [Identity(vector=row, space=pipe.config.identity_space) for row in rows]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """`run("generate", photo, ...)` in a folder of its own, through the program's own entry."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["personae", *map(str, words)])
+        capsys.readouterr()  # what making the model printed is not the command's
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        printed = capsys.readouterr()
+        return Done(code=stopped.value.code or 0, out=printed.out, err=printed.err)
+
+    return command

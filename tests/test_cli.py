@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +16,12 @@ import torch
 from PIL import Image
 from safetensors.numpy import save as safetensors_bytes
 
+from cli_fixtures import Done, Run, fails
 from controlnet_fixtures import random_controlnet
 from expression_fixtures import random_adapter
 from face_token_fixtures import random_tokens
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
-from personae import catalog, cli, directions, identity
+from personae import catalog, directions, identity
 from personae.data import shards
 from personae.identity import Direction
 from personae.pipeline import FacePipeline
@@ -32,41 +31,9 @@ from personae.types import BLENDSHAPES, Identity
 from training_fixtures import write_cache
 
 
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-
-Run = Callable[..., Done]
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model_folder(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """`run("generate", photo, ...)` in a folder of its own, through the program's own entry."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*words: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["personae", *map(str, words)])
-        capsys.readouterr()  # what making the model printed is not the command's
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        printed = capsys.readouterr()
-        return Done(code=stopped.value.code or 0, out=printed.out, err=printed.err)
-
-    return command
 
 
 @pytest.fixture
@@ -74,20 +41,23 @@ def photo(tmp_path: Path) -> Path:
     return face_photo(tmp_path / "me.png")
 
 
-def _fails(done: Done, *words: str) -> None:
-    """One line on stderr that says all of `words`, nothing on stdout, exit code 2."""
-    assert (done.code, done.out) == (2, ""), done
-    assert len(done.err.splitlines()) == 1, done.err
-    assert done.err.startswith("personae: ")
-    for word in words:
-        assert word in done.err
-
-
 # ---------------------------------------------------------------------- the verbs
 
 
 def test_help_shows_an_example_of_every_verb(run: Run) -> None:
-    verbs = ["demo", "generate", "read", "train", "prepare", "evaluate", "models", "inspect", "replay", "doctor"]
+    verbs = [
+        "demo",
+        "generate",
+        "edit",
+        "read",
+        "train",
+        "prepare",
+        "evaluate",
+        "models",
+        "inspect",
+        "replay",
+        "doctor",
+    ]
     verbs += [
         f"identity {verb}"
         for verb in ("mean", "blend", "shift", "directions", "noise", "sample", "fit-directions", "show")
@@ -132,7 +102,7 @@ def test_a_blend_is_one_person(run: Run, model: Path, photo: Path, tmp_path: Pat
     second = face_photo(tmp_path / "ann.png", left=40)
     done = run("generate", photo, second, "-m", model, "--blend", 0.5, "--seed", 0, "-o", "out")
     assert done.lines == ["out/me-ann-seed0.png"]
-    _fails(run("generate", photo, "-m", model, "--blend", 0.5), "two people", "got 1")
+    fails(run("generate", photo, "-m", model, "--blend", 0.5), "two people", "got 1")
 
 
 @pytest.fixture(scope="module")
@@ -166,14 +136,14 @@ def test_what_is_typed_are_options_of_the_pipeline() -> None:
 
 
 def test_bad_steering(run: Run, model: Path, steered: Path, photo: Path) -> None:
-    _fails(run("generate", photo, "-m", model, "--pose", "1,2,3"), "controlnet")
-    _fails(run("generate", photo, "-m", model, "--reference", photo), "ref_adapter")
-    _fails(run("generate", photo, "-m", model, "--fast", 4), "lcm")
-    _fails(run("generate", photo, "-m", steered, "--pose", "1,2"), "yaw, pitch, roll")
-    _fails(run("generate", photo, "-m", steered, "--pose", "left"), "--pose", "yaw,pitch,roll")
-    _fails(run("generate", photo, "-m", steered, "--expression", "smlie=1"), "smile")
-    _fails(run("generate", photo, "-m", steered, "--expression", "smile=much"), "smile=0.8")
-    _fails(run("generate", photo, "-m", steered, "--speed", "balnced"), "balanced")
+    fails(run("generate", photo, "-m", model, "--pose", "1,2,3"), "controlnet")
+    fails(run("generate", photo, "-m", model, "--reference", photo), "ref_adapter")
+    fails(run("generate", photo, "-m", model, "--fast", 4), "lcm")
+    fails(run("generate", photo, "-m", steered, "--pose", "1,2"), "yaw, pitch, roll")
+    fails(run("generate", photo, "-m", steered, "--pose", "left"), "--pose", "yaw,pitch,roll")
+    fails(run("generate", photo, "-m", steered, "--expression", "smlie=1"), "smile")
+    fails(run("generate", photo, "-m", steered, "--expression", "smile=much"), "smile=0.8")
+    fails(run("generate", photo, "-m", steered, "--speed", "balnced"), "balanced")
 
 
 @pytest.fixture(scope="module")
@@ -281,14 +251,14 @@ def test_only_what_is_verified_is_written(run: Run, white: Path, photo: Path) ->
     assert (recipe["verified"]["min_likeness"], recipe["verified"]["passed"]) == (0.99, True)
     assert run("generate", "white.png", *verified, "-o", "alone").err == ""
 
-    _fails(run("generate", photo, *verified, "--sheet", "-o", "none"), "2 of 2 images fell short")
+    fails(run("generate", photo, *verified, "--sheet", "-o", "none"), "2 of 2 images fell short")
     assert not list(Path("none").iterdir())
 
 
 def test_the_seeds_of_later_tries_overwrite_nothing(run: Run, white: Path, photo: Path) -> None:
     run("generate", photo, "-m", white, "--seed", 8, "-o", "out")
     verified = ["-m", white, "--seed", 5, "-n", 2, "--min-likeness", 0.99, "-o", "out"]
-    _fails(run("generate", photo, *verified, "--tries", 2), "me-seed8.png already there", "--force")
+    fails(run("generate", photo, *verified, "--tries", 2), "me-seed8.png already there", "--force")
 
 
 def test_people_are_shifted(run: Run, telling: Path, photo: Path, tmp_path: Path) -> None:
@@ -342,7 +312,7 @@ def test_directions_are_fitted_and_then_of_use(run: Run, model: Path, photo: Pat
     catalog.seal(home)
     assert done.lines[:-1] == run("identity", "directions", "-m", home).lines
     assert run("identity", "shift", photo, "-m", home, "--by", "masculine=-0.5", "-o", "a.identity").code == 0
-    _fails(run(*fit), "already there", "--force")
+    fails(run(*fit), "already there", "--force")
     assert json.loads(run(*fit, "--force", "--json").out).keys() == {"age", "masculine", "smile"}
 
 
@@ -358,36 +328,36 @@ def test_relatives_are_made_at_random(run: Run, model: Path, photo: Path) -> Non
 def test_bad_words_regions_and_likeness(run: Run, model: Path, telling: Path, photo: Path) -> None:
     asked = ["generate", photo, "-m", telling, "-o", "out"]
     told = [*asked, "--prompt", "a man"]
-    _fails(run("generate", photo, "-m", model, "--prompt", "a man"), "{person}", "face_tokens")
-    _fails(run(*asked, "--prompt", "a man and a woman " * 5), "at most", "13")
-    _fails(run(*asked, "--look", "photo"), "{person}")
-    _fails(run(*told, "--look", "paintng"), "'painting'")
-    _fails(run(*told, "--both-weight", 0), "more than 0")
-    _fails(run(*told, "--text-weight", "much"), "--text-weight")
-    _fails(run(*told, "--both-interval", "0,half"), "--both-interval", "0,half")
-    _fails(run(*told, "--region", "left"), "--region", "x0,y0,x1,y1")
-    _fails(run(*told, "--region", "0,0,2,1"), "in shares of the image")
-    _fails(run(*told, "--region", "nowhere.png"), "nowhere.png")
-    _fails(run(*told, "--region", "0,0,1,1", "--region", "0,0,1,1"), "1 people, got 2")
-    _fails(run(*told, "--width", 33), "width", "33")
-    _fails(run(*asked, "--likeness-interval", "0,1"), "likeness_guidance")
-    _fails(run(*asked, "--min-likeness", 2), "-1 to 1")
-    _fails(run(*asked, "--tries", 3), "--min-likeness")
+    fails(run("generate", photo, "-m", model, "--prompt", "a man"), "{person}", "face_tokens")
+    fails(run(*asked, "--prompt", "a man and a woman " * 5), "at most", "13")
+    fails(run(*asked, "--look", "photo"), "{person}")
+    fails(run(*told, "--look", "paintng"), "'painting'")
+    fails(run(*told, "--both-weight", 0), "more than 0")
+    fails(run(*told, "--text-weight", "much"), "--text-weight")
+    fails(run(*told, "--both-interval", "0,half"), "--both-interval", "0,half")
+    fails(run(*told, "--region", "left"), "--region", "x0,y0,x1,y1")
+    fails(run(*told, "--region", "0,0,2,1"), "in shares of the image")
+    fails(run(*told, "--region", "nowhere.png"), "nowhere.png")
+    fails(run(*told, "--region", "0,0,1,1", "--region", "0,0,1,1"), "1 people, got 2")
+    fails(run(*told, "--width", 33), "width", "33")
+    fails(run(*asked, "--likeness-interval", "0,1"), "likeness_guidance")
+    fails(run(*asked, "--min-likeness", 2), "-1 to 1")
+    fails(run(*asked, "--tries", 3), "--min-likeness")
     assert not any(Path("out").iterdir())
 
 
 def test_bad_shifts(run: Run, model: Path, telling: Path, photo: Path, tmp_path: Path) -> None:
     for asked in (["generate", photo, "--shift"], ["identity", "shift", photo, "-o", "a.identity", "--by"]):
-        _fails(run(*asked, "age", "-m", telling), "age=1.5")
-        _fails(run(*asked, "agee=1", "-m", telling), "'age'")
-        _fails(run(*asked, "age=500", "-m", telling), "can be shifted by")
-        _fails(run(*asked, "age=1", "-m", model), directions.FILE, "fit-directions")
-    _fails(run("identity", "directions", "-m", model), directions.FILE, "fit-directions")
-    _fails(run("identity", "noise", photo, "-m", model, "--degrees", 200, "-o", "a.identity"), "180")
+        fails(run(*asked, "age", "-m", telling), "age=1.5")
+        fails(run(*asked, "agee=1", "-m", telling), "'age'")
+        fails(run(*asked, "age=500", "-m", telling), "can be shifted by")
+        fails(run(*asked, "age=1", "-m", model), directions.FILE, "fit-directions")
+    fails(run("identity", "directions", "-m", model), directions.FILE, "fit-directions")
+    fails(run("identity", "noise", photo, "-m", model, "--degrees", 200, "-o", "a.identity"), "180")
     cache = write_cache(tmp_path / "cache", count=80)  # all of them annotated alike
     fit = ["identity", "fit-directions", "-m", model, "-o", "made.safetensors", "--cache"]
-    _fails(run(*fit, cache), "alike in age, masculine")
-    _fails(run(*fit, tmp_path / "nowhere"), "nowhere", "personae prepare")
+    fails(run(*fit, cache), "alike in age, masculine")
+    fails(run(*fit, tmp_path / "nowhere"), "nowhere", "personae prepare")
     assert not list(Path().glob("*.identity")) + list(Path().glob("made*"))
 
 
@@ -422,7 +392,7 @@ def test_identities_become_files_and_files_become_people(run: Run, model: Path, 
     assert json.loads(run("inspect", "b.identity").out)["space"] == shown["space"]
     done = run("generate", "b.identity", *sampled, "-m", model, "--seed", 0, "-o", "out")
     assert [Path(line).name for line in done.lines] == ["b-seed0.png", "stranger4-0-seed1.png", "stranger4-1-seed2.png"]
-    _fails(run("identity", "sample", "--seed", 4, "-m", model, "-o", "people"), "already there", "--force")
+    fails(run("identity", "sample", "--seed", 4, "-m", model, "-o", "people"), "already there", "--force")
 
 
 def test_a_photo_without_a_face_can_be_skipped(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
@@ -430,7 +400,7 @@ def test_a_photo_without_a_face_can_be_skipped(run: Run, model: Path, photo: Pat
     done = run("generate", nobody, photo, "-m", model, "--on-no-face", "skip", "--seed", 0, "-o", "out")
     assert done.lines == ["out/me-seed0.png"]
     assert "empty.png: skipped" in done.err
-    _fails(run("generate", nobody, "-m", model), "no face found in", "--on-no-face skip")
+    fails(run("generate", nobody, "-m", model), "no face found in", "--on-no-face skip")
 
 
 def test_models_train_and_doctor_answer(run: Run) -> None:
@@ -438,7 +408,7 @@ def test_models_train_and_doctor_answer(run: Run) -> None:
     assert "CC BY 4.0" in run("models").out
     assert "nano-base" in run("train", "--list").out
     assert json.loads(run("doctor", "--json").out)["versions"]["torch"]
-    _fails(run("train", "nano-bass"), "nano-base")
+    fails(run("train", "nano-bass"), "nano-base")
 
 
 def test_inspect_shows_a_model_folder(run: Run, model: Path) -> None:
@@ -474,43 +444,43 @@ def _bytes(name: str, photo: Path) -> bytes:
 @pytest.mark.parametrize("verb", ["generate", "read"])
 def test_bad_pictures(run: Run, model: Path, photo: Path, tmp_path: Path, verb: str, name: str, words: str) -> None:
     (tmp_path / name).write_bytes(_bytes(name, photo))
-    _fails(run(verb, name, "-m", model), name, words)
+    fails(run(verb, name, "-m", model), name, words)
 
 
 def test_no_such_file(run: Run, model: Path) -> None:
     for verb in ("generate", "read"):
-        _fails(run(verb, "nowhere.jpg", "-m", model), "nowhere.jpg: no such file")
+        fails(run(verb, "nowhere.jpg", "-m", model), "nowhere.jpg: no such file")
     for verb in ("inspect", "replay"):
-        _fails(run(verb, "nowhere.png"), "no such file", "nowhere.png")
-    _fails(run("generate", "nowhere.identity", "-m", model), "nowhere.identity")
+        fails(run(verb, "nowhere.png"), "no such file", "nowhere.png")
+    fails(run("generate", "nowhere.identity", "-m", model), "nowhere.identity")
 
 
 def test_no_face(run: Run, model: Path, tmp_path: Path) -> None:
     nobody = empty_photo(tmp_path / "empty.png")
-    _fails(run("generate", nobody, "-m", model), "no face found in", "empty.png")
-    _fails(run("identity", "mean", nobody, "-m", model, "-o", "a.identity"), "no face found in")
+    fails(run("generate", nobody, "-m", model), "no face found in", "empty.png")
+    fails(run("identity", "mean", nobody, "-m", model, "-o", "a.identity"), "no face found in")
 
 
 def test_bad_embeddings(run: Run, model: Path, tmp_path: Path) -> None:
     facts = {"format": "personae.identity/1", "space": "other/arcface/0"}
     hole = np.full(128, np.nan, np.float32)
     (tmp_path / "nan.identity").write_bytes(safetensors_bytes({"vector": hole}, facts))
-    _fails(run("generate", "nan.identity", "-m", model), "finite")
+    fails(run("generate", "nan.identity", "-m", model), "finite")
     identity.save(tmp_path / "other.identity", Identity(vector=np.ones(128), space="other/arcface/0"))
-    _fails(run("generate", "other.identity", "-m", model), "other/arcface/0", "space")
+    fails(run("generate", "other.identity", "-m", model), "other/arcface/0", "space")
     space = json.loads(run("identity", "show", face_photo(tmp_path / "a.png"), "-m", model).out)["space"]
     identity.save(tmp_path / "short.identity", Identity(vector=np.ones(64), space=space))
-    _fails(run("generate", "short.identity", "-m", model), "128", "64")
+    fails(run("generate", "short.identity", "-m", model), "128", "64")
     (tmp_path / "text.identity").write_text("no tensors")
-    _fails(run("generate", "text.identity", "-m", model), "text.identity")
+    fails(run("generate", "text.identity", "-m", model), "text.identity")
 
 
 def test_unknown_names_are_answered(run: Run, model: Path, photo: Path) -> None:
-    _fails(run("generate", photo, "-m", "nanoo"), "unknown model 'nanoo'", "'nano'")
-    _fails(run("generate", photo, "-m", model, "--scheduler", "flow-eule"), "unknown scheduler", "'flow-euler'")
-    _fails(run("generate", photo, "-m", "arc2face"), "non-commercial", "--accept-licence")
-    _fails(run("generate", photo, "-m", photo.parent), catalog.INDEX)
-    _fails(run("generrate", photo), "generrate")
+    fails(run("generate", photo, "-m", "nanoo"), "unknown model 'nanoo'", "'nano'")
+    fails(run("generate", photo, "-m", model, "--scheduler", "flow-eule"), "unknown scheduler", "'flow-euler'")
+    fails(run("generate", photo, "-m", "arc2face"), "non-commercial", "--accept-licence")
+    fails(run("generate", photo, "-m", photo.parent), catalog.INDEX)
+    fails(run("generrate", photo), "generrate")
 
 
 @pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model.safetensors", "reader/embedder.onnx"])
@@ -520,27 +490,27 @@ def test_corrupt_weights(run: Run, photo: Path, tmp_path: Path, part: str) -> No
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
     file.write_bytes(content)
-    _fails(run("generate", photo, "-m", broken), Path(part).name)
+    fails(run("generate", photo, "-m", broken), Path(part).name)
     file.unlink()
-    _fails(run("generate", photo, "-m", broken), Path(part).name)
+    fails(run("generate", photo, "-m", broken), Path(part).name)
 
 
 def test_unwritable_outputs(run: Run, model: Path, photo: Path) -> None:
     Path("file").write_text("")
     for verb in (["generate", photo], ["demo"]):
-        _fails(run(*verb, "-m", model, "-o", "file"), "cannot write to folder file")
-    _fails(run("identity", "mean", photo, "-m", model, "-o", "file/a.identity"), "cannot write")
+        fails(run(*verb, "-m", model, "-o", "file"), "cannot write to folder file")
+    fails(run("identity", "mean", photo, "-m", model, "-o", "file/a.identity"), "cannot write")
     run("generate", photo, "-m", model, "--seed", 1, "-o", "out")
-    _fails(run("generate", photo, "-m", model, "--seed", 1, "-o", "out"), "me-seed1.png already there", "--force")
+    fails(run("generate", photo, "-m", model, "--seed", 1, "-o", "out"), "me-seed1.png already there", "--force")
     assert run("generate", photo, "-m", model, "--seed", 1, "-o", "out", "--force").code == 0
 
 
 def test_bad_options(run: Run, model: Path, photo: Path) -> None:
-    _fails(run("generate"), "PHOTO")
-    _fails(run("generate", photo, "-m", model, "-n", 0), "--count", "1")
-    _fails(run("generate", photo, "-m", model, "--steps", 0), "steps")
-    _fails(run("generate", photo, "-m", model, "--format", "gif"), "gif")
-    _fails(run("identity", "mean", photo, "-m", model, "--weights", "a", "-o", "a.identity"), "--weights")
+    fails(run("generate"), "PHOTO")
+    fails(run("generate", photo, "-m", model, "-n", 0), "--count", "1")
+    fails(run("generate", photo, "-m", model, "--steps", 0), "steps")
+    fails(run("generate", photo, "-m", model, "--format", "gif"), "gif")
+    fails(run("identity", "mean", photo, "-m", model, "--weights", "a", "-o", "a.identity"), "--weights")
 
 
 def test_ctrl_c_is_clean(model: Path, photo: Path, tmp_path: Path) -> None:
@@ -566,7 +536,7 @@ def test_help_is_instant() -> None:
 
 
 def test_evaluate_and_assemble_say_what_they_lack(run: Run, model: Path, tmp_path: Path) -> None:
-    _fails(run("evaluate", model, "--judge", "nowhere.onnx", "--people", 2), "nowhere.onnx")
-    _fails(run("evaluate", model, "--reading", "--source", tmp_path / "nowhere"), "nowhere")
-    _fails(run("assemble", "--runs", tmp_path, "-o", "made"), "personae train nano-longer")
+    fails(run("evaluate", model, "--judge", "nowhere.onnx", "--people", 2), "nowhere.onnx")
+    fails(run("evaluate", model, "--reading", "--source", tmp_path / "nowhere"), "nowhere")
+    fails(run("assemble", "--runs", tmp_path, "-o", "made"), "personae train nano-longer")
     assert not list(Path().glob("made*"))

@@ -414,7 +414,7 @@ def replay(
         list[str] | None,
         typer.Option(
             "--input",
-            help="Of an edit: where a photo lies now, by what its recipe calls it, e.g. target=me.jpg; may be repeated.",
+            help="Of an edit: where a photo lies now, by what its recipe calls it, e.g. target=me.jpg; or several.",
         ),
     ] = None,
     model: Annotated[

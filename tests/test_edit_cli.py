@@ -1,0 +1,175 @@
+"""personae edit, as a user types it: every verb, one edit after another, and every bad input in one line."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from cli_fixtures import Done, Run, fails
+from conftest import WIDTH
+from model_fixtures import empty_photo, face_photo, tiny_model_folder
+from personae import catalog, directions, edit_cli
+from personae.conditioning.representation import TOKENS
+from personae.editing.tasks import TASKS
+from personae.reading.reader import ReaderConfig
+from reading_fixtures import white_face
+
+CHEAP = ("--steps", 2, "--likeness-guidance", 0, "--seed", 1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, with a direction."""
+    folder = tiny_model_folder(tmp_path_factory.mktemp("model"))
+    space = ReaderConfig.read(folder / "reader").embedder.space
+    table = {"smile": directions.Direction(vector=np.eye(WIDTH)[0], spread=0.1, space=space)}
+    directions.save(folder / directions.FILE, table, {"smile": {"less": "serious", "more": "smiling", "n": 0}})
+    catalog.seal(folder)
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    return face_photo(tmp_path / "me.png")
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Path:
+    """A photo with a large "face" on the left and a smaller one on the right, on noise."""
+    pixels = np.random.default_rng(0).integers(0, 180, (160, 320, 3), dtype=np.uint8)
+    pixels = white_face(white_face(pixels, 30, 30, 110, 126), 220, 50, 270, 110)
+    Image.fromarray(pixels).save(tmp_path / "group.png")
+    return tmp_path / "group.png"
+
+
+def changed(before: Path, after: str) -> np.ndarray:
+    """(W,) bool: the columns in which the two differ."""
+    pair = [np.asarray(Image.open(path).convert("RGB")) for path in (before, after)]
+    return (pair[0] != pair[1]).any((0, 2))
+
+
+def test_help_shows_an_example_of_every_edit(run: Run) -> None:
+    listed = run("edit", "--help").out
+    for verb in (*TASKS, "animate", "track"):
+        assert f"  {verb} " in listed
+        assert f"Example: personae edit {verb} " in run("edit", verb, "--help").out
+
+
+def test_every_task_is_a_verb_and_every_token_an_option_of_mix() -> None:
+    verbs = {command.name or command.callback.__name__ for command in edit_cli.edit.registered_commands}
+    assert verbs == {*TASKS, "animate", "track"}
+    named = {one.name for one in fields(edit_cli.Common)} | {"photos", "common"}
+    assert set(get_type_hints(edit_cli.mix)) - named - {"return"} == set(TOKENS)
+
+
+def test_every_option_of_an_edit_says_what_it_is() -> None:
+    for name, hint in get_type_hints(edit_cli.Common, include_extras=True).items():
+        [option] = [part for part in get_args(hint) if isinstance(part, typer.models.OptionInfo)]
+        assert option.help, name
+
+
+def test_the_face_that_is_named_changes_and_nothing_else(run: Run, model: Path, photo: Path, group: Path) -> None:
+    done = run("edit", "swap", photo, group, "-m", model, *CHEAP, "--face", 2, "-n", 2, "-o", "out", "--json")
+    rows = json.loads(done.out)
+    assert [row["path"] for row in rows] == ["out/group-swap-seed1.png", "out/group-swap-seed2.png"]
+    assert [row["seed"] for row in rows] == [1, 2]
+    assert set(rows[0]) == {"path", "seed", "likeness"}
+    for row in rows:
+        columns = changed(group, row["path"])
+        assert columns[200:290].any()
+        assert not columns[:160].any()
+    [both] = run("edit", "swap", photo, group, "-m", model, *CHEAP, "--all-faces", "-o", "both").lines
+    columns = changed(group, both)
+    assert columns[:160].any()
+    assert columns[160:].any()
+
+
+@pytest.mark.parametrize(
+    ("words", "stem"),
+    [
+        (("inpaint", "{photo}", "--region", "mouth", "--region", "eyes"), "me-inpaint"),
+        (("inpaint", "{photo}", "--mask", "{mask}"), "me-inpaint"),
+        (("attribute", "{photo}", "--smile", 1.5, "--strength", 0.5), "me-attribute"),
+        (("style", "{photo}", "--prompt", "a {{person}}, black and white"), "me-style"),
+        (("mix", "{photo}", "--identity", "{other}"), "me-mix"),
+    ],
+)
+def test_each_verb_writes_a_photo_of_the_same_size(
+    run: Run, model: Path, photo: Path, tmp_path: Path, words: tuple[object, ...], stem: str
+) -> None:
+    other = face_photo(tmp_path / "ann.png", left=60)
+    mask = np.zeros((160, 320), np.uint8)
+    mask[60:90, 40:80] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    typed = [str(word).format(photo=photo, other=other, mask=tmp_path / "mask.png") for word in words]
+    done = run("edit", *typed, "-m", model, *CHEAP, "-o", "out")
+    assert done == Done(code=0, err="", out=f"out/{stem}-seed1.png\n")
+    assert Image.open(done.lines[0]).size == (320, 160)
+    assert changed(photo, done.lines[0]).any()
+
+
+def test_one_edit_after_another_and_both_replayed(run: Run, model: Path, photo: Path, group: Path) -> None:
+    [first] = run("edit", "swap", photo, group, "-m", model, *CHEAP, "-o", "out").lines
+    [second] = run("edit", "inpaint", first, "--region", "nose", "-m", model, *CHEAP, "-o", "out").lines
+    recipe = json.loads(run("inspect", second).out)
+    assert recipe["edit"] == {"task": "inpaint", "region": ["nose"]}
+    assert [one["edit"]["task"] for one in recipe["earlier"]] == ["swap"]
+    for path in (first, second):
+        assert json.loads(run("replay", path, "-m", model, "--json").out) == {"mean": 0, "max": 0, "same_model": True}
+    moved = photo.rename(photo.with_name("moved.png"))
+    fails(run("replay", first, "-m", model), "source", "no such file")
+    assert run("replay", first, "-m", model, "--input", f"source={moved}").out.startswith("mean difference 0.000")
+    fails(run("replay", first, "-m", model, "--input", "source"), "--input", "target=me.jpg")
+    fails(run("replay", first, "-m", model, "--input", f"sauce={moved}"), "source")
+
+
+def test_photos_without_a_face(run: Run, model: Path, photo: Path, group: Path, tmp_path: Path) -> None:
+    empty = empty_photo(tmp_path / "empty.png")
+    fails(run("edit", "swap", empty, photo, "-m", model), "no face", "empty.png")
+    fails(run("edit", "swap", photo, empty, "-m", model), "no face", "empty.png")
+    fails(run("edit", "swap", photo, empty, group, "-m", model), "no face", "empty.png")
+    skipping = ("-m", model, *CHEAP, "--on-no-face", "skip", "-o", "out")
+    done = run("edit", "swap", photo, empty, group, *skipping)
+    assert done.lines == ["out/group-swap-seed2.png"]
+    assert "empty.png" in done.err
+    assert "skipped" in done.err
+    assert run("edit", "swap", empty, photo, *skipping).code == 2  # nobody to put in
+    left = run("edit", "swap", photo, empty, *skipping)
+    assert (left.code, left.out) == (2, "")
+
+
+def test_bad_edits(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
+    other = face_photo(tmp_path / "ann.png", left=60)
+    Image.fromarray(np.full((9, 9), 255, np.uint8)).resize((64, 64)).save(tmp_path / "small.png")
+    to = ("-m", model, "--steps", 2)
+    fails(run("edit", "swpa", photo, other), "swpa")
+    fails(run("edit", "swap", photo, *to), "PHOTO")
+    fails(run("edit", "swap", photo, other, *to, "--face", 3), "3", "1 face")
+    fails(run("edit", "swap", photo, other, *to, "--face", 1, "--all-faces"), "--face 1", "--all-faces")
+    fails(run("edit", "inpaint", photo, *to), "--region", "--mask")
+    fails(run("edit", "inpaint", photo, *to, "--region", "mouht"), "did you mean 'mouth'")
+    fails(run("edit", "inpaint", photo, *to, "--mask", tmp_path / "small.png"), "320 x 160", "64 x 64")
+    fails(run("edit", "attribute", photo, *to), "--age", "--light")
+    fails(run("edit", "attribute", photo, *to, "--pose", "left"), "--pose", "yaw,pitch,roll")
+    fails(run("edit", "attribute", photo, *to, "--expression", "smlie=1"), "smile")
+    fails(run("edit", "attribute", photo, *to, "--hair", other), "facex")
+    fails(run("edit", "mix", photo, *to), "--identity", "--gaze")
+    fails(run("edit", "mix", photo, *to, "--hiar", other), "--hiar")
+    fails(run("edit", "style", photo, *to, "--strength", 2), "strength", "2")
+    fails(run("edit", "swap", photo, tmp_path / "nobody.jpg", *to), "no such file")
+    assert not list(Path("personae-out").glob("*.png"))  # nothing half-written
+
+
+def test_nothing_is_overwritten(run: Run, model: Path, photo: Path) -> None:
+    words = ("edit", "inpaint", photo, "--region", "mouth", "-m", model, *CHEAP, "-o", "out")
+    [path] = run(*words).lines
+    Path(path).write_bytes(b"mine")
+    fails(run(*words), "already there", "--force")
+    assert Path(path).read_bytes() == b"mine"
+    assert run(*words, "--force", "--quiet").lines == [path]
+    assert Image.open(path).size == (320, 160)
