@@ -4,8 +4,9 @@
     CLAIMS["smiling"].holds(seen)               # (N,) bool
 
 A claim is one of two that exclude each other (smiling, serious). It *holds* if what is read lies on its side of the
-middle between the two thresholds from which training's captions speak of it; *clearly* from its own threshold on. An
-image in which no face is found bears out nothing.
+middle between the two thresholds from which training's captions speak of it; *clearly* from its own threshold on. Of
+colourfulness, whose authors had people name it, "slightly" is 15 and "not" 0: less than slightly holds, less than half
+of it clearly. An image in which no face is found bears out nothing that a face does.
 """
 
 import json
@@ -59,7 +60,7 @@ class Claim:
 
 
 def _claims() -> dict[str, Claim]:
-    smile, jaw, yaw, grey = (0.275, 0.5, 0.05), (0.16, 0.3, 0.02), (12.0, 18.0), (5.0, 2.5)
+    smile, jaw, yaw, grey = (0.275, 0.5, 0.05), (0.16, 0.3, 0.02), (12.0, 18.0), (15.0, 7.5)
     said = "photo of a {noun}, "
     return {
         "smiling": Claim(words=f"{said}smiling", read="smile", above=True, half=smile[0], clear=smile[1]),
@@ -78,13 +79,21 @@ def _claims() -> dict[str, Claim]:
 
 
 CLAIMS = _claims()
-# The attributes of the bar, each a pair of claims.
-PAIRS = {
+# What excludes each other.
+PAIRS = (
+    ("smiling", "serious"),
+    ("mouth open", "mouth closed"),
+    ("looking left", "looking right"),
+    ("child", "old"),
+    ("black and white", "in colour"),
+)
+# The attributes of the bar. What nearly every image shows unasked (a closed mouth, colours) proves nothing.
+ATTRIBUTES = {
     "smile": ("smiling", "serious"),
-    "mouth": ("mouth open", "mouth closed"),
+    "mouth": ("mouth open",),
     "gaze": ("looking left", "looking right"),
     "age": ("child", "old"),
-    "monochrome": ("black and white", "in colour"),
+    "monochrome": ("black and white",),
 }
 
 
@@ -161,8 +170,8 @@ class Eyes:
     find: Finder
 
     def look(self, images: Sequence[Array]) -> Seen:
-        """Images (H, W, 3) RGB uint8, square. smile, jaw: blendshapes; yaw: degrees; child: log odds; colour: mean
-        spread of a pixel's three channels, 0-255; vectors (N, D): the judge's."""
+        """Images (H, W, 3) RGB uint8, square. smile, jaw: blendshapes; yaw: degrees; child: log odds; colour:
+        `colourfulness`; vectors (N, D): the judge's."""
         motions = [self.teachers.motion(framed(image)) for image in images]
         shapes = np.stack([np.full(52, np.nan) if one is None else one.blendshapes for one in motions])
         vectors = self.judge.look(images, self.find)
@@ -171,13 +180,21 @@ class Eyes:
             "jaw": amount(shapes, "jawOpen"),
             "yaw": np.array([_yaw(one) for one in motions]),
             "child": self.ages(vectors),
-            "colour": np.array([image.astype(np.float32).std(-1).mean() for image in images]),
+            "colour": np.array([colourfulness(image) for image in images]),
             "vectors": vectors,
         }
 
 
 def _yaw(motion: Motion | None) -> float:
     return float("nan") if motion is None else motion.pose.yaw
+
+
+def colourfulness(image: Array) -> float:
+    """Of (H, W, 3) RGB uint8, as Hasler and Süsstrunk (2003) measure it: 0 not, 15 slightly, 33 moderately colourful.
+    A tint of the whole counts for less than colours that differ."""
+    red, green, blue = image.reshape(-1, 3).astype(np.float64).T
+    opponents = np.stack([red - green, (red + green) / 2 - blue])
+    return float(np.hypot(*opponents.std(1)) + 0.3 * np.hypot(*opponents.mean(1)))
 
 
 def framed(image: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from attributes import CLAIMS, PAIRS, Ages, Claim, Eyes, Known, Seen
+from attributes import ATTRIBUTES, CLAIMS, PAIRS, Ages, Claim, Eyes, Known, Seen
 from modes import opened, write
 
 from personae.data.teachers import Teachers
@@ -81,14 +81,14 @@ class Bench:
 
 
 def obedience(bench: Bench) -> tuple[dict[str, Row], dict[str, Estimate], dict[str, Seen]]:
-    """Each claim's row; each attribute's figure, over the images that were asked either way; what was seen."""
+    """Each claim's row; each attribute's figure, over the images that were asked for it; what was seen."""
     rows: dict[str, Row] = {}
     held: dict[str, Array] = {}
     seen = {}
     for name, claim in CLAIMS.items():
         typer.echo(f"{name} ...", err=True)
         seen[name] = bench.asked(claim)
-    opposite = {one: other for pair in PAIRS.values() for one, other in (pair, pair[::-1])}
+    opposite = {one: other for pair in PAIRS for one, other in (pair, pair[::-1])}
     for name, claim in CLAIMS.items():
         held[name] = claim.holds(seen[name])
         rows[name] = {
@@ -97,7 +97,9 @@ def obedience(bench: Bench) -> tuple[dict[str, Row], dict[str, Estimate], dict[s
             "beats": estimate.proportion(claim.beats(seen[name], seen[opposite[name]])),
             "likeness": estimate.mean(bench.likeness(seen[name])),
         }
-    figures = {name: estimate.proportion(np.concatenate([held[one] for one in pair])) for name, pair in PAIRS.items()}
+    figures = {
+        name: estimate.proportion(np.concatenate([held[one] for one in claims])) for name, claims in ATTRIBUTES.items()
+    }
     return rows, figures, seen
 
 

@@ -57,7 +57,7 @@ class Typed(TypedDict):
         typer.Option(
             "--region",
             help="All people in one picture: where one of them is, x0,y0,x1,y1 in shares of it, or a mask file. "
-            "Once per person, in the photos' order.",
+            "Once per person, in the photos' order; with a --width that has room for all of them.",
         ),
     ]
     likeness_guidance: Annotated[

@@ -173,23 +173,37 @@ FACE0 = {
         says="of five attributes, those that hold in 80 % of the images asked", bars=(4,), unit="of 5"
     ),
     "smile": Measure(says="smiling or serious, as asked", bars=(0.80,), unit="%"),
-    "mouth": Measure(says="mouth open or closed, as asked", bars=(0.80,), unit="%"),
+    "mouth": Measure(says="mouth open, as asked", bars=(0.80,), unit="%"),
     "gaze": Measure(says="looking left or right, as asked", bars=(0.80,), unit="%"),
     "age": Measure(says="child or old, as asked", bars=(0.80,), unit="%"),
-    "monochrome": Measure(says="black and white, or in colour", bars=(0.80,), unit="%"),
+    "monochrome": Measure(says="black and white, as asked", bars=(0.80,), unit="%"),
     "kept": Measure(says="likeness beside words, as a share of that without", bars=(0.85,), unit="%"),
     "rise": Measure(says="smallest gain of likeness from one weight of the face to the next", bars=(0.0,)),
     "pull": Measure(says="words alone: the highest mean cosine to any training person", at_least=False),
     "together": Measure(
         says="pictures of two in which each half's face is nearer to its own person", bars=(0.80,), unit="%"
     ),
-    "holds": Measure(says="images on the asked side of the middle", unit="%"),
+    "holds": Measure(says="images that show what was asked: its side of the middle", unit="%"),
     "clearly": Measure(says="images beyond the threshold of the training captions", unit="%"),
     "beats": Measure(says="images that go further than the same person's asked the opposite", unit="%"),
     "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found"),
     "nearest": Measure(says="the highest mean cosine to any training person", at_least=False),
     "both_right": Measure(says="pictures in which both faces are nearer to their own person", unit="%"),
     "face_right": Measure(says="faces nearer to their own person than to the other", unit="%"),
+}
+
+ANIMATE = {
+    "flicker": Measure(
+        says="warp error at one seed, as a share of that with a seed for each frame", bars=(1.0,), at_least=False
+    ),
+    "found": Measure(says="frames in which the landmarker finds a face", unit="%"),
+    "seconds": Measure(says="seconds per frame, reading and writing included", unit="s", at_least=False),
+    "yaw_error": Measure(says="mean absolute error of yaw to the driver", unit="degrees", at_least=False),
+    "pitch_error": Measure(says="the same of pitch", unit="degrees", at_least=False),
+    "roll_error": Measure(says="the same of roll", unit="degrees", at_least=False),
+    "blendshape_error": Measure(says="mean absolute error of the blendshapes, 0-1", at_least=False),
+    "warp": Measure(says="difference of frames laid over each other", unit="of 255", at_least=False),
+    "high_pass": Measure(says="second difference in time", unit="of 255", at_least=False),
 }
 
 KINDS: Mapping[str, Mapping[str, Measure]] = {
@@ -202,6 +216,7 @@ KINDS: Mapping[str, Mapping[str, Measure]] = {
     "steering": STEERING,
     "likeness_guidance": LIKENESS_GUIDANCE,
     "face0": FACE0,
+    "animate": ANIMATE,
 }
 
 
