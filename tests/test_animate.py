@@ -19,6 +19,7 @@ import personae
 from controlnet_fixtures import random_controlnet
 from model_fixtures import empty_photo, face_photo
 from personae import catalog, cli
+from personae.conditioning.representation import TOKENS
 from personae.editing import driver, track, video
 from personae.editing.animate import Settings, animate
 from personae.editing.frame_store import FrameStore, folder_of
@@ -144,6 +145,22 @@ def test_frames_of_a_leaning_head_lean(moving: FacePipeline, photo: Path) -> Non
         np.testing.assert_allclose(place.matrix[:, :2] @ there + place.matrix[:, 2], middle)
 
 
+def test_what_facex_is_told_of_a_frame(moving: FacePipeline, photo: Path) -> None:
+    """All of the photo's face, but pose, expression and gaze of the same face moved."""
+    [face] = moving.read(photo)
+    [move] = moves_of(motion(1, yaw=20, jawOpen=0.7), "portrait")
+    puppet = InPhoto(moving, face, [move], seed=0, options=FAST)
+    canvas = puppet._leaning(move.tilt)
+    free = puppet._free(canvas)
+    told = puppet._assembly(move, canvas, free)
+    assert set(told.givers) == set(TOKENS)
+    for token, giver in told.givers.items():
+        assert giver.pose == (move.pose if token in ("pose", "expression", "gaze") else puppet._still.pose), token
+    np.testing.assert_array_equal(told.givers["expression"].blendshapes, move.blendshapes)
+    np.testing.assert_array_equal(told.reference, canvas.crop)
+    assert 0 < free.mean() <= 1
+
+
 @pytest.mark.parametrize("portrait", [True, False])
 def test_a_track_drives_as_well(moving: FacePipeline, photo: Path, portrait: bool, tmp_path: Path) -> None:
     track.save(tmp_path / "nod.csv", motion(4, pitch=[0, 8, 8, 0], roll=[0, 90 - 2, 0, 0]))
@@ -256,23 +273,32 @@ def test_a_stopped_run_goes_on(moving: FacePipeline, photo: Path, clip: Path, tm
     assert report(done.path)["frames"] == report(whole.path)["frames"]
 
 
-def test_a_killed_command_goes_on(model: Path, photo: Path, tmp_path: Path) -> None:
-    many = write_video(tmp_path / "many.mp4", wandering(40))
-    words = ["edit", "animate", photo, many, "-o", tmp_path / "out.mp4", "-m", model, "--steps", "4", "--quiet"]
-    command = [sys.executable, "-m", "personae", *map(str, words), "--batch-size", "1"]
+def test_a_killed_command_goes_on(
+    model: Path,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    many = write_video(tmp_path / "many.mp4", wandering(20))
+    words = ["edit", "animate", photo, many, "-o", tmp_path / "out.mp4", "-m", model, "--steps", 4, "--batch-size", 1]
+    words = [str(word) for word in words] + ["--json"]
     left = folder_of(tmp_path / "out.mp4")
-    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as running:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-m", "personae", *words], env=environment) as running:
         until = time.monotonic() + 120
         while len(list(left.glob("*.png"))) < 3 and running.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         running.send_signal(signal.SIGKILL)
     assert running.returncode == -signal.SIGKILL
     kept = len(list(left.glob("[0-9]*.png")))
-    assert 3 <= kept < 40
+    assert 3 <= kept < 20
     assert not (tmp_path / "out.mp4").exists()
-    finished = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(finished.stdout)["drawn"] == 40 - kept
-    assert len(pictures(tmp_path / "out.mp4")) == 40
+    monkeypatch.setattr(sys, "argv", ["personae", *words])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert json.loads(capsys.readouterr().out)["drawn"] == 20 - kept
+    assert len(pictures(tmp_path / "out.mp4")) == 20
     assert packets(tmp_path / "out.mp4") == packets(many)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["many.mp4", "me.png", "out.json", "out.mp4"]
 

@@ -4,12 +4,15 @@
 import re
 import shlex
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from personae import catalog, cli
+from personae.editing import video
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL)
@@ -28,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the photos that the README speaks of, all of them cut from scikit-image's astronaut."""
+    """A folder with the photos and the video that the README speaks of, all cut from scikit-image's astronaut."""
     from personae.demo import portrait
 
     folder = tmp_path_factory.mktemp("home")
@@ -36,6 +39,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photo.save(folder / "me.jpg")
     photo.crop((40, 0, 340, 300)).save(folder / "me-too.jpg")
     ImageOps.mirror(photo).save(folder / "ann.jpg")
+    turning = [np.asarray(photo.rotate(degrees)) for degrees in (0, 3, 6)]
+    video.write(folder / "talk.mp4", turning, fps=Fraction(25))
     return folder
 
 

@@ -111,16 +111,16 @@ def animate(
         puppet = _puppet(pipe, face, moves, asked, options)
         drawn = _draw(puppet, moves, range(start, stop), store, batch_size, on_frame)
 
-        shown = _shown(moves, start, stop)
         facts = plan | {
             "fps": str(read.fps),
             "start": start,
             "sound": sound is not None,
             "moved_by": list(puppet.moved_by),
         }
+        shown = _shown(moves, start, stop)
         rows = [_row(t, read, moves[t], shown[t - start], asked) for t in range(start, stop)]
-        seconds = round(time.perf_counter() - began, 3)
-        told = facts | {"format": "personae.animation/1", "seconds": seconds, "drawn": drawn, "frames": rows}
+        took = {"seconds": round(time.perf_counter() - began, 3), "drawn": drawn}
+        told = {"format": "personae.animation/1"} | facts | took | {"frames": rows}
         output.write(report, json.dumps(told, indent=1).encode(), force=True)
         video.write(
             target,
