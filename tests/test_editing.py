@@ -20,6 +20,7 @@ from personae.conditioning.representation import TOKENS
 from personae.editing import pieces
 from personae.editing.canvas import FREE, REFERENCES, Scene, free_of
 from personae.editing.cast import in_crop
+from personae.editing.paste import RECOLOURS, Patch
 from personae.editing.tasks import ROLES, TASKS, Task, named
 from personae.errors import BadImage, BadOption, NoFaceFound, SpaceMismatch, WeightsMissing
 from personae.pipeline import FacePipeline
@@ -161,6 +162,27 @@ def test_the_same_seed_is_the_same_edit_in_any_company(model: FacePipeline) -> N
     assert np.abs(apart).max() <= 2  # batches change the order of sums
 
 
+def test_colours_are_matched_in_the_region_or_around_it(model: FacePipeline) -> None:
+    place = in_crop(model, model.read(group())[0])
+    free = np.zeros((32, 32), bool)
+    free[10:20, 10:20] = True
+    grown = np.zeros((32, 32), bool)
+    grown[8:24, 8:24] = True
+    patch = Patch(place=place, free=free, cells=grown)
+    shown = np.random.default_rng(0).integers(60, 120, (32, 32, 3), dtype=np.uint8)
+    made = shown + np.uint8([40, 0, 10])
+    made[free] = 200  # the edit itself: a border says nothing of it
+    made[8:10, 8:12] = 0  # a contour that moved
+    gain, shift = RECOLOURS["border"](made, shown, patch)
+    np.testing.assert_array_equal((gain, shift), ([1, 1, 1], [-40, 0, -10]))
+    gain, shift = RECOLOURS["region"](255 - shown, shown, patch)
+    moved = align.recoloured(255 - shown, gain, shift)
+    np.testing.assert_allclose(moved[free].mean(0), shown[free].mean(0), atol=1)
+    small = dataclasses.replace(patch, cells=free)
+    for row, where in (("border", small), ("none", patch)):
+        np.testing.assert_array_equal(RECOLOURS[row](made, shown, where), ([1, 1, 1], [0, 0, 0]))
+
+
 # ---------------------------------------------------------------------- who gives what
 
 
@@ -188,6 +210,7 @@ def test_the_table_is_whole() -> None:
         ({"givers": {"nose": "source"}}, "needs something of a source photo"),
         ({"givers": {}, "free": "fac"}, "did you mean 'face'"),
         ({"givers": {}, "reference": "holes"}, "did you mean 'hole'"),
+        ({"givers": {}, "recolour": "borders"}, "did you mean 'border'"),
         ({"givers": {}, "canvass": "target"}, "did you mean 'canvas'"),
     ],
 )

@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import distance_transform_edt  # type: ignore[import-untyped]
 
 from personae import directions
 from personae.conditioning.representation import TOKENS
 from personae.editing import pieces
 from personae.editing.canvas import Scene, free_of
 from personae.editing.cast import Given, Shown, identity_of, in_crop, read
+from personae.editing.paste import Patch, pasted
 from personae.editing.tasks import TASKS, Task, named
 from personae.errors import BadOption, unknown_name
 from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.reading.photo import PhotoSource, load_photo, name_of
+from personae.sampling.fusion import cells
 from personae.steers.inpaint import white
 from personae.types import Array, Edit, Face, Generation, Identity
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
 
-FEATHER = 1 / 16  # of the crop's side: over which an edit fades into the photo, inwards from the free region's border
 _OWN = (
     "image",
     "mask_image",
@@ -176,21 +176,19 @@ def _one_face(
         measure_likeness=False,
         **(pieces.likeness_of(pipe, row) | steered | dict(options)),
     )
-    pasted = [
-        _pasted(photo, np.asarray(image), place, painted, asked.mask, row.recolour)
+    patch = Patch(place=place, free=painted, cells=_whole_cells(pipe, open_))
+    result = [
+        pasted(photo, np.asarray(image), patch, recolour=row.recolour, mask=asked.mask)
         for photo, image in zip(photos, made.images, strict=True)
     ]
-    return Step(photos=pasted, place=place, free=free, wanted=wanted, made=made)
+    return Step(photos=result, place=place, free=free, wanted=wanted, made=made)
 
 
-def _pasted(photo: Array, made: Array, place: Aligned, free: Array, mask: Array | None, recolour: bool) -> Array:
-    """A copy of `photo` with the free part of a crop in its place, inside the caller's mask only."""
-    # A region narrower than twice the feather would never be all the edit's.
-    feather = min(place.size * FEATHER, float(distance_transform_edt(free).max()) / 2)
-    pasted = align.paste(photo, made, place.matrix, mask=free, feather=feather, recolour=recolour)
-    if mask is not None:
-        pasted[~mask] = photo[~mask]
-    return pasted
+def _whole_cells(pipe: "FacePipeline", free: Array) -> Array:
+    """(S, S) bool: `free` grown to whole cells of the latents."""
+    side = pipe.unet.config.sample_size
+    each = len(free) // side
+    return np.asarray(cells(free, (side, side)).numpy().repeat(each, 0).repeat(each, 1))
 
 
 # ---------------------------------------------------------------------- what was given

@@ -13,6 +13,7 @@ from typing import Any
 
 from personae.conditioning.representation import TOKENS
 from personae.editing.canvas import FREE, REFERENCES
+from personae.editing.paste import RECOLOURS
 from personae.errors import BadOption, unknown_name
 from personae.reading.regions import GROUPS
 
@@ -28,7 +29,7 @@ class Task:
 
     strength: the share of the steps that is walked by a model without `facex/`, where what is to stay of the free
     region can only shine through. likeness: of `likeness_guidance`, where the model's reader has a gradient.
-    recolour: whether the result takes on the colours that the photo has in the free region.
+    recolour: the row of `paste.RECOLOURS` that says how its colours are matched to the photo's.
 
     Raises `BadOption` for names that are in no table.
     """
@@ -43,7 +44,7 @@ class Task:
     reference: str = "hole"
     strength: float = 1.0
     likeness: float = 0.0
-    recolour: bool = False
+    recolour: str = "border"
 
     def __post_init__(self) -> None:
         for token in self.givers:
@@ -58,6 +59,8 @@ class Task:
             raise unknown_name("free region", self.free, FREE)
         if self.reference not in REFERENCES:
             raise unknown_name("region image", self.reference, REFERENCES)
+        if self.recolour not in RECOLOURS:
+            raise unknown_name("way to match colours", self.recolour, RECOLOURS)
 
 
 def _from(source: Sequence[str] = (), target: Sequence[str] = ()) -> dict[str, str]:
@@ -77,7 +80,7 @@ TASKS = {
             givers=_from(("identity", *_FACE, "texture"), (*_MOTION, "light", "hair", "surroundings")),
             person="source",
             likeness=0.1,
-            recolour=True,
+            recolour="region",
         ),
         Task(
             name="head",
@@ -120,6 +123,7 @@ TASKS = {
             free="whole",
             reference="whole",
             strength=0.5,
+            recolour="none",
         ),
         Task(
             name="mix",

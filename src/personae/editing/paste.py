@@ -1,0 +1,68 @@
+"""An edited crop put back into its photo: in which colours (`RECOLOURS`), and nothing but what was free.
+
+    photo = pasted(photo, made, Patch(place=place, free=free, cells=cells), recolour="border", mask=None)
+
+Legend: S side of the crop, H and W of the photo.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt  # type: ignore[import-untyped]
+
+from personae.reading import align
+from personae.reading.aligned import Aligned
+from personae.types import Array
+
+FEATHER = 1 / 16  # of the crop's side: over which an edit fades into the photo, inwards from the free region's border
+_LEAST = 16  # pixels of a border, below which it says nothing of colours
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """Where an edit goes. `place`: the face in its crop; `free` (S, S) bool, the pixels of the photo that were made
+    anew; `cells` (S, S) bool, those in whose cell of the latents any pixel was."""
+
+    place: Aligned
+    free: Array
+    cells: Array
+
+
+def pasted(photo: Array, made: Array, patch: Patch, *, recolour: str, mask: Array | None) -> Array:
+    """A copy of `photo` (H, W, 3) with the free part of `made` (S, S, 3) in its place. recolour: a row of `RECOLOURS`.
+    mask: (H, W) bool, what else must hold of a pixel that changes."""
+    shown = align.crop(photo, patch.place.matrix, patch.place.size)
+    gain, shift = RECOLOURS[recolour](made, shown, patch)
+    # A region narrower than twice the feather would never be all the edit's.
+    feather = min(patch.place.size * FEATHER, float(distance_transform_edt(patch.free).max()) / 2)
+    made = align.recoloured(made, gain, shift)
+    result = align.paste(photo, made, patch.place.matrix, mask=patch.free, feather=feather)
+    if mask is not None:
+        result[~mask] = photo[~mask]
+    return result
+
+
+Change = tuple[Array, Array]  # (3,) gain and (3,) shift, as `align.recoloured` takes them
+
+
+def _none(made: Array, shown: Array, patch: Patch) -> Change:
+    """The model's own colours."""
+    return np.ones(3), np.zeros(3)
+
+
+def _region(made: Array, shown: Array, patch: Patch) -> Change:
+    """The mean and the spread that the photo has in the free region: for what takes the place of the same."""
+    return align.colour_change(made, shown, patch.free.astype(np.float32))
+
+
+def _border(made: Array, shown: Array, patch: Patch) -> Change:
+    """A shift by what the model got wrong around the free region: there it made what the photo shows, too, since cells
+    are made whole. The median, so that a contour that moved counts little."""
+    around = patch.cells & ~patch.free & patch.place.coverage
+    if around.sum() < _LEAST:
+        return _none(made, shown, patch)
+    return np.ones(3), np.median(shown[around].astype(np.float64) - made[around], axis=0)
+
+
+RECOLOURS: dict[str, Callable[[Array, Array, Patch], Change]] = {"none": _none, "region": _region, "border": _border}
