@@ -3,12 +3,14 @@ input is one clear line."""
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import personae
@@ -16,6 +18,8 @@ from conftest import made_up, sd15_parts
 from model_fixtures import empty_photo
 from personae import output
 from personae.conditioning.assembly import Assembly
+from personae.conditioning.controller import widths_of
+from personae.conditioning.facex import SIZES, FaceX
 from personae.conditioning.representation import TOKENS
 from personae.editing import pieces
 from personae.editing.canvas import FREE, REFERENCES, Scene, free_of
@@ -357,6 +361,54 @@ def test_a_row_of_ones_own_and_a_mix(nano: FacePipeline, people: list[np.ndarray
     mixed = nano.edit("mix", target=people[1], tokens={"identity": people[0]}, seed=0, **CHEAP)
     assert mixed.recipe["inputs"].keys() == {"target", "identity"}
     assert mixed.recipe["inputs"]["identity"]["identity_sha256"] == edit.recipe["inputs"]["source"]["identity_sha256"]
+
+
+# ---------------------------------------------------------------------- with facex/
+
+
+@pytest.fixture(scope="module")
+def with_facex(nano: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
+    """The bundled model with a `facex/` beside it that says something: its zero-initialised ends are not zero."""
+    folder = tmp_path_factory.mktemp("models") / "nano-facex"
+    shutil.copytree(nano.folder, folder, ignore=shutil.ignore_patterns("facex", "sha256.json"))
+    torch.manual_seed(0)
+    facex = FaceX(SIZES["facex-nano"], widths_of(nano.unet), nano.reader.space)
+    for block in facex.controller.each():
+        for weight in block.parameters():
+            if not weight.any():
+                torch.nn.init.normal_(weight, std=0.3)
+    facex.save(folder / "facex")
+    pipe = personae.load(folder, device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def test_facex_is_told_of_every_piece(with_facex: FacePipeline, people: list[np.ndarray]) -> None:
+    options = {"source": people[0], "target": people[1], "seed": 0, **CHEAP}
+    swap = with_facex.edit("swap", **options)
+    assert swap.recipe["settings"]["strength"] == 1
+    assert not {"assembly", "pose", "expression", "image"} & swap.recipe["settings"].keys()
+    head = with_facex.edit("head", **options)
+    assert head.free.sum() > swap.free.sum()
+    # Another giver of one token is another picture, with nothing else changed.
+    plain = with_facex.edit("mix", target=people[1], region="head", seed=0, **CHEAP)
+    hair = with_facex.edit("mix", target=people[1], region="head", tokens={"hair": people[0]}, seed=0, **CHEAP)
+    assert (plain.after != hair.after).any()
+
+
+def test_facex_edits_several_images_and_replays(
+    with_facex: FacePipeline, people: list[np.ndarray], tmp_path: Path
+) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, photo in zip(paths, people, strict=True):
+        Image.fromarray(photo).save(path)
+    options = {"source": paths[0], "target": paths[1], **CHEAP}
+    two = with_facex.edit("reenact", seed=3, num_images=2, **options)
+    alone = with_facex.edit("reenact", seed=4, **options)
+    apart = np.abs(two.after[1].astype(int) - alone.after[0])  # batches change the order of sums, the more in bfloat16
+    assert apart.mean() < 0.2
+    assert apart.max() <= 12
+    assert output.replay(output.save_edit(two, tmp_path)[1], pipe=with_facex)[1].max <= 2
 
 
 # ---------------------------------------------------------------------- files

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
 
 _GAZE = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
+_TURNED = 0.8  # the strength with which a head turns about as far as it does from pure noise, in the photo's colours
 _UNAIDED = ("identity", "pose", "expression", "gaze")  # what can be had from another photo without `facex/`
 
 
@@ -100,8 +101,9 @@ def without_facex(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collect
     Raises `WeightsMissing` for what only `facex/` can carry over, and for another's pose without `controlnet/`; warns
     of a task that can be had in part only.
     """
-    _require(pipe, task, scene, asked)
-    options: dict[str, Any] = {"strength": task.strength}
+    turned = scene.giver("pose").landmarks is not scene.canvas.landmarks
+    _require(pipe, task, scene, asked, turned)
+    options: dict[str, Any] = {"strength": max(task.strength, _TURNED) if turned else task.strength}
     shapes = scene.giver("expression").blendshapes.copy()
     shapes[_GAZE] = scene.giver("gaze").blendshapes[_GAZE]
     named = {name: round(float(v), 3) for name, v in zip(BLENDSHAPES[1:], shapes[1:].clip(0, 1), strict=True)}
@@ -116,7 +118,7 @@ def without_facex(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collect
     return options
 
 
-def _require(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collection[str]) -> None:
+def _require(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collection[str], turned: bool) -> None:
     where = pipe.name or "this model"
     for token in asked:
         if token not in _UNAIDED:
@@ -124,7 +126,6 @@ def _require(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collection[s
                 f"{where} has no facex/, without which another photo gives identity, pose, expression and gaze, but no "
                 f"{token}: leave it out, or use a model that has it"
             )
-    turned = scene.giver("pose").landmarks is not scene.canvas.landmarks
     if turned and pipe.part("controlnet") is None:
         raise WeightsMissing(
             f"{where} has neither facex/ nor controlnet/, one of which {task.name} needs to hold another pose: add "

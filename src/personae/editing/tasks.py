@@ -79,6 +79,7 @@ TASKS = {
             roles=ROLES,
             givers=_from(("identity", *_FACE, "texture"), (*_MOTION, "light", "hair", "surroundings")),
             person="source",
+            strength=0.8,
             likeness=0.1,
             recolour="region",
         ),
@@ -101,6 +102,7 @@ TASKS = {
             person="source",
             free="heads",
             reference="whole",
+            strength=0.8,
         ),
         Task(
             name="inpaint",
