@@ -22,15 +22,15 @@ from personae.data import shards
 from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
 from personae.sampling import schedulers, speed
-from personae.sampling.guidance import combine, guided, join
+from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
 from personae.training import captions
 from personae.training.autoencoder import save_half, to_tensor
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
+from personae.training.roll import Rolled, ends_and_scales, roll
 from personae.types import Array
 
-ROLL_STEPS = 3  # of sampling without gradient, before the one that the identity loss judges
 WIDTH = 256  # of the text encoder and so of the cross-attention
 
 
@@ -97,18 +97,6 @@ class PromptMix:
     empty: float = 0.1
     words: float = 0.1
     both: float = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rolled:
-    """R faces on their way from pure noise, one step before they are judged."""
-
-    noisy: Tensor  # (R, 8, 16, 16)
-    times: Tensor  # (R,)
-    tokens: Tensor  # (R, L)
-    vectors: Tensor  # (R, D)
-    untold: Tensor  # (R, 8, 16, 16): the velocity for the empty prompt
-    scale: Tensor  # (R, 1, 1, 1): of guidance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,54 +293,50 @@ class BaseTask:
         drawn = noised(batch, generator)
         noisy, times = drawn.noisy, drawn.times
         tokens, vectors = batch["tokens"], batch["vectors"]
-        rolled = self._roll(tokens, vectors, generator) if self.identity_weight else None
-        if rolled is not None:
+        rolled = None
+        if self.identity_weight:
+            rolled, rows = self._rolled(tokens, vectors, generator)
+            people = vectors[rows]
             noisy, times = torch.cat([noisy, rolled.noisy]), torch.cat([times, rolled.times])
-            tokens, vectors = torch.cat([tokens, rolled.tokens]), torch.cat([vectors, rolled.vectors])
+            tokens, vectors = torch.cat([tokens, tokens[rows]]), torch.cat([vectors, people])
         made = model(noisy, times, tokens, vectors).float()
         photos = len(drawn.times)
         loss = drawn.loss(made[:photos])
         figures: Metrics = {"flow": loss.detach()}
         if rolled is not None:
-            alike = self._alike(rolled, made[photos:], generator)
+            alike = self._alike(rolled.clean(made[photos:]), people, generator)
             loss = loss + self.identity_weight * (1 - alike)
             figures["identity"] = alike.detach()
         return loss, figures
 
     @torch.no_grad()
-    def _roll(self, tokens: Tensor, vectors: Tensor, generator: torch.Generator) -> _Rolled:
-        """Sample some of the batch's people from pure noise, guided, nearly to the end: the last step has gradients
+    def _rolled(self, tokens: Tensor, vectors: Tensor, generator: torch.Generator) -> tuple[Rolled, Tensor]:
+        """Some of the batch's people on their way from pure noise, and which: rows (R,). The last step has gradients
         and runs with the rest of the batch."""
         device = tokens.device
         asked = self.model.asked(tokens, vectors)
         lot = torch.rand(len(tokens), generator=generator, device=device)
         rows = torch.where(asked, lot, 2.0).argsort()[: self.identity_images]
-        tokens, vectors = tokens[rows], vectors[rows]
-        end, scale = (
-            low + (high - low) * torch.rand(len(rows), 1, 1, 1, generator=generator, device=device)
-            for low, high in ((0.15, 0.6), (1.0, 2.5))
-        )
-        told = self.model.condition(tokens, vectors)
+        course = ends_and_scales(len(rows), generator)
+        noise = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
+        told = self.model.condition(tokens[rows], vectors[rows])
         nobody = torch.zeros_like(vectors[:1])
         untold = self.model.condition(torch.from_numpy(self._tokens([""])).to(device), nobody)
-        told = join(told, untold.rows(torch.zeros(len(rows), dtype=torch.long)))
-        noisy = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        for step in range(ROLL_STEPS + 1):
-            times = 1 - (1 - end) * step / ROLL_STEPS
-            both = self.model.predict(torch.cat([noisy, noisy]), times.flatten().repeat(2), told).float()
-            asked_for, unasked = both.chunk(2)
-            if step < ROLL_STEPS:
-                noisy = noisy - (1 - end) / ROLL_STEPS * combine(asked_for, unasked, scale)
-        return _Rolled(noisy=noisy, times=end.flatten(), tokens=tokens, vectors=vectors, untold=unasked, scale=scale)
+        untold = untold.rows(torch.zeros(len(rows), dtype=torch.long))
+        rolled = roll(
+            lambda noisy, times: self.model.predict(noisy, times, told),
+            lambda noisy, times: self.model.predict(noisy, times, untold),
+            noise,
+            course,
+        )
+        return rolled, rows
 
-    def _alike(self, rolled: _Rolled, made: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean cosine between the identities of the finished faces and the ones asked for, each face seen through
-        its own jittered crop."""
-        clean = rolled.noisy - rolled.times[:, None, None, None] * combine(made, rolled.untold, rolled.scale)
+    def _alike(self, clean: Tensor, vectors: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean cosine between the identities of the finished faces' latents and the ones asked for, each face seen
+        through its own jittered crop."""
         images = self.vae.decoder(clean / self.vae.config.scaling_factor)
         seen = self.embedder(images, jitter(len(images), generator))
-        return (seen * rolled.vectors).sum(-1).mean()
+        return (seen * vectors).sum(-1).mean()
 
     def _sample(self, model: IdentityToFace, vectors: Tensor, noise: Tensor) -> Tensor:
         """Faces (N, 3, 128, 128) in [-1, 1], float32, by the package's own loop: 12 Euler steps at guidance 2.5."""

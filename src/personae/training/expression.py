@@ -13,7 +13,6 @@ Most photos are of neutral or smiling faces. Rows are drawn by `rarity`, so that
 """
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +38,14 @@ from personae.reading.differentiable import crop_grid
 from personae.reading.motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_module import OnnxModule
 from personae.sampling import codec, schedulers
-from personae.sampling.guidance import combine, guided
+from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
 from personae.training import captions
-from personae.training.base import ROLL_STEPS, BaseTask, IdentityToFace, _Prepared, noised
+from personae.training.base import BaseTask, IdentityToFace, _Prepared, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.training.motion_reader import mirrored_blendshapes
+from personae.training.roll import ends_and_scales, roll
 from personae.types import BLENDSHAPES, Array
 
 _TOKENS, _RANK = 4, 16
@@ -88,19 +88,6 @@ def build_adapter(unet: nn.Module, moved: Array, rank: int = _RANK) -> Expressio
             processors[name] = processor
     projection = MultiIPAdapterImageProjection([layer])
     return ExpressionAdapter(projection=projection, processors=processors, width=len(moved))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rolled:
-    """R faces on their way from pure noise, one step before they are read."""
-
-    noisy: Tensor  # (R, 8, 16, 16)
-    times: Tensor  # (R,)
-    tokens: Tensor  # (R, L)
-    vectors: Tensor  # (R, D)
-    expressions: Tensor  # (R, 52): asked for
-    untold: Tensor  # (R, 8, 16, 16): the velocity with nothing asked
-    scale: Tensor  # (R, 1, 1, 1): of guidance
 
 
 class ExpressionToFace(IdentityToFace):
@@ -178,62 +165,44 @@ class ExpressionTask(BaseTask):
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
         drawn = noised(batch, generator, _EARLY)
-        rolled = self._rolled(batch, generator)
+        tokens, vectors, expressions = self._people(batch, generator)
+        course = ends_and_scales(len(tokens), generator)
+        noise = torch.randn(len(tokens), *drawn.noisy.shape[1:], generator=generator, device=tokens.device)
+        nothing = torch.from_numpy(self._tokens([""])).to(tokens.device).expand(len(tokens), -1)
+        rolled = roll(
+            lambda noisy, times: self.model(noisy, times, tokens, vectors, expressions),
+            lambda noisy, times: self.model(noisy, times, nothing, vectors, 0 * expressions),
+            noise,
+            course,
+        )
         made = model(
             torch.cat([drawn.noisy, rolled.noisy]),
             torch.cat([drawn.times, rolled.times]),
-            torch.cat([batch["tokens"], rolled.tokens]),
-            torch.cat([batch["vectors"], rolled.vectors]),
-            torch.cat([batch["expressions"], rolled.expressions]),
+            torch.cat([batch["tokens"], tokens]),
+            torch.cat([batch["vectors"], vectors]),
+            torch.cat([batch["expressions"], expressions]),
         ).float()
         photos = len(drawn.times)
-        flow, off = drawn.loss(made[:photos]), self._off(rolled, made[photos:])
+        flow, off = drawn.loss(made[:photos]), self._off(rolled.clean(made[photos:]), expressions)
         return flow + self.read_weight * off, {"flow": flow.detach(), "off": off.detach()}
 
-    @torch.no_grad()
-    def _rolled(self, batch: dict[str, Tensor], generator: torch.Generator) -> "_Rolled":
-        """Some of the batch's people on their way from pure noise, each asked for another row's expression."""
-        device = batch["vectors"].device
-        asked = (batch["tokens"] == self.model.placeholder).any(-1)
-        rows = torch.where(asked, torch.rand(len(asked), generator=generator, device=device), 2.0).argsort()
-        rows = rows[: self.read_images]
-        tokens, vectors = batch["tokens"][rows], batch["vectors"][rows]
-        expressions = batch["expressions"][rows.roll(1)]
-        end, scale = (
-            low + (high - low) * torch.rand(len(rows), 1, 1, 1, generator=generator, device=device)
-            for low, high in ((0.15, 0.6), (1.0, 2.5))
-        )
-        nothing = torch.from_numpy(self._tokens([""])).to(device).expand(len(rows), -1)
-        told = torch.cat([tokens, nothing]), vectors.repeat(2, 1), torch.cat([expressions, 0 * expressions])
-        noisy = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
-        noisy = noisy.contiguous(memory_format=torch.channels_last)  # or everything is slow
-        for step in range(ROLL_STEPS + 1):
-            times = 1 - (1 - end) * step / ROLL_STEPS
-            both = self.model(noisy.repeat(2, 1, 1, 1), times.flatten().repeat(2), *told).float()
-            asked_for, unasked = both.chunk(2)
-            if step < ROLL_STEPS:
-                noisy = noisy - (1 - end) / ROLL_STEPS * combine(asked_for, unasked, scale)
-        return _Rolled(
-            noisy=noisy,
-            times=end.flatten(),
-            tokens=tokens,
-            vectors=vectors,
-            expressions=expressions,
-            untold=unasked,
-            scale=scale,
-        )
+    def _people(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Some of the batch's people: tokens (R, L), vectors (R, D), and another row's expression each (R, 52)."""
+        asked = self.model.asked(batch["tokens"], batch["vectors"])
+        lot = torch.rand(len(asked), generator=generator, device=asked.device)
+        rows = torch.where(asked, lot, 2.0).argsort()[: self.read_images]
+        return batch["tokens"][rows], batch["vectors"][rows], batch["expressions"][rows.roll(1)]
 
-    def _off(self, rolled: "_Rolled", made: Tensor) -> Tensor:
-        """How far the blendshapes read off the finished faces are from those asked for (Huber's), in spreads, so that
-        a wink counts as much as a smile."""
-        clean = rolled.noisy - rolled.times[:, None, None, None] * combine(made, rolled.untold, rolled.scale)
+    def _off(self, clean: Tensor, asked: Tensor) -> Tensor:
+        """How far the blendshapes read off the faces of latents are from those asked for (Huber's), in spreads, so
+        that a wink counts as much as a smile."""
         images = self.vae.decoder(clean / self.vae.config.scaling_factor).float()
         grid = self.register.to(images.device).expand(len(images), -1, -1, -1)
         crops = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
         seen = self.seen.to(images.device)(crops).float()
         varies = torch.from_numpy(np.flatnonzero(self.spread > _LEAST)).to(images.device)
         spread = torch.from_numpy(self.spread).to(images.device)[varies]
-        return nn.functional.smooth_l1_loss(seen[:, varies] / spread, rolled.expressions[:, varies] / spread)
+        return nn.functional.smooth_l1_loss(seen[:, varies] / spread, asked[:, varies] / spread)
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """Held-out flow loss at fixed noise: told the expression, told none, and without the adapter. And, on

@@ -127,16 +127,16 @@ class Face0Task(BaseTask):
         frozen = self.frozen.to(noisy.device)
         with torch.no_grad():
             wanted = frozen(noisy, times, batch["named"], vectors).float()
-        rolled = self._roll(tokens, vectors, generator)
+        rolled, rows = self._rolled(tokens, vectors, generator)
         made = model(
             torch.cat([noisy, rolled.noisy]),
             torch.cat([times, rolled.times]),
-            torch.cat([tokens, rolled.tokens]),
-            torch.cat([vectors, rolled.vectors]),
+            torch.cat([tokens, tokens[rows]]),
+            torch.cat([vectors, vectors[rows]]),
         ).float()
         photos = len(times)
         flow, agreement = drawn.loss(made[:photos]), (made[:photos] - wanted).pow(2).mean()
-        alike = self._alike(rolled, made[photos:], generator)
+        alike = self._alike(rolled.clean(made[photos:]), vectors[rows], generator)
         figures = {"flow": flow.detach(), "agreement": agreement.detach(), "identity": alike.detach()}
         return flow + agreement + self.identity_weight * (1 - alike), figures
 
