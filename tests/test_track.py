@@ -17,14 +17,11 @@ RATE = 25
 SECONDS = np.arange(100) / RATE
 
 
-def moving(count: int = 6, *, holes: tuple[int, ...] = (), points: bool = False) -> Track:
+def moving(count: int = 6, *, holes: tuple[int, ...] = ()) -> Track:
     rng = np.random.default_rng(1)
     motion = np.concatenate([rng.uniform(-20, 20, (count, 3)), rng.uniform(0, 1, (count, len(BLENDSHAPES)))], 1)
     motion[list(holes)] = np.nan
-    five = rng.uniform(0, 100, (count, 5, 2)) if points else None
-    if five is not None:
-        five[list(holes)] = np.nan
-    return Track(fps=Fraction(RATE), motion=motion, points=five)
+    return Track(fps=Fraction(RATE), motion=motion)
 
 
 def one(values: np.ndarray, name: str = "yaw") -> Track:
@@ -44,13 +41,11 @@ def column(of: Track, name: str = "yaw") -> np.ndarray:
 @pytest.mark.parametrize("suffix", track.SUFFIXES)
 @pytest.mark.parametrize("count", [1, 6])
 def test_what_is_saved_comes_back(suffix: str, count: int, tmp_path: Path) -> None:
-    before = moving(count, holes=() if count == 1 else (0, 3), points=suffix != ".csv")
+    before = moving(count, holes=() if count == 1 else (0, 3))
     track.save(tmp_path / f"a{suffix}", before)
     after = track.load(tmp_path / f"a{suffix}", fps=RATE if suffix == ".csv" else None)
     assert after.fps == before.fps
     np.testing.assert_allclose(after.motion, before.motion, atol=1e-4)
-    if before.points is not None:
-        np.testing.assert_allclose(after.points, before.points, atol=0.01)
     assert after.seen.tolist() == before.seen.tolist()
 
 
@@ -114,20 +109,9 @@ def test_a_crop_takes_the_tilt_away(roll: float) -> None:
     np.testing.assert_allclose(tilt, roll, atol=1.5)  # a face is not quite as symmetric as the template
     np.testing.assert_allclose(upright[:, 2], roll - tilt, atol=1e-6)
     np.testing.assert_allclose(upright[:, :2], 0, atol=0.5)
-
-
-def test_points_tell_the_tilt_better_than_a_mean_face() -> None:
-    level = np.array([(40, 40), (80, 40), (60, 60), (45, 80), (75, 80)], float)
-    angle = np.radians(10)
-    turned = level @ np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])  # clockwise, y down
-    motion = np.zeros((2, len(COLUMNS)))
-    motion[1] = np.nan
-    read = Track(fps=Fraction(25), motion=motion, points=np.stack([turned, np.full((5, 2), np.nan)]))
-    upright, tilt = read.upright("portrait")
-    assert tilt[0] == pytest.approx(10, abs=0.5)
-    assert upright[0, 2] == pytest.approx(-10, abs=0.5)
-    assert np.isnan(tilt[1])
-    assert np.isnan(upright[1]).all()
+    hole, none = moving(3, holes=(1,)).upright("portrait")
+    assert np.isnan(hole[1]).all()
+    assert np.isnan(none).tolist() == [False, True, False]
 
 
 # ---------------------------------------------------------------------- smoothing
@@ -185,15 +169,15 @@ def test_one_euro_is_the_papers_algorithm() -> None:
 
 @pytest.mark.parametrize("name", smoothing.SMOOTHERS)
 def test_holes_stay_holes_unless_they_are_filled(name: str) -> None:
-    holed = moving(30, holes=(0, 10, 11, 29), points=True)
+    holed = moving(30, holes=(0, 10, 11, 29))
     after = smoothing.smoothed(holed, name)
     assert after.seen.tolist() == holed.seen.tolist()
-    assert np.isnan(after.points[10]).all()
+    assert np.isnan(after.motion[10]).all()
     full = smoothing.held(holed)
     assert full.seen.all()
     np.testing.assert_allclose(full.motion[10], holed.motion[9] * 2 / 3 + holed.motion[12] / 3)
     np.testing.assert_array_equal(full.motion[0], full.motion[1])
-    np.testing.assert_array_equal(full.points[29], full.points[28])
+    np.testing.assert_array_equal(full.motion[29], full.motion[28])
 
 
 def test_an_unknown_smoothing_is_answered_with_the_nearest() -> None:

@@ -68,24 +68,22 @@ def overlap(a: Array, b: Array) -> float:
 def read(
     path: str | Path, reader: FaceReader, *, face: int = 1, on_frame: Callable[[int], None] = lambda count: None
 ) -> Track:
-    """One face of a video as a track, not smoothed, with the five points. on_frame: told how many frames are read.
+    """One face of a video as a track, not smoothed. on_frame: told how many frames are read.
 
     Raises `BadVideo`; `NoFaceFound` if no frame shows the face; `WeightsMissing` for a reader that measures no motion.
     """
     if reader.motion is None:
         raise WeightsMissing("this model's reader measures no pose and no expression: use one that does")
     follower = Follower(face)
-    rows, points = [], []
+    rows: list[Array] = []
     for pixels in video.frames(path):
-        found = follower.find(reader.read(pixels))
-        rows.append(_row(found))
-        points.append(np.full((5, 2), np.nan) if found is None else found.detection.points)
+        rows.append(_row(follower.find(reader.read(pixels))))
         on_frame(len(rows))
     motion = np.stack(rows)
     if np.isnan(motion).all():
         which = "a face" if face == 1 else f"{face} faces at once"
         raise NoFaceFound(f"none of the {len(rows)} frames of {path} shows {which}: give another video")
-    return Track(fps=video.probe(path).fps, motion=motion, points=np.stack(points))
+    return Track(fps=video.probe(path).fps, motion=motion)
 
 
 def _row(face: Face | None) -> Array:

@@ -18,14 +18,14 @@ from collections.abc import Callable
 import numpy as np
 from scipy.signal import savgol_filter  # type: ignore[import-untyped]
 
-from personae.editing.track import Track
+from personae.editing.track import ANGLES, COLUMNS, Track
 from personae.errors import unknown_name
 from personae.types import Array
 
 _REACH = 0.12  # seconds either side
 _MIN_CUTOFF, _SPEED_CUTOFF = 1.5, 1.0  # Hz
-# What a speed of 1 is, per second: of angles in degrees, of points in pixels (of the face's size), of blendshapes.
-_ANGLE, _SHAPE, _POINT = 15.0, 1.0, 0.15
+# What counts as one: so many degrees, so much of a blendshape.
+_UNITS = np.array([15.0] * len(ANGLES) + [1.0] * (len(COLUMNS) - len(ANGLES)))
 
 
 def savgol(values: Array, fps: float) -> Array:
@@ -74,26 +74,16 @@ def smoothed(track: Track, name: str) -> Track:
     if not track.seen.any():
         return track
     fps = float(track.fps)
-    parts = [bridged(track.motion[:, :3]) / _ANGLE, bridged(track.motion[:, 3:]) / _SHAPE]
-    if track.points is not None:
-        flat = bridged(track.points.reshape(len(track), -1))
-        size = np.median(np.ptp(flat.reshape(len(track), 5, 2), axis=1).max(1))
-        parts.append(flat / (_POINT * size))
-    clean = [SMOOTHERS[name](part, fps) for part in parts]
-    motion = np.concatenate([clean[0] * _ANGLE, np.clip(clean[1] * _SHAPE, 0, 1)], axis=1)
+    motion = SMOOTHERS[name](bridged(track.motion) / _UNITS, fps) * _UNITS
+    motion[:, len(ANGLES) :] = motion[:, len(ANGLES) :].clip(0, 1)
     motion[~track.seen] = np.nan
-    points = None
-    if track.points is not None:
-        points = (clean[2] * _POINT * size).reshape(len(track), 5, 2)
-        points[~track.seen] = np.nan
-    return dataclasses.replace(track, motion=motion, points=points)
+    return dataclasses.replace(track, motion=motion)
 
 
 def held(track: Track) -> Track:
     """`track` without gaps: along a straight line between the frames around one, still before the first and after the
     last that shows the face. Needs one that does."""
-    points = None if track.points is None else bridged(track.points.reshape(len(track), -1)).reshape(-1, 5, 2)
-    return dataclasses.replace(track, motion=bridged(track.motion), points=points)
+    return dataclasses.replace(track, motion=bridged(track.motion))
 
 
 def bridged(values: Array) -> Array:

@@ -36,12 +36,10 @@ _MOST_BYTES = 256 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """`fps`: frames per second. `motion` (T, 3 + B) float64, by `COLUMNS`; a row of NaN: no face is seen there.
-    `points` (T, 5, 2), pixels of the video it was read from, NaN likewise; None: it was not read from one."""
+    """`fps`: frames per second. `motion` (T, 3 + B) float64, by `COLUMNS`; a row of NaN: no face is seen there."""
 
     fps: Fraction
     motion: Array
-    points: Array | None = None
 
     def __post_init__(self) -> None:
         motion = np.asarray(self.motion, np.float64)
@@ -57,8 +55,6 @@ class Track:
         if len(told) and not (told[:, 3:].min() >= 0 and told[:, 3:].max() <= 1):
             raise BadData("blendshapes of a track lie between 0 and 1")
         object.__setattr__(self, "motion", motion)
-        if self.points is not None and self.points.shape != (len(motion), 5, 2):
-            raise BadData(f"{len(motion)} frames have points ({len(motion)}, 5, 2), got {self.points.shape}")
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -82,19 +78,15 @@ class Track:
         """(T, 3) the angles in a crop of `template` that stands the face upright, which is what models are trained on;
         and (T,) the tilt that the crop took away, degrees clockwise.
 
-        Without `points`, the crop is the one that the mean face gets in that pose and expression.
+        The crop is the one that the mean face gets in that pose and expression. A detector's five points would say the
+        same less steadily: what they err by is in the roll read off their crop, too, and only the sum is right.
         """
-        tilt = np.full(len(self), np.nan)
+        model, tilt = FaceModel.bundled(), np.full(len(self), np.nan)
         for t in np.flatnonzero(self.seen):
-            five = self._mesh_points(int(t)) if self.points is None else self.points[t]
-            tilt[t] = -image_turn(align.similarity(five, template))
+            pose = Pose(**dict(zip(ANGLES, self.angles[t], strict=True)))
+            points = five_points(in_photo(model.posed(None, self.blendshapes[t], pose)))
+            tilt[t] = -image_turn(align.similarity(points * 100, template))  # in pixels: any scale will do
         return turn(self.angles, -tilt), tilt
-
-    def _mesh_points(self, t: int) -> Array:
-        vertices = FaceModel.bundled().posed(
-            None, self.blendshapes[t], Pose(**dict(zip(ANGLES, self.angles[t], strict=True)))
-        )
-        return five_points(in_photo(vertices)) * 100  # in pixels: any scale will do
 
 
 def save(path: str | Path, track: Track) -> None:
@@ -113,7 +105,7 @@ def load(path: str | Path, *, fps: float | Fraction | None = None) -> Track:
     try:
         if place.stat().st_size > _MOST_BYTES:
             raise BadData(f"{place} is too large for a track ({place.stat().st_size} bytes)")
-        own, columns, points = _READERS[suffix](place)
+        own, columns = _READERS[suffix](place)
         motion = _by_column(columns)
     except (BadData, BadOption):
         raise
@@ -125,7 +117,7 @@ def load(path: str | Path, *, fps: float | Fraction | None = None) -> Track:
         raise BadOption(f"{place} does not say its frames per second: give --fps")
     if own is not None and fps is not None and abs(float(own) - float(fps)) > 1e-3:
         raise BadOption(f"{place} has {float(own):g} frames per second, got --fps {float(fps):g}: leave it out")
-    return Track(fps=own or Fraction(fps or 0).limit_denominator(1001), motion=motion, points=points)
+    return Track(fps=own or Fraction(fps or 0).limit_denominator(1001), motion=motion)
 
 
 def require_suffix(path: str | Path) -> str:
@@ -137,7 +129,7 @@ def require_suffix(path: str | Path) -> str:
 
 
 Columns = Mapping[str, Array]  # (T,) each, by name
-Read = tuple[Fraction | None, Columns, Array | None]
+Read = tuple[Fraction | None, Columns]
 
 
 def _by_column(columns: Columns) -> Array:
@@ -179,25 +171,19 @@ def _from_json(path: Path) -> Read:
     told = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(told, dict) or told.get("format") != _FORMAT:
         raise BadData(f'{path} is not a track: it does not say "format": "{_FORMAT}"')
-    points = told.get("points")
-    return (
-        Fraction(told["fps"]).limit_denominator(100_000),
-        _table(told["columns"], told["frames"]),
-        None if points is None else np.array([np.full((5, 2), np.nan) if row is None else row for row in points]),
-    )
+    return Fraction(told["fps"]).limit_denominator(100_000), _table(told["columns"], told["frames"])
 
 
 def _from_csv(path: Path) -> Read:
     with path.open(newline="", encoding="utf-8-sig") as file:
         names, *rows = [*csv.reader(file)] or [[]]
-    return None, _table([name.strip() for name in names], [row or None for row in rows]), None
+    return None, _table([name.strip() for name in names], [row or None for row in rows])
 
 
 def _from_npz(path: Path) -> Read:
     with np.load(path, allow_pickle=False) as stored:
         fps = Fraction(str(stored["fps"])) if "fps" in stored else None
-        columns = {name: stored[name].astype(np.float64) for name in stored if name not in ("fps", "points")}
-        return fps, columns, stored["points"].astype(np.float64) if "points" in stored else None
+        return fps, {name: stored[name].astype(np.float64) for name in stored if name != "fps"}
 
 
 def _rows(track: Track) -> list[list[float] | None]:
@@ -209,16 +195,7 @@ def _rows(track: Track) -> list[list[float] | None]:
 
 def to_json(track: Track) -> bytes:
     """What `save` writes into a `.json`."""
-    points = None
-    if track.points is not None:
-        points = [p.round(2).tolist() if seen else None for p, seen in zip(track.points, track.seen, strict=True)]
-    told = {
-        "format": _FORMAT,
-        "fps": str(track.fps),
-        "columns": list(COLUMNS),
-        "frames": _rows(track),
-        "points": points,
-    }
+    told = {"format": _FORMAT, "fps": str(track.fps), "columns": list(COLUMNS), "frames": _rows(track)}
     return json.dumps(told).encode()
 
 
@@ -232,8 +209,6 @@ def _to_csv(track: Track) -> bytes:
 def _to_npz(track: Track) -> bytes:
     content = io.BytesIO()
     arrays: dict[str, Any] = {name: track.motion[:, i] for i, name in enumerate(COLUMNS)}
-    if track.points is not None:
-        arrays["points"] = track.points
     np.savez(content, fps=np.array(str(track.fps)), **arrays)
     return content.getvalue()
 
