@@ -74,7 +74,7 @@ class Gallery:
         """Whether single pieces can come from other photos."""
         return self.pipe.part("facex") is not None
 
-    def edit(self, task: str, *, seed: int = 0, **asked: Any) -> Edit:
+    def edit(self, task: str, *, seed: int = 1, **asked: Any) -> Edit:
         """As `pipe.edit`."""
         return self.pipe.edit(task, seed=seed, num_inference_steps=self.steps, **asked)
 

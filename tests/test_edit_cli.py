@@ -143,6 +143,15 @@ def test_photos_without_a_face(run: Run, model: Path, photo: Path, group: Path, 
     assert (left.code, left.out) == (2, "")
 
 
+def test_what_the_model_lacks_is_said_in_one_line(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
+    face_photo(tmp_path / "ann.png", left=60)
+    done = run("edit", "head", photo, "ann.png", "-m", model, *CHEAP, "-n", 2, "-o", "out")
+    assert done.code == 0, done.err
+    assert done.err.startswith("personae: ")
+    assert "facex" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
 def test_bad_edits(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
     other = face_photo(tmp_path / "ann.png", left=60)
     Image.fromarray(np.full((9, 9), 255, np.uint8)).resize((64, 64)).save(tmp_path / "small.png")
@@ -173,3 +182,17 @@ def test_nothing_is_overwritten(run: Run, model: Path, photo: Path) -> None:
     assert Path(path).read_bytes() == b"mine"
     assert run(*words, "--force", "--quiet").lines == [path]
     assert Image.open(path).size == (320, 160)
+
+
+@pytest.mark.skipif(not catalog.present(catalog.MODELS["nano"]), reason="the bundled model is not in this checkout")
+def test_people_who_were_made_up_are_edited_by_the_bundled_model(run: Run) -> None:
+    assert run("identity", "sample", "-n", 2, "--seed", 4, "-o", "people").code == 0
+    made = run("generate", *sorted(Path("people").iterdir()), "--seed", 0, "--steps", 8, "-o", "made").lines
+    [row] = json.loads(run("edit", "swap", *made, "--seed", 0, "--steps", 4, "-o", "out", "--json").out)
+    assert row["likeness"] > 0.2
+    assert Image.open(row["path"]).size == (128, 128)
+    done = run("edit", "reenact", row["path"], made[0], "--seed", 0, "--steps", 4, "-o", "out")
+    assert done.code == 0, done.err
+    recipe = json.loads(run("inspect", *done.lines).out)
+    assert recipe["edit"]["task"] == "reenact"
+    assert [one["task"] for one in recipe["earlier"]] == ["generate", "edit"]  # the whole story of the target's photo

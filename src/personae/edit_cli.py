@@ -31,6 +31,7 @@ from personae.terminal import (
     answer,
     load_model,
     note,
+    noted,
     progress,
     require_reader,
     say_json,
@@ -303,7 +304,7 @@ def _run(
     pipe = load_model(common.model, common.quiet, reader, base=common.base, accept_licence=common.accept_licence)
     asked = common.of_a_call | {name: value for name, value in changes.items() if value not in (None, {}, [])}
     rows = []
-    with progress(common.quiet, common.steps or pipe.config.steps) as stage:
+    with noted(), progress(common.quiet, common.steps or pipe.config.steps) as stage:
         for number, (photo, stem) in enumerate(zip(photos, stems, strict=True)):
             some = seeds[number * common.count : (number + 1) * common.count]
             try:

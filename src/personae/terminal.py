@@ -5,6 +5,7 @@ Results go to stdout, progress and notes to stderr. Brings no torch before a mod
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -114,6 +115,23 @@ def say_json(value: Any) -> None:
 def note(message: str) -> None:
     """One line on stderr."""
     typer.echo("personae: " + " ".join(message.split()), err=True)
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """What is warned of meanwhile is one line on stderr, each once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", UserWarning)
+        plainly = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, UserWarning):
+                note(str(message))
+            else:
+                plainly(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def is_silent(quiet: bool) -> bool:
