@@ -7,6 +7,7 @@ What was not trained here is the bundled model's.
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, UNet2DConditionModel
@@ -24,7 +25,7 @@ from personae.training.recipes import RECOGNISER, Inputs, bundled
 _STEPS, _GUIDANCE = 14, 2.0  # 20 steps are no better; more guidance adds little likeness and breaks more faces
 # Between the score that 99 % of faceless pictures stay under and the one that 98 % of faces pass (see the detector's
 # report: 0.67 and 0.81).
-_THRESHOLDS = {"score": 0.72, "second_score": 0.77}
+_THRESHOLDS: dict[str, Any] = {"score": 0.72, "second_score": 0.77}
 
 
 def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", final: str = "nano-longer") -> None:
