@@ -378,7 +378,7 @@ def with_facex(nano: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> 
             if not weight.any():
                 torch.nn.init.normal_(weight, std=0.3)
     facex.save(folder / "facex")
-    pipe = personae.load(folder, device="cpu")
+    pipe = personae.load(folder, device="cpu", torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -405,9 +405,7 @@ def test_facex_edits_several_images_and_replays(
     options = {"source": paths[0], "target": paths[1], **CHEAP}
     two = with_facex.edit("reenact", seed=3, num_images=2, **options)
     alone = with_facex.edit("reenact", seed=4, **options)
-    apart = np.abs(two.after[1].astype(int) - alone.after[0])  # batches change the order of sums, the more in bfloat16
-    assert apart.mean() < 0.2
-    assert apart.max() <= 12
+    assert np.abs(two.after[1].astype(int) - alone.after[0]).max() <= 2  # batches change the order of sums
     assert output.replay(output.save_edit(two, tmp_path)[1], pipe=with_facex)[1].max <= 2
 
 

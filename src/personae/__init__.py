@@ -20,14 +20,15 @@ _HOMES = {
     "Face": "personae.types",
     "Photo": "personae.types",
     "Generation": "personae.types",
+    "Edit": "personae.types",
     "PersonaeError": "personae.errors",
 }
-__all__ = ["Face", "FacePipeline", "Generation", "Identity", "PersonaeError", "Photo", "load"]
+__all__ = ["Edit", "Face", "FacePipeline", "Generation", "Identity", "PersonaeError", "Photo", "load"]
 
 if TYPE_CHECKING:
     from personae.errors import PersonaeError
     from personae.pipeline import FacePipeline, load
-    from personae.types import Face, Generation, Identity, Photo
+    from personae.types import Edit, Face, Generation, Identity, Photo
 
 
 def __getattr__(name: str) -> Any:
