@@ -170,6 +170,7 @@ def test_bad_edits(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
     fails(run("edit", "mix", photo, *to), "--identity", "--gaze")
     fails(run("edit", "mix", photo, *to, "--hiar", other), "--hiar")
     fails(run("edit", "style", photo, *to, "--strength", 2), "strength", "2")
+    fails(run("edit", "style", photo, *to, "--lora", "ink.safetensors"), "ink.safetensors")
     fails(run("edit", "swap", photo, tmp_path / "nobody.jpg", *to), "no such file")
     assert not list(Path("personae-out").glob("*.png"))  # nothing half-written
 

@@ -218,14 +218,16 @@ def style(
     prompt: Annotated[
         str | None, typer.Option(help='Words around the person, e.g. "a {person}, black and white".')
     ] = None,
+    lora: Annotated[Path | None, typer.Option(help="The safetensors file of a LoRA made for the model.")] = None,
+    lora_scale: Annotated[float | None, typer.Option(help="How strongly it acts, 0-2.", show_default="1")] = None,
     *,
     common: Common,
 ) -> None:
-    """Show a person as another model (--model), or other words, would. --strength says how far from the photo.
+    """Show a person as another model (--model), a LoRA or other words would; --strength says how far from the photo.
 
     Example: personae edit style me.jpg --prompt "a {person}, black and white" --strength 0.6
     """
-    _run("style", photos, common, prompt=prompt)
+    _run("style", photos, common, prompt=prompt, lora=lora, lora_scale=lora_scale)
 
 
 @edit.command()

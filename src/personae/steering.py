@@ -7,6 +7,7 @@
 extra parts (`pipe.extra("controlnet")` ...) hold. A new way to steer is a new row.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
@@ -43,6 +44,7 @@ class Steering(TypedDict, total=False):
     (`steers.inpaint`). mask_image: white where it is made anew, of its size, or a list. strength: the share of the
     steps that is made, 0-1: below 1 the picture shines through, without a mask everywhere.
     assembly: pieces of faces to be told (`conditioning.assembly`), or a list: one for each person.
+    lora: the safetensors file of a LoRA of the UNet, for another style. lora_scale: its strength, 0-2 (1).
     reference: a photo whose look (light, colour, hair, background) is kept. reference_scale: how strongly, 0-1.
     speed: "exact", "balanced" or "fast" (`speed.MODES`): what may change for time; exact unless asked. Of a mode's
     parts, where nothing is saved (no guidance, fewer than nine steps) none applies. Each by itself, which then always
@@ -68,6 +70,8 @@ class Steering(TypedDict, total=False):
     mask_image: PhotoSource | Sequence[PhotoSource] | None
     strength: float | None
     assembly: Assembly | Sequence[Assembly] | None
+    lora: str | os.PathLike[str] | Mapping[str, str] | None
+    lora_scale: float | None
     reference: PhotoSource | None
     reference_scale: float | None
     speed: str | None
@@ -174,6 +178,12 @@ def _likeness(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]
     return likeness.steer(pipe, request, options)
 
 
+def _lora(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import lora
+
+    return lora.steer(pipe, request, options)
+
+
 def _pose(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
     from personae.steers import pose
 
@@ -205,6 +215,7 @@ STEERS: dict[str, Steer] = {
     "fast": _fast,
     "likeness": _likeness,
     "inpaint": _inpaint,
+    "lora": _lora,
     "reference": _reference,
     "pose": _pose,
     "text": _text,  # the last: its regions lie around what others make of the UNet's attention
