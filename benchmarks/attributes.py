@@ -1,6 +1,6 @@
 """What words can ask of a face, and whether it is there: read by networks that have no part in making the images.
 
-    seen = Eyes(Teachers("../shared/teachers"), Ages.fit(Known.read("cache/faces")), judge, find).look(images)
+    seen = Eyes(motion=teachers.motion, ages=Ages.fit(Known.read("cache/faces")), judge=judge, find=find).look(images)
     CLAIMS["smiling"].holds(seen)               # (N,) bool
 
 A claim is one of two that exclude each other (smiling, serious). It *holds* if what is read lies on its side of the
@@ -10,7 +10,7 @@ of it clearly. An image in which no face is found bears out nothing that a face 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from PIL import Image
 from steering import amount
 
 from personae.data import shards
-from personae.data.teachers import Teachers
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.subjects import Subject
 from personae.types import Array, Motion
@@ -161,10 +160,10 @@ def _logistic(x: Array, y: Array, *, rounds: int = 20) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Eyes:
-    """All that looks at an image: the landmarker of `teachers`, `ages` by the vectors of a `judge`, who looks where
-    `find` sees a face."""
+    """All that looks at an image: `motion` reads a face off (H, W, 3) RGB uint8, None: there is none; `ages` reads the
+    vectors of a `judge`, who looks where `find` sees a face."""
 
-    teachers: Teachers
+    motion: Callable[[Array], Motion | None]
     ages: Ages
     judge: Judge
     find: Finder
@@ -172,7 +171,7 @@ class Eyes:
     def look(self, images: Sequence[Array]) -> Seen:
         """Images (H, W, 3) RGB uint8, square. smile, jaw: blendshapes; yaw: degrees; child: log odds; colour:
         `colourfulness`; vectors (N, D): the judge's."""
-        motions = [self.teachers.motion(framed(image)) for image in images]
+        motions = [self.motion(framed(image)) for image in images]
         shapes = np.stack([np.full(52, np.nan) if one is None else one.blendshapes for one in motions])
         vectors = self.judge.look(images, self.find)
         return {

@@ -21,25 +21,30 @@ from personae.evaluation.estimate import Estimate
 from personae.evaluation.likeness import cosines
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
+from personae.sampling import codec
 from personae.types import Array
 
 Row = dict[str, Estimate]
 HALVES = [(0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)]
-# From the words alone over both together to the face alone.
-WEIGHTS: dict[str, dict[str, float]] = {
+# The face's share in what is asked, from none to whole.
+SHARES: dict[str, dict[str, float]] = {
     "words alone": {"text_weight": 1, "both_weight": 0},
     "face 0.25": {"text_weight": 0.75, "both_weight": 0.25},
     "face 0.5": {"text_weight": 0.5, "both_weight": 0.5},
     "face 0.75": {"text_weight": 0.25, "both_weight": 0.75},
     "both": {},
-    "both, and the face 0.5": {"face_weight": 0.5, "both_weight": 0.5},
+}
+# As much of the face, and fewer words: nothing more to gain.
+BEYOND: dict[str, dict[str, float]] = {
+    "both 0.5, face 0.5": {"face_weight": 0.5, "both_weight": 0.5},
     "face alone": {"face_weight": 1, "both_weight": 0},
 }
-TOGETHER: dict[str, dict[str, Any]] = {
-    "words, 256 px wide": {"prompt": "photo of a person", "width": 256},
-    "words, 224 px wide": {"prompt": "photo of a person", "width": 224},
-    "{person}, 256 px wide": {"prompt": None, "width": 256},
-    "words, 128 px, attention alone": {"prompt": "photo of a person"},
+# What two people are told, and how many times as wide as the model's own their picture is.
+TOGETHER: dict[str, tuple[str | None, float]] = {
+    "words, windows side by side": ("photo of a person", 2.0),
+    "words, windows that overlap": ("photo of a person", 1.75),
+    "{person}, windows side by side": (None, 2.0),
+    "words, attention alone": ("photo of a person", 1.0),
 }
 
 
@@ -131,16 +136,16 @@ def kept(bench: Bench, seen: Mapping[str, Seen]) -> tuple[dict[str, Row], dict[s
 
 
 def sweep(bench: Bench, count: int) -> tuple[dict[str, Row], dict[str, Estimate]]:
-    """Likeness by the weight of the face, asked to smile; the smallest gain between neighbours."""
+    """Likeness by the weight of the face, asked to smile; the smallest gain from one of its shares to the next."""
     claim = CLAIMS["smiling"]
     rows: dict[str, Row] = {}
     before: Array | None = None
     gains = []
-    for name, weights in WEIGHTS.items():
+    for name, weights in (SHARES | BEYOND).items():
         seen = bench.eyes.look(bench.make([claim.prompt(one) for one in bench.people], count, **weights))
         likeness = bench.likeness(seen)
         rows[name] = {"likeness": estimate.mean(likeness), "holds": estimate.proportion(claim.holds(seen))}
-        if before is not None:
+        if before is not None and name in SHARES:
             gains.append(estimate.mean(likeness - before))
         before = likeness
     return rows, {"rise": min(gains, key=lambda one: one.value)}
@@ -163,16 +168,14 @@ def pull(bench: Bench, everyone: Array, faced: Seen) -> tuple[dict[str, Row], di
 def together(bench: Bench, trials: int) -> tuple[dict[str, Row], dict[str, Estimate]]:
     """Two people in one picture: whether each half's face is nearer to its own person than to the other."""
     rows: dict[str, Row] = {}
-    for name, options in TOGETHER.items():
+    side = bench.pipe.unet.config.sample_size * codec.pixels_per_cell(bench.pipe.vae)
+    for name, (prompt, wide) in TOGETHER.items():
+        options = {**bench.options, "prompt": prompt, "regions": HALVES, "width": int(wide * side)}
         own, other = [], []
         for trial in range(trials):
             pair = [trial, (trial + trials) % len(bench.people)]
             faces = [bench.people[one].face for one in pair]
-            image = np.asarray(
-                bench.pipe(
-                    faces, regions=HALVES, seed=trial, measure_likeness=False, **{**bench.options, **options}
-                ).images[0]
-            )
+            image = np.asarray(bench.pipe(faces, seed=trial, measure_likeness=False, **options).images[0])
             middle = image.shape[1] // 2
             seen = bench.eyes.judge.look([image[:, :middle], image[:, middle:]], bench.eyes.find)
             if seen.shape[1] == 1:  # no face in either
@@ -250,7 +253,7 @@ def main(
     pipe, read, marker, find = opened(model, people, source, "teacher")
     known = Known.read(source)
     ages = Ages.fit(known)
-    eyes = Eyes(teachers=Teachers(teachers), ages=ages, judge=marker, find=find)
+    eyes = Eyes(motion=Teachers(teachers).motion, ages=ages, judge=marker, find=find)
     real = marker.look([one.person.photo.pixels for one in read], find)
     options = {} if steps is None else {"num_inference_steps": steps}
     bench = Bench(pipe=pipe, people=read, eyes=eyes, real=real, options=options)
