@@ -58,7 +58,7 @@ def told(task: BaseTask, tokens: torch.Tensor, vectors: torch.Tensor) -> Conditi
 def test_the_base_walks_as_with_both_halves_in_one_call(task: BaseTask) -> None:
     """The recipe's steps written out, as they were when the bundled weights were trained."""
     batch = tensors(task.batch(np.random.default_rng(0), 8))
-    rolled, rows = task._rolled(batch["tokens"], batch["vectors"], torch.Generator().manual_seed(3))
+    rolled, rows = task._from_noise(batch["tokens"], batch["vectors"], torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(3)
     lot = torch.rand(8, generator=generator)
     people = torch.where(task.model.asked(batch["tokens"], batch["vectors"]), lot, 2.0).argsort()[:3]
@@ -80,7 +80,7 @@ def test_the_base_walks_as_with_both_halves_in_one_call(task: BaseTask) -> None:
 def test_only_people_are_judged_and_the_gradient_passes_the_last_step_alone(task: BaseTask) -> None:
     batch = tensors(task.batch(np.random.default_rng(0), 8))
     assert not task.model.asked(batch["tokens"], batch["vectors"]).all()
-    rolled, rows = task._rolled(batch["tokens"], batch["vectors"], torch.Generator().manual_seed(0))
+    rolled, rows = task._from_noise(batch["tokens"], batch["vectors"], torch.Generator().manual_seed(0))
     assert task.model.asked(batch["tokens"], batch["vectors"])[rows].all()
     assert not rolled.noisy.requires_grad
     assert not rolled.untold.requires_grad

@@ -295,7 +295,7 @@ class BaseTask:
         tokens, vectors = batch["tokens"], batch["vectors"]
         rolled = None
         if self.identity_weight:
-            rolled, rows = self._rolled(tokens, vectors, generator)
+            rolled, rows = self._from_noise(tokens, vectors, generator)
             people = vectors[rows]
             noisy, times = torch.cat([noisy, rolled.noisy]), torch.cat([times, rolled.times])
             tokens, vectors = torch.cat([tokens, tokens[rows]]), torch.cat([vectors, people])
@@ -310,7 +310,7 @@ class BaseTask:
         return loss, figures
 
     @torch.no_grad()
-    def _rolled(self, tokens: Tensor, vectors: Tensor, generator: torch.Generator) -> tuple[Rolled, Tensor]:
+    def _from_noise(self, tokens: Tensor, vectors: Tensor, generator: torch.Generator) -> tuple[Rolled, Tensor]:
         """Some of the batch's people on their way from pure noise, and which: rows (R,). The last step has gradients
         and runs with the rest of the batch."""
         device = tokens.device

@@ -127,7 +127,7 @@ class Face0Task(BaseTask):
         frozen = self.frozen.to(noisy.device)
         with torch.no_grad():
             wanted = frozen(noisy, times, batch["named"], vectors).float()
-        rolled, rows = self._rolled(tokens, vectors, generator)
+        rolled, rows = self._from_noise(tokens, vectors, generator)
         made = model(
             torch.cat([noisy, rolled.noisy]),
             torch.cat([times, rolled.times]),
