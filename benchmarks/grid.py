@@ -81,7 +81,7 @@ def drawn(rows: Sequence[Sequence[Image.Image]], heads: Sequence[str], names: Se
 def main(
     model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
     out: Annotated[Path, typer.Option("-o", "--out", help="The picture to write.")] = Path("docs/figures/face0.webp"),
-    seed: Annotated[int, typer.Option(help="Of the people and their pictures.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the people and their pictures.")] = 3,
 ) -> None:
     """Draw the grid of docs/face0.md, and beside it, as NAME-together.webp, two people in one picture."""
     pipe = personae.load(model)
