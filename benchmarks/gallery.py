@@ -243,16 +243,19 @@ def attribute(g: Gallery) -> Entry:
 
 def style(g: Gallery) -> Entry:
     """Other words."""
-    words = ("a {person}, black and white", "a smiling {person}, black and white")
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("strength 0.5", {}),
+        ("black and white, 0.8", {"prompt": "photo of a {person}, black and white", "strength": 0.8}),
+    ]
     rows = [
-        [g.given(who, "photo"), *(g.done("style", said, target=g.photos[who], prompt=said) for said in words)]
+        [g.given(who, "photo"), *(g.done("style", says, target=g.photos[who], **more) for says, more in asked)]
         for who in (2, 1)
     ]
     return Entry(
         name="style",
         title="Style",
-        command='personae edit style photo.jpg --prompt "a {person}, black and white"',
-        says="The whole crop told in other words, or by another model; nano knows few words.",
+        command='personae edit style photo.jpg --prompt "photo of a {person}, black and white" --strength 0.8',
+        says="The whole crop made anew in the model's manner, in other words, with a LoRA; nano knows few words.",
         rows=rows,
     )
 
@@ -279,9 +282,10 @@ def mix(g: Gallery) -> Entry:
 
 def progressive(g: Gallery) -> Entry:
     """One edit after the other."""
+    # Each from noise of its own: the same noise in the same place adds up.
     first = g.edit("swap", source=g.photos[2], target=g.photos[0])
-    second = g.edit("attribute", target=first, shift={"age": 2.0})
-    third = g.edit("attribute", target=second, expression={"jawOpen": 0.6})
+    second = g.edit("attribute", target=first, shift={"age": 2.0}, seed=2)
+    third = g.edit("attribute", target=second, expression={"jawOpen": 0.6}, seed=3)
     cells = [
         g.given(0, "photo"),
         *(
@@ -368,7 +372,7 @@ def page_of(entries: Sequence[Entry], gallery: Gallery) -> str:
     how = (
         "its `facex/` part"
         if gallery.decomposes
-        else "no `facex/` part: the identity prompt, the mask and its adapters alone (docs/editing.md)"
+        else "no `facex/` part:\nthe identity prompt, the mask and its adapters alone (docs/editing.md)"
     )
     lines = [
         "# Gallery",

@@ -216,7 +216,7 @@ def attribute(
 def style(
     photos: Photos,
     prompt: Annotated[
-        str | None, typer.Option(help='Words around the person, e.g. "a {person}, black and white".')
+        str | None, typer.Option(help='Words around the person, e.g. "photo of a {person}, smiling".')
     ] = None,
     lora: Annotated[Path | None, typer.Option(help="The safetensors file of a LoRA made for the model.")] = None,
     lora_scale: Annotated[float | None, typer.Option(help="How strongly it acts, 0-2.", show_default="1")] = None,
@@ -225,7 +225,7 @@ def style(
 ) -> None:
     """Show a person as another model (--model), a LoRA or other words would; --strength says how far from the photo.
 
-    Example: personae edit style me.jpg --prompt "a {person}, black and white" --strength 0.6
+    Example: personae edit style me.jpg --prompt "photo of a {person}, black and white" --strength 0.6
     """
     _run("style", photos, common, prompt=prompt, lora=lora, lora_scale=lora_scale)
 
