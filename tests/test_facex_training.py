@@ -75,7 +75,9 @@ def test_rows_are_told_what_their_lesson_says(task: FaceXTask) -> None:
     count = len(batch["lessons"])
     for row, lesson in enumerate(batch["lessons"].tolist()):
         asked = list(LESSONS.values())[lesson]
-        wanted = [row if name in asked.source else count + row if name in asked.target else -1 for name in TOKENS]
+        givers = asked.task.givers | {"identity": "source"}
+        faces = {"source": row, "target": count + row, None: -1}
+        wanted = [faces[givers.get(name)] for name in TOKENS]
         assert shown["who"][row].tolist() == wanted
     assert shown["reference"].shape == (count, 7, 128, 128)
     assert torch.equal(shown["reference"][:, 3:4], free)

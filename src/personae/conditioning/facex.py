@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from personae.conditioning.assembly import CHANNELS, Assembled
 from personae.conditioning.controller import Controller, widths_of
+from personae.conditioning.packed import packed, unpacked
 from personae.conditioning.representation import MEASURES, TOKENS, Decomposer, Measured, trunk
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 
@@ -116,9 +117,9 @@ class FaceX(nn.Module):
         )
 
     def save(self, folder: Path) -> None:
-        """Write `config.json` and `model.safetensors`, in half precision."""
+        """Write `config.json` and `model.safetensors`, matrices and kernels in 8 bits."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: w.detach().cpu().half().contiguous() for name, w in self.state_dict().items()}, folder / FILE)
+        save_file(packed(self.state_dict()), folder / FILE)
         blocks = [int(block.norm.normalized_shape[0]) for block in self.controller.each()]
         config = {"format": _FORMAT, "space": self.space, "blocks": blocks, "sizes": asdict(self.sizes)}
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -137,7 +138,7 @@ class FaceX(nn.Module):
                 key: tuple(part) if isinstance(part, list) else part for key, part in config["sizes"].items()
             }
             network = cls(Sizes(**sizes), [int(width) for width in config["blocks"]], str(config["space"]))
-            network.load_state_dict({name: weight.float() for name, weight in load_file(folder / FILE).items()})
+            network.load_state_dict(unpacked(load_file(folder / FILE)))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
             first = str(error).strip().splitlines()[0]
             raise WeightsCorrupt(f"{folder} holds no FaceX that can be read ({first}): {_FETCH}") from error

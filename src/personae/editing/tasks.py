@@ -92,6 +92,7 @@ TASKS = {
             free="heads",
             reference="head",
             likeness=0.1,
+            recolour="none",
         ),
         Task(
             name="reenact",
@@ -103,6 +104,7 @@ TASKS = {
             free="heads",
             reference="whole",
             strength=0.8,
+            recolour="region",
         ),
         Task(
             name="inpaint",

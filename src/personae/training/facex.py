@@ -30,6 +30,8 @@ from torch import Tensor, nn
 from personae.conditioning.controller import widths_of
 from personae.conditioning.facex import SIZES, FaceX, Sizes
 from personae.conditioning.representation import DEGREES, MEASURES, REGIONS, TOKENS
+from personae.editing.canvas import GREY, WHITE
+from personae.editing.tasks import ROLES, TASKS, Task
 from personae.reading.differentiable import AlignedMap, crop_grid
 from personae.reading.motion import MotionConfig
 from personae.reading.onnx_module import OnnxModule
@@ -45,9 +47,6 @@ from personae.training.loop import Metrics
 from personae.training.roll import STEPS, Course, Rolled, ends_and_scales, roll
 from personae.types import Array
 
-GREY, WHITE = 128 / 127.5 - 1, 1.0  # of what a region image leaves out, and of the ring around another's head
-_FACE = GROUPS["face"]
-_MOTION = ("pose", "expression", "gaze")
 _EARLY = 0.4  # of the times, see `noised`
 _KEPT = 0.25  # the weight in the loss of what an edit keeps, which is fused in anyway
 _WIDER = 2  # cells of the grid by which a free region grows at most
@@ -59,54 +58,32 @@ _LEAST = 0.03  # spread of a blendshape over the photos, for what is read back
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """One kind of task: `share` of the photos and `pairs` of the pairs; `source`, the tokens that the source gives,
-    and `target`, those of the target; `free`: "face", "head" or "anywhere"; `shown`, the region image: "hole", "head"
-    or "whole" (the source's); `moves`: the source's photo is kept around the free region, not the target's."""
+    """A task as it is practised: `share` of the photos and of the `pairs`."""
 
+    task: Task
     share: float
-    pairs: float
-    source: tuple[str, ...]
-    target: tuple[str, ...]
-    free: str
-    shown: str
-    moves: bool = False
+    pairs: float = 0.0
+
+    def role(self, token: str) -> int:
+        """Who gives a token: 0 the source, 1 the target, -1 nobody. Identity is always the decoupled view's."""
+        if token == "identity":
+            return 0
+        return ROLES.index(self.task.givers[token]) if token in self.task.givers else -1
+
+    @property
+    def moves(self) -> bool:
+        """Whether the source's photo is kept around the free region, not the target's."""
+        return self.task.canvas == "source"
 
 
-# As `editing.tasks` asks when editing.
 LESSONS = {
-    "swap": Lesson(
-        share=0.3,
-        pairs=0.45,
-        source=("identity", *_FACE, "texture"),
-        target=(*_MOTION, "light", "hair", "surroundings"),
-        free="face",
-        shown="hole",
-    ),
-    "head": Lesson(
-        share=0.2,
-        pairs=0.15,
-        source=("identity", *_FACE, "hair", "texture"),
-        target=(*_MOTION, "light", "surroundings"),
-        free="head",
-        shown="head",
-    ),
-    "reenact": Lesson(
-        share=0.35,
-        pairs=0.4,
-        source=tuple(name for name in TOKENS if name not in _MOTION),
-        target=_MOTION,
-        free="head",
-        shown="whole",
-        moves=True,
-    ),
-    "inpaint": Lesson(
-        share=0.15,
-        pairs=0,
-        source=("identity",),
-        target=(*_MOTION, "light", "texture", "hair", "surroundings"),
-        free="anywhere",
-        shown="hole",
-    ),
+    lesson.task.name: lesson
+    for lesson in (
+        Lesson(task=TASKS["swap"], share=0.3, pairs=0.45),
+        Lesson(task=TASKS["head"], share=0.2, pairs=0.15),
+        Lesson(task=TASKS["reenact"], share=0.35, pairs=0.4),
+        Lesson(task=TASKS["inpaint"], share=0.15),
+    )
 }
 _NAMES = tuple(LESSONS)
 
@@ -244,8 +221,7 @@ class FaceXTask(BaseTask):
         """(M, K): sources are faces 0 to M - 1, targets the ones after."""
         table = torch.full((len(_NAMES), len(TOKENS)), -1)
         for row, lesson in enumerate(LESSONS.values()):
-            for column, name in enumerate(TOKENS):
-                table[row, column] = 0 if name in lesson.source else 1 if name in lesson.target else -1
+            table[row] = torch.tensor([lesson.role(name) for name in TOKENS])
         role = table.to(lessons.device)[lessons]
         faces = torch.arange(len(lessons), device=lessons.device)[:, None] + role * len(lessons)
         lot = torch.rand(role.shape, generator=generator, device=lessons.device)
@@ -264,8 +240,8 @@ class FaceXTask(BaseTask):
         line = (torch.arange(grid, device=device) + 0.5) / grid
         across, down = ((line > a) & (line < b) for a, b in zip(low, high, strict=True))
         anywhere = (across[:, None, :] & down[:, :, None]).float()
-        regions = {"face": face[1], "head": head.amax(0), "anywhere": anywhere}
-        kinds = torch.stack([regions[lesson.free] for lesson in LESSONS.values()])
+        regions = {"face": face[1], "heads": head.amax(0), "asked": anywhere}
+        kinds = torch.stack([regions[lesson.task.free] for lesson in LESSONS.values()])
         chosen = (kinds[lessons, torch.arange(len(lessons), device=device)] > 0.5).float()[:, None]
         wider = torch.randint(_WIDER + 1, (len(lessons), 1, 1, 1), generator=generator, device=device)
         grown = [F.max_pool2d(chosen, 2 * by + 1, 1, by) for by in range(_WIDER + 1)]
@@ -273,16 +249,16 @@ class FaceXTask(BaseTask):
 
     def _region_image(self, own: Tensor, theirs: Tensor, shares: Tensor, free: Tensor, lessons: Tensor) -> Tensor:
         """I_R (M, 3, S, S)."""
-        hole = torch.where(free > 0, GREY, theirs)
+        hole = torch.where(free > 0, _unit(GREY), theirs)
         head = shares[:, [REGIONS.index(name) for name in GROUPS["head"]]].sum(1, keepdim=True)
         head = F.interpolate(head, size=own.shape[-1]) > 0.5
         grey = own.mean(1, keepdim=True).expand_as(own)
         shown = {
             "hole": hole,
-            "head": torch.where(head, grey, torch.where(free > 0, WHITE, theirs)),
+            "head": torch.where(head, grey, torch.where(free > 0, _unit(WHITE), theirs)),
             "whole": own,
         }
-        kinds = torch.stack([shown[lesson.shown] for lesson in LESSONS.values()])
+        kinds = torch.stack([shown[lesson.task.reference] for lesson in LESSONS.values()])
         return kinds[lessons, torch.arange(len(lessons), device=own.device)]
 
     # ------------------------------------------------------------------ losses
@@ -409,6 +385,11 @@ class FaceXTask(BaseTask):
         Image.fromarray(np.concatenate([np.concatenate(list(row[:16]), 1) for row in self.shown])).save(
             folder / "samples.png"
         )
+
+
+def _unit(level: int) -> float:
+    """0-255 as -1 to 1."""
+    return level / 127.5 - 1
 
 
 def _of(lessons: Tensor, holds: Callable[[Lesson], bool]) -> Tensor:
