@@ -125,16 +125,17 @@ _UNKNOWN = Estimate(value=np.nan, low=np.nan, high=np.nan, n=0)
 
 
 def opened(
-    model: str, people: int, source: Path | None, judge: str
+    model: str, people: int, source: Path | None, judge: str, *, motion: bool = False
 ) -> tuple[FacePipeline, list[Subject], Judge, Finder]:
-    """A model, held-out people as its reader sees them, a judge that has no part in it, and the reader as a finder."""
+    """A model, held-out people as its reader sees them (with their `motion`), a judge that has no part in it, and the
+    reader as a finder."""
     pipe = personae.load(model)
     pipe.set_progress_bar_config(disable=True)
     if pipe.reader is None:
         raise SystemExit(f"{model} has no reader, so nobody can be read: name a model with one")
     marker = Judge(judge_spec(judge))
     marker.require_unrelated(pipe.config.identity_space)
-    read = subjects.read(pipe, held_out_people(source, people), motion=False)
+    read = subjects.read(pipe, held_out_people(source, people), motion=motion)
     return pipe, read, marker, reader_finder(pipe.reader)
 
 

@@ -206,6 +206,54 @@ ANIMATE = {
     "high_pass": Measure(says="second difference in time", unit="of 255", at_least=False),
 }
 
+EDITING = {
+    "swap_nearer": Measure(says="swaps more like the source than the target", bars=(0.85,), unit="%"),
+    "swap_top1": Measure(says="swaps most like their own source among all sources", bars=(0.60,), unit="%"),
+    "swap_yaw": Measure(says="mean error of yaw to the target", bars=(6.0,), unit="degrees", at_least=False),
+    "swap_pitch": Measure(says="the same of pitch", bars=(6.0,), unit="degrees", at_least=False),
+    "reenact_pose": Measure(
+        says="yaw's and pitch's error to the driver, as a share of the undriven photo's", bars=(0.5,), at_least=False
+    ),
+    "reenact_blendshapes": Measure(says="the same of 52 blendshapes", bars=(0.5,), at_least=False),
+    "reenact_likeness": Measure(says="likeness, as a share of plain generation's", bars=(0.8,)),
+    "inpaint_mouth": Measure(says="likeness with the mouth made anew, as a share of re-encoded", bars=(0.7,)),
+    "inpaint_eyes": Measure(says="the same of the eyes", bars=(0.7,)),
+    "inpaint_face": Measure(says="the same of the whole face", bars=(0.7,)),
+    "head_colour": Measure(
+        says="heads whose hair has colours nearer to the source's than the target's", bars=(0.5,), unit="%"
+    ),
+    "head_structure": Measure(says="the same of the hair's structure (SSIM)", bars=(0.5,), unit="%"),
+    "head_shape": Measure(says="the same of the face's width by its height", bars=(0.5,), unit="%"),
+    "attribute_smile": Measure(
+        says="asked to smile: most that another moves, as a share of the smile's move", bars=(1 / 3,), at_least=False
+    ),
+    "attribute_jawOpen": Measure(says="the same, asked to open the mouth", bars=(1 / 3,), at_least=False),
+    "attribute_yaw": Measure(says="the same, asked to turn to yaw 20", bars=(1 / 3,), at_least=False),
+    "attribute_likeness": Measure(says="likeness of all three, as a share of the photo re-encoded", bars=(0.8,)),
+    "chain_likeness": Measure(says="swap, then smile: likeness, as a share of that after the swap", bars=(0.8,)),
+    "chain_smile": Measure(says="smile, then swap: the smile's move, as a share of that before the swap"),
+    "strayed": Measure(
+        says="pixels changed outside what was made anew, over all edits", bars=(0,), unit="pixels", at_least=False
+    ),
+    "to_source": Measure(says="mean cosine to the photo of whom it should show, 0 where no face is found"),
+    "to_target": Measure(says="the same to the photo that it was put into"),
+    "likeness": Measure(says="mean cosine to the photo, 0 where no face is found"),
+    "encoded": Measure(says="the same of the photo with the region through the autoencoder and back"),
+    "nearer": Measure(says="more like the source than the target", unit="%"),
+    "top1": Measure(says="most like their own source among all", unit="%"),
+    "yaw": Measure(says="mean of yaw", unit="degrees"),
+    "pitch": Measure(says="mean of pitch", unit="degrees"),
+    "blendshapes": Measure(says="mean absolute error of 52 blendshapes, 0-1", at_least=False),
+    "found": Measure(says="in which the landmarker finds a face", unit="%"),
+    "colour": Measure(says="overlap of colour histograms, 0-1"),
+    "structure": Measure(says="SSIM"),
+    "shape": Measure(says="difference of the face's width by its height", at_least=False),
+    "smile": Measure(says="mean of mouthSmile, 0-1"),
+    "jawOpen": Measure(says="mean of jawOpen, 0-1"),
+    "eyeBlink": Measure(says="mean of eyeBlink, 0-1"),
+    "browInnerUp": Measure(says="mean of browInnerUp, 0-1"),
+}
+
 KINDS: Mapping[str, Mapping[str, Measure]] = {
     "generation": GENERATION,
     "reading": READING,
@@ -217,6 +265,7 @@ KINDS: Mapping[str, Mapping[str, Measure]] = {
     "likeness_guidance": LIKENESS_GUIDANCE,
     "face0": FACE0,
     "animate": ANIMATE,
+    "editing": EDITING,
 }
 
 

@@ -1,0 +1,127 @@
+"""The benchmark of edits, rehearsed on a tiny model: what counts as kept and as changed, and a report that documents
+can draw."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import personae
+from controlnet_fixtures import random_controlnet
+from personae import catalog
+from personae.evaluation import tables
+from personae.evaluation.judge import Judge, JudgeSpec
+from personae.evaluation.measures import EDITING
+from personae.evaluation.people import Person
+from personae.evaluation.subjects import Subject
+from personae.pipeline import FacePipeline
+from personae.types import Array, Motion, Photo, Pose
+from reading_fixtures import LANDMARKS, white_face
+from test_evaluation_report import judge_file
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import edited
+import editing
+from edited import Seen
+
+POINTS = np.array([[60, 70], [90, 70], [75, 85], [65, 100], [85, 100]], np.float32)
+COUNT = 3
+
+
+def seen(count: int = 2, **changed: Array) -> Seen:
+    vectors = np.eye(4)[:count]
+    plain = {"angles": np.zeros((count, 2)), "shapes": np.zeros((count, 52)), "outline": np.ones(count)}
+    return Seen(**({"vectors": vectors} | plain | changed))
+
+
+def motion(image: Array) -> Motion | None:
+    """Read off the picture's brightness, so that different pictures are read differently."""
+    light = float(image.mean() / 255)
+    shapes = np.full(52, light, np.float32)
+    return Motion(landmarks=LANDMARKS, pose=Pose(yaw=90 * light, pitch=5, roll=0), blendshapes=shapes)
+
+
+@pytest.fixture(scope="module")
+def bench(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> edited.Bench:
+    """A tiny model that can hold poses, three photos of "faces", and a random judge."""
+    folder = tmp_path_factory.mktemp("editing")
+    nano_like.save_pretrained(folder / "tiny")
+    random_controlnet(nano_like.unet).save_pretrained(folder / "tiny" / "controlnet")
+    catalog.seal(folder / "tiny")
+    pipe = personae.load(folder / "tiny", device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    people = []
+    for seed in range(COUNT):
+        pixels = np.random.default_rng(seed).integers(0, 180, (160, 160, 3), dtype=np.uint8)
+        photo = Photo(pixels=white_face(pixels, 40 + 5 * seed, 40, 100 + 5 * seed, 120))
+        people.append(Subject(person=Person(key=str(seed), photo=photo, groups={}), face=pipe.read(photo)[0]))
+    return edited.Bench(
+        pipe=pipe,
+        people=people,
+        judge=Judge(JudgeSpec(path=str(judge_file(folder / "judge.onnx")))),
+        find=lambda _: POINTS,
+        motion=motion,
+        options={"num_inference_steps": 2, "likeness_guidance": 0},
+    )
+
+
+def test_a_pixel_strays_if_nothing_free_is_next_to_it(bench: edited.Bench) -> None:
+    photo, place = bench.photos[0], bench.places[0]
+    done = bench.edit("inpaint", COUNT, region="mouth")
+    assert all((image != photo).any() for image, photo in zip(done.images, bench.photos, strict=True))
+    assert done.strayed.tolist() == [0] * COUNT
+    spoiled = done.images[0].copy()
+    spoiled[0, :7] ^= 1
+    assert edited.changed_elsewhere(photo, spoiled, place, done.free[0]) == 7
+    nowhere = np.zeros_like(done.free[0])
+    changed = int((done.images[0] != photo).any(-1).sum())
+    assert edited.changed_elsewhere(photo, done.images[0], place, nowhere) == changed
+
+
+def test_no_face_is_no_likeness_and_no_motion() -> None:
+    lost = seen(vectors=np.array([[1, 0, 0, 0], [np.nan] * 4]), angles=np.array([[3, 4], [np.nan] * 2]))
+    assert edited.alike(lost, seen()).tolist() == [1, 0]
+    assert edited.apart(lost, seen())["pitch"][0] == 4
+    assert edited.mean(edited.apart(lost, seen())["yaw"]).n == 1
+    assert edited.mean(np.array([np.nan])) == edited.UNKNOWN
+
+
+def test_a_share_of_nothing_clears_no_bar() -> None:
+    share = edited.ratio(np.array([1.0, 2.0, np.nan]), np.array([2.0, 4.0, 1.0]))
+    assert (share.value, share.n) == (0.5, 2)
+    backwards = edited.ratio(np.array([0.1, 0.1]), np.array([-1.0, -1.0])).as_json()["value"]
+    assert backwards is None
+    assert "not met" in EDITING["attribute_smile"].promise(backwards)
+
+
+def test_a_crop_put_back_is_where_the_edit_was(bench: edited.Bench) -> None:
+    done = bench.edit("inpaint", COUNT, region="face")
+    for image, photo, place, free in zip(bench.encoded(done.free), bench.photos, bench.places, done.free, strict=True):
+        assert (image != photo).any()
+        assert edited.changed_elsewhere(photo, image, place, free) == 0
+
+
+def test_hair_that_was_carried_over_is_the_source_s(bench: edited.Bench) -> None:
+    source, target, _ = bench.places
+    free = np.ones(source.crop.shape[:2], bool)
+    for made, nearer in ((source.crop, 0), (target.crop, 1)):
+        found = editing._hair(made, source, target, free)
+        assert found[nearer] == pytest.approx([1, 1])
+        assert (found[nearer] > found[1 - nearer]).all()
+    assert np.isnan(editing._hair(source.crop, source, target, ~free)).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*has no facex/")
+def test_the_report_is_made_and_drawn(bench: edited.Bench) -> None:
+    report = editing.measure(bench, pairs=COUNT, others=2)
+    assert report["figures"]["strayed"] | {"low": None, "high": None} == report["figures"]["strayed"]
+    assert report["figures"]["strayed"]["value"] == 0
+    assert report["figures"]["strayed"]["n"] == COUNT + 2 * (1 + len(editing.HIDDEN) + 1 + len(editing.ASKED) + 1)
+    copied = report["groups"]["swap"]["copy-paste"]
+    assert copied["found"]["value"] == 1
+    photo = report["groups"]["two edits in a row"]["the photo"]
+    assert photo["to_source"]["value"] == pytest.approx(1)
+    text = tables.markdown(report)
+    assert "**swap_top1**" in text
+    assert "| undriven: the photo | 2 |" in text
