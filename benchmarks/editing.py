@@ -115,9 +115,9 @@ def inpaint(bench: Bench, count: int) -> Part:
 
 
 def head(bench: Bench, count: int) -> Part:
-    """The head of p on the next one. Hair is compared where the target's lay, as far as it was made anew and both
-    photos show it, with the same pixels of p's crop and of the target's: by colour (histograms' overlap) and by
-    structure (SSIM). The head's shape is its face's width by its height."""
+    """The head of p on the next one. Hair is what lies where the target's did, as far as it was made anew; it is
+    compared with p's and the target's own by colour (histograms' overlap), and by structure (SSIM) with the same pixels
+    of their crops. The head's shape is its face's width by its height."""
     after = bench.after(count)
     people, targets = bench.real.rows(np.arange(count)), bench.real.rows(after)
     done = bench.edit("head", count)
@@ -149,20 +149,24 @@ def head(bench: Bench, count: int) -> Part:
 
 def _hair(made: Array, source: Aligned, target: Aligned, free: Array) -> Array:
     """(2, 2): likeness of a crop's hair to that of the source and the target, by colour and structure, 0-1; NaN where
-    none can be compared."""
-    where = regions.region("hair", target.landmarks, target.size) & free & source.coverage & target.coverage
-    if not where.any():
+    none can be compared. The result holds its head as the target does, so that its hair lies where the target's did."""
+    there, own = (regions.region("hair", one.landmarks, one.size) & one.coverage for one in (target, source))
+    anew = there & free
+    where = anew & source.coverage
+    if not (where.any() and own.any()):
         return np.full((2, 2), np.nan)
     result = []
-    for other in (source.crop, target.crop):
-        counts = [
-            [np.histogram(image[where][:, channel], _BINS, (0, 256))[0] for channel in range(3)]
-            for image in (made, other)
-        ]
-        overlap = np.minimum(*counts).sum() / (3 * where.sum())
+    for other, hair in ((source.crop, own), (target.crop, anew)):
+        overlap = np.minimum(_colours(made[anew]), _colours(other[hair])).sum()
         similar = structural_similarity(made, other, channel_axis=-1, full=True)[1]
         result.append((overlap, similar[where].mean()))
     return np.array(result)
+
+
+def _colours(pixels: Array) -> Array:
+    """(3, `_BINS`): the histogram of each channel of (M, 3) pixels; sums to 1."""
+    counts = [np.histogram(channel, _BINS, (0, 256))[0] for channel in pixels.T]
+    return np.stack(counts) / (3 * len(pixels))
 
 
 def attribute(bench: Bench, count: int) -> tuple[Part, Mapping[str, Done]]:
@@ -186,7 +190,8 @@ def attribute(bench: Bench, count: int) -> tuple[Part, Mapping[str, Done]]:
             most = max(others, key=lambda other: np.nan_to_num(mean(others[other]).value))
             figures[f"attribute_{name}"] = ratio(others[most], towards)
     asked = np.mean([alike(seen[name], people) for name in AIMS], 0)
-    figures["attribute_likeness"] = ratio(asked, encoded)
+    plain = alike(bench.look(bench.plain[:count]), people)
+    figures |= {"attribute_likeness": ratio(asked, encoded), "attribute_plain": ratio(asked, plain)}
     groups = {"attribute asked: change": changes, "attribute asked: change either way": sizes}
     return (groups, figures, np.concatenate([one.strayed for one in done.values()])), done
 

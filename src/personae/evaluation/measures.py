@@ -230,6 +230,7 @@ EDITING = {
     "attribute_jawOpen": Measure(says="the same, asked to open the mouth", bars=(1 / 3,), at_least=False),
     "attribute_yaw": Measure(says="the same, asked to turn to yaw 20", bars=(1 / 3,), at_least=False),
     "attribute_likeness": Measure(says="likeness of all three, as a share of the photo re-encoded", bars=(0.8,)),
+    "attribute_plain": Measure(says="the same, as a share of plain generation's", bars=(0.8,)),
     "chain_likeness": Measure(says="swap, then smile: likeness, as a share of that after the swap", bars=(0.8,)),
     "chain_smile": Measure(says="smile, then swap: the smile's move, as a share of that before the swap"),
     "strayed": Measure(
