@@ -177,8 +177,9 @@ def _one_face(
         **(pieces.likeness_of(pipe, row) | steered | dict(options)),
     )
     patch = Patch(place=place, free=painted, cells=_whole_cells(pipe, open_))
+    recolour = "border" if {"light", "texture"} & set(asked.tokens) else row.recolour
     result = [
-        pasted(photo, np.asarray(image), patch, recolour=row.recolour, mask=asked.mask)
+        pasted(photo, np.asarray(image), patch, recolour=recolour, mask=asked.mask)
         for photo, image in zip(photos, made.images, strict=True)
     ]
     return Step(photos=result, place=place, free=free, wanted=wanted, made=made)

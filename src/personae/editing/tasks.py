@@ -29,7 +29,8 @@ class Task:
 
     strength: the share of the steps that is walked by a model without `facex/`, where what is to stay of the free
     region can only shine through. likeness: of `likeness_guidance`, where the model's reader has a gradient.
-    recolour: the row of `paste.RECOLOURS` that says how its colours are matched to the photo's.
+    recolour: the row of `paste.RECOLOURS` that says how its colours are matched to the photo's, unless another photo is
+    asked for its light or texture: then they are to change.
 
     Raises `BadOption` for names that are in no table.
     """
@@ -119,6 +120,7 @@ TASKS = {
             free="moved",
             reference="whole",
             strength=0.6,
+            recolour="region",
         ),
         Task(
             name="style",
