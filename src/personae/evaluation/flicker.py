@@ -36,7 +36,7 @@ def high_pass(frames: Sequence[Array] | Array) -> Array:
     """(T - 2,) root mean square over pixels, in grey levels, of the second difference in time, x(t - 1) - 2 x(t) +
     x(t + 1), over the square root of 6, which makes it the standard deviation of noise that is new in every frame."""
     _require(frames, 3)
-    stack = np.stack(frames).astype(np.float32)
+    stack = np.stack(list(frames)).astype(np.float32)
     second = stack[:-2] - 2 * stack[1:-1] + stack[2:]
     return np.asarray(np.sqrt((second.reshape(len(second), -1) ** 2).mean(1) / 6))
 

@@ -43,7 +43,8 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
         images, told = _own_map(own, side)[None], {"pose_map": _name(own)}
     else:
         each = several(pose)
-        held = [_held(pipe, one) for one in (pose if each else [pose])] * (1 if each else len(request.given))
+        asked: Sequence[Any] = pose if each else [pose]  # type: ignore[assignment]  # `several` says that it is one
+        held = [_held(pipe, one) for one in asked] * (1 if each else len(request.given))
         if len(held) != len(request.given):
             raise BadOption(f"{len(held)} poses for {len(request.given)} people: give one of each, or one for all")
         template = pipe.config.crop_template
