@@ -14,7 +14,8 @@ from personae.training import recipes
 from personae.training.base import build_unet
 from personae.training.decomposed import Decomposed
 from personae.training.faces import FaceTable
-from personae.training.facex import LESSONS, Controlled, FaceXTask, widths_of
+from personae.training.facex import Controlled, FaceXTask, widths_of
+from personae.training.facex_lessons import LESSONS
 from personae.training.loop import Schedule, train
 from personae.training.networks import MotionNet
 from training_fixtures import tiny_base, tiny_embedder, tiny_onnx, tiny_vae, write_cache

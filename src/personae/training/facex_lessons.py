@@ -1,0 +1,225 @@
+"""What FaceX practises, whatever its base: whose pieces a row is told, and what it is shown of the canvas.
+
+    lessons = drawn(rng, 12, "share")                                # the tasks of 12 photos
+    told, free = shown(batch, maps, generator, untold=0.08)          # the arguments of `FaceX.forward`, the free region
+    off = MotionJudge("motion.onnx", "portrait", spread).off(images, wanted)
+
+A batch has `lessons` (M,) int64, rows of `LESSONS`; `pairs`, how many of its last rows show two people; and for
+`source` and `target` what was read off each row's two faces: `crops` (M, S, S, 3) uint8, `regions` (M, R, G, G) shares,
+`meshes` (M, s, s, 3) uint8 normal maps, and `representation.MEASURES`. In the rows of one person, the source is a
+decoupled view of the target's photo: turned, shifted and in other colours.
+
+Legend: M rows; K names of `TOKENS`; R regions; G = 32, the grid on which they lie; S side of a crop.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from personae.conditioning.representation import DEGREES, MEASURES, REGIONS, TOKENS
+from personae.editing.canvas import GREY, WHITE
+from personae.editing.tasks import ROLES, TASKS, Task
+from personae.reading.differentiable import crop_grid
+from personae.reading.motion import MotionConfig
+from personae.reading.onnx_module import OnnxModule
+from personae.reading.regions import GROUPS
+from personae.training.autoencoder import to_tensor
+from personae.types import Array
+
+_WIDER = 2  # cells of the grid by which a free region grows at most
+_DEGREES = 15.0  # an error of the pose that counts as much as a spread of a blendshape
+_LEAST = 0.03  # spread of a blendshape over the photos, for what is read back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """A task as it is practised: `share` of the photos and of the `pairs`."""
+
+    task: Task
+    share: float
+    pairs: float = 0.0
+
+    def role(self, token: str) -> int:
+        """Who gives a token: 0 the source, 1 the target, -1 nobody. Identity is always the decoupled view's."""
+        if token == "identity":
+            return 0
+        return ROLES.index(self.task.givers[token]) if token in self.task.givers else -1
+
+    @property
+    def moves(self) -> bool:
+        """Whether the source's photo is kept around the free region, not the target's."""
+        return self.task.canvas == "source"
+
+
+LESSONS = {
+    lesson.task.name: lesson
+    for lesson in (
+        Lesson(task=TASKS["swap"], share=0.3, pairs=0.45),
+        Lesson(task=TASKS["head"], share=0.2, pairs=0.15),
+        Lesson(task=TASKS["reenact"], share=0.35, pairs=0.4),
+        Lesson(task=TASKS["inpaint"], share=0.15),
+    )
+}
+NAMES = tuple(LESSONS)
+
+
+def drawn(rng: np.random.Generator, count: int, of: str) -> Array:
+    """(count,) int64 rows of `LESSONS`, as often as each one's `share` or `pairs` says."""
+    return rng.choice(len(NAMES), size=count, p=[getattr(lesson, of) for lesson in LESSONS.values()])
+
+
+def moves(lessons: Array) -> Array:
+    """(M,) bool"""
+    return np.array([LESSONS[NAMES[lesson]].moves for lesson in lessons])
+
+
+# ---------------------------------------------------------------------- what FaceX is shown
+
+
+def shown(
+    batch: Mapping[str, Any], seen: nn.Module, generator: torch.Generator, *, untold: float
+) -> tuple[dict[str, Any], Tensor]:
+    """The arguments of `FaceX.forward`, and the free region (M, 1, S, S).
+
+    seen: the recogniser's `AlignedMap`. untold: the share of tokens that nobody gives.
+    """
+    source, target, lessons = batch["source"], batch["target"], batch["lessons"]
+    device = lessons.device
+    alone = (torch.arange(len(lessons), device=device) < len(lessons) - batch["pairs"]).float()
+    own, theirs = (to_tensor(face["crops"]) for face in (source, target))
+    warp = _warps(alone, generator)
+    own, shares = _warped(own, warp), _warped(source["regions"], warp)
+    free = _free(shares, target["regions"], lessons, generator)
+    free = F.interpolate(free, size=own.shape[-1])
+    image = _region_image(own, theirs, shares, free, lessons)
+    mesh = F.interpolate(target["meshes"].permute(0, 3, 1, 2).float() / 255, size=own.shape[-1])
+    looks = _of(lessons, lambda lesson: not lesson.moves).float() * alone
+    coloured = _recoloured(own, looks, generator)
+    with torch.no_grad():
+        maps = seen.to(device)(own)
+    measures = {name: torch.cat([source[name], target[name]]).float() for name in MEASURES}
+    told = {
+        "crops": torch.cat([coloured, theirs]),
+        "shares": torch.cat([shares, target["regions"]]),
+        "maps": torch.cat([maps, torch.zeros_like(maps)]),
+        "measures": measures,
+        "who": _givers(lessons, generator, untold),
+        "reference": torch.cat([image, free, mesh], 1),
+    }
+    return told, free
+
+
+def _givers(lessons: Tensor, generator: torch.Generator, untold: float) -> Tensor:
+    """(M, K): sources are faces 0 to M - 1, targets the ones after."""
+    table = torch.full((len(NAMES), len(TOKENS)), -1)
+    for row, lesson in enumerate(LESSONS.values()):
+        table[row] = torch.tensor([lesson.role(name) for name in TOKENS])
+    role = table.to(lessons.device)[lessons]
+    faces = torch.arange(len(lessons), device=lessons.device)[:, None] + role * len(lessons)
+    lot = torch.rand(role.shape, generator=generator, device=lessons.device)
+    return torch.where((role < 0) | (lot < untold), -1, faces)
+
+
+def _free(own: Tensor, theirs: Tensor, lessons: Tensor, generator: torch.Generator) -> Tensor:
+    """(M, 1, G, G): of the regions (M, R, G, G) of source and target; grown, now and then."""
+    device = own.device
+    face, head = (
+        torch.stack([part[:, [REGIONS.index(name) for name in GROUPS[group]]].sum(1) for part in (own, theirs)])
+        for group in ("face", "head")
+    )
+    grid = own.shape[-1]
+    low = torch.rand(2, len(lessons), 1, generator=generator, device=device) * 0.6
+    high = low + 0.25 + 0.35 * torch.rand(low.shape, generator=generator, device=device)
+    line = (torch.arange(grid, device=device) + 0.5) / grid
+    across, down = ((line > a) & (line < b) for a, b in zip(low, high, strict=True))
+    anywhere = (across[:, None, :] & down[:, :, None]).float()
+    regions = {"face": face[1], "heads": head.amax(0), "asked": anywhere}
+    kinds = torch.stack([regions[lesson.task.free] for lesson in LESSONS.values()])
+    chosen = (kinds[lessons, torch.arange(len(lessons), device=device)] > 0.5).float()[:, None]
+    wider = torch.randint(_WIDER + 1, (len(lessons), 1, 1, 1), generator=generator, device=device)
+    grown = [F.max_pool2d(chosen, 2 * by + 1, 1, by) for by in range(_WIDER + 1)]
+    return torch.stack(grown).gather(0, wider[None].expand(1, *chosen.shape))[0]
+
+
+def _region_image(own: Tensor, theirs: Tensor, shares: Tensor, free: Tensor, lessons: Tensor) -> Tensor:
+    """I_R (M, 3, S, S)."""
+    hole = torch.where(free > 0, _unit(GREY), theirs)
+    head = shares[:, [REGIONS.index(name) for name in GROUPS["head"]]].sum(1, keepdim=True)
+    head = F.interpolate(head, size=own.shape[-1]) > 0.5
+    grey = own.mean(1, keepdim=True).expand_as(own)
+    shown = {
+        "hole": hole,
+        "head": torch.where(head, grey, torch.where(free > 0, _unit(WHITE), theirs)),
+        "whole": own,
+    }
+    kinds = torch.stack([shown[lesson.task.reference] for lesson in LESSONS.values()])
+    return kinds[lessons, torch.arange(len(lessons), device=own.device)]
+
+
+def _unit(level: int) -> float:
+    """0-255 as -1 to 1."""
+    return level / 127.5 - 1
+
+
+def _of(lessons: Tensor, holds: Callable[[Lesson], bool]) -> Tensor:
+    """(M,) bool"""
+    return torch.tensor([holds(lesson) for lesson in LESSONS.values()], device=lessons.device)[lessons]
+
+
+def _warps(strength: Tensor, generator: torch.Generator) -> Tensor:
+    """(M, 2, 3) similarities of the unit square, by the strength (M,) of each: turns of 8 degrees, scales of 8 % and
+    shifts of 4 % are usual."""
+    turn, scale, *shift = torch.randn(4, len(strength), generator=generator, device=strength.device) * strength
+    size, angle = torch.exp(0.08 * scale), 0.14 * turn
+    cosine, sine = size * torch.cos(angle), size * torch.sin(angle)
+    right, down = (0.08 * one for one in shift)
+    return torch.stack([torch.stack([cosine, -sine, right], 1), torch.stack([sine, cosine, down], 1)], 1)
+
+
+def _warped(maps: Tensor, warps: Tensor) -> Tensor:
+    grid = F.affine_grid(warps, [*maps.shape], align_corners=False).to(maps)
+    return F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
+
+
+def _recoloured(images: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
+    """Images in other light and colours: gain, contrast and tint, by the strength (M,) of each."""
+    drawn = torch.randn(len(images), 5, 1, 1, generator=generator, device=images.device) * strength[:, None, None, None]
+    contrast, light, tint = torch.exp(0.25 * drawn[:, :1]), 0.2 * drawn[:, 1:2], 0.1 * drawn[:, 2:]
+    return (images * contrast + light + tint).clamp(-1, 1)
+
+
+# ---------------------------------------------------------------------- what a made face does
+
+
+class MotionJudge:
+    """A motion network that looks at images aligned in `template`. spread: (52,) of each blendshape over the photos;
+    those that hardly vary are not judged."""
+
+    def __init__(self, path: Path, template: str, spread: Array) -> None:
+        self._read = {name: OnnxModule(path, name).eval() for name in ("pose", "blendshapes")}
+        self._register = crop_grid(template, MotionConfig.template, MotionConfig.size)
+        self._varies = np.flatnonzero(spread > _LEAST)
+        self._spread = torch.from_numpy(spread[self._varies])
+
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Pose (M, 3) in degrees and blendshapes (M, 52) of images (M, 3, S, S) in [-1, 1]."""
+        grid = self._register.to(images.device).expand(len(images), -1, -1, -1)
+        crops = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        pose, shapes = (self._read[name].to(images.device)(crops).float() for name in ("pose", "blendshapes"))
+        return pose, shapes
+
+    def off(self, images: Tensor, wanted: Mapping[str, Tensor]) -> Tensor:
+        """How far pose and blendshapes read off images are from those wanted, measures by name (Huber's), in
+        spreads."""
+        pose, shapes = self.read(images)
+        varies = torch.from_numpy(self._varies).to(images.device)
+        spread = self._spread.to(images.device)
+        turned = F.smooth_l1_loss(pose / _DEGREES, wanted["pose"] * DEGREES / _DEGREES)
+        made = F.smooth_l1_loss(shapes[:, varies] / spread, wanted["expression"][:, varies] / spread)
+        return turned + made
