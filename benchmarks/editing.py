@@ -2,7 +2,7 @@
 
 Whether edits do what they say and leave the rest: photos of held-out people, edited whole and read back by networks
 that have no part in making them (MediaPipe's landmarker, the teacher recogniser at the teacher detector's points).
-Needs the teachers' folder and a prepared cache. Some 720 edits, 0.6 s of one core each, 1.1 s where likeness is guided.
+Needs the teachers' folder and a prepared cache. 680 edits: 0.6 s of one core each, 1.1 s where likeness is guided.
 
 Every criterion is in the functions below; what must hold is in `evaluation/measures.py`.
 """
