@@ -236,9 +236,14 @@ def train(
     cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
     teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
     runs: Annotated[Path, typer.Option(help="Where runs lie; this one goes into a folder of its name.")] = Path("runs"),
-    data: Annotated[Path | None, typer.Option(help="face0-sd15: captioned pictures, in folders or tars.")] = None,
-    base: Annotated[Path | None, typer.Option(help="face0-sd15: the Stable Diffusion 1.5 to begin from.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="face0-sd15: captioned pictures, in folders or tars; facex-sd15: photos.")
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="face0-sd15: the Stable Diffusion 1.5 to begin from; facex-sd15: a model.")
+    ] = None,
     reader: Annotated[str, typer.Option(help="face0-sd15: the model whose reader measures the faces.")] = "nano",
+    backbone: Annotated[Path | None, typer.Option(help="facex-sd15: a DINOv2 to begin with, a folder.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after so long; resume with the same command.")
@@ -271,6 +276,7 @@ def train(
             data=data,
             base=base,
             reader=reader,
+            backbone=backbone,
         )
     )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -56,10 +57,10 @@ class Sizes:
 
 SIZES = {
     "facex-nano": Sizes(side=128, map_name="/trunk/trunk.11/Conv_output_0", map_shape=(128, 7, 7)),
-    # DINOv2's small model; cells of 32 pixels of the region image. map_name: of the official recogniser, an IResNet.
+    # DINOv2's small model; cells of 32 pixels of the region image. map_name: training takes the reader's own.
     "facex-sd15": Sizes(
         side=512,
-        map_name="1333",
+        map_name="",
         map_shape=(512, 7, 7),
         width=768,
         inner=512,
@@ -165,16 +166,31 @@ def crops_of(faces: Measured) -> Tensor:
 
 
 class _Dino(nn.Module):
-    """The last map of a DINOv2 (Oquab et al. 2023), from transformers."""
+    """The last map of a DINOv2 (Oquab et al. 2023), from transformers, of crops as wide as they are or a little wider:
+    a multiple of its patches, which else would leave a margin unseen."""
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
         from transformers import Dinov2Backbone, Dinov2Config
 
         self.network = Dinov2Backbone(Dinov2Config(**settings))
+        self.network.embeddings.mask_token.requires_grad_(requires_grad=False)  # nothing is masked here
+        for name, values in _IMAGENET.items():
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def forward(self, crops: Tensor) -> Tensor:
-        return self.network(crops).feature_maps[-1]
+        patch = self.network.config.patch_size
+        side = -(-crops.shape[-1] // patch) * patch
+        if side != crops.shape[-1]:
+            crops = F.interpolate(crops, size=side, mode="bilinear", align_corners=False)
+        return self.network(((crops + 1) / 2 - self.mean) / self.spread).feature_maps[-1]
+
+
+# Of colours in 0-1: what DINOv2 was trained on.
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "spread": (0.229, 0.224, 0.225)}
 
 
 def _backbone(settings: tuple[int, ...] | dict[str, Any]) -> tuple[nn.Module, int]:

@@ -171,26 +171,27 @@ class Part:
         return self._records.read(number * _EVERY if self._held_out else number + between)
 
 
-def find(source: str | Path) -> Records:
-    """The captioned pictures of a folder, a tar, or a folder of tars. Raises `BadData` if there are none."""
+def find(source: str | Path, *, captioned: bool = True) -> Records:
+    """The captioned pictures of a folder, a tar, or a folder of tars; or, not `captioned`, all pictures of it, whose
+    captions are then empty. Raises `BadData` if there are none."""
     place = Path(source)
     if not place.exists():
         raise BadData(f"there is no {place}: name a folder of captioned pictures, or of WebDataset tars")
     tars = [place] if place.is_file() else sorted(place.glob("*.tar"))
-    records: Records = Shards(tars) if tars else Folder(place)
+    records: Records = Shards(tars, captioned=captioned) if tars else Folder(place, captioned=captioned)
     if not len(records):
         seen = ", ".join(f"{count} with {reason}" for reason, count in records.skipped.items())
-        raise BadData(
-            f"{place} holds no captioned pictures ({seen or 'nothing that looks like one'}): it needs a.jpg with "
-            f"a.txt, a {_METADATA}, or tars of the former"
-        )
+        what = "captioned pictures" if captioned else "pictures"
+        needs = f"a.jpg with a.txt, a {_METADATA}, or tars of the former" if captioned else "jpg, png or webp, or tars"
+        raise BadData(f"{place} holds no {what} ({seen or 'nothing that looks like one'}): it needs {needs}")
     return records
 
 
 class Folder:
     """Pictures below a folder; captions beside them, or in the nearest `metadata.jsonl` above that names them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, captioned: bool = True) -> None:
+        self._captioned = captioned
         self.skipped: Counter[str] = Counter()
         described = {
             picture: caption
@@ -200,7 +201,7 @@ class Folder:
         pictures = {path for path in folder.rglob("*") if path.suffix.lower().lstrip(".") in PICTURES}
         self._entries: list[tuple[Path, str | None]] = []
         for path in sorted(pictures | described.keys()):
-            if path in described or path.with_suffix(".txt").is_file():
+            if not captioned or path in described or path.with_suffix(".txt").is_file():
                 self._entries.append((path, described.get(path)))
             else:
                 self.skipped["no caption"] += 1
@@ -213,6 +214,8 @@ class Folder:
         path, caption = self._entries[number]
         try:
             encoded = path.read_bytes()
+            if not self._captioned:
+                return str(path), encoded, ""
             written = path.with_suffix(".txt").read_bytes() if caption is None else caption.encode()
         except OSError as error:
             raise Unusable("file cannot be opened") from error
@@ -222,7 +225,8 @@ class Folder:
 class Shards:
     """Records of uncompressed tars, found once by their headers and then read by their place."""
 
-    def __init__(self, tars: Sequence[Path]) -> None:
+    def __init__(self, tars: Sequence[Path], *, captioned: bool = True) -> None:
+        self._captioned = captioned
         self.skipped: Counter[str] = Counter()
         self._tars = list(tars)
         # Per record: tar, start and length of the picture, start and length of the caption, whether that is JSON.
@@ -242,7 +246,10 @@ class Shards:
                 picture, caption = (_at(file, *places[i : i + 2]) for i in (0, 2))
         except OSError as error:
             raise Unusable("file cannot be opened") from error
-        return f"{path}@{places[0]}", picture, _of_json(caption) if is_json else _plain(caption)
+        name = f"{path}@{places[0]}"
+        if not self._captioned:
+            return name, picture, ""
+        return name, picture, _of_json(caption) if is_json else _plain(caption)
 
     def _indexed(self, number: int, path: Path) -> Iterator[tuple[int, ...]]:
         """The rows of one tar. Parts of a record lie side by side and share their path up to its first dot."""
@@ -267,7 +274,7 @@ class Shards:
 
     def _row(self, number: int, parts: dict[str, tuple[int, int]]) -> Iterator[tuple[int, ...]]:
         picture = next((parts[kind] for kind in PICTURES if kind in parts), None)
-        caption = parts.get("txt", parts.get("json"))
+        caption = parts.get("txt", parts.get("json")) if self._captioned else (0, 0)
         if picture and caption:
             yield number, *picture, *caption, int("txt" not in parts)
         elif parts:

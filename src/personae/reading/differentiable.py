@@ -2,7 +2,8 @@
 
     recogniser = AlignedRecogniser("embedder.onnx", source="portrait")     # frozen
     recogniser(images)                                                     # (N, D) unit, in the reader's space
-    AlignedMap("embedder.onnx", "last_map")(images)                        # (N, I, E): one of its maps, flattened
+    name, shape = last_map("embedder.onnx")                                # (E, h, w)
+    AlignedMap("embedder.onnx", name)(images)                              # (N, h w, E): one of its maps, flattened
 
 Training looks through it at what a model makes, likeness guidance at what it is about to make, FaceX at whom it is
 told of.
@@ -11,10 +12,12 @@ told of.
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from personae.errors import BadData
 from personae.reading import align
 from personae.reading.onnx_module import OnnxModule
 
@@ -25,6 +28,18 @@ def crop_grid(source: str, goal: str, size: int) -> Tensor:
     matrix = align.similarity(np.array(align.template(source).points) * 2 - 1, goal, size)
     pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
     return torch.from_numpy(align.apply(align.invert(matrix), pixels).astype(np.float32))
+
+
+def last_map(path: str | Path) -> tuple[str, tuple[int, int, int]]:
+    """The last map with places in it that a recogniser makes of a crop: its name in the file, and (E, h, w). Raises
+    `BadData` if there is none."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
+    shapes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    for node in reversed(graph.node):
+        shape = shapes.get(node.output[0], [])
+        if len(shape) == 4 and min(shape[1:]) > 0 and shape[2] * shape[3] > 1:
+            return node.output[0], (shape[1], shape[2], shape[3])
+    raise BadData(f"{path} makes no map of known size of a face, which FaceX reads: use another recogniser")
 
 
 class _Aligned(nn.Module):

@@ -201,7 +201,7 @@ class InsightFaceDetector:
 
 
 class InsightFaceEmbedder:
-    """An `Embedder` on an ArcFace network; preprocessing is InsightFace's own."""
+    """An `Embedder` on an ArcFace network, `path`; preprocessing is InsightFace's own."""
 
     template, size = "arcface", 112
 
@@ -209,8 +209,13 @@ class InsightFaceEmbedder:
         self._model = _open(path, sha256, "recognition", threads)
         if tuple(self._model.input_size) != (self.size, self.size):
             raise WeightsCorrupt(f"{path} reads {self._model.input_size} crops, expected {self.size} pixels")
-        self.space = space_name(name, self.template, sha256)
+        self.path, self.space = path, space_name(name, self.template, sha256)
         self.width = int(self._model.output_shape[-1])
+
+    @property
+    def reads_units(self) -> bool:
+        """Whether the network itself reads RGB in [-1, 1]; some of InsightFace's scale their crops inside."""
+        return (self._model.input_mean, self._model.input_std) == (127.5, 127.5)
 
     def crop(self, pixels: Array, points: Array) -> Array:
         """The (112, 112, 3) RGB uint8 crop of (H, W, 3) at `points` (5, 2), cut by InsightFace."""

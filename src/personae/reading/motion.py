@@ -34,13 +34,13 @@ class MotionConfig:
 
 
 class OnnxMotionReader:
-    """A `MotionReader` from an ONNX file: `crop` (N, 3, S, S) in [-1, 1] -> `landmarks` (N, 478, 3) in crop pixels,
-    `pose` (N, 3) degrees as seen in the crop, `blendshapes` (N, B) in 0-1, B = len(BLENDSHAPES)."""
+    """A `MotionReader` from an ONNX file, `path`: `crop` (N, 3, S, S) in [-1, 1] -> `landmarks` (N, 478, 3) in crop
+    pixels, `pose` (N, 3) degrees as seen in the crop, `blendshapes` (N, B) in 0-1, B = len(BLENDSHAPES)."""
 
     def __init__(self, folder: Path, config: MotionConfig, *, threads: int | None = None) -> None:
-        self._template, self._size = config.template, config.size
+        self._template, self._size, self.path = config.template, config.size, folder / config.file
         self._network = Network(
-            folder / config.file,
+            self.path,
             sha256=config.sha256,
             source="crop",
             results=("landmarks", "pose", "blendshapes"),

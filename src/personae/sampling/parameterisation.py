@@ -21,11 +21,11 @@ from personae.sampling.schedulers import is_flow
 @dataclass(frozen=True, kw_only=True)
 class Form:
     """At one time, x = `signal` clean + `noise` e with e standard normal; `predicts`: "epsilon", "v_prediction",
-    "sample" or "flow_prediction", diffusers' names."""
+    "sample" or "flow_prediction", diffusers' names. Levels are numbers, or tensors that broadcast with x."""
 
     predicts: str
-    signal: float
-    noise: float
+    signal: float | Tensor
+    noise: float | Tensor
 
     def to_clean(self, prediction: Tensor, x: Tensor) -> Tensor:
         """The clean latents (N, c, h, w) that a prediction about x means."""
@@ -67,9 +67,9 @@ def held(scheduler: Any, t: Tensor) -> tuple[float, float]:
     timestep `t`: x of `at`, before `scale_model_input` scales it (Euler's and Heun's keep the signal at 1)."""
     form = at(scheduler, t)
     if is_flow(scheduler):
-        return form.signal, form.noise
+        return float(form.signal), float(form.noise)
     scale = float(scheduler.scale_model_input(torch.ones((), dtype=torch.float64), t))
-    return form.signal / scale, form.noise / scale
+    return float(form.signal) / scale, float(form.noise) / scale
 
 
 def _sigma(scheduler: Any) -> float:

@@ -17,6 +17,7 @@ import torch
 from personae.errors import BadOption, WeightsMissing
 from personae.reading.box_crop import BOX_CROPS
 from personae.reading.embed import OnnxEmbedder
+from personae.reading.insightface import InsightFaceEmbedder
 from personae.steering import Plan, Request
 
 if TYPE_CHECKING:
@@ -65,14 +66,16 @@ def _guidance(
     )
 
 
-def differentiable_embedder(pipe: "FacePipeline", option: str) -> OnnxEmbedder:
-    """The reader's recogniser, of which `OnnxModule` makes a network; errors call what needs it `option`.
+def differentiable_embedder(pipe: "FacePipeline", option: str) -> OnnxEmbedder | InsightFaceEmbedder:
+    """The reader's recogniser, of whose file `OnnxModule` makes a network; errors call what needs it `option`.
 
     Raises `WeightsMissing` for another kind, or a model without a reader.
     """
     if pipe.reader is None:
         raise WeightsMissing(f"{option} looks through the model's reader, and this model came without one")
     embedder = pipe.reader.embedder
+    if isinstance(embedder, InsightFaceEmbedder) and embedder.reads_units:
+        return embedder
     if not isinstance(embedder, OnnxEmbedder) or embedder.template in BOX_CROPS:
         raise WeightsMissing(
             f"{option} needs the model's recogniser as a network of aligned crops, and {embedder.space!r} "

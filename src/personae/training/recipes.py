@@ -44,9 +44,10 @@ class Inputs:
     teachers: Path  # the labellers' folder
     runs: Path  # earlier recipes' outputs
     bundle: Path | None = None  # a model folder that stands in for runs that are not there
-    data: Path | None = None  # captioned pictures, see `data.captioned`
-    base: Path | None = None  # a Stable Diffusion folder in diffusers' layout
+    data: Path | None = None  # pictures, see `data.captioned`
+    base: Path | None = None  # a Stable Diffusion folder in diffusers' layout; facex-sd15: a model, by name or folder
     reader: str = "nano"  # the model whose reader measures faces in captioned pictures
+    backbone: Path | None = None  # a DINOv2 that FaceX begins with
 
     def export(self, recipe: str, *parts: str) -> Path:
         """A file or folder that another recipe exported, or else the bundle's; `WeightsMissing` names the command
@@ -176,6 +177,21 @@ def _facex(inputs: Inputs) -> Trainable:
 
     motion = inputs.export("nano-motion", "motion.onnx")
     return FaceXTask(*inputs.of_base(), motion, start=inputs.shipped(), space=inputs.space())
+
+
+def _facex_sd15(inputs: Inputs) -> Trainable:
+    from personae.data.captioned import find
+    from personae.pipeline import FacePipeline
+    from personae.training.facex_sd15 import FaceXSd15Task
+
+    if inputs.data is None or inputs.base is None:
+        raise BadOption(
+            "facex-sd15 trains beside a model, on photos: name the model with --base, the photos with --data"
+        )
+    base = FacePipeline.from_pretrained(
+        str(inputs.base), dtype=torch.float32
+    )  # not `load`: its layers have no gradient
+    return FaceXSd15Task(find(inputs.data, captioned=False), base, backbone=inputs.backbone)
 
 
 def _reference(inputs: Inputs) -> Trainable:
@@ -324,6 +340,24 @@ RECIPES = {
             ),
         ),
         Recipe(
+            name="facex-sd15",
+            summary="the same on Stable Diffusion 1.5, as Arc2Face: --data, --base, --backbone",
+            build=_facex_sd15,
+            # Ours, and untried: the paper gives none.
+            schedule=Schedule(
+                steps=100_000,
+                batch=32,
+                at_once=4,
+                lr=5e-5,
+                warmup=1000,
+                decay=0.2,
+                ema=0.9999,
+                report_every=2500,
+                save_minutes=30,
+                compile=False,
+            ),
+        ),
+        Recipe(
             name="nano-reference",
             summary="a LoRA with which faces keep the look of a reference photo",
             build=_reference,
@@ -368,9 +402,11 @@ def run(
     data: str | Path | None = None,
     base: str | Path | None = None,
     reader: str = "nano",
+    backbone: str | Path | None = None,
 ) -> dict[str, float]:
     """Run, or go on with, a recipe; returns its last report. `steps` and `compiled` override the schedule's,
-    `minutes` stops early (resume with the same command). data, base, reader: as in `Inputs`, for `face0-sd15`."""
+    `minutes` stops early (resume with the same command). data, base, reader, backbone: as in
+    `Inputs`, for the recipes on Stable Diffusion 1.5."""
     chosen = recipe(name)
     schedule = replace(
         chosen.schedule,
@@ -385,6 +421,7 @@ def run(
         data=None if data is None else Path(data),
         base=None if base is None else Path(base),
         reader=reader,
+        backbone=None if backbone is None else Path(backbone),
     )
     torch.manual_seed(schedule.seed)  # of the fresh weights
     return train(chosen.build(inputs), schedule, inputs.runs / name, minutes=minutes)
