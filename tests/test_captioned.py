@@ -127,6 +127,17 @@ def test_a_folder_and_its_tar_give_the_same_examples(tmp_path: Path, detector: D
 # ---------------------------------------------------------------------- what is left out
 
 
+def test_where_captions_do_not_matter_pictures_need_none(tmp_path: Path, detector: Detector) -> None:
+    (tmp_path / "tars").mkdir()
+    tar_of(tmp_path / "tars" / "a.tar", {"a.png": picture(), "b.png": picture(), "b.txt": b"", "c.txt": b"no picture"})
+    place = folder_of(tmp_path / "folder", {"a.png": picture(), "b.png": picture(), "b.txt": "said"})
+    for source in (tmp_path / "tars", place):
+        assert captions(CaptionedFaces(find(source, captioned=False), detector)) == ["", ""]
+    empty = folder_of(tmp_path / "empty", {"a.txt": "said"})
+    with pytest.raises(BadData, match="holds no pictures"):
+        find(empty, captioned=False)
+
+
 def test_what_cannot_be_used_is_left_out_and_counted_once(tmp_path: Path, detector: Detector) -> None:
     place = folder_of(
         tmp_path,

@@ -23,11 +23,13 @@ from personae.pipeline import FacePipeline, load
 from personae.reading.differentiable import AlignedMap, last_map
 from personae.reading.reader import FaceReader, pack
 from personae.training import recipes
+from personae.training.facex_lessons import shown
 from personae.training.facex_sd15 import FaceXSd15Task, _mirror
 from personae.training.loop import Schedule, train
 from personae.training.networks import MotionNet
 from personae.training.roll import Course, roll
 from personae.training.straight import Straight
+from personae.types import Identity
 from reading_fixtures import LANDMARKS, tiny_reader_folder, white_face
 from training_fixtures import tiny_onnx
 
@@ -165,6 +167,21 @@ def test_the_last_map_of_a_recogniser_is_found() -> None:
 
 
 # ---------------------------------------------------------------------- what learns
+
+
+@torch.no_grad()
+def test_a_fresh_one_is_the_base_as_its_own_scheduler_noises(task: FaceXSd15Task) -> None:
+    batch = tensors(task.batch(np.random.default_rng(0), 4))
+    asked, free = shown(batch, task.maps, torch.Generator().manual_seed(0), untold=0)
+    clean, _, words = task._told(batch, free)
+    noise, steps = torch.randn(clean.shape), torch.tensor([3, 250, 700, 999])
+    noisy = diffusers.DDPMScheduler.from_config(task.base.scheduler.config).add_noise(clean, noise, steps)
+    people = [Identity(vector=row.numpy(), space=task.reader.space) for row in batch["vectors"]]
+    expected = task.base.unet(noisy, steps, task.base.condition(people)[0].tokens).sample
+    times = task.path.at(steps)
+    made = task.model(task.path.between(clean, noise, times), times, words.tokens, words.pooled, asked)
+    torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(task.path.wanted(clean, noise, times), noise, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("family", ["sd15", "nano"])

@@ -1,7 +1,7 @@
 """Recipe `facex-sd15`: FaceX on a Stable Diffusion 1.5 that knows faces, as the published Arc2Face (arXiv 2401.00551).
 
-    personae train facex-sd15 --data photos/ --base arc2face --backbone dinov2-small/
-    cp -r runs/facex-sd15/export/facex models/arc2face/
+    personae train facex-sd15 --data photos/ --base models --backbone dinov2-small/
+    cp -r runs/facex-sd15/export/facex models/
 
 The base, a model that `personae.load` opens, stays as it is, autoencoder and all; what it was trained to predict is
 read off its scheduler. FaceX beside it learns what `facex-nano` learns: photos are made from decoupled views of
