@@ -63,8 +63,7 @@ class Beside(nn.Module):
 
     def __init__(self, facex: FaceX, base: FacePipeline, path: Straight) -> None:
         super().__init__()
-        self.facex = facex
-        self._base, self._path = (base, path)
+        self.facex, self._base, self._path = facex, base, path
         self.engaged = ExitStack()
         self.engaged.enter_context(facex.controller.engaged(base.unet))
 
