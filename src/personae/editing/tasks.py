@@ -112,6 +112,7 @@ TASKS = {
             summary="A region or a mask of the target's photo made anew, the person known.",
             givers=_from(target=("identity", *_MOTION, "light", "texture", "hair", "surroundings")),
             free="asked",
+            likeness=0.2,
         ),
         Task(
             name="attribute",
@@ -120,6 +121,7 @@ TASKS = {
             free="moved",
             reference="whole",
             strength=0.6,
+            likeness=0.1,
             recolour="region",
         ),
         Task(
