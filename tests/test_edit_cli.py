@@ -197,3 +197,5 @@ def test_people_who_were_made_up_are_edited_by_the_bundled_model(run: Run) -> No
     recipe = json.loads(run("inspect", *done.lines).out)
     assert recipe["edit"]["task"] == "reenact"
     assert [one["task"] for one in recipe["earlier"]] == ["generate", "edit"]  # the whole story of the target's photo
+    assert not any("identity" in one for one in recipe["earlier"])  # but nobody's identity
+    assert "identity" in json.loads(run("inspect", made[0]).out)  # which the picture itself does hold

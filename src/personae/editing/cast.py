@@ -26,8 +26,8 @@ Given = PhotoSource | Face | Edit
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """One photo of an edit: `role`, what the task calls it; its `faces`, largest first; `earlier`, the recipes of the
-    edits that made it, oldest first."""
+    """One photo of an edit: `role`, what the task calls it; its `faces`, largest first; `earlier`, the recipes of what
+    made it, oldest first, without identities."""
 
     role: str
     photo: Photo
@@ -76,7 +76,7 @@ def read(pipe: "FacePipeline", role: str, given: Given) -> Shown:
         photo = load_photo(given)
     if photo.source is not None and Path(photo.source).is_file():
         recipe = output.find_recipe(photo.source)
-        earlier = [] if recipe is None else [*recipe.pop("earlier", []), recipe]
+        earlier = [] if recipe is None else [*recipe.pop("earlier", []), _nameless(recipe)]
     if isinstance(given, Face):
         return Shown(role=role, photo=photo, faces=[given], earlier=earlier)
     if pipe.reader is None:
@@ -106,6 +106,11 @@ def identity_of(pipe: "FacePipeline", face: Aligned) -> Identity:
 def _own(edit: Edit) -> dict[str, Any]:
     """The recipe of an edit's first image, as its file would hold it but for what files add."""
     return {name: value for name, value in edit.recipe.items() if name != "earlier"} | {"seed": edit.seeds[0]}
+
+
+def _nameless(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without the identities that it may hold: an edit's file is about the photo, not about who was in it."""
+    return {name: value for name, value in recipe.items() if name not in ("identity", "others")}
 
 
 def _called(role: str, photo: Photo) -> str:
