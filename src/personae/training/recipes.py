@@ -328,14 +328,14 @@ RECIPES = {
             build=_facex,
             # Not compiled: hooks and all, every request would be compiled anew.
             schedule=Schedule(
-                steps=4000,
+                steps=1750,
                 batch=56,
                 lr=1e-3,
                 warmup=100,
                 decay=0.4,
                 ema=0.998,
                 weight_decay=0.01,
-                report_every=1000,
+                report_every=500,
                 compile=False,
             ),
         ),
