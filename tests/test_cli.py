@@ -522,7 +522,7 @@ def test_ctrl_c_is_clean(model: Path, photo: Path, tmp_path: Path) -> None:
             time.sleep(0.05)
         time.sleep(4)  # well into the loop, which takes much longer
         os.kill(running.pid, signal.SIGINT)
-        out, err = running.communicate(timeout=30)
+        out, err = running.communicate(timeout=120)  # beside other work
     finally:
         running.kill()
     assert (running.returncode, out, err) == (130, "", "personae: stopped\n")
