@@ -516,13 +516,19 @@ def test_bad_options(run: Run, model: Path, photo: Path) -> None:
 def test_ctrl_c_is_clean(model: Path, photo: Path, tmp_path: Path) -> None:
     words = ["generate", photo, "-m", model, "-n", "400", "--steps", "1000", "-o", "out", "--json"]
     command = [sys.executable, "-m", "personae", *map(str, words)]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def heard() -> None:
+        """A job in a shell's background is born deaf to SIGINT, and so would be its children."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    running = subprocess.Popen(command, cwd=tmp_path, preexec_fn=heard, **pipes)
     try:
         while not (tmp_path / "out").exists():
             time.sleep(0.05)
         time.sleep(4)  # well into the loop, which takes much longer
         os.kill(running.pid, signal.SIGINT)
-        out, err = running.communicate(timeout=120)  # beside other work
+        out, err = running.communicate(timeout=30)
     finally:
         running.kill()
     assert (running.returncode, out, err) == (130, "", "personae: stopped\n")
