@@ -61,7 +61,7 @@ def with_sound(path: Path, frames: Sequence[Array]) -> Path:
     """A video of the frames, twice as large, and a sine to copy."""
     silent = path.with_name("silent.mp4")
     large = [np.asarray(Image.fromarray(one).resize((256, 256), Image.Resampling.LANCZOS)) for one in frames]
-    video.write(silent, large, fps=FPS)
+    video.write(silent, large, fps=FPS, force=True)
     wave = np.sin(2 * np.pi * 440 * np.arange(int(RATE * len(frames) / FPS)) / RATE) * 8000
     with av.open(str(silent)) as seen, av.open(str(path), "w") as made:
         stream, heard = made.add_stream_from_template(seen.streams.video[0]), made.add_stream("aac", rate=RATE)
