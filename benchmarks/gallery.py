@@ -138,18 +138,21 @@ def parts(g: Gallery) -> Entry:
     )
 
 
+def _pairs(g: Gallery, task: str, second: str, who: Sequence[tuple[int, int]]) -> list[list[Cell]]:
+    """A row for each two: both photos, the latter called `second`, and what the task makes of them."""
+    return [
+        [g.given(a, "source"), g.given(b, second), g.done(task, source=g.photos[a], target=g.photos[b])] for a, b in who
+    ]
+
+
 def swap(g: Gallery) -> Entry:
     """Faces put into others' photos."""
-    rows = [
-        [g.given(a, "source"), g.given(b, "target"), g.done("swap", source=g.photos[a], target=g.photos[b])]
-        for a, b in ((2, 1), (1, 3), (4, 5))
-    ]
     return Entry(
         name="swap",
         title="Face swap",
         command="personae edit swap source.jpg target.jpg",
         says="The source's face, with pose, expression, light, hair and surroundings of the target.",
-        rows=rows,
+        rows=_pairs(g, "swap", "target", ((2, 1), (1, 3), (4, 5))),
     )
 
 
@@ -173,31 +176,23 @@ def everyone(g: Gallery) -> Entry:
 
 def head(g: Gallery) -> Entry:
     """Whole heads."""
-    rows = [
-        [g.given(a, "source"), g.given(b, "target"), g.done("head", source=g.photos[a], target=g.photos[b])]
-        for a, b in ((2, 3), (1, 0), (0, 2))
-    ]
     return Entry(
         name="head",
         title="Head swap",
         command="personae edit head source.jpg target.jpg",
         says="Hair and the shape of the head come along; pose, expression, light and what is behind stay the target's.",
-        rows=rows,
+        rows=_pairs(g, "head", "target", ((2, 3), (1, 0), (0, 2))),
     )
 
 
 def reenact(g: Gallery) -> Entry:
     """Somebody made to do what another does."""
-    rows = [
-        [g.given(a, "source"), g.given(b, "driver"), g.done("reenact", source=g.photos[a], target=g.photos[b])]
-        for a, b in ((0, 2), (3, 4), (1, 5))
-    ]
     return Entry(
         name="reenact",
         title="Reenactment",
         command="personae edit reenact source.jpg driver.jpg",
         says="The source's photo; pose, expression and gaze are the driver's.",
-        rows=rows,
+        rows=_pairs(g, "reenact", "driver", ((0, 2), (3, 4), (1, 5))),
     )
 
 

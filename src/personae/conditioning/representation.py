@@ -66,17 +66,22 @@ class Measured:
 
 def measure(face: Aligned, model: FaceModel) -> Measured:
     """One row."""
-    small = reduced(face.crop, GRID)
-    marks = resized(face.landmarks, len(face.crop), GRID)
+    return read_off(face.crop, face.landmarks, face.pose, face.blendshapes, model)
+
+
+def read_off(crop: Array, landmarks: Array, pose: Pose, blendshapes: Array, model: FaceModel) -> Measured:
+    """One row, of what `Aligned` has under these names."""
+    small = reduced(crop, GRID)
+    marks = resized(landmarks, len(crop), GRID)
     shares = regions.partition(marks, GRID)
     return Measured(
-        crops=face.crop[None],
+        crops=crop[None],
         regions=shares[None],
-        pose=pose_numbers(face.pose)[None],
-        expression=face.blendshapes.astype(np.float32)[None],
+        pose=pose_numbers(pose)[None],
+        expression=blendshapes.astype(np.float32)[None],
         texture=texture(small, shares)[None],
         light=light(small, shares, marks, model)[None],
-        gaze=gaze(face.blendshapes)[None],
+        gaze=gaze(blendshapes)[None],
     )
 
 

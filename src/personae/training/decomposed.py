@@ -14,7 +14,6 @@ import numpy as np
 
 from personae.conditioning import pose_map, representation
 from personae.conditioning.mesh import FaceModel
-from personae.conditioning.representation import GRID
 from personae.data import shards
 from personae.reading import regions
 from personae.reading.network import file_sha256
@@ -86,16 +85,10 @@ def _worked_out(table: FaceTable) -> dict[str, Array]:
 def _row(row: tuple[Array, Array, Array, Array]) -> dict[str, Array]:
     crop, marks, (yaw, pitch, roll), blendshapes = row
     model = FaceModel.bundled()
-    small, at_grid = representation.reduced(crop, GRID), representation.resized(marks, len(crop), GRID)
-    shares = regions.partition(at_grid, GRID)
-    at_mesh = representation.resized(marks, len(crop), MESH)
     pose = Pose(yaw=float(yaw), pitch=float(pitch), roll=float(roll))
-    return {
-        "regions": np.round(shares * _SHARES).astype(np.uint8),
+    read = representation.read_off(crop, marks, pose, blendshapes, model)
+    at_mesh = representation.resized(marks, len(crop), MESH)
+    return {name: getattr(read, name)[0] for name in representation.MEASURES} | {
+        "regions": np.round(read.regions[0] * _SHARES).astype(np.uint8),
         "meshes": pose_map.render(at_mesh, model.triangles, MESH),
-        "pose": representation.pose_numbers(pose),
-        "expression": blendshapes.astype(np.float32),
-        "texture": representation.texture(small, shares),
-        "light": representation.light(small, shares, at_grid, model),
-        "gaze": representation.gaze(blendshapes),
     }
