@@ -15,9 +15,8 @@ from personae.training.base import build_unet
 from personae.training.expression import ExpressionTask, build_adapter, correlation, rarity
 from personae.training.loop import Schedule, train
 from personae.training.motion_reader import mirrored_blendshapes
-from personae.training.networks import MotionNet
 from personae.types import BLENDSHAPES
-from training_fixtures import tiny_base, tiny_embedder, tiny_onnx, tiny_vae, write_cache
+from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 
 SHORT = Schedule(steps=1, batch=4, lr=1e-3, warmup=1, compile=False)
 
@@ -29,7 +28,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> ExpressionTask:
     tiny_base(folder / "base")
     tiny_vae(folder / "vae")
     tiny_embedder(folder / "embedder.onnx")
-    tiny_onnx(folder / "motion.onnx", MotionNet(widths=(8, 8, 8, 8, 8)), 128, ["landmarks", "pose", "blendshapes"])
+    tiny_motion(folder / "motion.onnx")
     cache = write_cache(folder / "cache", count=32)
     return ExpressionTask(
         cache, folder / "vae", folder / "embedder.onnx", folder / "motion.onnx", start=folder / "base"

@@ -15,6 +15,7 @@ from personae.reading import align
 from personae.training import captions
 from personae.training.embedder import Embedder
 from personae.training.export_onnx import export_onnx
+from personae.training.networks import MotionNet
 from personae.types import Array
 
 
@@ -54,6 +55,11 @@ def tiny_onnx(path: Path, network: nn.Module, size: int, results: list[str]) -> 
 def tiny_embedder(path: Path) -> None:
     """A random identity encoder of 128 numbers."""
     tiny_onnx(path, Embedder((8, 8, 8, 8), (0, 0, 0, 1)), 112, ["identity"])
+
+
+def tiny_motion(path: Path) -> None:
+    """A random motion network."""
+    tiny_onnx(path, MotionNet(widths=(8, 8, 8, 8, 8)), 128, ["landmarks", "pose", "blendshapes"])
 
 
 def drawn_face(rng: np.random.Generator, side: int = 224) -> tuple[Array, Array]:

@@ -1,15 +1,17 @@
-"""A recogniser with a gradient, for images in which the face already lies where a template says.
+"""The reader's networks with a gradient, for images in which the face already lies where a template says.
 
     recogniser = AlignedRecogniser("embedder.onnx", source="portrait")     # frozen
     recogniser(images)                                                     # (N, D) unit, in the reader's space
     name, shape = last_map("embedder.onnx")                                # (E, h, w)
     AlignedMap("embedder.onnx", name)(images)                              # (N, h w, E): one of its maps, flattened
+    AlignedMotion("motion.onnx")(images)                                   # (N, 3) degrees, (N, 52)
 
-Training looks through it at what a model makes, likeness guidance at what it is about to make, FaceX at whom it is
+Training looks through them at what a model makes, likeness guidance at what it is about to make, FaceX at whom it is
 told of.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -55,25 +57,24 @@ class _Aligned(nn.Module):
     def __init__(
         self,
         path: str | Path,
-        output: str | None = None,
-        *,
+        *wanted: str,
         source: str = "portrait",
         template: str = "arcface",
         size: int = 112,
     ) -> None:
         super().__init__()
-        self.network = OnnxModule(path, output)
+        self.network = OnnxModule(path, *wanted)
         self.register_buffer("grid", crop_grid(source, template, size))
         self._spacing = float((self.grid[0, 1] - self.grid[0, 0]).norm()) / 2  # of a crop's pixels, in image sides
 
-    def seen(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
-        """What the network gives for the crops of images. `jitter` (N, 2, 3), affine maps of the unit square, makes
-        several crops of one image differ."""
+    def seen(self, images: Tensor, jitter: Tensor | None = None) -> list[Tensor]:
+        """What the network gives for the crops of images, float32. `jitter` (N, 2, 3), affine maps of the unit square,
+        makes several crops of one image differ."""
         grid = self.grid.expand(len(images), -1, -1, -1)
         if jitter is not None:
             grid = torch.einsum("nhwc,ndc->nhwd", F.pad(grid, (0, 1), value=1.0), jitter)
         crops = F.grid_sample(self._reduced(images.float()), grid, padding_mode="border", align_corners=False)
-        return torch.as_tensor(self.network(crops)).float()
+        return [output.float() for output in self.network.each(crops)]
 
     def _reduced(self, images: Tensor) -> Tensor:
         """Where a crop shrinks its image by two or more, averaged first, as `align.crop` does: nothing aliases, and
@@ -88,11 +89,25 @@ class AlignedRecogniser(_Aligned):
 
     def forward(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
         """`jitter`: see `seen`."""
-        return F.normalize(self.seen(images, jitter), dim=-1)
+        return F.normalize(self.seen(images, jitter)[0], dim=-1)
 
 
 class AlignedMap(_Aligned):
     """A map of the network by its name in the file, (N, h w, E), of images."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.seen(images).flatten(2).transpose(1, 2)
+        return self.seen(images)[0].flatten(2).transpose(1, 2)
+
+
+class AlignedMotion(_Aligned):
+    """Head pose (N, 3), yaw, pitch and roll in degrees, and blendshapes (N, 52), 0-1, of images, by the network of
+    `reading.motion`, which looks at crops as its config says."""
+
+    def __init__(self, path: str | Path, *, source: str = "portrait", **crop: Any) -> None:
+        """crop: its `template` and `size`."""
+        super().__init__(path, "pose", "blendshapes", source=source, **crop)
+
+    def forward(self, images: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`jitter`: see `seen`."""
+        pose, blendshapes = self.seen(images, jitter)
+        return pose, blendshapes

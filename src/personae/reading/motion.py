@@ -38,7 +38,7 @@ class OnnxMotionReader:
     pixels, `pose` (N, 3) degrees as seen in the crop, `blendshapes` (N, B) in 0-1, B = len(BLENDSHAPES)."""
 
     def __init__(self, folder: Path, config: MotionConfig, *, threads: int | None = None) -> None:
-        self._template, self._size, self.path = config.template, config.size, folder / config.file
+        self.template, self.size, self.path = config.template, config.size, folder / config.file
         self._network = Network(
             self.path,
             sha256=config.sha256,
@@ -49,8 +49,8 @@ class OnnxMotionReader:
 
     def read(self, pixels: Array, points: Array) -> Motion:
         """`Motion` in photo pixels of the face at `points` (5, 2). Raises `BadData` if they fit no crop."""
-        matrix = align.similarity(points, self._template, self._size)
-        crop = align.crop(pixels, matrix, self._size)
+        matrix = align.similarity(points, self.template, self.size)
+        crop = align.crop(pixels, matrix, self.size)
         landmarks, angles, blendshapes = (output[0] for output in self._network(to_tensor(crop[None])))
         if blendshapes.shape != (len(BLENDSHAPES),):
             raise WeightsCorrupt(

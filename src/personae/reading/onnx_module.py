@@ -7,7 +7,7 @@
 Covers the operators of convolutional networks, as far as the output needs them; any other is refused by name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,9 @@ def _attribute(attribute: Any) -> Any:
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
 
-def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
-    """The nodes that `output` depends on, in the graph's own order."""
-    wanted, kept = {output}, []
+def _needed(graph: onnx.GraphProto, outputs: Sequence[str]) -> list[onnx.NodeProto]:
+    """The nodes that `outputs` depend on, in the graph's own order."""
+    wanted, kept = {*outputs}, []
     for node in reversed(graph.node):  # a graph is sorted
         if wanted & set(node.output):
             wanted |= set(node.input)
@@ -129,20 +129,22 @@ def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
 
 
 class OnnxModule(nn.Module):
-    """The graph of an ONNX file, run by torch; its weights are frozen buffers. output: by name, of the graph or of any
-    node in it; None: the first.
+    """The graph of an ONNX file, run by torch; its weights are frozen buffers. wanted: outputs by name, of the graph or
+    of any node in it; none: the graph's first.
 
     Raises `BadData` for an operator that is not covered, or an output that is not there.
     """
 
-    def __init__(self, path: str | Path, output: str | None = None) -> None:
+    def __init__(self, path: str | Path, *wanted: str) -> None:
         super().__init__()
         graph = onnx.load(str(path)).graph
         outputs = [value.name for value in graph.output]
-        self._output = outputs[0] if output is None else output
-        if all(self._output not in node.output for node in graph.node):
-            raise BadData(f"{path} has no output {output!r}, only {', '.join(outputs)}")
-        nodes = _needed(graph, self._output)
+        self._outputs = wanted or (outputs[0],)
+        made = {name for node in graph.node for name in node.output}
+        for name in self._outputs:
+            if name not in made:
+                raise BadData(f"{path} has no output {name!r}, only {', '.join(outputs)}")
+        nodes = _needed(graph, self._outputs)
         unknown = {node.op_type for node in nodes} - _OPERATORS.keys()
         if unknown:
             raise BadData(f"{path}: operators {sorted(unknown)} have no torch counterpart here")
@@ -158,8 +160,13 @@ class OnnxModule(nn.Module):
         ]
 
     def forward(self, x: Tensor) -> Tensor:
+        """The first of the outputs."""
+        return self.each(x)[0]
+
+    def each(self, x: Tensor) -> list[Tensor]:
+        """All outputs, in one pass."""
         values: dict[str, Any] = {name: getattr(self, buffer) for name, buffer in self._names.items()}
         values[self._input] = x
         for operator, inputs, output, attributes in self._nodes:
             values[output] = _OPERATORS[operator]([values[name] for name in inputs if name], attributes)
-        return values[self._output]
+        return [values[name] for name in self._outputs]

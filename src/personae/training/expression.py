@@ -34,9 +34,7 @@ from personae.conditioning.expression_adapter import (
     crossing_layers,
 )
 from personae.reading import align
-from personae.reading.differentiable import crop_grid
 from personae.reading.motion import MotionConfig, OnnxMotionReader
-from personae.reading.onnx_module import OnnxModule
 from personae.sampling import codec, schedulers
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
@@ -44,13 +42,13 @@ from personae.training import captions
 from personae.training.base import BaseTask, IdentityToFace, _Prepared, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
+from personae.training.motion_judge import MotionJudge
 from personae.training.motion_reader import mirrored_blendshapes
 from personae.training.roll import ends_and_scales, roll
 from personae.types import BLENDSHAPES, Array
 
 _TOKENS, _RANK = 4, 16
 _EARLY = 0.7  # of the times, see `noised`
-_LEAST = 0.03  # spread of a blendshape over the photos, for what is read back
 _STILL = 0.05  # a blendshape that moves no further in any photo is not listened to
 _WATCHED = ("mouthSmile", "jawOpen", "eyeBlink", "browInnerUp")
 
@@ -129,8 +127,7 @@ class ExpressionTask(BaseTask):
         `read_images` sampled faces."""
         super().__init__(cache, vae, embedder, start=start)
         self.untold, self.read_weight, self.read_images = untold, read_weight, read_images
-        self.seen = OnnxModule(motion, "blendshapes").eval()
-        self.register = crop_grid("portrait", MotionConfig.template, MotionConfig.size)
+        self.judge = MotionJudge(motion, "portrait", self.expressions[0].std(0))
         self.reader = OnnxMotionReader(
             motion.parent, MotionConfig(file=motion.name, sha256=hashlib.sha256(motion.read_bytes()).hexdigest())
         )
@@ -145,7 +142,6 @@ class ExpressionTask(BaseTask):
         shapes = said(table.blendshapes)
         self.expressions = np.stack([shapes, shapes[:, mirrored_blendshapes()]])  # (2, N, 52): plain, mirrored
         self.shares = rarity(table.blendshapes)
-        self.spread = shapes.std(0)
         return super()._prepare(table, views, path)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
@@ -194,15 +190,9 @@ class ExpressionTask(BaseTask):
         return batch["tokens"][rows], batch["vectors"][rows], batch["expressions"][rows.roll(1)]
 
     def _off(self, clean: Tensor, asked: Tensor) -> Tensor:
-        """How far the blendshapes read off the faces of latents are from those asked for (Huber's), in spreads, so
-        that a wink counts as much as a smile."""
+        """How far the blendshapes read off the faces of latents are from those asked for."""
         images = self.vae.decoder(clean / self.vae.config.scaling_factor).float()
-        grid = self.register.to(images.device).expand(len(images), -1, -1, -1)
-        crops = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-        seen = self.seen.to(images.device)(crops).float()
-        varies = torch.from_numpy(np.flatnonzero(self.spread > _LEAST)).to(images.device)
-        spread = torch.from_numpy(self.spread).to(images.device)[varies]
-        return nn.functional.smooth_l1_loss(seen[:, varies] / spread, asked[:, varies] / spread)
+        return self.judge.expression_off(self.judge.read(images)[1], asked)
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """Held-out flow loss at fixed noise: told the expression, told none, and without the adapter. And, on

@@ -42,8 +42,9 @@ from personae.sampling import codec
 from personae.steers.likeness import differentiable_embedder
 from personae.training.autoencoder import to_tensor
 from personae.training.base import jitter
-from personae.training.facex_lessons import MotionJudge, drawn, moves, shown
+from personae.training.facex_lessons import drawn, moves, shown
 from personae.training.loop import Metrics
+from personae.training.motion_judge import MotionJudge
 from personae.training.roll import STEPS, Rolled, ends_and_scales, roll
 from personae.training.straight import Straight
 from personae.types import Array, Detection, Face, Photo

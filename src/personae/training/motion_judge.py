@@ -1,0 +1,54 @@
+"""What made faces do, as the motion network sees it, with a gradient: what is asked of a face is judged by it.
+
+judge = MotionJudge("motion.onnx", "portrait", blendshapes.std(0))
+pose, shapes = judge.read(images)
+loss = judge.off(images, {"pose": pose, "expression": shapes})
+
+Legend: M images.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from personae.conditioning.representation import DEGREES
+from personae.reading.differentiable import AlignedMotion
+from personae.reading.motion import MotionConfig
+from personae.types import Array
+
+_DEGREES = 15.0  # an error of the pose that counts as much as a spread of a blendshape
+_LEAST = 0.03  # spread of a blendshape over the photos, for what is read back
+
+
+class MotionJudge:
+    """A motion network that looks at images aligned in `template`. spread: (52,) of each blendshape over the photos;
+    those that hardly vary are not judged."""
+
+    def __init__(self, path: Path, template: str, spread: Array) -> None:
+        crop = {"template": MotionConfig.template, "size": MotionConfig.size}
+        self._seen = AlignedMotion(path, source=template, **crop).eval()
+        self._varies = np.flatnonzero(spread > _LEAST)
+        self._spread = torch.from_numpy(spread[self._varies])
+
+    def read(self, images: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Pose (M, 3) in degrees and blendshapes (M, 52) of images (M, 3, S, S) in [-1, 1], each seen through its own
+        crop (M, 2, 3)."""
+        pose, shapes = self._seen.to(images.device)(images, jitter)
+        return pose, shapes
+
+    def off(self, images: Tensor, wanted: Mapping[str, Tensor]) -> Tensor:
+        """How far pose and blendshapes read off images are from those wanted, measures by name (Huber's), in
+        spreads."""
+        pose, shapes = self.read(images)
+        turned = F.smooth_l1_loss(pose / _DEGREES, wanted["pose"] * DEGREES / _DEGREES)
+        return turned + self.expression_off(shapes, wanted["expression"])
+
+    def expression_off(self, shapes: Tensor, wanted: Tensor) -> Tensor:
+        """The same of blendshapes (M, 52) alone: in spreads, so that a wink counts as much as a smile."""
+        varies = torch.from_numpy(self._varies).to(shapes.device)
+        spread = self._spread.to(shapes.device)
+        return F.smooth_l1_loss(shapes[:, varies] / spread, wanted[:, varies] / spread)
