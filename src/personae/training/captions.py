@@ -7,14 +7,16 @@ The annotated race is never put into words: it serves to measure evenness only.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from personae.training.autoencoder import to_tensor
 from personae.training.faces import FaceTable
-from personae.types import BLENDSHAPES, Array
+from personae.training.phrases import PHRASES, readings
 
 MAX_TOKENS = 24
 IDENTITY_PROMPT = "photo of a id person"
@@ -38,53 +40,40 @@ surprised happy serious laughing left right up down"""
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """What a caption may speak of, one row of a table: words for who, and phrases that hold."""
+    """What a caption may speak of, one row of a table: words for who, by age and without it, and phrases that hold."""
 
     subject: str
+    noun: str = "person"
     phrases: tuple[str, ...]
 
 
-def _shape(blendshapes: Array, name: str) -> float:
-    """A blendshape, or the mean of its left and right halves."""
-    names = [name] if name in BLENDSHAPES else [name + "Left", name + "Right"]
-    return float(np.mean([blendshapes[BLENDSHAPES.index(n)] for n in names]))
-
-
 def measure(table: FaceTable) -> list[Measures]:
-    """Measured phrases for every row: expression, pose, light."""
+    """Words for everyone of a table, and the phrases that hold."""
+    held = _held(table)
     result = []
-    for row in range(len(table)):
-        shapes, (yaw, pitch, roll) = table.blendshapes[row], table.pose[row]
-        pixels = table.crops[row].astype(np.float32)
-        light, colour = pixels.mean(), pixels.std(-1).mean()
-        said = {
-            "smiling": _shape(shapes, "mouthSmile") > 0.5,
-            "serious": _shape(shapes, "mouthSmile") < 0.05 and _shape(shapes, "jawOpen") < 0.1,
-            "mouth open": _shape(shapes, "jawOpen") > 0.3,
-            "mouth closed": _shape(shapes, "jawOpen") < 0.02,
-            "eyes closed": _shape(shapes, "eyeBlink") > 0.55,
-            "frowning": _shape(shapes, "browDown") > 0.5,
-            "raised eyebrows": _shape(shapes, "browInnerUp") > 0.5,
-            "looking left": yaw > 18,
-            "looking right": yaw < -18,
-            "looking at the camera": abs(yaw) < 6 and abs(pitch) < 8,
-            "looking up": pitch > 14,
-            "looking down": pitch < -14,
-            "head tilted": abs(roll) > 12,
-            "black and white": colour < 2.5,
-            "dark": light < 70,
-            "bright": light > 165,
-        }
+    for row, phrases in enumerate(held):
         pair = _AGES.get(table.age[row], ("person", "person"))
-        subject = pair[int(table.gender[row] == "Male")]
-        result.append(Measures(subject=subject, phrases=tuple(name for name, holds in said.items() if holds)))
+        man = table.gender[row] == "Male"
+        result.append(Measures(subject=pair[int(man)], noun="man" if man else "woman", phrases=phrases))
+    return result
+
+
+def _held(table: FaceTable) -> list[tuple[str, ...]]:
+    """The phrases that hold, row by row."""
+    result = []
+    for start in range(0, len(table), 512):
+        rows = slice(start, start + 512)
+        pose, shapes = torch.from_numpy(table.pose[rows]), torch.from_numpy(table.blendshapes[rows])
+        read = readings(pose, shapes, to_tensor(table.crops[rows]))
+        found = torch.stack([phrase.holds(read) for phrase in PHRASES.values()], 1)
+        result += [tuple(name for name, holds in zip(PHRASES, row, strict=True) if holds) for row in found.tolist()]
     return result
 
 
 def mirrored(measures: Measures) -> Measures:
     """The same for the mirror image."""
     swap = {"looking left": "looking right", "looking right": "looking left"}
-    return Measures(subject=measures.subject, phrases=tuple(swap.get(p, p) for p in measures.phrases))
+    return replace(measures, phrases=tuple(swap.get(p, p) for p in measures.phrases))
 
 
 @dataclass(frozen=True, kw_only=True)
