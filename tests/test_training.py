@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from personae.reading.differentiable import AlignedRecogniser
 from personae.reading.onnx_module import OnnxModule
 from personae.training import captions, recipes
 from personae.training.autoencoder import AutoencoderTask, psnr, to_tensor
-from personae.training.base import BaseTask, jitter
+from personae.training.base import BaseTask, compile_blocks, jitter
 from personae.training.embedder import Embedder
 from personae.training.export_onnx import export_onnx
 from personae.training.faces import FaceTable
@@ -229,3 +230,56 @@ def test_adapters_are_taken_from_runs_or_the_bundle_or_left_out(tmp_path: Path) 
     assert inputs.adapters() == {"exp_adapter": ours, "controlnet": theirs}
     with pytest.raises(WeightsMissing, match="personae train nano-fast"):
         inputs.export("nano-fast", "lcm")
+
+
+def test_compiled_blocks_have_the_gradients_of_the_plain_unet() -> None:
+    """Compiled whole, under autocast, torch 2.13 gave every attention a gradient of zero, and the right output."""
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32,),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+    ).train()
+    given = torch.randn(2, 4, 8, 8), torch.rand(2) * 1000, torch.randn(2, 6, 32)
+
+    def gradients() -> dict[str, torch.Tensor]:
+        unet.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            made = unet(*given, return_dict=False)[0]
+        made.float().square().mean().backward()
+        return {name: weight.grad.clone() for name, weight in unet.named_parameters()}
+
+    plain = gradients()
+    compile_blocks(unet)
+    compiled = gradients()
+    listening = [name for name in plain if "attn2.to_v" in name or "attn1.to_v" in name]
+    assert listening
+    for name in [*listening, "conv_in.weight"]:
+        assert plain[name].any()
+        apart = (compiled[name] - plain[name]).norm() / plain[name].norm()
+        assert apart < 0.1, name
+
+
+def test_weights_that_nothing_reaches_are_named(tmp_path: Path) -> None:
+    class Task:
+        model = torch.nn.ModuleDict({"heard": torch.nn.Linear(1, 1), "deaf": torch.nn.Linear(1, 1)})
+
+        def batch(self, rng, size):
+            return rng.random((size, 1)).astype(np.float32)
+
+        def loss(self, model, batch, generator):
+            return model["heard"](batch).square().mean() + 0 * model["deaf"](batch).sum(), {}
+
+        def report(self, model):
+            return {}
+
+        def export(self, model, folder):
+            pass
+
+    schedule = Schedule(steps=25, batch=2, lr=1e-3, compile=False)
+    with pytest.warns(UserWarning, match="no gradient has reached 2 tensors in 20 steps, deaf.bias among them"):
+        train(Task(), schedule, tmp_path, bf16=False)

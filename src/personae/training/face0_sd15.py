@@ -31,6 +31,7 @@ from personae.pipeline import FacePipeline
 from personae.reading.box_crop import square_with
 from personae.reading.reader import FaceReader
 from personae.sampling import codec
+from personae.training.base import compile_blocks
 from personae.training.face0 import Dropped
 from personae.training.loop import Metrics
 from personae.types import Array
@@ -99,7 +100,7 @@ class Face0Sd15Task:
         self.judged = self._seen(judged, [one.caption for one in judged], np.ones(len(judged), bool))
 
     def compile(self) -> None:
-        self.model.unet.compile(dynamic=False)
+        compile_blocks(self.model.unet)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
         """`pixels` (N, S, S, 3) uint8, `tokens` (N, L), `vectors` (N, D), `faced` (N,) bool."""

@@ -27,7 +27,7 @@ from personae.sampling.controlnet import ADDED, PoseControl, save_difference, to
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
 from personae.training import captions
-from personae.training.base import BaseTask, _Prepared, noised
+from personae.training.base import BaseTask, _Prepared, compile_blocks, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.types import Array, Motion, Pose
@@ -87,8 +87,8 @@ class PoseControlTask(BaseTask):
         self.reader = OnnxMotionReader(motion.parent, config, threads=1)
 
     def compile(self) -> None:
-        self.frozen.unet.compile(dynamic=False)
-        self.model.compile(dynamic=False)
+        compile_blocks(self.frozen.unet)
+        compile_blocks(self.model)
 
     def _prepare(self, table: FaceTable, views: int, path: Path) -> _Prepared:
         self.marks = marks_in_crops(table)
