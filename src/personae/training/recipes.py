@@ -153,7 +153,8 @@ def _fast(inputs: Inputs) -> Trainable:
 def _face0(inputs: Inputs) -> Trainable:
     from personae.training.face0 import Face0Task
 
-    return Face0Task(*inputs.of_base(), start=inputs.shipped(), space=inputs.space())
+    motion = inputs.export("nano-motion", "motion.onnx")
+    return Face0Task(*inputs.of_base(), motion, start=inputs.shipped(), space=inputs.space())
 
 
 def _face0_sd15(inputs: Inputs) -> Trainable:
@@ -298,10 +299,10 @@ RECIPES = {
         ),
         Recipe(
             name="face0-nano",
-            summary="the projector with which a face stands beside words (Face0)",
+            summary="text, face and both (Face0): the base goes on, and a projector beside it",
             build=_face0,
             schedule=Schedule(
-                steps=1500, batch=48, lr=1e-3, warmup=100, decay=0.4, ema=0.998, weight_decay=0.0, report_every=500
+                steps=1500, batch=48, lr=5e-4, optimizer="muon", warmup=100, decay=0.5, ema=0.998, report_every=1500
             ),
         ),
         Recipe(
