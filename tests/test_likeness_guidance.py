@@ -1,8 +1,9 @@
 """Guidance by the recogniser: towards the person, for every scheduler, at no cost to those who do not ask."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
@@ -26,8 +27,8 @@ from personae.reading.differentiable import AlignedRecogniser
 from personae.reading.onnx_module import OnnxModule
 from personae.reading.reader import FaceReader
 from personae.sampling import codec, parameterisation, schedulers, speed
-from personae.sampling.likeness_guidance import LikenessGuidance
 from personae.sampling.loop import denoise, draw_noise, generators_for
+from personae.sampling.reader_guidance import Alike, ReaderGuidance
 from personae.types import Array
 from test_evaluation_report import judge_file
 
@@ -69,6 +70,11 @@ def latents(pipe: FacePipeline, count: int = 3, **options) -> Tensor:
 
 def wanted(pipe: FacePipeline, count: int = 3) -> Tensor:
     return torch.from_numpy(np.stack([one.vector for one in made_up(pipe, count)]))
+
+
+def towards(pipe: FacePipeline, people: Sequence[int] = range(3)) -> ReaderGuidance:
+    sight = Alike(recogniser=recogniser_of(pipe), wanted=wanted(pipe)[list(people)])
+    return ReaderGuidance(vae=pipe.vae, sight=sight, strength=STRENGTH, interval=(0, 1))
 
 
 @torch.no_grad()
@@ -156,19 +162,12 @@ def test_it_sees_what_the_reader_sees(reader: FaceReader, source: str, side: int
 
 def test_the_direction_leads_uphill(pipe: FacePipeline) -> None:
     clean = latents(pipe)
-    guidance = LikenessGuidance(
-        vae=pipe.vae, recogniser=recogniser_of(pipe), wanted=wanted(pipe), strength=STRENGTH, interval=(0, 1)
-    )
+    guidance = towards(pipe)
     direction = guidance.direction(clean)
     torch.testing.assert_close(direction.square().mean((1, 2, 3)).sqrt(), torch.ones(3))
     assert (alike(pipe, clean + 0.01 * direction) > alike(pipe, clean)).all()
     assert (alike(pipe, clean - 0.01 * direction) < alike(pipe, clean)).all()
-    alone = [
-        LikenessGuidance(
-            vae=pipe.vae, recogniser=recogniser_of(pipe), wanted=wanted(pipe)[[i]], strength=1, interval=(0, 1)
-        ).direction(clean[[i]])
-        for i in range(3)
-    ]
+    alone = [towards(pipe, [i]).direction(clean[[i]]) for i in range(3)]
     torch.testing.assert_close(torch.cat(alone), direction, atol=1e-3, rtol=1e-3)
 
 
@@ -216,14 +215,13 @@ def test_alone_as_in_company_and_no_trace_is_left(pipe: FacePipeline) -> None:
 def test_decoders_prepared_for_speed_have_the_same_gradient(pipe: FacePipeline) -> None:
     """Their activations work in place: nothing that a gradient needs may be gone."""
     clean = latents(pipe)
-    parts = {"recogniser": recogniser_of(pipe), "wanted": wanted(pipe), "strength": 1.0, "interval": (0, 1)}
-    expected = LikenessGuidance(vae=pipe.vae, **parts).direction(clean)
+    expected = towards(pipe).direction(clean)
     prepared = FacePipeline(
         **(pipe.components | {"vae": type(pipe.vae).from_config(pipe.vae.config)}), reader=pipe.reader
     )
     prepared.vae.load_state_dict(pipe.vae.state_dict())
     speed.prepare(prepared)
-    found = LikenessGuidance(vae=prepared.vae.eval(), **parts).direction(clean)
+    found = replace(towards(pipe), vae=prepared.vae.eval()).direction(clean)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 

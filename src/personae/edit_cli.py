@@ -71,6 +71,12 @@ class Common:
         float | None,
         typer.Option(help="How strongly the recogniser pulls towards the person; 0 is off.", show_default="the task's"),
     ] = None
+    motion_guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="How strongly the reader pulls towards pose and expression; 0 is off.", show_default="the task's"
+        ),
+    ] = None
     strength: Annotated[
         float | None,
         typer.Option(help="How much of the edited region is made anew, 0-1.", show_default="the task's"),
@@ -91,6 +97,7 @@ class Common:
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance,
             "likeness_guidance": self.likeness_guidance,
+            "motion_guidance": self.motion_guidance,
             "strength": self.strength,
         }
         picked = {"face": self.face or 1, "all_faces": self.all_faces, "num_images": self.count}

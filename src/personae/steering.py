@@ -52,6 +52,8 @@ class Steering(TypedDict, total=False):
     deep features of the UNet in every n-th step. decoder: "full", or "tiny" (the model's `taesd/`).
     likeness_guidance: how strongly the model's own recogniser pulls towards the person, 0 (off) and up.
     likeness_interval: (first, last) shares of the steps, 0-1, between which it does.
+    motion_guidance: how strongly the model's own motion reader pulls towards the pose and expression that are asked
+    for, 0 (off) and up. motion_interval: (first, last) shares of the steps, 0-1, between which it does.
     Of a prompt without `{person}` (`steers.text`): text_weight, face_weight, both_weight: how much the words alone, the
     face alone and both together count (0, 0 and 1; negative: away from it; one is always 0). text_interval,
     face_interval, both_interval: (first, last) shares of the steps, 0-1, between which each does. look: instead of
@@ -80,6 +82,8 @@ class Steering(TypedDict, total=False):
     decoder: str | None
     likeness_guidance: float | None
     likeness_interval: Sequence[float] | None
+    motion_guidance: float | None
+    motion_interval: Sequence[float] | None
     text_weight: float | None
     face_weight: float | None
     both_weight: float | None
@@ -184,6 +188,12 @@ def _lora(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
     return lora.steer(pipe, request, options)
 
 
+def _motion(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    from personae.steers import motion
+
+    return motion.steer(pipe, request, options)
+
+
 def _pose(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
     from personae.steers import pose
 
@@ -213,6 +223,7 @@ STEERS: dict[str, Steer] = {
     "expression": _expression,
     "facex": _facex,
     "fast": _fast,
+    "motion": _motion,
     "likeness": _likeness,
     "inpaint": _inpaint,
     "lora": _lora,
@@ -222,7 +233,7 @@ STEERS: dict[str, Steer] = {
 }
 
 # What is made for pictures, or windows, of one face, aligned and as large as the model's own.
-ONE_FACE = ("pose", "pose_map", "assembly", "reference", "likeness_guidance")
+ONE_FACE = ("pose", "pose_map", "assembly", "reference", "likeness_guidance", "motion_guidance")
 
 # What may be said of each person.
 EACH = ("pose", "expression")

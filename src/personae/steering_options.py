@@ -67,6 +67,13 @@ class Typed(TypedDict):
     likeness_interval: Annotated[
         str | None, typer.Option(help="Between which shares of the steps it pulls.", show_default="0.2,0.8")
     ]
+    motion_guidance: Annotated[
+        float | None,
+        typer.Option(help="How strongly the reader pulls towards the asked pose and expression; 0.1 is a good start."),
+    ]
+    motion_interval: Annotated[
+        str | None, typer.Option(help="Between which shares of the steps it pulls.", show_default="0.1,0.9")
+    ]
 
 
 def spelled_out(verb: Callable[..., None]) -> Callable[..., None]:
@@ -127,5 +134,5 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "pose": angles,
     "expression": sliders,
     "regions": _regions,
-    **{f"{what}_interval": _interval(f"--{what}-interval") for what in ("text", "face", "both", "likeness")},
+    **{f"{what}_interval": _interval(f"--{what}-interval") for what in ("text", "face", "both", "likeness", "motion")},
 }

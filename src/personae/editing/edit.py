@@ -174,7 +174,7 @@ def _one_face(
         image=crops,
         mask_image=open_,
         measure_likeness=False,
-        **(pieces.likeness_of(pipe, row) | steered | dict(options)),
+        **(pieces.guidance_of(pipe, row) | steered | dict(options)),
     )
     patch = Patch(place=place, free=painted, cells=_whole_cells(pipe, open_))
     recolour = "border" if {"light", "texture"} & set(asked.tokens) else row.recolour

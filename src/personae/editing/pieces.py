@@ -25,6 +25,7 @@ from personae.editing.tasks import Task
 from personae.errors import BadOption, WeightsMissing, unknown_name
 from personae.reading.aligned import Aligned
 from personae.reading.embed import OnnxEmbedder
+from personae.steers.motion import guides
 from personae.steers.pose import LIMITS
 from personae.types import BLENDSHAPES, Array, Photo, Pose
 
@@ -138,7 +139,11 @@ def _require(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collection[s
         )
 
 
-def likeness_of(pipe: "FacePipeline", task: Task) -> dict[str, Any]:
-    """The task's likeness guidance, if the model's reader has a gradient."""
-    embedder = None if pipe.reader is None else pipe.reader.embedder
-    return {"likeness_guidance": task.likeness} if task.likeness and isinstance(embedder, OnnxEmbedder) else {}
+def guidance_of(pipe: "FacePipeline", task: Task) -> dict[str, Any]:
+    """The task's guidance by the model's reader, as far as that has a gradient and FaceX says what to look for."""
+    options = {}
+    if task.likeness and pipe.reader is not None and isinstance(pipe.reader.embedder, OnnxEmbedder):
+        options["likeness_guidance"] = task.likeness
+    if task.motion and pipe.part("facex") is not None and guides(pipe):
+        options["motion_guidance"] = task.motion
+    return options

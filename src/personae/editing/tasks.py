@@ -28,7 +28,8 @@ class Task:
     the row of `canvas.REFERENCES` that assembles the region image I_R.
 
     strength: the share of the steps that is walked by a model without `facex/`, where what is to stay of the free
-    region can only shine through. likeness: of `likeness_guidance`, where the model's reader has a gradient.
+    region can only shine through. likeness, motion: of `likeness_guidance` and `motion_guidance`, where the model's
+    reader has a gradient.
     recolour: the row of `paste.RECOLOURS` that says how its colours are matched to the photo's, unless another photo is
     asked for its light or texture: then they are to change.
 
@@ -45,6 +46,7 @@ class Task:
     reference: str = "hole"
     strength: float = 1.0
     likeness: float = 0.0
+    motion: float = 0.0
     recolour: str = "border"
 
     def __post_init__(self) -> None:
@@ -105,6 +107,7 @@ TASKS = {
             free="heads",
             reference="whole",
             strength=0.8,
+            motion=0.1,
             recolour="region",
         ),
         Task(
@@ -122,6 +125,7 @@ TASKS = {
             reference="whole",
             strength=0.6,
             likeness=0.1,
+            motion=0.1,
             recolour="region",
         ),
         Task(

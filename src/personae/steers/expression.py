@@ -62,14 +62,18 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
 
 def _blendshapes(pipe: "FacePipeline", asked: Any) -> tuple[Array, dict[str, float]]:
     """The vector, and the blendshapes above 0 by name."""
+    shapes = named(pipe, asked)
+    return blendshape_vector(shapes), shapes
+
+
+def named(pipe: "FacePipeline", asked: Any) -> dict[str, float]:
+    """The option as blendshapes by name: those above 0 of numbers or of a photo. Raises as `steer`."""
     asked = _from_file(asked)
     if isinstance(asked, Mapping):
-        shapes = sliders(asked)
-    elif _is_vector(asked):
-        shapes = _named(finite_vector(asked, len(BLENDSHAPES), "blendshapes in MediaPipe's order"))
-    else:
-        shapes = _of_photo(pipe, asked)
-    return blendshape_vector(shapes), shapes
+        return sliders(asked)
+    if _is_vector(asked):
+        return _named(finite_vector(asked, len(BLENDSHAPES), "blendshapes in MediaPipe's order"))
+    return _of_photo(pipe, asked)
 
 
 def _flame(_pipe: "FacePipeline", asked: Any) -> tuple[Array, list[float]]:

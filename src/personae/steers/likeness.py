@@ -7,22 +7,22 @@ The recogniser that guides is the one that conditions and measures: `Generation.
 recogniser sees. Both figures: docs/quality.md.
 """
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from personae.errors import BadOption, WeightsMissing
+from personae.errors import WeightsMissing
 from personae.reading.box_crop import BOX_CROPS
 from personae.reading.embed import OnnxEmbedder
 from personae.reading.insightface import InsightFaceEmbedder
 from personae.steering import Plan, Request
+from personae.steers.guided import Guided
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
-    from personae.sampling.likeness_guidance import LikenessGuidance
+    from personae.sampling.reader_guidance import Sight
 
 INTERVAL = (0.2, 0.8)
 
@@ -34,36 +34,22 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
     Raises `BadOption` for an impossible strength or interval; `WeightsMissing` for a model whose recogniser has no
     gradient here, or without one.
     """
-    strength, interval = options.get("likeness_guidance"), options.get("likeness_interval")
-    if strength is None:
-        if interval is not None:
-            raise BadOption(f"likeness_interval {interval} needs likeness_guidance: say how strong it is to be")
+    guided = Guided.asked(options, "likeness", INTERVAL)
+    if guided is None:
         return None
-    strength, interval = _strength(strength), INTERVAL if interval is None else _interval(interval)
-    settings = {"likeness_guidance": strength, "likeness_interval": list(interval)}
-    if strength == 0:
-        return Plan(settings=settings)
-    return Plan(around=[_guidance(pipe, request, strength, interval)], settings=settings)
+    return guided.plan(pipe, _sight(pipe, request) if guided.strength else None)
 
 
-def _guidance(
-    pipe: "FacePipeline", request: Request, strength: float, interval: tuple[float, float]
-) -> "LikenessGuidance":
+def _sight(pipe: "FacePipeline", request: Request) -> "Sight":
     # Late: they bring onnx, for which a request that does not ask for this does not wait.
     from personae.reading.differentiable import AlignedRecogniser
-    from personae.sampling.likeness_guidance import LikenessGuidance
+    from personae.sampling.reader_guidance import Alike
 
     embedder, template = differentiable_embedder(pipe, "likeness_guidance"), pipe.config.crop_template
     recogniser = AlignedRecogniser(embedder.path, source=template, template=embedder.template, size=embedder.size)
     vectors = np.stack([person.vector for person in request.people])[list(request.who)]
     device = pipe._execution_device
-    return LikenessGuidance(
-        vae=pipe.vae,
-        recogniser=recogniser.eval().to(device),
-        wanted=torch.from_numpy(vectors).to(device),
-        strength=strength,
-        interval=interval,
-    )
+    return Alike(recogniser=recogniser.eval().to(device), wanted=torch.from_numpy(vectors).to(device))
 
 
 def differentiable_embedder(pipe: "FacePipeline", option: str) -> OnnxEmbedder | InsightFaceEmbedder:
@@ -82,20 +68,3 @@ def differentiable_embedder(pipe: "FacePipeline", option: str) -> OnnxEmbedder |
             f"({type(embedder).__name__}) is none: leave it out"
         )
     return embedder
-
-
-def _strength(strength: Any) -> float:
-    right = isinstance(strength, int | float) and not isinstance(strength, bool)
-    if not right or not math.isfinite(strength) or strength < 0:
-        raise BadOption(f"likeness_guidance is a number >= 0, got {strength!r}: 0 is off")
-    return float(strength)
-
-
-def _interval(interval: Any) -> tuple[float, float]:
-    try:
-        first, last = (float(share) for share in interval)
-    except (TypeError, ValueError) as error:
-        raise BadOption(f"likeness_interval is two shares of the steps, like (0.2, 0.8), got {interval!r}") from error
-    if not 0 <= first < last <= 1:
-        raise BadOption(f"likeness_interval is two shares of the steps, 0 <= first < last <= 1, got {first, last}")
-    return first, last

@@ -44,12 +44,12 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
     else:
         each = several(pose)
         asked: Sequence[Any] = pose if each else [pose]  # type: ignore[assignment]  # `several` says that it is one
-        held = [_held(pipe, one) for one in asked] * (1 if each else len(request.given))
-        if len(held) != len(request.given):
-            raise BadOption(f"{len(held)} poses for {len(request.given)} people: give one of each, or one for all")
+        each_held = [held(pipe, one) for one in asked] * (1 if each else len(request.given))
+        if len(each_held) != len(request.given):
+            raise BadOption(f"{len(each_held)} poses for {len(request.given)} people: give one of each, or one for all")
         template = pipe.config.crop_template
-        drawn = [_drawn(_shape(one), how, template, side) for one, how in zip(request.given, held, strict=True)]
-        plain = [_plain(how) for how in held]
+        drawn = [_drawn(_shape(one), how, template, side) for one, how in zip(request.given, each_held, strict=True)]
+        plain = [_plain(how) for how in each_held]
         images, told = np.stack(drawn)[list(request.who)], {"pose": plain if each else plain[0]}
     control = PoseControl(network=network, maps=to_maps(images), scale=strength)
     return Plan(controls=[control], settings=told | {"pose_scale": strength})
@@ -58,8 +58,8 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
 Held = dict[str, float]  # yaw, pitch, roll in degrees; blendshapes by name that are not 0
 
 
-def _held(pipe: "FacePipeline", pose: Any) -> Held:
-    """What is asked for, in numbers."""
+def held(pipe: "FacePipeline", pose: Any) -> Held:
+    """What the option asks for, in numbers. Raises as `steer`."""
     if isinstance(pose, Pose):
         return _checked(dataclasses.asdict(pose), pose)
     if isinstance(pose, Mapping):

@@ -1,0 +1,94 @@
+"""`motion_guidance` and `motion_interval`: sampling that looks with the model's own reader at what a face does.
+
+    pipe(face, expression={"smile": 0.8}, motion_guidance=0.1)      # and pose: what is named is looked for
+    pipe.edit("reenact", source="ann.jpg", target="bob.jpg", motion_guidance=0.1)
+
+Of an assembly, its givers' pose, expression and gaze are looked for. The reader that guides is the one that reads
+photos: what another one sees is less. Both figures: docs/quality.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from personae.conditioning.assembly import Assembly
+from personae.errors import BadOption, WeightsMissing
+from personae.reading.motion import OnnxMotionReader
+from personae.steering import Plan, Request, several
+from personae.steers import expression, pose
+from personae.steers.guided import Guided
+from personae.types import BLENDSHAPES, Array
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+    from personae.sampling.reader_guidance import Sight
+
+INTERVAL = (0.1, 0.9)
+_GAZE = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
+_ANGLES = len(pose.LIMITS)
+
+
+def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
+    """See `personae.steering.Steer`. Raises `BadOption` for an impossible strength or interval, or with nothing asked
+    that could be looked for; `WeightsMissing` for a model whose motion reader has no gradient here, or without one."""
+    guided = Guided.asked(options, "motion", INTERVAL)
+    if guided is None:
+        return None
+    return guided.plan(pipe, _sight(pipe, request, options) if guided.strength else None)
+
+
+def guides(pipe: "FacePipeline") -> bool:
+    """Whether the model's reader can."""
+    return pipe.reader is not None and isinstance(pipe.reader.motion, OnnxMotionReader)
+
+
+def _sight(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> "Sight":
+    from personae.reading.differentiable import AlignedMotion  # late: they bring onnx
+    from personae.sampling.reader_guidance import Moving
+
+    if pipe.reader is None or not isinstance(pipe.reader.motion, OnnxMotionReader):
+        raise WeightsMissing("motion_guidance looks through the model's own motion reader, and this model has none")
+    reader, device = pipe.reader.motion, pipe._execution_device
+    network = AlignedMotion(reader.path, source=pipe.config.crop_template, template=reader.template, size=reader.size)
+    wanted = torch.from_numpy(_wanted(pipe, len(request.people), options)[list(request.who)]).to(device)
+    return Moving(motion=network.eval().to(device), pose=wanted[:, :_ANGLES], blendshapes=wanted[:, _ANGLES:])
+
+
+def _wanted(pipe: "FacePipeline", people: int, options: Mapping[str, Any]) -> Array:
+    """(P, 3 + 52) float32: pose in degrees and blendshapes, NaN where nothing is asked."""
+    if options.get("assembly") is not None:
+        return np.stack([_assembled(one) for one in _each(options["assembly"], people, Assembly)])
+    wanted = np.full((people, _ANGLES + len(BLENDSHAPES)), np.nan, np.float32)
+    for name, read in (("pose", pose.held), ("expression", expression.named)):
+        asked = options.get(name)
+        if asked is None:
+            continue
+        for row, one in enumerate(asked if several(asked) else [asked] * people):
+            for part, value in read(pipe, one).items():
+                wanted[row, _COLUMNS[part]] = value
+    if np.isnan(wanted).all():
+        raise BadOption("motion_guidance looks for a pose or an expression, and none is asked: give pose or expression")
+    return wanted
+
+
+_COLUMNS = {name: index for index, name in enumerate([*pose.LIMITS, *BLENDSHAPES])}
+
+
+def _each(asked: Any, people: int, kind: type) -> Sequence[Any]:
+    return [asked] * people if isinstance(asked, kind) else list(asked)
+
+
+def _assembled(assembly: Assembly) -> Array:
+    wanted = np.full(_ANGLES + len(BLENDSHAPES), np.nan, np.float32)
+    shapes, givers = wanted[_ANGLES:], assembly.givers
+    if "pose" in givers:
+        held = givers["pose"].pose
+        wanted[:_ANGLES] = held.yaw, held.pitch, held.roll
+    if "expression" in givers:
+        shapes[1:] = givers["expression"].blendshapes[1:]  # the first is how neutral the rest is
+        shapes[_GAZE] = np.nan
+    if "gaze" in givers:
+        shapes[_GAZE] = givers["gaze"].blendshapes[_GAZE]
+    return wanted
