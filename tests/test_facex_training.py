@@ -17,8 +17,7 @@ from personae.training.faces import FaceTable
 from personae.training.facex import Controlled, FaceXTask, widths_of
 from personae.training.facex_lessons import LESSONS
 from personae.training.loop import Schedule, train
-from personae.training.networks import MotionNet
-from training_fixtures import tiny_base, tiny_embedder, tiny_onnx, tiny_vae, write_cache
+from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 
 SHORT = Schedule(steps=1, batch=8, lr=1e-3, warmup=1, compile=False)
 
@@ -30,7 +29,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> FaceXTask:
     tiny_vae(folder / "vae")
     embedder = folder / "embedder.onnx"
     tiny_embedder(embedder)
-    tiny_onnx(folder / "motion.onnx", MotionNet(widths=(8, 8, 8, 8, 8)), 128, ["landmarks", "pose", "blendshapes"])
+    tiny_motion(folder / "motion.onnx")
     cache = write_cache(folder / "cache", count=32)
     parts = cache, folder / "vae", embedder, folder / "motion.onnx"
     return FaceXTask(*parts, start=folder / "base", space=SPACE, sizes=tiny_sizes(last_map(embedder)))

@@ -7,8 +7,8 @@ Two kinds of rows in each batch:
   of it. The loss is the base's own, of the noised photo.
 - *Two people.* Some pictures are sampled from pure noise, the kept part fused in as an edit does: somebody's identity
   and looks, somebody else's canvas, pose and expression. No photo shows that, so the readers judge: the recogniser whom
-  the finished face shows, the motion network what it does. (An identity loss on few-step predictions is what lifted
-  DreamID and PuLID; nothing in our data shows one person twice.)
+  the finished face shows, the motion network what it does; and hair is to keep its colour on another head. (An identity
+  loss on few-step predictions is what lifted DreamID and PuLID; nothing in our data shows one person twice.)
 
 UNet, text encoder and autoencoder stay as they are. Who is to be seen is told by the identity prompt, as always.
 
@@ -28,22 +28,28 @@ from torch import Tensor, nn
 
 from personae.conditioning.controller import widths_of
 from personae.conditioning.facex import SIZES, FaceX, Sizes
-from personae.conditioning.representation import DEGREES
+from personae.conditioning.mesh import FaceModel
+from personae.conditioning.pose_map import place, render
+from personae.conditioning.representation import DEGREES, resized
 from personae.reading.differentiable import AlignedMap
 from personae.sampling import codec
 from personae.training import captions
 from personae.training.base import BaseTask, IdentityToFace, _Prepared, jitter, noised
-from personae.training.decomposed import Decomposed
+from personae.training.decomposed import MESH, Decomposed
 from personae.training.expression import rarity
 from personae.training.faces import FaceTable
-from personae.training.facex_lessons import NAMES, MotionJudge, drawn, moves, shown
+from personae.training.facex_lessons import NAMES, drawn, hair_off, moves, shown
 from personae.training.loop import Metrics
+from personae.training.motion_judge import MotionJudge
+from personae.training.pose_control import marks_in_crops
 from personae.training.roll import STEPS, Course, Rolled, ends_and_scales, roll
-from personae.types import Array
+from personae.types import BLENDSHAPES, Array, Motion, Pose
 
 _EARLY = 0.4  # of the times, see `noised`
 _KEPT = 0.25  # the weight in the loss of what an edit keeps, which is fused in anyway
 _STEPS, _GUIDANCE = 12, 2.5  # of the report's samples
+_TURNED = 0.4  # the share of those partly moved who are turned
+_IS_GAZE = np.array([name.startswith("eyeLook") for name in BLENDSHAPES])
 _SHOWN = 64  # held-out pairs in the report
 
 
@@ -87,12 +93,17 @@ class FaceXTask(BaseTask):
         sizes: Sizes = SIZES["facex-nano"],
         identity_weight: float = 0.4,
         motion_weight: float = 0.4,
+        hair_weight: float = 0.5,
         pairs: float = 0.25,
+        partly: float = 0.5,
         untold: float = 0.08,
     ) -> None:
-        """`pairs`: the share of a batch's rows that show two people. `untold`: of tokens that nobody gives."""
+        """`pairs`: the share of a batch's rows that show two people; `partly`: of the reenacted among them, those who
+        take over pose or expression alone, the rest of their motion being their own. `untold`: of tokens that nobody
+        gives."""
         super().__init__(cache, vae, embedder, start=start, identity_weight=identity_weight)
-        self.motion_weight, self.pairs, self.untold = motion_weight, pairs, untold
+        self.motion_weight, self.hair_weight = motion_weight, hair_weight
+        self.pairs, self.partly, self.untold = pairs, partly, untold
         self.maps = AlignedMap(embedder, sizes.map_name).eval()
         self.judge = MotionJudge(motion, "portrait", self.rows.expression.std(0))
         # Wide poses and rare expressions are met often: half of the rows are drawn by `rarity`.
@@ -106,7 +117,7 @@ class FaceXTask(BaseTask):
         """Not: hooks and all, torch compiles each request's anew."""
 
     def _prepare(self, table: FaceTable, views: int, path: Path) -> _Prepared:
-        self.crops = table.crops
+        self.crops, self.marks = table.crops, marks_in_crops(table)
         self.rows = Decomposed.of(table, path.parent / "facex")
         return super()._prepare(table, views, path)
 
@@ -124,6 +135,12 @@ class FaceXTask(BaseTask):
         kept = paired & moves(lessons)  # the source's photo
         around = np.where(kept, source, target), np.where(kept, other, sides)
         views = rng.integers(self.data.vectors.shape[2], size=size)
+        partly = kept & (rng.random(size) < self.partly)
+        other = np.where(partly, 0, other)
+        seen = self._seen(self.rows, self.crops, source, other.astype(bool))
+        wanted = self._seen(self.rows, self.crops, target, sides.astype(bool))
+        for row in np.flatnonzero(partly):
+            self._partly(int(row), int(source[row]), seen, wanted, turned=rng.random() < _TURNED)
         return {
             "lessons": lessons.astype(np.int64),
             "pairs": pairs,
@@ -131,9 +148,30 @@ class FaceXTask(BaseTask):
             "inside": self.data.inside[sides, target],
             "vectors": self.data.vectors[other, source, views],
             "tokens": self._tokens([captions.IDENTITY_PROMPT] * size),
-            "source": self._seen(self.rows, self.crops, source, other.astype(bool)),
-            "target": self._seen(self.rows, self.crops, target, sides.astype(bool)),
+            "source": seen,
+            "target": wanted,
         }
+
+    def _partly(self, row: int, who: int, seen: dict[str, Array], wanted: dict[str, Array], *, turned: bool) -> None:
+        """Make the target of a row the source's own photo, `who` in the table, with the target's pose (`turned`) or
+        expression: as `moved` makes it for who asks for another smile or another angle."""
+        face, own = FaceModel.bundled(), {name: part[row] for name, part in seen.items()}
+        other = {name: wanted[name][row].copy() for name in ("pose", "expression")}
+        for name, part in own.items():
+            wanted[name][row] = part
+        if turned:
+            wanted["pose"][row] = other["pose"]
+        else:
+            wanted["expression"][row] = np.where(_IS_GAZE, own["expression"], other["expression"])
+        held, asked = (_pose(part["pose"][row]) for part in (seen, wanted))
+        side = self.crops.shape[1]
+        shape = face.shape_of(Motion(landmarks=self.marks[who], pose=held, blendshapes=own["expression"]))
+        after, before = (
+            place(face.posed(shape, made, how), how, "portrait", side)
+            for made, how in ((wanted["expression"][row], asked), (own["expression"], held))
+        )
+        marks = resized((self.marks[who] + after - before).astype(np.float32), side, MESH)
+        wanted["meshes"][row] = render(marks, face.triangles, MESH)
 
     def _seen(self, rows: Decomposed, crops: Array, which: Array, mirrored: Array) -> dict[str, Array]:
         crop = crops[which]
@@ -171,9 +209,12 @@ class FaceXTask(BaseTask):
         clean = torch.where(cells[photos:] > 0, rolled.clean(made[photos:]), canvas)
         images = self.vae.decoder(clean / self.vae.config.scaling_factor).float()
         alike = (self.embedder(images, jitter(len(images), generator)) * vectors).sum(-1).mean()
-        off = self.judge.off(images, {name: batch["target"][name][photos:] for name in ("pose", "expression")})
-        loss = flow + self.identity_weight * (1 - alike) + self.motion_weight * off
-        return loss, {"flow": flow.detach(), "identity": alike.detach(), "off": off.detach()}
+        source, target = ({name: part[photos:] for name, part in batch[who].items()} for who in ("source", "target"))
+        off = self.judge.off(images, target)
+        hair = hair_off(images, source, target, batch["lessons"][photos:] == NAMES.index("head"))
+        loss = flow + self.identity_weight * (1 - alike) + self.motion_weight * off + self.hair_weight * hair
+        figures = {"flow": flow, "identity": alike, "off": off, "hair": hair}
+        return loss, {name: figure.detach() for name, figure in figures.items()}
 
     def _rolled(
         self,
@@ -252,3 +293,9 @@ class FaceXTask(BaseTask):
         Image.fromarray(np.concatenate([np.concatenate(list(row[:16]), 1) for row in self.shown])).save(
             folder / "samples.png"
         )
+
+
+def _pose(angles: Array) -> Pose:
+    """Of a row's (3,), as `representation` scales them."""
+    yaw, pitch, roll = (float(angle) for angle in angles * DEGREES)
+    return Pose(yaw=yaw, pitch=pitch, roll=roll)

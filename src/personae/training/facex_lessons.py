@@ -2,7 +2,6 @@
 
     lessons = drawn(rng, 12, "share")                                # the tasks of 12 photos
     told, free = shown(batch, maps, generator, untold=0.08)          # the arguments of `FaceX.forward`, the free region
-    off = MotionJudge("motion.onnx", "portrait", spread).off(images, wanted)
 
 A batch has `lessons` (M,) int64, rows of `LESSONS`; `pairs`, how many of its last rows show two people; and for
 `source` and `target` what was read off each row's two faces: `crops` (M, S, S, 3) uint8, `regions` (M, R, G, G) shares,
@@ -12,9 +11,8 @@ decoupled view of the target's photo: turned, shifted and in other colours.
 Legend: M rows; K names of `TOKENS`; R regions; G = 32, the grid on which they lie; S side of a crop.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,28 +20,25 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from personae.conditioning.representation import DEGREES, MEASURES, REGIONS, TOKENS
+from personae.conditioning.representation import MEASURES, REGIONS, TOKENS
 from personae.editing.canvas import GREY, WHITE
 from personae.editing.tasks import ROLES, TASKS, Task
-from personae.reading.differentiable import crop_grid
-from personae.reading.motion import MotionConfig
-from personae.reading.onnx_module import OnnxModule
 from personae.reading.regions import GROUPS
 from personae.training.autoencoder import to_tensor
 from personae.types import Array
 
 _WIDER = 2  # cells of the grid by which a free region grows at most
-_DEGREES = 15.0  # an error of the pose that counts as much as a spread of a blendshape
-_LEAST = 0.03  # spread of a blendshape over the photos, for what is read back
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """A task as it is practised: `share` of the photos and of the `pairs`."""
+    """A task as it is practised: `share` of the photos and of the `pairs`. recoloured: how much the colours of what a
+    source shows differ from those to be made; 0 where they are to be carried over."""
 
     task: Task
     share: float
     pairs: float = 0.0
+    recoloured: float = 1.0
 
     def role(self, token: str) -> int:
         """Who gives a token: 0 the source, 1 the target, -1 nobody. Identity is always the decoupled view's."""
@@ -60,9 +55,9 @@ class Lesson:
 LESSONS = {
     lesson.task.name: lesson
     for lesson in (
-        Lesson(task=TASKS["swap"], share=0.3, pairs=0.45),
-        Lesson(task=TASKS["head"], share=0.2, pairs=0.15),
-        Lesson(task=TASKS["reenact"], share=0.35, pairs=0.4),
+        Lesson(task=TASKS["swap"], share=0.25, pairs=0.3),
+        Lesson(task=TASKS["head"], share=0.25, pairs=0.2, recoloured=0.2),  # hair has no other colour than its own
+        Lesson(task=TASKS["reenact"], share=0.35, pairs=0.5, recoloured=0.0),
         Lesson(task=TASKS["inpaint"], share=0.15),
     )
 }
@@ -99,8 +94,8 @@ def shown(
     free = F.interpolate(free, size=own.shape[-1])
     image = _region_image(own, theirs, shares, free, lessons)
     mesh = F.interpolate(target["meshes"].permute(0, 3, 1, 2).float() / 255, size=own.shape[-1])
-    looks = _of(lessons, lambda lesson: not lesson.moves).float() * alone
-    coloured = _recoloured(own, looks, generator)
+    strength = torch.tensor([lesson.recoloured for lesson in LESSONS.values()], device=device)[lessons]
+    coloured = _recoloured(own, strength * alone, generator)
     with torch.no_grad():
         maps = seen.to(device)(own)
     measures = {name: torch.cat([source[name], target[name]]).float() for name in MEASURES}
@@ -167,11 +162,6 @@ def _unit(level: int) -> float:
     return level / 127.5 - 1
 
 
-def _of(lessons: Tensor, holds: Callable[[Lesson], bool]) -> Tensor:
-    """(M,) bool"""
-    return torch.tensor([holds(lesson) for lesson in LESSONS.values()], device=lessons.device)[lessons]
-
-
 def _warps(strength: Tensor, generator: torch.Generator) -> Tensor:
     """(M, 2, 3) similarities of the unit square, by the strength (M,) of each: turns of 8 degrees, scales of 8 % and
     shifts of 4 % are usual."""
@@ -194,32 +184,23 @@ def _recoloured(images: Tensor, strength: Tensor, generator: torch.Generator) ->
     return (images * contrast + light + tint).clamp(-1, 1)
 
 
-# ---------------------------------------------------------------------- what a made face does
+# ---------------------------------------------------------------------- what is made
 
 
-class MotionJudge:
-    """A motion network that looks at images aligned in `template`. spread: (52,) of each blendshape over the photos;
-    those that hardly vary are not judged."""
+def hair_off(images: Tensor, source: Mapping[str, Tensor], target: Mapping[str, Tensor], which: Tensor) -> Tensor:
+    """How far the hair of images (M, 3, S, S), which hold their heads as the targets do, is from the sources' in
+    colour: means and spreads of its pixels in [-1, 1]. which: (M,) bool, those that count."""
+    wanted = _colours(to_tensor(source["crops"]), source["regions"])
+    found = _colours(images, target["regions"])
+    return (F.smooth_l1_loss(found, wanted, beta=0.1, reduction="none").mean(1) * which).sum() / which.sum().clamp(
+        min=1
+    )
 
-    def __init__(self, path: Path, template: str, spread: Array) -> None:
-        self._read = {name: OnnxModule(path, name).eval() for name in ("pose", "blendshapes")}
-        self._register = crop_grid(template, MotionConfig.template, MotionConfig.size)
-        self._varies = np.flatnonzero(spread > _LEAST)
-        self._spread = torch.from_numpy(spread[self._varies])
 
-    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Pose (M, 3) in degrees and blendshapes (M, 52) of images (M, 3, S, S) in [-1, 1]."""
-        grid = self._register.to(images.device).expand(len(images), -1, -1, -1)
-        crops = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-        pose, shapes = (self._read[name].to(images.device)(crops).float() for name in ("pose", "blendshapes"))
-        return pose, shapes
-
-    def off(self, images: Tensor, wanted: Mapping[str, Tensor]) -> Tensor:
-        """How far pose and blendshapes read off images are from those wanted, measures by name (Huber's), in
-        spreads."""
-        pose, shapes = self.read(images)
-        varies = torch.from_numpy(self._varies).to(images.device)
-        spread = self._spread.to(images.device)
-        turned = F.smooth_l1_loss(pose / _DEGREES, wanted["pose"] * DEGREES / _DEGREES)
-        made = F.smooth_l1_loss(shapes[:, varies] / spread, wanted["expression"][:, varies] / spread)
-        return turned + made
+def _colours(images: Tensor, shares: Tensor) -> Tensor:
+    """(M, 6): mean and spread of each channel over the hair."""
+    weight = F.interpolate(shares[:, [REGIONS.index("hair")]].float(), size=images.shape[-1])
+    weight = weight / weight.sum((2, 3), keepdim=True).clamp(min=1e-3)
+    mean = (images * weight).sum((2, 3))
+    spread = ((images - mean[..., None, None]).square() * weight).sum((2, 3))
+    return torch.cat([mean, (spread + 1e-4).sqrt()], 1)
