@@ -9,14 +9,16 @@ from torch import nn
 
 from facex_fixtures import SPACE, last_map, tiny_sizes
 from personae.conditioning.facex import SIZES, FaceX
-from personae.conditioning.representation import TOKENS
+from personae.conditioning.representation import REGIONS, TOKENS
 from personae.training import recipes
+from personae.training.autoencoder import to_tensor
 from personae.training.base import build_unet
 from personae.training.decomposed import Decomposed
 from personae.training.faces import FaceTable
 from personae.training.facex import Controlled, FaceXTask, widths_of
-from personae.training.facex_lessons import LESSONS
+from personae.training.facex_lessons import LESSONS, hair_off
 from personae.training.loop import Schedule, train
+from personae.types import BLENDSHAPES
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 
 SHORT = Schedule(steps=1, batch=8, lr=1e-3, warmup=1, compile=False)
@@ -58,7 +60,7 @@ def test_only_facex_learns(task: FaceXTask) -> None:
         nn.init.normal_(block.to_out.weight, std=0.1)  # at zero, what comes before it has no gradient yet
     loss, figures = task.loss(task.model, batch, torch.Generator().manual_seed(0))
     loss.backward()
-    assert set(figures) == {"flow", "identity", "off"}
+    assert set(figures) == {"flow", "identity", "off", "hair"}
     learning = {name.split(".")[0] for name, p in task.model.named_parameters() if p.grad is not None}
     assert learning == {"facex"}
     assert all(p.grad is not None for p in task.model.facex.parameters())
@@ -92,6 +94,64 @@ def test_a_photos_own_rows_show_one_person_and_pairs_two(task: FaceXTask) -> Non
     alone = slice(0, 16 - pairs)
     np.testing.assert_allclose(batch["source"]["texture"][alone], batch["target"]["texture"][alone])
     assert (batch["source"]["texture"][-pairs:] != batch["target"]["texture"][-pairs:]).any()
+
+
+def test_some_take_over_pose_or_expression_alone(task: FaceXTask) -> None:
+    """Their target is their own photo, with one thing of somebody else's; the mesh follows."""
+    rng, turned, moved = np.random.default_rng(2), 0, 0
+    for _ in range(6):
+        batch = task.batch(rng, 24)
+        for row in range(24 - batch["pairs"], 24):
+            source, target = ({name: part[row] for name, part in batch[who].items()} for who in ("source", "target"))
+            if not np.array_equal(source["crops"], target["crops"]):
+                continue
+            assert np.array_equal(source["texture"], target["texture"])
+            assert np.array_equal(source["gaze"], target["gaze"])
+            looks = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
+            assert np.array_equal(source["expression"][looks], target["expression"][looks])
+            other = [not np.array_equal(source[name], target[name]) for name in ("pose", "expression")]
+            assert sum(other) <= 1
+            turned, moved = turned + other[0], moved + other[1]
+            assert np.array_equal(source["meshes"], target["meshes"]) or any(other)
+    assert turned
+    assert moved
+
+
+def test_hair_is_off_by_its_colour() -> None:
+    shares = torch.zeros(2, len(REGIONS), 32, 32)
+    shares[:, REGIONS.index("hair"), :8] = 1
+    crops = torch.randint(100, 156, (2, 128, 128, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    face = {"crops": crops, "regions": shares}
+    same = to_tensor(crops)
+    other = same.clone()
+    other[:, :, :32] += 0.5
+    below = same.clone()
+    below[:, :, 32:] += 0.5
+    both, first = torch.tensor([True, True]), torch.tensor([True, False])
+    assert hair_off(same, face, face, both) < 1e-6
+    assert hair_off(below, face, face, both) < 1e-6
+    assert hair_off(other, face, face, both) > 0.1
+    half = torch.stack([same[0], other[1]])
+    assert hair_off(half, face, face, first) < 1e-6
+    assert hair_off(half, face, face, ~both) == 0
+
+
+def test_it_goes_on_with_the_facex_that_is_there(task: FaceXTask, tmp_path: Path) -> None:
+    facex = task.model.facex
+    with torch.no_grad():
+        facex.kinds.add_(0.5)
+    tiny_base(tmp_path / "base")
+    facex.save(tmp_path / "base" / "facex")
+    parts = tmp_path / "cache", tmp_path / "vae", tmp_path / "embedder.onnx", tmp_path / "motion.onnx"
+    write_cache(parts[0], count=32)
+    tiny_vae(parts[1])
+    tiny_embedder(parts[2])
+    tiny_motion(parts[3])
+    again = FaceXTask(*parts, start=tmp_path / "base", space=SPACE, sizes=facex.sizes).model.facex
+    torch.testing.assert_close(again.kinds, facex.kinds, atol=1e-2, rtol=1e-2)
+    assert all(weight.requires_grad for weight in again.parameters())
+    with torch.no_grad():
+        facex.kinds.sub_(0.5)
 
 
 def test_mirrored_rows_are_the_mirror_images(task: FaceXTask) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from personae.conditioning.assembly import Assembly
+from personae.conditioning.expression import sliders
 from personae.errors import BadOption, WeightsMissing
 from personae.reading.motion import OnnxMotionReader
 from personae.steering import Plan, Request, several
@@ -61,7 +62,7 @@ def _wanted(pipe: "FacePipeline", people: int, options: Mapping[str, Any]) -> Ar
     if options.get("assembly") is not None:
         return np.stack([_assembled(one) for one in _each(options["assembly"], people, Assembly)])
     wanted = np.full((people, _ANGLES + len(BLENDSHAPES)), np.nan, np.float32)
-    for name, read in (("pose", pose.held), ("expression", expression.named)):
+    for name, read in (("pose", pose.held), ("expression", _shapes)):
         asked = options.get(name)
         if asked is None:
             continue
@@ -74,6 +75,13 @@ def _wanted(pipe: "FacePipeline", people: int, options: Mapping[str, Any]) -> Ar
 
 
 _COLUMNS = {name: index for index, name in enumerate([*pose.LIMITS, *BLENDSHAPES])}
+
+
+def _shapes(pipe: "FacePipeline", asked: Any) -> dict[str, float]:
+    """Those that an expression names, 0 included; all of a photo's."""
+    found = expression.named(pipe, asked)
+    names = sliders(dict.fromkeys(asked, 1.0)) if isinstance(asked, Mapping) else BLENDSHAPES[1:]
+    return {name: found.get(name, 0.0) for name in names}
 
 
 def _each(asked: Any, people: int, kind: type) -> Sequence[Any]:

@@ -28,7 +28,7 @@ _STEPS, _GUIDANCE = 14, 2.0  # 20 steps are no better; more guidance adds little
 _THRESHOLDS: dict[str, Any] = {"score": 0.72, "second_score": 0.77}
 
 
-def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", final: str = "nano-longer") -> None:
+def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", final: str = "face0-nano") -> None:
     """Write the model folder `out` whole (built beside it and moved into place).
 
     `final`: the recipe whose UNet and text encoder are taken.

@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from personae.conditioning.controller import widths_of
-from personae.conditioning.facex import SIZES, FaceX, Sizes
+from personae.conditioning.facex import CONFIG, SIZES, FaceX, Sizes
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.pose_map import place, render
 from personae.conditioning.representation import DEGREES, resized
@@ -78,8 +78,8 @@ class Controlled(IdentityToFace):
 
 
 class FaceXTask(BaseTask):
-    """See `training.loop.Trainable`. `start`: the folder of the base; `space`: of the embedder's identities; `motion`:
-    of the motion reader, which judges."""
+    """See `training.loop.Trainable`. `start`: the folder of the base, and of a FaceX to go on with, if it has one;
+    `space`: of the embedder's identities; `motion`: of the motion reader, which judges."""
 
     def __init__(
         self,
@@ -111,7 +111,9 @@ class FaceXTask(BaseTask):
         rare = rarity(np.concatenate([self.rows.expression, turned], 1))
         self.shares = 0.5 * rare + 0.5 / len(rare)
         self.test_rows = Decomposed.of(self.test, cache / "facex")
-        self.model: Controlled = Controlled(self.model, FaceX(sizes, widths_of(self.model.unet), space))
+        folder = start / "facex"
+        facex = FaceX.load(folder) if (folder / CONFIG).is_file() else FaceX(sizes, widths_of(self.model.unet), space)
+        self.model: Controlled = Controlled(self.model, facex.train().requires_grad_(requires_grad=True))
 
     def compile(self) -> None:
         """Not: hooks and all, torch compiles each request's anew."""

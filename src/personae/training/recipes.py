@@ -32,6 +32,7 @@ _BUNDLED: dict[tuple[str, ...], str] = {
     ("nano-detector", "detector.onnx"): "reader/detector.onnx",
     ("nano-motion", "motion.onnx"): "reader/motion.onnx",
     ("nano-base",): "",
+    ("face0-nano",): "",
     **{(recipe, folder): folder for recipe, folder in ADAPTERS.items()},
 }
 

@@ -1,0 +1,152 @@
+"""Guidance by the motion reader: towards the pose and expression asked for, and only what is asked."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import personae
+from conftest import made_up
+from facex_fixtures import made_up_face
+from personae import output
+from personae.conditioning.assembly import Assembly
+from personae.errors import BadOption, WeightsMissing
+from personae.pipeline import FacePipeline
+from personae.reading.differentiable import AlignedMotion
+from personae.reading.reader import FaceReader
+from personae.sampling import codec
+from personae.sampling.reader_guidance import Moving, ReaderGuidance
+from personae.steers import motion
+from personae.types import BLENDSHAPES, Array
+
+SMILE = [BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right")]
+GAZE = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
+
+
+@pytest.fixture(scope="module")
+def nano() -> FacePipeline:
+    """The bundled model: a reader that has been trained, and an adapter to be asked for expressions."""
+    pipe = personae.load("nano", device="cpu", torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def network(pipe: FacePipeline) -> AlignedMotion:
+    reader = pipe.reader.motion
+    return AlignedMotion(reader.path, source="portrait", template=reader.template, size=reader.size).eval()
+
+
+def latents(pipe: FacePipeline, **options: object) -> torch.Tensor:
+    return pipe(made_up(pipe, 2), seed=0, num_inference_steps=6, output_type="latent", **options).images
+
+
+@torch.no_grad()
+def read(pipe: FacePipeline, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return network(pipe)(codec.decode(pipe.vae, clean))
+
+
+def test_it_sees_what_the_reader_sees(nano: FacePipeline) -> None:
+    image = codec.to_uint8(codec.decode(nano.vae, latents(nano)))[0]
+    points = np.array(personae.reading.align.template("portrait").points) * len(image) - 0.5
+    seen = nano.reader.motion.read(image, points)
+    pose, shapes = network(nano)(codec.to_tensor(image[None]))
+    np.testing.assert_allclose(shapes[0].clip(0, 1), seen.blendshapes, atol=0.1)
+    np.testing.assert_allclose(pose[0, :2], (seen.pose.yaw, seen.pose.pitch), atol=1)
+
+
+def test_the_direction_leads_to_what_is_asked_and_ends_there(nano: FacePipeline) -> None:
+    clean = latents(nano)
+    shapes = read(nano, clean)[1]
+    asked = torch.full((2, 52), torch.nan)
+    asked[:, SMILE] = shapes[:, SMILE] + 0.4
+
+    def towards(blendshapes: torch.Tensor) -> ReaderGuidance:
+        sight = Moving(motion=network(nano), pose=torch.full((2, 3), torch.nan), blendshapes=blendshapes)
+        return ReaderGuidance(vae=nano.vae, sight=sight, strength=1, interval=(0, 1))
+
+    direction = towards(asked).direction(clean)
+    torch.testing.assert_close(direction.square().mean((1, 2, 3)).sqrt(), torch.ones(2))
+    after = read(nano, clean + 0.02 * direction)[1]
+    assert (after[:, SMILE] > shapes[:, SMILE]).all()
+    asked[:, SMILE] = shapes[:, SMILE]
+    assert towards(asked).direction(clean).abs().max() < 1e-3  # nothing is left to ask for
+    assert towards(torch.full((2, 52), torch.nan)).direction(clean).abs().max() == 0
+
+
+@pytest.mark.parametrize("amount", [0.0, 0.9])
+def test_faces_do_as_they_are_asked(nano: FacePipeline, amount: float) -> None:
+    asked = {"expression": {"mouthSmileLeft": amount, "mouthSmileRight": amount}}
+    plain, guided = (
+        (read(nano, latents(nano, motion_guidance=strength, **asked))[1][:, SMILE] - amount).abs().mean()
+        for strength in (0, 0.2)
+    )
+    assert guided < plain
+
+
+def test_at_zero_nothing_changes(nano: FacePipeline) -> None:
+    asked = {"expression": {"jawOpen": 0.5}}
+    torch.testing.assert_close(latents(nano, motion_guidance=0, **asked), latents(nano, **asked), rtol=0, atol=0)
+
+
+def test_the_recipe_asks_for_the_same_again(nano: FacePipeline, tmp_path: Path) -> None:
+    person = made_up(nano, 1)
+    asked = {"expression": {"jawOpen": 0.5}, "motion_guidance": 0.1, "motion_interval": (0.25, 1)}
+    made = nano(person, seed=3, num_inference_steps=6, **asked)
+    settings = made.recipe["settings"]
+    assert (settings["motion_guidance"], settings["motion_interval"]) == (0.1, [0.25, 1.0])
+    (path,) = output.save(made, tmp_path, people=person)
+    assert output.replay(path, pipe=nano)[1].max <= 1
+
+
+# ---------------------------------------------------------------------- what is looked for
+
+
+def wanted(pipe: FacePipeline, people: int = 1, **options: object) -> Array:
+    return motion._wanted(pipe, people, options)
+
+
+def test_only_what_is_named_is_looked_for(nano: FacePipeline) -> None:
+    found = wanted(nano, 2, expression={"smile": 0.8})
+    assert found.shape == (2, 55)
+    assert set(np.flatnonzero(np.isfinite(found[1]))) == {3 + index for index in SMILE}
+    found = wanted(nano, 2, pose=[(20, 0, 0), {"yaw": -10, "jawOpen": 0.3}])
+    np.testing.assert_array_equal(found[:, 0], (20, -10))
+    assert found[1, 3 + BLENDSHAPES.index("jawOpen")] == np.float32(0.3)
+    assert np.isnan(found[0, 3:]).all()
+
+
+def test_an_assemblys_givers_are_looked_for() -> None:
+    ann, bob = made_up_face(0, yaw=15), made_up_face(1)
+    picture = {"reference": ann.crop, "free": np.ones((128, 128), bool)}
+    found = wanted(None, assembly=Assembly(givers={"pose": ann, "expression": bob, "gaze": ann}, **picture))[0]
+    np.testing.assert_array_equal(found[:3], (15, 0, 0))
+    np.testing.assert_array_equal(found[3:][GAZE], ann.blendshapes[GAZE])
+    others = [index for index in range(1, 52) if index not in GAZE]
+    np.testing.assert_array_equal(found[3:][others], bob.blendshapes[others])
+    assert np.isnan(found[3])
+    assert np.isfinite(wanted(None, assembly=Assembly(givers={"gaze": ann}, **picture))[0]).sum() == len(GAZE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"motion_guidance": 0.1}, "none is asked: give pose or expression"),
+        ({"motion_guidance": -1, "expression": {"smile": 1}}, "motion_guidance is a number >= 0"),
+        ({"motion_interval": (0, 1)}, "motion_interval .* needs motion_guidance"),
+        ({"motion_guidance": 0.1, "motion_interval": (1, 0), "expression": {"smile": 1}}, "0 <= first < last <= 1"),
+        ({"motion_guidance": 0.1, "expression": {"smile": 1}, "width": 256}, "motion_guidance is for pictures of one"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(nano: FacePipeline, options: dict, message: str) -> None:
+    with pytest.raises(BadOption, match=message):
+        nano(made_up(nano, 1), **options)
+
+
+def test_a_model_without_a_motion_reader_says_so(nano: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert motion.guides(nano)
+    reader = FaceReader(detector=nano.reader.detector, embedder=nano.reader.embedder)
+    monkeypatch.setattr(nano, "reader", reader)
+    assert not motion.guides(nano)
+    with pytest.raises(WeightsMissing, match="own motion reader"):
+        nano(made_up(nano, 1), motion_guidance=0.1, expression={"smile": 1})
