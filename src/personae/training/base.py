@@ -9,6 +9,7 @@ on: what the noised photo itself gives away of a person, the loss of a photo's o
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -240,6 +241,7 @@ class BaseTask:
             self.tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
             text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
             unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
+        self._tokenizing = Lock()  # a tokenizer keeps how it cuts, and batches are made in a thread of their own
         placeholder = id_token(self.tokenizer)
         if speed.device_for(None).type == "cpu":
             # Over sequences this short, the backward of torch's fused attention takes a third of a CPU's step.
@@ -274,9 +276,12 @@ class BaseTask:
         partial.replace(path)
         return _Prepared(**prepared)
 
-    def _tokens(self, prompts: list[str]) -> Array:
-        encoded = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=captions.MAX_TOKENS)
-        return np.array(encoded.input_ids, np.int64)
+    def _tokens(self, prompts: list[str], reserved: int = 0) -> Array:
+        """(N, L) tokens, the last `reserved` of which hold no word; what is too long is cut."""
+        with self._tokenizing:
+            words = self.tokenizer(prompts, truncation=True, max_length=captions.MAX_TOKENS - reserved)
+            padded = self.tokenizer.pad(words, padding="max_length", max_length=captions.MAX_TOKENS)
+        return np.array(padded["input_ids"], np.int64)
 
     def _prompt(self, measures: captions.Measures, rng: np.random.Generator) -> str:
         draw = rng.random()

@@ -133,10 +133,8 @@ class Face0Task(BaseTask):
     # ------------------------------------------------------------------ batches
 
     def _words(self, prompts: list[str]) -> Array:
-        """(N, L) tokens, the last of which hold no word; what is too long is cut."""
-        words = self.tokenizer(prompts, truncation=True, max_length=captions.MAX_TOKENS - self.reserved)
-        padded = self.tokenizer.pad(words, padding="max_length", max_length=captions.MAX_TOKENS)
-        return np.array(padded["input_ids"], np.int64)
+        """(N, L) tokens with room for a face at the end."""
+        return self._tokens(prompts, self.reserved)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         """Photos and what each is told; and `asked`: anybody, told what need not be true, and its bounds."""
@@ -208,7 +206,7 @@ class Face0Task(BaseTask):
     def _rolled(self, asked: dict[str, Tensor], generator: torch.Generator) -> Rolled:
         """The asked faces on their way from pure noise. The last step has gradients and runs with the batch."""
         tokens, vectors, named = asked["tokens"], asked["vectors"], asked["named"]
-        nothing = torch.from_numpy(self._words([""])).to(tokens.device).expand(len(tokens), -1)
+        nothing = self._prompted([""]).to(tokens.device).expand(len(tokens), -1)
         told = self.model.told(tokens, vectors, named)
         untold = self.model.told(nothing, torch.zeros_like(vectors), named)
         noise = torch.randn(len(tokens), *self.data.latents.shape[2:], generator=generator, device=tokens.device)

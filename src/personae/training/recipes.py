@@ -303,7 +303,7 @@ RECIPES = {
             summary="text, face and both (Face0): the base goes on, and a projector beside it",
             build=_face0,
             schedule=Schedule(
-                steps=1500, batch=48, lr=5e-4, optimizer="muon", warmup=100, decay=0.5, ema=0.998, report_every=1500
+                steps=1400, batch=48, lr=5e-4, optimizer="muon", warmup=100, decay=0.5, ema=0.998, report_every=1400
             ),
         ),
         Recipe(
