@@ -67,3 +67,27 @@ def test_without_hidden_it_is_adamw() -> None:
             optimizer.step()
             optimizer.zero_grad()
     assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)
+
+
+def test_what_was_saved_is_loaded_and_goes_on() -> None:
+    """Hidden matrices keep a momentum alone; torch's AdamW looks for a count of steps in every state."""
+    torch.manual_seed(0)
+    given = torch.randn(4, 80)
+
+    def stepped(network: nn.Module, optimizer: Muon) -> list[torch.Tensor]:
+        optimizer.zero_grad()
+        network(given).square().sum().backward()
+        optimizer.step()
+        return [weight.detach().clone() for weight in network.parameters()]
+
+    def fresh() -> tuple[nn.Module, Muon]:
+        network = nn.Sequential(nn.Linear(80, 80), nn.Linear(80, 3))
+        return network, Muon(grouped(network, hidden=True), 1e-3, (0.9, 0.99), 0.0)
+
+    network, optimizer = fresh()
+    stepped(network, optimizer)
+    again, other = fresh()
+    again.load_state_dict(network.state_dict())
+    other.load_state_dict(optimizer.state_dict())
+    for one, two in zip(stepped(network, optimizer), stepped(again, other), strict=True):
+        assert torch.equal(one, two)

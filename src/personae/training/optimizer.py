@@ -45,6 +45,11 @@ class Muon(torch.optim.AdamW):
         groups = [{"hidden": False, "momentum": momentum} | group for group in groups]
         super().__init__(groups, lr, betas, weight_decay=weight_decay, fused=True)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for one in state.get("state", {}).values():
+            one.setdefault("step", torch.zeros(()))  # which torch's AdamW expects of every state that it loads
+        super().__setstate__(state)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         every = self.param_groups
