@@ -384,6 +384,7 @@ class BaseTask:
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """`unet/`, `text_encoder/`, `tokenizer/`, and `samples.png`: held-out people, real above made."""
+        self.tokenizer.backend_tokenizer.no_truncation()  # how a batch was cut last is nobody's business
         self.tokenizer.save_pretrained(folder / "tokenizer")
         for name, part in (("unet", self.model.unet), ("text_encoder", self.model.text_encoder)):
             save_half(part, folder / name)
