@@ -82,7 +82,11 @@ def named_angles(pose: Any) -> dict[str, float]:
 
 def with_facex(task: Task, scene: Scene, free: Array, crops: Sequence[Array]) -> dict[str, Any]:
     """An assembly for each image, whose canvas is one of `crops` (S, S, 3)."""
-    return {"assembly": [_assembly(task, scene, free, crop) for crop in crops]}
+    turned = scene.giver("pose").pose != scene.canvas.pose
+    return {
+        "assembly": [_assembly(task, scene, free, crop) for crop in crops],
+        "strength": 1.0 if turned else task.told_strength,
+    }
 
 
 def _assembly(task: Task, scene: Scene, free: Array, crop: Array) -> Assembly:

@@ -28,8 +28,8 @@ class Task:
     the row of `canvas.REFERENCES` that assembles the region image I_R.
 
     strength: the share of the steps that is walked by a model without `facex/`, where what is to stay of the free
-    region can only shine through. likeness, motion: of `likeness_guidance` and `motion_guidance`, where the model's
-    reader has a gradient.
+    region can only shine through; told_strength: by one that has it, unless the head turns. likeness, motion: of
+    `likeness_guidance` and `motion_guidance`, where the model's reader has a gradient.
     recolour: the row of `paste.RECOLOURS` that says how its colours are matched to the photo's, unless another photo is
     asked for its light or texture: then they are to change.
 
@@ -45,6 +45,7 @@ class Task:
     free: str = "face"
     reference: str = "hole"
     strength: float = 1.0
+    told_strength: float = 1.0
     likeness: float = 0.0
     motion: float = 0.0
     recolour: str = "border"
@@ -124,8 +125,9 @@ TASKS = {
             free="moved",
             reference="whole",
             strength=0.6,
+            told_strength=0.8,
             likeness=0.1,
-            motion=0.1,
+            motion=0.2,
             recolour="region",
         ),
         Task(
