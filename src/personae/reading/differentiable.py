@@ -11,7 +11,6 @@ told of.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from personae.errors import BadData
 from personae.reading import align
+from personae.reading.motion import MotionConfig
 from personae.reading.onnx_module import OnnxModule
 
 
@@ -101,11 +101,17 @@ class AlignedMap(_Aligned):
 
 class AlignedMotion(_Aligned):
     """Head pose (N, 3), yaw, pitch and roll in degrees, and blendshapes (N, 52), 0-1, of images, by the network of
-    `reading.motion`, which looks at crops as its config says."""
+    `reading.motion`, which looks at crops as its config says: unless said, as nano's does."""
 
-    def __init__(self, path: str | Path, *, source: str = "portrait", **crop: Any) -> None:
-        """crop: its `template` and `size`."""
-        super().__init__(path, "pose", "blendshapes", source=source, **crop)
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        source: str = "portrait",
+        template: str = MotionConfig.template,
+        size: int = MotionConfig.size,
+    ) -> None:
+        super().__init__(path, "pose", "blendshapes", source=source, template=template, size=size)
 
     def forward(self, images: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`jitter`: see `seen`."""

@@ -7,7 +7,7 @@ Of an assembly, its givers' pose, expression and gaze are looked for. The reader
 photos: what another one sees is less. Both figures: docs/quality.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 INTERVAL = (0.1, 0.9)
 _GAZE = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
 _ANGLES = len(pose.LIMITS)
+_COLUMNS = {name: index for index, name in enumerate([*pose.LIMITS, *BLENDSHAPES])}
 
 
 def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
@@ -42,16 +43,22 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
 
 def guides(pipe: "FacePipeline") -> bool:
     """Whether the model's reader can."""
-    return pipe.reader is not None and isinstance(pipe.reader.motion, OnnxMotionReader)
+    return _reader(pipe) is not None
+
+
+def _reader(pipe: "FacePipeline") -> OnnxMotionReader | None:
+    """The one of which a network can be made."""
+    reader = None if pipe.reader is None else pipe.reader.motion
+    return reader if isinstance(reader, OnnxMotionReader) else None
 
 
 def _sight(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> "Sight":
     from personae.reading.differentiable import AlignedMotion  # late: they bring onnx
     from personae.sampling.reader_guidance import Moving
 
-    if pipe.reader is None or not isinstance(pipe.reader.motion, OnnxMotionReader):
+    reader, device = _reader(pipe), pipe._execution_device
+    if reader is None:
         raise WeightsMissing("motion_guidance looks through the model's own motion reader, and this model has none")
-    reader, device = pipe.reader.motion, pipe._execution_device
     network = AlignedMotion(reader.path, source=pipe.config.crop_template, template=reader.template, size=reader.size)
     wanted = torch.from_numpy(_wanted(pipe, len(request.people), options)[list(request.who)]).to(device)
     return Moving(motion=network.eval().to(device), pose=wanted[:, :_ANGLES], blendshapes=wanted[:, _ANGLES:])
@@ -60,7 +67,8 @@ def _sight(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -
 def _wanted(pipe: "FacePipeline", people: int, options: Mapping[str, Any]) -> Array:
     """(P, 3 + 52) float32: pose in degrees and blendshapes, NaN where nothing is asked."""
     if options.get("assembly") is not None:
-        return np.stack([_assembled(one) for one in _each(options["assembly"], people, Assembly)])
+        asked = options["assembly"]
+        return np.stack([_assembled(one) for one in ([asked] * people if isinstance(asked, Assembly) else asked)])
     wanted = np.full((people, _ANGLES + len(BLENDSHAPES)), np.nan, np.float32)
     for name, read in (("pose", pose.held), ("expression", _shapes)):
         asked = options.get(name)
@@ -74,18 +82,11 @@ def _wanted(pipe: "FacePipeline", people: int, options: Mapping[str, Any]) -> Ar
     return wanted
 
 
-_COLUMNS = {name: index for index, name in enumerate([*pose.LIMITS, *BLENDSHAPES])}
-
-
 def _shapes(pipe: "FacePipeline", asked: Any) -> dict[str, float]:
     """Those that an expression names, 0 included; all of a photo's."""
     found = expression.named(pipe, asked)
     names = sliders(dict.fromkeys(asked, 1.0)) if isinstance(asked, Mapping) else BLENDSHAPES[1:]
     return {name: found.get(name, 0.0) for name in names}
-
-
-def _each(asked: Any, people: int, kind: type) -> Sequence[Any]:
-    return [asked] * people if isinstance(asked, kind) else list(asked)
 
 
 def _assembled(assembly: Assembly) -> Array:

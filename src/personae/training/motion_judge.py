@@ -17,7 +17,6 @@ from torch import Tensor
 
 from personae.conditioning.representation import DEGREES
 from personae.reading.differentiable import AlignedMotion
-from personae.reading.motion import MotionConfig
 from personae.types import Array
 
 _DEGREES = 15.0  # an error of the pose that counts as much as a spread of a blendshape
@@ -29,8 +28,7 @@ class MotionJudge:
     those that hardly vary are not judged."""
 
     def __init__(self, path: Path, template: str, spread: Array) -> None:
-        crop = {"template": MotionConfig.template, "size": MotionConfig.size}
-        self._seen = AlignedMotion(path, source=template, **crop).eval()
+        self._seen = AlignedMotion(path, source=template).eval()
         self._varies = np.flatnonzero(spread > _LEAST)
         self._spread = torch.from_numpy(spread[self._varies])
 
