@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -533,6 +534,22 @@ def test_ctrl_c_is_clean(model: Path, photo: Path, tmp_path: Path) -> None:
         running.kill()
     assert (running.returncode, out, err) == (130, "", "personae: stopped\n")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_ctrl_c_amid_an_exec_is_as_clean(tmp_path: Path) -> None:
+    """An import makes dataclasses by `exec`; what strikes there would end `python -m` by the signal, not by 130."""
+    source = """
+        from personae import cli
+
+        def app(standalone_mode):
+            exec("raise KeyboardInterrupt")
+
+        cli.app = app
+        cli.main()
+    """
+    (tmp_path / "struck.py").write_text(textwrap.dedent(source))
+    ended = subprocess.run([sys.executable, "-m", "struck"], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "personae: stopped\n")
 
 
 def test_help_is_instant() -> None:

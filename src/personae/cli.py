@@ -550,5 +550,8 @@ def main() -> None:
     except (KeyboardInterrupt, Abort):
         code = 130
     if code == 130:
+        # An interrupt that passes through an `exec` of text (how dataclasses are made, at import) leaves CPython 3.11
+        # with a mark, by which `python -m` would end by the signal after all; the next `exec` of text wipes it off.
+        exec("")
         note("stopped")
     sys.exit(code)
