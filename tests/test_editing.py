@@ -235,6 +235,19 @@ def test_free_regions_and_region_images(model: FacePipeline) -> None:
     more = FREE["moved"](Scene(canvas=own, faces={"pose": turned}))
     assert (more >= head).all()
     assert more.sum() > head.sum()
+
+    told = pieces.changed(dict.fromkeys(TOKENS, own), own, None, {"jawOpen": 1})
+    opened = FREE["moved"](Scene(canvas=own, faces=told))
+    assert opened[regions.region("mouth", own.landmarks, side)].all()
+    forehead = own.landmarks[151, :2].round().astype(int)
+    assert not opened[forehead[1], forehead[0]]
+    assert (opened & ~face).any()  # where the chin goes
+    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=told, other=True)), face)
+    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=told | {"light": other})), face)
+    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces={"expression": other})), face)
+    same = pieces.changed(dict.fromkeys(TOKENS, own), own, None, {})
+    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=same)), face)
+
     with pytest.raises(BadOption, match="give region, one of face, head, skin"):
         FREE["asked"](scene)
     both = free_of("asked", Scene(canvas=own, faces={}, region=("mouth", "nose")))

@@ -101,6 +101,15 @@ def test_the_exact_name_has_the_last_word_in_any_order() -> None:
     assert sliders({"surprise": 0.1, "laugh": 1.0})["jawOpen"] == 0.5
 
 
+def test_a_change_names_what_changes() -> None:
+    before = np.linspace(0, 0.5, len(BLENDSHAPES)).astype(np.float32)
+    after = dict(zip(BLENDSHAPES, expression.changed(before, {"smile": 0.8, "jawOpen": 0}), strict=True))
+    wanted = dict(zip(BLENDSHAPES, before, strict=True)) | {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "jawOpen": 0}
+    assert after == pytest.approx(wanted)
+    with pytest.raises(BadOption, match="smyle"):
+        expression.changed(before, {"smyle": 1})
+
+
 @pytest.mark.parametrize("name", expression.FRIENDLY)
 def test_friendly_names_move_blendshapes_there_are(name: str) -> None:
     moved = sliders({name: 1.0})

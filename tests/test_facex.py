@@ -22,7 +22,7 @@ from personae.conditioning.pose_map import render
 from personae.conditioning.representation import GRID, MEASURES, REGIONS, TOKENS, Measured
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
-from personae.types import Pose
+from personae.types import BLENDSHAPES, Pose
 
 MODEL = FaceModel.bundled()
 
@@ -123,6 +123,40 @@ def test_asking_for_nothing_new_moves_nothing() -> None:
     nose = 4
     assert turned.landmarks[nose, 0] < face.landmarks[nose, 0] - 5  # to its right: to the left of the picture
     assert turned.crop is face.crop
+
+
+def test_a_mouth_that_opens_moves_no_eyes() -> None:
+    face = made_up_face(2)
+    making = face.blendshapes.copy()
+    making[BLENDSHAPES.index("jawOpen")] = 0.9
+    opened = moved(face, MODEL, blendshapes=making)
+    change = opened.landmarks - face.landmarks
+    irises, chin, lower_lip = (468, 473), 152, 17
+    assert np.abs(change[list(irises)]).max() < 1
+    assert change[chin, 1] > 8
+    assert change[lower_lip, 1] > 8
+
+
+@pytest.mark.parametrize(
+    ("name", "moves", "stays"),
+    [
+        ("jawOpen", (152, 17), (468, 107, 9)),
+        ("eyeBlinkLeft", (468, 386), (17, 152, 10)),
+        ("browInnerUp", (107,), (17, 5)),
+    ],
+)
+def test_what_a_change_stirs(name: str, moves: tuple[int, ...], stays: tuple[int, ...]) -> None:
+    change = np.zeros(len(BLENDSHAPES))
+    assert not MODEL.stirred(change).any()
+    change[BLENDSHAPES.index(name)] = -0.4
+    found = MODEL.stirred(change)
+    assert found[list(moves)].all()
+    assert not found[list(stays)].any()
+
+
+def test_every_blendshape_stirs_something() -> None:
+    for index in range(1, len(BLENDSHAPES)):  # all but `_neutral`
+        assert MODEL.stirred(np.eye(len(BLENDSHAPES))[index]).any(), BLENDSHAPES[index]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,13 @@ def sliders(asked: Mapping[str, float]) -> dict[str, float]:
     return {name: moved[name] for name in _SHAPES if moved.get(name, 0.0) > 0}
 
 
+def changed(blendshapes: Array, asked: Mapping[str, float]) -> Array:
+    """(52,) float32 of (52,): what is named as asked for, the rest as it is. Raises as `sliders`."""
+    shapes = dict(zip(BLENDSHAPES, blendshapes.tolist(), strict=True))
+    shapes |= dict.fromkeys(sliders(dict.fromkeys(asked, 1.0)), 0.0) | sliders(asked)
+    return np.array([shapes[name] for name in BLENDSHAPES], np.float32)
+
+
 def parse_sliders(text: str) -> dict[str, float]:
     """`"smile=0.8,jawOpen=0.2"` as a dict. Raises `BadOption` if it is not written that way."""
     asked: dict[str, float] = {}

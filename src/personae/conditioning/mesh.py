@@ -28,6 +28,17 @@ from personae.types import BLENDSHAPES, Array, Motion, Pose
 # the detector's points are, in the median, within 4 % of the distance between the eyes of these.
 _FIVE = ((468,), (473,), (1, 4), (61,), (291,))
 IRISES = slice(468, 478)
+# What a change of blendshapes touches, by the first word of their names: heights in the mean face (lower lids .43,
+# irises .62, brows .89 and up). Not read off `moves`: those are of whole faces, whose middle is always the origin.
+_ZONES = {
+    "brow": (0.72, np.inf),
+    "eye": (0.25, 0.95),
+    "nose": (-np.inf, 0.7),
+    "cheek": (-np.inf, 0.55),
+    "mouth": (-np.inf, 0.4),
+    "jaw": (-np.inf, 0.4),
+}
+_STILL = 0.05  # of a blendshape: a change that nobody sees
 _FLIP = (1, -1, -1)  # photo (y down, z away) <-> model (y up, z to the viewer)
 
 
@@ -90,6 +101,15 @@ class FaceModel:
         still = self.mean if shape is None else shape
         moved = still if blendshapes is None else still + np.tensordot(blendshapes, self.moves, 1)
         return np.asarray(moved @ rotation(np.array((pose.yaw, pose.pitch, pose.roll))).T)
+
+    def stirred(self, change: Array) -> Array:
+        """(K,) bool: the landmarks that a change of blendshapes (B,) may move."""
+        height, found = self.mean[:, 1], np.zeros(len(self.mean), bool)
+        for name in np.array(BLENDSHAPES)[np.abs(change) > _STILL]:
+            for word, (low, high) in _ZONES.items():
+                if name.startswith(word):
+                    found |= (height > low) & (height < high)
+        return found
 
 
 def upright(landmarks: Array, pose: Pose) -> Array:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from personae.conditioning.mesh import FaceModel
+from personae.conditioning.moved import stirred
 from personae.errors import BadOption
 from personae.reading import regions
 from personae.reading.aligned import Aligned
@@ -22,12 +24,14 @@ GREY, WHITE = 128, 255  # of what the region image leaves out, and of the ring a
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """`canvas`: the face that is edited, in the photo that stays; `faces`: who gives something, by token; `region`: the
-    names of regions that the caller asks for; `mask`: (S, S) bool, the caller's own, or None."""
+    names of regions that the caller asks for; `mask`: (S, S) bool, the caller's own, or None; `other`: whether somebody
+    else is to be seen than the canvas shows, or the same older or younger."""
 
     canvas: Aligned
     faces: Mapping[str, Aligned]
     region: Sequence[str] = ()
     mask: Array | None = None
+    other: bool = False
 
     def giver(self, token: str) -> Aligned:
         """Who gives a token; the canvas's own face if nobody else does."""
@@ -60,9 +64,17 @@ def _heads(scene: Scene) -> Array:
 
 
 def _moved(scene: Scene) -> Array:
-    """The heads if one of them turns or gets other hair, else the face."""
-    stays = all(scene.giver(token).landmarks is scene.canvas.landmarks for token in ("pose", "hair"))
-    return _face(scene) if stays else _heads(scene)
+    """The heads if one of them turns or gets other hair; what moves, if the face does and nothing else is asked for;
+    else the face."""
+    canvas = scene.canvas
+    if any(scene.giver(token).landmarks is not canvas.landmarks for token in ("pose", "hair")):
+        return _heads(scene)
+    changed = {token for token, giver in scene.faces.items() if giver is not canvas}
+    making = scene.giver("expression")
+    if scene.other or changed != {"expression"} or making.crop is not canvas.crop:
+        return _face(scene)
+    touched = stirred(canvas, making, FaceModel.bundled(), canvas.size)
+    return touched if touched.any() else _face(scene)
 
 
 def _asked(scene: Scene) -> Array:

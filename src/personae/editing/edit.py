@@ -151,7 +151,8 @@ def _one_face(
     givers |= {token: token for token in asked.tokens}
     told = {token: crops_of[role] for token, role in givers.items()}
     told = pieces.changed(told, place, asked.pose, asked.expression)
-    scene = Scene(canvas=place, faces=told, region=asked.region, mask=_mask_in_crop(asked.mask, place))
+    mask = _mask_in_crop(asked.mask, place)
+    scene = Scene(canvas=place, faces=told, region=asked.region, mask=mask, other=bool(asked.shift))
     free = free_of(row.free, scene)
     painted = free & place.coverage
     if not painted.any():

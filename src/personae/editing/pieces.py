@@ -14,10 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from personae.conditioning import expression as expressions
 from personae.conditioning.assembly import Assembly
-from personae.conditioning.expression import sliders
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.moved import moved
 from personae.editing.canvas import REFERENCES, Scene
@@ -57,9 +55,7 @@ def changed(
                 f"an expression is amounts by name, got {expression!r}: a photo's is tokens={{'expression': ...}}"
             )
         giver = result.get("expression", canvas)
-        shapes = dict(zip(BLENDSHAPES, giver.blendshapes.tolist(), strict=True))
-        shapes |= dict.fromkeys(sliders(dict.fromkeys(expression, 1.0)), 0.0) | sliders(expression)
-        made = np.array([shapes[name] for name in BLENDSHAPES], np.float32)
+        made = expressions.changed(giver.blendshapes, expression)
         result["expression"] = moved(giver, FaceModel.bundled(), blendshapes=made)
     return result
 

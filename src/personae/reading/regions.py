@@ -11,8 +11,10 @@ at the hairline.
 Legend: K landmarks (468 or more, MediaPipe's order), S the side of the crop; left and right are the subject's.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from personae.errors import BadData, unknown_name
 from personae.types import Array
@@ -72,6 +74,7 @@ _FINE = 3  # sub-pixels per pixel and direction: a mask's edge has 9 steps
 _FULL = 252  # of a uint8: a multiple of those steps, so that averages are exact
 _ONE_OF = [[_FULL * (label == index) for label in range(256)] for index in range(len(REGIONS))]  # tables, one a region
 _LANDMARKS = 468
+_MARGIN = 0.02  # of the crop's side, by which what lies `around` is grown
 
 
 def partition(landmarks: Array, size: int) -> Array:
@@ -104,6 +107,18 @@ def face(landmarks: Array, size: int) -> Array:
 def head(landmarks: Array, size: int) -> Array:
     """(size, size) bool: the face and an estimate of the head with short hair around it."""
     return region("head", landmarks, size)
+
+
+def around(landmarks: Sequence[Array], triangles: Array, size: int) -> Array:
+    """(size, size) bool: where a part of a face lies, by triangles (T, 3) of landmarks, a little grown.
+
+    landmarks: (K, 3) each, pixels of the crop; the part is covered wherever any of them has it.
+    """
+    image = Image.new("L", (size, size))
+    for points in landmarks:
+        for corners in _checked(points)[triangles, :2]:
+            _polygon(image, corners, 255)
+    return np.asarray(image.filter(ImageFilter.MaxFilter(2 * round(_MARGIN * size) + 1))) > 0
 
 
 def _checked(landmarks: Array) -> Array:
