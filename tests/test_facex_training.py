@@ -9,16 +9,16 @@ from torch import nn
 
 from facex_fixtures import SPACE, last_map, tiny_sizes
 from personae.conditioning.facex import SIZES, FaceX
-from personae.conditioning.representation import REGIONS, TOKENS
-from personae.training import recipes
+from personae.conditioning.representation import GRID, REGIONS, TOKENS
+from personae.training import own_photo, recipes
 from personae.training.autoencoder import to_tensor
 from personae.training.base import build_unet
 from personae.training.decomposed import Decomposed
 from personae.training.faces import FaceTable
 from personae.training.facex import Controlled, FaceXTask, widths_of
-from personae.training.facex_lessons import LESSONS, hair_off
+from personae.training.facex_lessons import LESSONS, NAMES, hair_off, still
 from personae.training.loop import Schedule, train
-from personae.types import BLENDSHAPES
+from personae.types import BLENDSHAPES, Motion, Pose
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 
 SHORT = Schedule(steps=1, batch=8, lr=1e-3, warmup=1, compile=False)
@@ -90,31 +90,85 @@ def test_rows_are_told_what_their_lesson_says(task: FaceXTask) -> None:
 def test_a_photos_own_rows_show_one_person_and_pairs_two(task: FaceXTask) -> None:
     batch = task.batch(np.random.default_rng(1), 16)
     pairs = batch["pairs"]
-    assert pairs == 4
+    assert pairs == 5
     alone = slice(0, 16 - pairs)
     np.testing.assert_allclose(batch["source"]["texture"][alone], batch["target"]["texture"][alone])
     assert (batch["source"]["texture"][-pairs:] != batch["target"]["texture"][-pairs:]).any()
 
 
-def test_some_take_over_pose_or_expression_alone(task: FaceXTask) -> None:
-    """Their target is their own photo, with one thing of somebody else's; the mesh follows."""
+def test_own_photos_are_asked_for_pose_or_expression_alone(task: FaceXTask) -> None:
+    """Their target is their own photo, with one thing changed; the mesh and what may be made anew follow."""
     rng, turned, moved = np.random.default_rng(2), 0, 0
     for _ in range(6):
         batch = task.batch(rng, 24)
-        for row in range(24 - batch["pairs"], 24):
+        for row in np.flatnonzero(batch["lessons"] == NAMES.index("attribute")):
             source, target = ({name: part[row] for name, part in batch[who].items()} for who in ("source", "target"))
-            if not np.array_equal(source["crops"], target["crops"]):
+            assert np.array_equal(source["texture"], target["texture"]) or row < 24 - batch["pairs"]
+            if row < 24 - batch["pairs"]:
                 continue
-            assert np.array_equal(source["texture"], target["texture"])
-            assert np.array_equal(source["gaze"], target["gaze"])
+            assert np.array_equal(source["crops"], target["crops"])
             looks = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
             assert np.array_equal(source["expression"][looks], target["expression"][looks])
             other = [not np.array_equal(source[name], target[name]) for name in ("pose", "expression")]
             assert sum(other) <= 1
+            assert batch["asked"][row].any()
             turned, moved = turned + other[0], moved + other[1]
             assert np.array_equal(source["meshes"], target["meshes"]) or any(other)
     assert turned
     assert moved
+
+
+def test_own_photos_are_asked_for_what_is_rare(task: FaceXTask) -> None:
+    """Wide open mouths, of which the photos have none; every change touches something, and what it does not is told
+    as it was."""
+    rng, jaw, widest = np.random.default_rng(0), BLENDSHAPES.index("jawOpen"), 0.0
+    face, lender = (
+        Motion(landmarks=task.marks[0], pose=Pose(yaw=yaw, pitch=0, roll=0), blendshapes=np.zeros(52, np.float32))
+        for yaw in (4, 30)
+    )
+    for _ in range(60):
+        change = own_photo.drawn(rng, face, lender, template="portrait", size=128)
+        assert change.free.any()
+        assert not change.free.all()
+        assert change.mesh(128, 32).shape == (32, 32, 3)
+        assert change.pose == face.pose or change.expression is face.blendshapes
+        widest = max(widest, change.expression[jaw])
+    assert widest > 0.7
+
+
+def test_the_free_regions_that_are_asked_for() -> None:
+    count = 400
+    told = {
+        "crops": np.zeros((count, 64, 64, 3), np.uint8),
+        "regions": np.zeros((count, len(REGIONS), GRID, GRID), np.float32),
+    }
+    told["regions"][:, REGIONS.index("mouth"), 20:24, 10:22] = 1
+    lessons = np.full(count, NAMES.index("inpaint"))
+    own = np.arange(count) % 2 == 0
+    free = own_photo.ask(np.random.default_rng(0), lessons, own, np.zeros((count, 0, 3)), told, template="portrait")
+    face = (free == told["regions"][0].sum(0).astype(bool)).all((1, 2))
+    assert not face[~own].any()
+    assert 0.4 < face[own].mean() < 0.6
+    boxes = free[~face]
+    assert (boxes.any(1).sum(1) >= GRID // 4 - 1).all()
+    np.testing.assert_array_equal(boxes, boxes.any(1)[:, None, :] & boxes.any(2)[:, :, None])
+
+
+def test_what_is_to_change_counts_more(task: FaceXTask) -> None:
+    before, wanted = torch.zeros(2, 1, len(BLENDSHAPES)).unbind()
+    rare = int(task.judge._varies[0])
+    wanted[0, rare] = 10.0
+    plain = task.judge.expression_off(before, wanted)
+    assert task.judge.expression_off(before, wanted, before) == pytest.approx(3 * float(plain))
+    assert task.judge.expression_off(before, wanted, wanted) == pytest.approx(float(plain))
+
+
+def test_what_is_still_is_the_canvass_expression(task: FaceXTask) -> None:
+    batch = tensors(task.batch(np.random.default_rng(5), 40))
+    found = still(batch)
+    for row, lesson in enumerate(batch["lessons"].tolist()):
+        whose = "source" if NAMES[lesson] in ("reenact", "attribute") else "target"
+        assert torch.equal(found[row], batch[whose]["expression"][row])
 
 
 def test_hair_is_off_by_its_colour() -> None:
@@ -186,7 +240,7 @@ def test_a_fresh_one_is_the_base(task: FaceXTask) -> None:
 
 def test_a_run_reports_and_exports(task: FaceXTask, tmp_path: Path) -> None:
     report = train(task, SHORT, tmp_path)
-    assert {"plain_yaw", "swap_source", "swap_target", "head_pitch", "reenact_expression"} <= set(report)
+    assert {"plain_yaw", "swap_source", "swap_target", "head_pitch", "reenact_expression", "asked_jaw"} <= set(report)
     exported = FaceX.load(tmp_path / "export" / "facex")
     assert exported.space == SPACE
     assert isinstance(task.model, Controlled)

@@ -5,10 +5,11 @@ Two kinds of rows in each batch:
 - *A photo is made from itself.* Its pieces come from a decoupled view of it, mirrored, turned, shifted and in other
   colours, and from itself, as the task's row of `editing.tasks` says; the region image shows what the task would leave
   of it. The loss is the base's own, of the noised photo.
-- *Two people.* Some pictures are sampled from pure noise, the kept part fused in as an edit does: somebody's identity
-  and looks, somebody else's canvas, pose and expression. No photo shows that, so the readers judge: the recogniser whom
-  the finished face shows, the motion network what it does; and hair is to keep its colour on another head. (An identity
-  loss on few-step predictions is what lifted DreamID and PuLID; nothing in our data shows one person twice.)
+- *Pairs.* Some pictures are sampled from pure noise, the kept part fused in as an edit does: somebody's identity and
+  looks, somebody else's canvas, pose and expression; or somebody's own, asked for another pose or expression
+  (`own_photo`). No photo shows that, so the readers judge: the recogniser whom the finished face shows, the motion
+  network what it does; and hair is to keep its colour on another head. (An identity loss on few-step predictions is
+  what lifted DreamID and PuLID; nothing in our data shows one person twice.)
 
 UNet, text encoder and autoencoder stay as they are. Who is to be seen is told by the identity prompt, as always.
 
@@ -26,30 +27,28 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
+from personae.conditioning import expression
 from personae.conditioning.controller import widths_of
 from personae.conditioning.facex import CONFIG, SIZES, FaceX, Sizes
-from personae.conditioning.mesh import FaceModel
-from personae.conditioning.pose_map import place, render
-from personae.conditioning.representation import DEGREES, resized
+from personae.conditioning.representation import DEGREES, GRID
 from personae.reading.differentiable import AlignedMap
 from personae.sampling import codec
-from personae.training import captions
+from personae.training import captions, own_photo
 from personae.training.base import BaseTask, IdentityToFace, _Prepared, jitter, noised
-from personae.training.decomposed import MESH, Decomposed
+from personae.training.decomposed import Decomposed
 from personae.training.expression import rarity
 from personae.training.faces import FaceTable
-from personae.training.facex_lessons import NAMES, drawn, hair_off, moves, shown
+from personae.training.facex_lessons import NAMES, drawn, hair_off, is_own, moves, shown, still
 from personae.training.loop import Metrics
 from personae.training.motion_judge import MotionJudge
 from personae.training.pose_control import marks_in_crops
 from personae.training.roll import STEPS, Course, Rolled, ends_and_scales, roll
-from personae.types import BLENDSHAPES, Array, Motion, Pose
+from personae.types import BLENDSHAPES, Array
 
 _EARLY = 0.4  # of the times, see `noised`
 _KEPT = 0.25  # the weight in the loss of what an edit keeps, which is fused in anyway
 _STEPS, _GUIDANCE = 12, 2.5  # of the report's samples
-_TURNED = 0.4  # the share of those partly moved who are turned
-_IS_GAZE = np.array([name.startswith("eyeLook") for name in BLENDSHAPES])
+_OPEN = 0.8  # of jawOpen, asked in the report
 _SHOWN = 64  # held-out pairs in the report
 
 
@@ -92,25 +91,22 @@ class FaceXTask(BaseTask):
         space: str,
         sizes: Sizes = SIZES["facex-nano"],
         identity_weight: float = 0.4,
-        motion_weight: float = 0.4,
+        motion_weight: float = 0.6,
         hair_weight: float = 0.5,
-        pairs: float = 0.25,
-        partly: float = 0.5,
+        pairs: float = 0.3,
         untold: float = 0.08,
     ) -> None:
-        """`pairs`: the share of a batch's rows that show two people; `partly`: of the reenacted among them, those who
-        take over pose or expression alone, the rest of their motion being their own. `untold`: of tokens that nobody
-        gives."""
+        """`pairs`: the share of a batch's rows that no photo shows; `untold`: of tokens that nobody gives."""
         super().__init__(cache, vae, embedder, start=start, identity_weight=identity_weight)
         self.motion_weight, self.hair_weight = motion_weight, hair_weight
-        self.pairs, self.partly, self.untold = pairs, partly, untold
+        self.pairs, self.untold = pairs, untold
         self.maps = AlignedMap(embedder, sizes.map_name).eval()
         self.judge = MotionJudge(motion, "portrait", self.rows.expression.std(0))
         # Wide poses and rare expressions are met often: half of the rows are drawn by `rarity`.
         turned = np.abs(self.rows.pose[:, :1]).clip(0, 1)
         rare = rarity(np.concatenate([self.rows.expression, turned], 1))
         self.shares = 0.5 * rare + 0.5 / len(rare)
-        self.test_rows = Decomposed.of(self.test, cache / "facex")
+        self.test_rows, self.test_marks = Decomposed.of(self.test, cache / "facex"), marks_in_crops(self.test)
         folder = start / "facex"
         facex = FaceX.load(folder) if (folder / CONFIG).is_file() else FaceX(sizes, widths_of(self.model.unet), space)
         self.model: Controlled = Controlled(self.model, facex.train().requires_grad_(requires_grad=True))
@@ -131,21 +127,19 @@ class FaceXTask(BaseTask):
         pairs = max(1, round(size * self.pairs))
         lessons = np.concatenate([drawn(rng, size - pairs, "share"), drawn(rng, pairs, "pairs")])
         paired = np.arange(size) >= size - pairs
+        own = paired & is_own(lessons)
         target = rng.choice(len(self.shares), size=size, p=self.shares)
-        source = np.where(paired, rng.choice(len(self.shares), size=size, p=self.shares), target)
-        sides, other = rng.integers(2, size=(2, size))
+        source = np.where(paired & ~own, rng.choice(len(self.shares), size=size, p=self.shares), target)
+        sides, other = np.where(own, 0, rng.integers(2, size=(2, size)))
         kept = paired & moves(lessons)  # the source's photo
         around = np.where(kept, source, target), np.where(kept, other, sides)
         views = rng.integers(self.data.vectors.shape[2], size=size)
-        partly = kept & (rng.random(size) < self.partly)
-        other = np.where(partly, 0, other)
         seen = self._seen(self.rows, self.crops, source, other.astype(bool))
         wanted = self._seen(self.rows, self.crops, target, sides.astype(bool))
-        for row in np.flatnonzero(partly):
-            self._partly(int(row), int(source[row]), seen, wanted, turned=rng.random() < _TURNED)
         return {
             "lessons": lessons.astype(np.int64),
             "pairs": pairs,
+            "asked": own_photo.ask(rng, lessons, own, self.marks[target], wanted, template="portrait"),
             "latents": self.data.latents[around[1], around[0]],
             "inside": self.data.inside[sides, target],
             "vectors": self.data.vectors[other, source, views],
@@ -153,27 +147,6 @@ class FaceXTask(BaseTask):
             "source": seen,
             "target": wanted,
         }
-
-    def _partly(self, row: int, who: int, seen: dict[str, Array], wanted: dict[str, Array], *, turned: bool) -> None:
-        """Make the target of a row the source's own photo, `who` in the table, with the target's pose (`turned`) or
-        expression: as `moved` makes it for who asks for another smile or another angle."""
-        face, own = FaceModel.bundled(), {name: part[row] for name, part in seen.items()}
-        other = {name: wanted[name][row].copy() for name in ("pose", "expression")}
-        for name, part in own.items():
-            wanted[name][row] = part
-        if turned:
-            wanted["pose"][row] = other["pose"]
-        else:
-            wanted["expression"][row] = np.where(_IS_GAZE, own["expression"], other["expression"])
-        held, asked = (_pose(part["pose"][row]) for part in (seen, wanted))
-        side = self.crops.shape[1]
-        shape = face.shape_of(Motion(landmarks=self.marks[who], pose=held, blendshapes=own["expression"]))
-        after, before = (
-            place(face.posed(shape, made, how), how, "portrait", side)
-            for made, how in ((wanted["expression"][row], asked), (own["expression"], held))
-        )
-        marks = resized((self.marks[who] + after - before).astype(np.float32), side, MESH)
-        wanted["meshes"][row] = render(marks, face.triangles, MESH)
 
     def _seen(self, rows: Decomposed, crops: Array, which: Array, mirrored: Array) -> dict[str, Array]:
         crop = crops[which]
@@ -212,7 +185,7 @@ class FaceXTask(BaseTask):
         images = self.vae.decoder(clean / self.vae.config.scaling_factor).float()
         alike = (self.embedder(images, jitter(len(images), generator)) * vectors).sum(-1).mean()
         source, target = ({name: part[photos:] for name, part in batch[who].items()} for who in ("source", "target"))
-        off = self.judge.off(images, target)
+        off = self.judge.off(images, target, still(batch)[photos:])
         hair = hair_off(images, source, target, batch["lessons"][photos:] == NAMES.index("head"))
         loss = flow + self.identity_weight * (1 - alike) + self.motion_weight * off + self.hair_weight * hair
         figures = {"flow": flow, "identity": alike, "off": off, "hair": hair}
@@ -245,7 +218,8 @@ class FaceXTask(BaseTask):
     def report(self, model: nn.Module) -> dict[str, float]:
         """Held-out pairs, swapped and reenacted: the conditioning encoder's own likeness to source and target, and
         our own reader's mean absolute errors of yaw and pitch (degrees) and of blendshapes to the target's; and the
-        same of the source generated with nothing told."""
+        same of the source generated with nothing told. `asked_jaw`: how far mouths open that are asked to on their own
+        photos, of what is asked for; `asked_source`: their likeness."""
         assert isinstance(model, Controlled)
         home = model.unet.device
         count = min(_SHOWN, len(self.test))
@@ -261,43 +235,58 @@ class FaceXTask(BaseTask):
         course = Course(
             end=torch.zeros(count, 1, 1, 1, device=home), scale=torch.full((count, 1, 1, 1), _GUIDANCE).to(home)
         )
+        nobody = torch.zeros(count, GRID, GRID, dtype=torch.bool)
         report, self.shown = {}, [self.test.crops[source], self.test.crops[target]]
-        for name in ("plain", "swap", "head", "reenact"):
-            batch = {
-                **faces,
-                "pairs": count,
-                "lessons": torch.full((count,), NAMES.index(name) if name in NAMES else 0),
-            }
-            batch["lessons"] = batch["lessons"].to(home)
+
+        def edited(name: str, faces: dict[str, Any], free: Tensor) -> Tensor:
+            """(count, 3, S, S): a lesson's pictures; `plain`: of nothing told."""
+            number = NAMES.index(name) if name in NAMES else 0
+            batch = {"pairs": count, "lessons": torch.full((count,), number).to(home), "asked": free.to(home)} | faces
             asked, free = self._shown(batch, torch.Generator(home).manual_seed(0))
             plain = name == "plain"
-            canvas = torch.from_numpy(self.test_latents).float().to(home)[source if name == "reenact" else target]
+            canvas = (
+                torch.from_numpy(self.test_latents)
+                .float()
+                .to(home)[source if name in ("reenact", "attribute") else target]
+            )
             cells = torch.ones_like(canvas[:, :1]) if plain else F.adaptive_max_pool2d(free, canvas.shape[-1])
             told = None if plain else model.facex(**asked)
             made = self._rolled(tokens, vectors[source], told, noise, canvas, cells, course, _STEPS).noisy
             images = self.vae.decoder(made / self.vae.config.scaling_factor).float()
+            self.shown.append(codec.to_uint8(images))
+            return images
+
+        for name in ("plain", "swap", "head", "reenact"):
+            images = edited(name, faces, nobody)
             seen, (pose, shapes) = self.embedder(images), self.judge.read(images)
             report[f"{name}_source"] = float((seen * vectors[source]).sum(-1).mean())
             report[f"{name}_target"] = float((seen * vectors[target]).sum(-1).mean())
             off = (pose - faces["target"]["pose"] * DEGREES).abs().mean(0)
             report |= {f"{name}_yaw": float(off[0]), f"{name}_pitch": float(off[1])}
             report[f"{name}_expression"] = float((shapes - faces["target"]["expression"]).abs().mean())
-            self.shown.append(codec.to_uint8(images))
+        told, free = self._test_faces(source), np.zeros((count, GRID, GRID), bool)
+        for row, mark in enumerate(self.test_marks[source]):
+            face = own_photo.motion(told, row, mark)
+            making = expression.changed(face.blendshapes, {"jawOpen": _OPEN})
+            change = own_photo.made(face, face.pose, making, template="portrait", size=told["crops"].shape[1])
+            free[row] = own_photo.tell(told, row, change)
+        own = faces["source"]
+        asked = {name: torch.from_numpy(part).to(home) for name, part in told.items()}
+        images = edited("attribute", {"source": own, "target": asked}, torch.from_numpy(free))
+        jaw = BLENDSHAPES.index("jawOpen")
+        before = own["expression"][:, jaw]
+        report["asked_jaw"] = float((self.judge.read(images)[1][:, jaw] - before).mean() / (_OPEN - before).mean())
+        report["asked_source"] = float((self.embedder(images) * vectors[source]).sum(-1).mean())
         return report
 
     def _test_faces(self, rows: Array) -> dict[str, Array]:
         return self._seen(self.test_rows, self.test.crops, rows, np.zeros(len(rows), bool))
 
     def export(self, model: nn.Module, folder: Path) -> None:
-        """`facex/`, and `samples.png`: sources, targets, the source alone, swapped, the head, reenacted."""
+        """`facex/`, and `samples.png`: sources, targets, the source alone, swapped, the head, reenacted; its mouth
+        opened."""
         assert isinstance(model, Controlled)
         model.facex.save(folder / "facex")
         Image.fromarray(np.concatenate([np.concatenate(list(row[:16]), 1) for row in self.shown])).save(
             folder / "samples.png"
         )
-
-
-def _pose(angles: Array) -> Pose:
-    """Of a row's (3,), as `representation` scales them."""
-    yaw, pitch, roll = (float(angle) for angle in angles * DEGREES)
-    return Pose(yaw=yaw, pitch=pitch, roll=roll)

@@ -3,10 +3,12 @@
     lessons = drawn(rng, 12, "share")                                # the tasks of 12 photos
     told, free = shown(batch, maps, generator, untold=0.08)          # the arguments of `FaceX.forward`, the free region
 
-A batch has `lessons` (M,) int64, rows of `LESSONS`; `pairs`, how many of its last rows show two people; and for
-`source` and `target` what was read off each row's two faces: `crops` (M, S, S, 3) uint8, `regions` (M, R, G, G) shares,
-`meshes` (M, s, s, 3) uint8 normal maps, and `representation.MEASURES`. In the rows of one person, the source is a
-decoupled view of the target's photo: turned, shifted and in other colours.
+A batch has `lessons` (M,) int64, rows of `LESSONS`; `pairs`, how many of its last rows no photo shows, `asked`
+(M, G, G) bool, the free region of rows whose task leaves that to who asks; and for `source` and `target` what was read
+off each row's two faces: `crops` (M, S, S, 3) uint8, `regions` (M, R, G, G) shares, `meshes` (M, s, s, 3) uint8 normal
+maps, and `representation.MEASURES`. In the other rows, which a photo shows, the source is a decoupled view of the
+target's photo: turned, shifted and in other colours. In pairs they are two people; or, where the task asks something of
+one (`is_own`), twice the same photo, what is told of the target changed.
 
 Legend: M rows; K names of `TOKENS`; R regions; G = 32, the grid on which they lie; S side of a crop.
 """
@@ -55,10 +57,11 @@ class Lesson:
 LESSONS = {
     lesson.task.name: lesson
     for lesson in (
-        Lesson(task=TASKS["swap"], share=0.25, pairs=0.3),
-        Lesson(task=TASKS["head"], share=0.25, pairs=0.2, recoloured=0.2),  # hair has no other colour than its own
-        Lesson(task=TASKS["reenact"], share=0.35, pairs=0.5, recoloured=0.0),
-        Lesson(task=TASKS["inpaint"], share=0.15),
+        Lesson(task=TASKS["swap"], share=0.25, pairs=0.2),
+        Lesson(task=TASKS["head"], share=0.2, pairs=0.15, recoloured=0.2),  # hair has no other colour than its own
+        Lesson(task=TASKS["reenact"], share=0.25, pairs=0.25, recoloured=0.0),
+        Lesson(task=TASKS["inpaint"], share=0.15, pairs=0.1),
+        Lesson(task=TASKS["attribute"], share=0.15, pairs=0.3, recoloured=0.0),
     )
 }
 NAMES = tuple(LESSONS)
@@ -72,6 +75,18 @@ def drawn(rng: np.random.Generator, count: int, of: str) -> Array:
 def moves(lessons: Array) -> Array:
     """(M,) bool"""
     return np.array([LESSONS[NAMES[lesson]].moves for lesson in lessons])
+
+
+def is_own(lessons: Array) -> Array:
+    """(M,) bool: of whom nobody else has a part."""
+    return np.array(["source" not in LESSONS[NAMES[lesson]].task.roles for lesson in lessons])
+
+
+def still(batch: Mapping[str, Any]) -> Tensor:
+    """(M, 52) the blendshapes that each row's canvas shows: the source's where it is their photo, moved."""
+    shown = torch.tensor([lesson.moves or lesson.task.name == "attribute" for lesson in LESSONS.values()])
+    rows = shown.to(batch["lessons"].device)[batch["lessons"]]
+    return torch.where(rows[:, None], batch["source"]["expression"], batch["target"]["expression"])
 
 
 # ---------------------------------------------------------------------- what FaceX is shown
@@ -90,7 +105,7 @@ def shown(
     own, theirs = (to_tensor(face["crops"]) for face in (source, target))
     warp = _warps(alone, generator)
     own, shares = _warped(own, warp), _warped(source["regions"], warp)
-    free = _free(shares, target["regions"], lessons, generator)
+    free = _free(shares, target["regions"], batch["asked"], lessons, generator)
     free = F.interpolate(free, size=own.shape[-1])
     image = _region_image(own, theirs, shares, free, lessons)
     mesh = F.interpolate(target["meshes"].permute(0, 3, 1, 2).float() / 255, size=own.shape[-1])
@@ -121,20 +136,14 @@ def _givers(lessons: Tensor, generator: torch.Generator, untold: float) -> Tenso
     return torch.where((role < 0) | (lot < untold), -1, faces)
 
 
-def _free(own: Tensor, theirs: Tensor, lessons: Tensor, generator: torch.Generator) -> Tensor:
-    """(M, 1, G, G): of the regions (M, R, G, G) of source and target; grown, now and then."""
+def _free(own: Tensor, theirs: Tensor, asked: Tensor, lessons: Tensor, generator: torch.Generator) -> Tensor:
+    """(M, 1, G, G): of the regions (M, R, G, G) of source and target, or as asked (M, G, G); grown, now and then."""
     device = own.device
     face, head = (
         torch.stack([part[:, [REGIONS.index(name) for name in GROUPS[group]]].sum(1) for part in (own, theirs)])
         for group in ("face", "head")
     )
-    grid = own.shape[-1]
-    low = torch.rand(2, len(lessons), 1, generator=generator, device=device) * 0.6
-    high = low + 0.25 + 0.35 * torch.rand(low.shape, generator=generator, device=device)
-    line = (torch.arange(grid, device=device) + 0.5) / grid
-    across, down = ((line > a) & (line < b) for a, b in zip(low, high, strict=True))
-    anywhere = (across[:, None, :] & down[:, :, None]).float()
-    regions = {"face": face[1], "heads": head.amax(0), "asked": anywhere}
+    regions = {"face": face[1], "heads": head.amax(0), "asked": asked.float(), "moved": asked.float()}
     kinds = torch.stack([regions[lesson.task.free] for lesson in LESSONS.values()])
     chosen = (kinds[lessons, torch.arange(len(lessons), device=device)] > 0.5).float()[:, None]
     wider = torch.randint(_WIDER + 1, (len(lessons), 1, 1, 1), generator=generator, device=device)

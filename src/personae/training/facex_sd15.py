@@ -5,12 +5,13 @@
 
 The base, a model that `personae.load` opens, stays as it is, autoencoder and all; what it was trained to predict is
 read off its scheduler. FaceX beside it learns what `facex-nano` learns: photos are made from decoupled views of
-themselves, and of two people pictures are sampled from noise, which the reader's own networks judge.
+themselves; and pictures that no photo shows, of two people or of changes that one is asked for, are sampled from noise,
+which the reader's own networks judge.
 
 The data are photos with a face (`data.captioned`; captions, if there are any, are not read), read by the base's own
 reader; the largest face counts. For the decoupled view half of them are mirrored, and then read as they are.
 
-Legend: M rows of a batch, the last R of which show two people; S side of a crop; c, h, w of latents; G the regions'
+Legend: M rows of a batch, the last R of which no photo shows; S side of a crop; c, h, w of latents; G the regions'
 grid; D numbers of an identity.
 """
 
@@ -42,9 +43,10 @@ from personae.sampling import codec
 from personae.steers.likeness import differentiable_embedder
 from personae.training.autoencoder import to_tensor
 from personae.training.base import jitter
-from personae.training.facex_lessons import drawn, moves, shown
+from personae.training.facex_lessons import drawn, is_own, moves, shown, still
 from personae.training.loop import Metrics
 from personae.training.motion_judge import MotionJudge
+from personae.training.own_photo import ask
 from personae.training.roll import STEPS, Rolled, ends_and_scales, roll
 from personae.training.straight import Straight
 from personae.types import Array, Detection, Face, Photo
@@ -98,8 +100,8 @@ class FaceXSd15Task:
         untold: float = 0.08,
     ) -> None:
         """base: in float32, on the CPU. sizes: `side` and the map are taken from it. backbone: a DINOv2 in
-        transformers' layout, whose sizes and weights phi_Reg begins with. pairs: the share of a batch's rows that show
-        two people, 0: none. untold: of tokens that nobody gives.
+        transformers' layout, whose sizes and weights phi_Reg begins with. pairs: the share of a batch's rows that no
+        photo shows, 0: none. untold: of tokens that nobody gives.
 
         Raises `WeightsMissing` for a base without a reader whose networks can be looked through, `BadData` for one of
         another kind, or if none of the held-out photos can be used.
@@ -151,14 +153,18 @@ class FaceXSd15Task:
         """`others`: the sources of the last rows."""
         photos, pairs = len(targets) - len(others), len(others)
         lessons = np.concatenate([drawn(rng, photos, "share"), drawn(rng, pairs, "pairs")]).astype(np.int64)
+        paired = np.arange(len(targets)) >= photos
+        own, kept = paired & is_own(lessons), paired & moves(lessons)  # kept: the source's photo
         sides, other = rng.integers(2, size=(2, len(targets))).astype(bool)
-        source = self._seen([*targets[:photos], *others], other)
+        faces = zip(own, targets, [*targets[:photos], *others], strict=True)
+        source = self._seen([one if alone else another for alone, one, another in faces], np.where(own, sides, other))
         target = self._seen(targets, sides)
-        kept = (np.arange(len(targets)) >= photos) & moves(lessons)  # the source's photo
+        source.pop("marks")
         rows = kept[:, None, None]
         return {
             "lessons": lessons,
             "pairs": pairs,
+            "asked": ask(rng, lessons, own, target.pop("marks"), target, template=self.base.config.crop_template),
             "canvas": np.where(rows[..., None], source["crops"], target["crops"]),
             "inside": np.where(rows, source.pop("inside"), target.pop("inside")),
             "vectors": source.pop("vector"),
@@ -167,7 +173,8 @@ class FaceXSd15Task:
         }
 
     def _seen(self, faces: Sequence[CaptionedFace], mirrored: Array) -> dict[str, Array]:
-        """What was read off each face, or its mirror image."""
+        """What was read off each face, or its mirror image, as `facex_lessons` has it; `inside`, `vector`; and `marks`
+        (M, K, 3), the landmarks in its crop."""
         looked = [_mirror(one) if other else (one.photo, one.found) for one, other in zip(faces, mirrored, strict=True)]
         rows = []
         for (pixels, found), identity in zip(looked, self.reader.identities(looked), strict=True):
@@ -180,6 +187,7 @@ class FaceXSd15Task:
             rows.append(
                 {
                     "crops": face.crop,
+                    "marks": face.landmarks,
                     "regions": measured.regions[0],
                     "meshes": render(marks, self.mesh.triangles, _MESH),
                     "inside": face.coverage[cell // 2 :: cell, cell // 2 :: cell],
@@ -209,7 +217,8 @@ class FaceXSd15Task:
         images = codec.decode(self.base.vae, torch.where(cells[photos:] > 0, finished, canvas[photos:]))
         seen = self.recogniser.to(images.device)(images, jitter(len(images), generator))
         alike = (seen * batch["vectors"][photos:]).sum(-1).mean()
-        off = self.judge.off(images, {name: batch["target"][name][photos:] for name in ("pose", "expression")})
+        motion = {name: batch["target"][name][photos:] for name in ("pose", "expression")}
+        off = self.judge.off(images, motion, still(batch)[photos:])
         loss = predicted + self.identity_weight * (1 - alike) + self.motion_weight * off
         return loss, {"predicted": predicted.detach(), "identity": alike.detach(), "off": off.detach()}
 

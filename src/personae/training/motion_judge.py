@@ -20,6 +20,7 @@ from personae.reading.differentiable import AlignedMotion
 from personae.types import Array
 
 _DEGREES = 15.0  # an error of the pose that counts as much as a spread of a blendshape
+_MORE = 2.0  # spreads of a change, beyond which it counts no more
 _LEAST = 0.03  # spread of a blendshape over the photos, for what is read back
 
 
@@ -38,15 +39,19 @@ class MotionJudge:
         pose, shapes = self._seen.to(images.device)(images, jitter)
         return pose, shapes
 
-    def off(self, images: Tensor, wanted: Mapping[str, Tensor]) -> Tensor:
+    def off(self, images: Tensor, wanted: Mapping[str, Tensor], before: Tensor | None = None) -> Tensor:
         """How far pose and blendshapes read off images are from those wanted, measures by name (Huber's), in
-        spreads."""
+        spreads. before: as `expression_off`."""
         pose, shapes = self.read(images)
         turned = F.smooth_l1_loss(pose / _DEGREES, wanted["pose"] * DEGREES / _DEGREES)
-        return turned + self.expression_off(shapes, wanted["expression"])
+        return turned + self.expression_off(shapes, wanted["expression"], before)
 
-    def expression_off(self, shapes: Tensor, wanted: Tensor) -> Tensor:
-        """The same of blendshapes (M, 52) alone: in spreads, so that a wink counts as much as a smile."""
+    def expression_off(self, shapes: Tensor, wanted: Tensor, before: Tensor | None = None) -> Tensor:
+        """The same of blendshapes (M, 52) alone: in spreads, so that a wink counts as much as a smile. before: (M, 52)
+        those that a face is to change from; the further, the more each counts, at most three times."""
         varies = torch.from_numpy(self._varies).to(shapes.device)
         spread = self._spread.to(shapes.device)
-        return F.smooth_l1_loss(shapes[:, varies] / spread, wanted[:, varies] / spread)
+        off = F.smooth_l1_loss(shapes[:, varies] / spread, wanted[:, varies] / spread, reduction="none")
+        if before is not None:
+            off = off * (1 + ((wanted - before)[:, varies] / spread).abs().clamp(max=_MORE))
+        return off.mean()
