@@ -22,7 +22,6 @@ from personae.data.teachers import Teachers
 from personae.evaluation import estimate, likeness, machine
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import teacher_finder
-from personae.reading import regions
 from personae.reading.aligned import Aligned
 from personae.types import Array
 
@@ -150,7 +149,7 @@ def head(bench: Bench, count: int) -> Part:
 def _hair(made: Array, source: Aligned, target: Aligned, free: Array) -> Array:
     """(2, 2): likeness of a crop's hair to that of the source and the target, by colour and structure, 0-1; NaN where
     none can be compared. The result holds its head as the target does, so that its hair lies where the target's did."""
-    there, own = (regions.region("hair", one.landmarks, one.size) & one.coverage for one in (target, source))
+    there, own = (one.region("hair") & one.coverage for one in (target, source))
     anew = there & free
     where = anew & source.coverage
     if not (where.any() and own.any()):

@@ -124,9 +124,7 @@ def parts(g: Gallery) -> Entry:
     cells = []
     for photo in g.photos:
         face = in_crop(g.pipe, g.pipe.read(photo)[0])
-        tinted = 0.45 * face.crop + 0.55 * np.tensordot(
-            regions.partition(face.landmarks, face.size), TINTS, ((0,), (0,))
-        )
+        tinted = 0.45 * face.crop + 0.55 * np.tensordot(face.shares(face.size), TINTS, ((0,), (0,)))
         cells.append(Cell(picture=Image.fromarray(np.round(tinted).astype(np.uint8)), caption=""))
     named = ", ".join(f"{name} {tint}" for name, tint in zip(regions.REGIONS, TINT_NAMES, strict=True))
     return Entry(

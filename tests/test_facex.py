@@ -22,6 +22,7 @@ from personae.conditioning.pose_map import render
 from personae.conditioning.representation import GRID, MEASURES, REGIONS, TOKENS, Measured
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
+from personae.reading.aligned import resized
 from personae.types import BLENDSHAPES, Pose
 
 MODEL = FaceModel.bundled()
@@ -38,7 +39,7 @@ def asked(face, other, **changes) -> Assembly:
 def test_the_light_of_a_lit_mesh_is_found() -> None:
     """A face painted by known light from the side and from above."""
     face = made_up_face()
-    marks = representation.resized(face.landmarks, 128, GRID)
+    marks = resized(face.landmarks, 128, GRID)
     shares = np.zeros((len(REGIONS), GRID, GRID), np.float32)
     shares[0] = 1
     normals = render(marks, MODEL.triangles, GRID).astype(np.float32) / 127.5 - 1

@@ -57,6 +57,12 @@ def _facex(folder: Path, pipe: "FacePipeline") -> Any:
     return network
 
 
+def _parser(folder: Path, pipe: "FacePipeline") -> Any:
+    from personae.reading.parser import FaceParser
+
+    return FaceParser.load(folder).to(pipe.device)
+
+
 def _taesd(folder: Path, pipe: "FacePipeline") -> Any:
     from personae.sampling import tiny_decoder
 
@@ -94,6 +100,11 @@ EXTRAS: dict[str, Extra] = {
         folder="lcm",
         about="fast sampling (for SD 1.5: pytorch_lora_weights.safetensors of latent-consistency/lcm-lora-sdv1-5)",
         load=_lcm,
+    ),
+    "parser": Extra(
+        folder="parser",
+        about="regions as seen, hair and all (for research: jonathandinu/face-parsing, see reading/parser.py)",
+        load=_parser,
     ),
     "reference": Extra(
         folder="ref_adapter",

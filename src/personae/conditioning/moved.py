@@ -17,7 +17,8 @@ from personae.types import Array, Motion, Pose
 
 def moved(face: Aligned, model: FaceModel, *, pose: Pose | None = None, blendshapes: Array | None = None) -> Aligned:
     """What a task takes as giver of pose and expression. None: as the face does. Landmarks are the face's own, changed
-    by what `model` says that the change moves, so that asking for nothing new changes nothing.
+    by what `model` says that the change moves, so that asking for nothing new changes nothing. Its regions are those of
+    the landmarks, whatever a parser saw in the crop.
 
     pose: as seen in the crop. blendshapes: (52,), 0-1. Raises `BadData` for landmarks that are no face.
     """
@@ -25,7 +26,7 @@ def moved(face: Aligned, model: FaceModel, *, pose: Pose | None = None, blendsha
     wanted = face.pose if pose is None else pose
     making = face.blendshapes if blendshapes is None else blendshapes
     marks = landmarks(motion, model, wanted, making, face.template, face.size)
-    return replace(face, pose=wanted, blendshapes=making, landmarks=marks)
+    return replace(face, pose=wanted, blendshapes=making, landmarks=marks, parts=None)
 
 
 def stirred(before: Motion | Aligned, after: Motion | Aligned, model: FaceModel, size: int) -> Array:

@@ -25,8 +25,7 @@ from torch import Tensor, nn
 
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.pose_map import render
-from personae.reading import regions
-from personae.reading.aligned import Aligned
+from personae.reading.aligned import Aligned, resized
 from personae.reading.regions import REGIONS
 from personae.types import BLENDSHAPES, Array, Pose
 
@@ -66,14 +65,15 @@ class Measured:
 
 def measure(face: Aligned, model: FaceModel) -> Measured:
     """One row."""
-    return read_off(face.crop, face.landmarks, face.pose, face.blendshapes, model)
+    return read_off(face.crop, face.landmarks, face.pose, face.blendshapes, face.shares(GRID), model)
 
 
-def read_off(crop: Array, landmarks: Array, pose: Pose, blendshapes: Array, model: FaceModel) -> Measured:
+def read_off(
+    crop: Array, landmarks: Array, pose: Pose, blendshapes: Array, shares: Array, model: FaceModel
+) -> Measured:
     """One row, of what `Aligned` has under these names."""
     small = reduced(crop, GRID)
     marks = resized(landmarks, len(crop), GRID)
-    shares = regions.partition(marks, GRID)
     return Measured(
         crops=crop[None],
         regions=shares[None],
@@ -83,12 +83,6 @@ def read_off(crop: Array, landmarks: Array, pose: Pose, blendshapes: Array, mode
         light=light(small, shares, marks, model)[None],
         gaze=gaze(blendshapes)[None],
     )
-
-
-def resized(landmarks: Array, size: int, goal: int) -> Array:
-    """Landmarks (K, 3) of a crop `size` pixels wide in the same crop `goal` pixels wide; centres lie at integers."""
-    scale = goal / size
-    return landmarks * scale + np.array((0.5, 0.5, 0)) * (scale - 1)
 
 
 def reduced(crop: Array, side: int) -> Array:

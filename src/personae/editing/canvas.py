@@ -47,20 +47,17 @@ def free_of(row: str, scene: Scene) -> Array:
         return FREE[row](scene)
     free = np.zeros(scene.canvas.crop.shape[:2], bool) if scene.mask is None else scene.mask
     for name in scene.region:
-        free = free | regions.region(name, scene.canvas.landmarks, scene.canvas.size)
+        free = free | scene.canvas.region(name)
     return free
 
 
 def _face(scene: Scene) -> Array:
-    return regions.face(scene.canvas.landmarks, scene.canvas.size)
+    return scene.canvas.region("face")
 
 
 def _heads(scene: Scene) -> Array:
     """Where the head is, and where it will be."""
-    there = regions.head(scene.canvas.landmarks, scene.canvas.size)
-    for token in ("pose", "hair"):
-        there = there | regions.head(scene.giver(token).landmarks, scene.canvas.size)
-    return there
+    return np.any([one.region("head") for one in (scene.canvas, scene.giver("pose"), scene.giver("hair"))], axis=0)
 
 
 def _moved(scene: Scene) -> Array:
@@ -107,7 +104,7 @@ def _head(scene: Scene, free: Array) -> Array:
     structure but no colour; between the two a white ring, which is the model's to fill (FaceX, figure of the paper)."""
     giver = scene.giver("hair")
     grey = np.round(giver.crop.mean(-1, keepdims=True)).astype(np.uint8)
-    head = regions.head(giver.landmarks, giver.size) & giver.coverage
+    head = giver.region("head") & giver.coverage
     ring = np.where(free[..., None], np.uint8(WHITE), scene.canvas.crop)
     return np.where(head[..., None], grey, ring)
 

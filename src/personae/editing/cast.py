@@ -7,7 +7,7 @@ in_crop(pipe, place).crop                 # (S, S, 3), as the model's own images
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +88,11 @@ def read(pipe: "FacePipeline", role: str, given: Given) -> Shown:
 
 
 def in_crop(pipe: "FacePipeline", face: Face) -> Aligned:
-    """A face in the crop that the model's own images are. Raises as `aligned`."""
-    return aligned(face, pipe.config.crop_template, side(pipe))
+    """A face in the crop that the model's own images are, parsed if the model has a parser. Raises as `aligned`."""
+    place = aligned(face, pipe.config.crop_template, side(pipe))
+    if pipe.part("parser") is None:
+        return place
+    return replace(place, parts=pipe.extra("parser").parts([place.crop])[0])
 
 
 def side(pipe: "FacePipeline") -> int:

@@ -22,7 +22,7 @@ from personae.editing.cast import in_crop
 from personae.editing.tasks import TASKS
 from personae.editing.track import ANGLES, Track
 from personae.errors import BadOption, WeightsMissing
-from personae.reading import align, regions
+from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.reading.motion import marks_in_crop
 from personae.steers.pose import LIMITS
@@ -123,7 +123,7 @@ class InPhoto:
         self.moved_by = ways_to_move(pipe) if pipe.part("facex") is None else ("facex",)
         # What a face in the crop leans by in the photo.
         self._tilt = -math.degrees(math.atan2(self._still.matrix[1, 0], self._still.matrix[0, 0]))
-        heads = [regions.head(self._doing(move).landmarks, self._still.size) for move in moves]
+        heads = [self._doing(move).region("head") for move in moves]
         self._heads = np.any(heads, axis=0)
         self._colours: tuple[Array, Array] | None = None
 
@@ -176,7 +176,7 @@ class InPhoto:
         still = self._still
         move = Move(pose=still.pose, tilt=self._tilt, blendshapes=still.blendshapes)
         [made] = self._repainted([move], [still], [self._free(still)])
-        face = regions.face(still.landmarks, still.size) & still.coverage
+        face = still.region("face") & still.coverage
         self._colours = align.colour_change(made, still.crop, face)
         return self._colours
 
@@ -186,7 +186,7 @@ class InPhoto:
 
     def _free(self, canvas: Aligned) -> Array:
         """(S, S) bool: where the head is in the photo, and where any frame has it."""
-        return self._heads | regions.head(canvas.landmarks, canvas.size)
+        return self._heads | canvas.region("head")
 
     def _leaning(self, tilt: float) -> Aligned:
         """The photo's face in a crop turned about its middle, so that a face upright in the crop leans by `tilt`."""
@@ -201,6 +201,7 @@ class InPhoto:
             matrix=matrix,
             landmarks=marks_in_crop(self._face.motion.landmarks, matrix),
             coverage=align.coverage(matrix, still.size, self._photo.pixels.shape),
+            parts=None,
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personae.errors import BadData
-from personae.reading import align, pose
+from personae.reading import align, pose, regions
 from personae.reading.motion import marks_in_crop
 from personae.types import Array, Face, Identity, Pose
 
@@ -18,7 +18,8 @@ class Aligned:
     """One face in its crop of S x S pixels: `crop` (S, S, 3) RGB uint8 in template `template`, cut by `matrix` (2, 3)
     from the photo; `landmarks` (K, 3) float32 crop pixels (z in the same unit, smaller is nearer); `pose` as seen in
     the crop, which stands upright whatever the photo's tilt; `blendshapes` (52,); `identity`; `coverage` (S, S) bool,
-    the crop's pixels that the photo shows (the others repeat its edge)."""
+    the crop's pixels that the photo shows (the others repeat its edge); `parts` (R, S, S) float32, how much of each
+    pixel belongs to each of `regions.REGIONS` as a parser sees it, None: as the landmarks say."""
 
     crop: Array
     template: str
@@ -28,11 +29,25 @@ class Aligned:
     blendshapes: Array
     identity: Identity
     coverage: Array
+    parts: Array | None = None
 
     @property
     def size(self) -> int:
         """The side of the crop, pixels."""
         return int(self.crop.shape[0])
+
+    def shares(self, side: int) -> Array:
+        """(R, side, side) float32: how much of each pixel of the crop, `side` pixels wide, belongs to each region; sums
+        to 1. side: the crop's, or a whole part of it."""
+        if self.parts is None:
+            return regions.partition(resized(self.landmarks, self.size, side), side)
+        cell = self.size // side
+        return self.parts.reshape(len(self.parts), side, cell, side, cell).mean((2, 4))
+
+    def region(self, name: str) -> Array:
+        """(S, S) bool: the pixels at least half in one of `regions.REGIONS`, or in the "face" or "head" that they make
+        up. Raises `BadOption` for another name."""
+        return regions.named(name, self.shares(self.size))
 
 
 def aligned(face: Face, template: str, size: int) -> Aligned:
@@ -60,6 +75,12 @@ def aligned(face: Face, template: str, size: int) -> Aligned:
         identity=identity,
         coverage=_coverage(photo.pixels, matrix, size),
     )
+
+
+def resized(landmarks: Array, size: int, goal: int) -> Array:
+    """Landmarks (K, 3) of a crop `size` pixels wide in the same crop `goal` pixels wide; centres lie at integers."""
+    scale = goal / size
+    return landmarks * scale + np.array((0.5, 0.5, 0)) * (scale - 1)
 
 
 def _coverage(pixels: Array, matrix: Array, size: int) -> Array:

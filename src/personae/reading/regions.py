@@ -93,9 +93,13 @@ def region(name: str, landmarks: Array, size: int) -> Array:
 
     Raises `BadOption` for another name, `BadData` for landmarks that are no face.
     """
+    return named(name, partition(landmarks, size))
+
+
+def named(name: str, parts: Array) -> Array:
+    """(size, size) bool: the same of shares (7, size, size). Raises `BadOption` for another name."""
     if name not in REGIONS and name not in GROUPS:
         raise unknown_name("region", name, (*REGIONS, *GROUPS))
-    parts = partition(landmarks, size)
     return np.asarray(sum(parts[REGIONS.index(part)] for part in GROUPS.get(name, (name,))) >= 0.5)
 
 

@@ -16,6 +16,7 @@ from personae.conditioning import pose_map, representation
 from personae.conditioning.mesh import FaceModel
 from personae.data import shards
 from personae.reading import regions
+from personae.reading.aligned import resized
 from personae.reading.network import file_sha256
 from personae.training.faces import FaceTable
 from personae.training.motion_reader import mirrored_blendshapes
@@ -86,8 +87,9 @@ def _row(row: tuple[Array, Array, Array, Array]) -> dict[str, Array]:
     crop, marks, (yaw, pitch, roll), blendshapes = row
     model = FaceModel.bundled()
     pose = Pose(yaw=float(yaw), pitch=float(pitch), roll=float(roll))
-    read = representation.read_off(crop, marks, pose, blendshapes, model)
-    at_mesh = representation.resized(marks, len(crop), MESH)
+    shares = regions.partition(resized(marks, len(crop), representation.GRID), representation.GRID)
+    read = representation.read_off(crop, marks, pose, blendshapes, shares, model)
+    at_mesh = resized(marks, len(crop), MESH)
     return {name: getattr(read, name)[0] for name in representation.MEASURES} | {
         "regions": np.round(read.regions[0] * _SHARES).astype(np.uint8),
         "meshes": pose_map.render(at_mesh, model.triangles, MESH),

@@ -32,11 +32,12 @@ from personae.conditioning.facex import SIZES, FaceX, Sizes
 from personae.conditioning.id_prompt import Conditioning, encode_identities, encode_text
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.pose_map import render
-from personae.conditioning.representation import MEASURES, measure, resized
+from personae.conditioning.representation import MEASURES, measure
 from personae.data.captioned import CaptionedFace, CaptionedFaces, Part, Records
 from personae.editing.cast import in_crop, side
 from personae.errors import WeightsMissing
 from personae.pipeline import FacePipeline
+from personae.reading.aligned import resized
 from personae.reading.differentiable import AlignedMap, AlignedRecogniser, last_map
 from personae.reading.motion import OnnxMotionReader
 from personae.sampling import codec

@@ -15,8 +15,9 @@ from personae.conditioning import expression
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.moved import landmarks, stirred
 from personae.conditioning.pose_map import render
-from personae.conditioning.representation import DEGREES, GRID, pose_numbers, resized
+from personae.conditioning.representation import DEGREES, GRID, pose_numbers
 from personae.reading import regions
+from personae.reading.aligned import resized
 from personae.training.facex_lessons import LESSONS, NAMES
 from personae.types import BLENDSHAPES, Array, Motion, Pose
 

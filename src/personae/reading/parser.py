@@ -1,0 +1,88 @@
+"""Regions of a face as a network sees them, pixel by pixel: with a SegFormer that was trained to parse faces.
+
+    parser = FaceParser.load(folder)                # config.json and model.safetensors, as transformers saves them
+    parts = parser.parts(crops)                     # (N, 7, S, S) in the order of regions.REGIONS
+
+The optional part `parser/` of a model folder; without it regions are drawn from landmarks (`regions.py`), where hair is
+geometry. Nobody's weights come with personae. Those of huggingface.co/jonathandinu/face-parsing fit (MIT, as its page
+says; but its encoder is NVIDIA's MiT-B5 and its data are CelebAMask-HQ, both for non-commercial research only).
+
+Legend: N crops of S x S pixels; L labels of the network; R = 7 regions.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from personae.errors import WeightsCorrupt
+from personae.reading.regions import REGIONS
+from personae.types import Array
+
+# CelebAMask-HQ's labels (Lee et al. 2020) by the region that they are part of; whatever else there is, surrounds.
+_LABELS = {
+    "skin": ("skin", "l_ear", "r_ear"),
+    "brows": ("l_brow", "r_brow"),
+    "eyes": ("l_eye", "r_eye", "eye_g"),
+    "nose": ("nose",),
+    "mouth": ("mouth", "u_lip", "l_lip"),
+    "hair": ("hair", "hat"),
+}
+_REQUIRED = ("skin", "l_brow", "l_eye", "nose", "mouth", "hair")
+_SIDE = 512  # pixels, of what SegFormers for faces were trained on
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+
+
+class FaceParser:
+    """A `SegformerForSemanticSegmentation` with CelebAMask-HQ's labels."""
+
+    def __init__(self, network: Any) -> None:
+        """Raises `WeightsCorrupt` if its labels are not of faces."""
+        named = {int(index): str(name) for index, name in network.config.id2label.items()}
+        lacking = [name for name in _REQUIRED if name not in named.values()]
+        if lacking:
+            raise WeightsCorrupt(
+                f"this parser does not tell {', '.join(lacking)} apart, its labels are {', '.join(named.values())}: "
+                "use one that was trained on CelebAMask-HQ"
+            )
+        self._network = network.eval().requires_grad_(requires_grad=False)
+        self._into = torch.zeros(len(named), len(REGIONS))
+        for index, name in named.items():
+            regions = [region for region, labels in _LABELS.items() if name in labels]
+            self._into[index, REGIONS.index(regions[0] if regions else "surroundings")] = 1
+
+    @classmethod
+    def load(cls, folder: Path) -> "FaceParser":
+        """Raises `WeightsCorrupt` if the folder holds no SegFormer that parses faces."""
+        from transformers import SegformerForSemanticSegmentation  # late: few models have one
+
+        try:
+            network = SegformerForSemanticSegmentation.from_pretrained(folder, use_safetensors=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise WeightsCorrupt(f"{folder} is no SegFormer ({first}): fetch that folder again") from error
+        try:
+            return cls(network)
+        except WeightsCorrupt as error:
+            raise WeightsCorrupt(f"{folder}: {error}") from error
+
+    def to(self, device: torch.device) -> "FaceParser":
+        """On that device from now on."""
+        self._network.to(device)
+        return self
+
+    @torch.no_grad()
+    def parts(self, crops: Sequence[Array]) -> Array:
+        """(N, R, S, S) float32 of crops (S, S, 3) RGB uint8: how much of each pixel belongs to each region; sums to 1
+        at every pixel."""
+        pixels = torch.from_numpy(np.stack(crops)).to(self._network.device).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (_MEAN, _STD))
+        shown = F.interpolate(pixels, size=_SIDE, mode="bilinear", antialias=True)
+        labels: Tensor = self._network(pixel_values=(shown - mean) / std).logits.softmax(1)
+        found = torch.einsum("nlhw,lr->nrhw", labels, self._into.to(labels.device))
+        found = F.interpolate(found, size=pixels.shape[-1], mode="bilinear", antialias=True)
+        return np.asarray((found / found.sum(1, keepdim=True)).cpu().numpy())
