@@ -23,8 +23,7 @@ from personae.training.pose_control import (
     marks_in_crops,
     trainable_copy,
 )
-from reading_fixtures import tiny_reader_folder
-from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
+from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pose")
     write_cache(folder / "cache", count=48)
     tiny_embedder(folder / "embedder.onnx")
-    tiny_reader_folder(folder / "made")
+    tiny_motion(folder / "motion.onnx")
     tiny_vae(folder / "vae")
     tiny_base(folder / "base")
     return folder
@@ -42,9 +41,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def task(made: Path) -> PoseControlTask:
     torch.manual_seed(1)
-    motion = made / "made" / "reader" / "motion.onnx"
+    motion = made / "motion.onnx"
     parts = (made / "cache", made / "vae", made / "embedder.onnx", motion)
     return PoseControlTask(*parts, start=made / "base", rank=2, channels=(4, 4, 8, 8))
+
+
+def tensors(batch: dict) -> dict:
+    return {
+        name: tensors(value) if isinstance(value, dict) else torch.as_tensor(value) for name, value in batch.items()
+    }
 
 
 def test_nanos_difference_is_small_on_disk(tmp_path: Path) -> None:
@@ -76,12 +81,41 @@ def test_maps_are_the_photos_own(task: PoseControlTask, made: Path) -> None:
     assert batch["maps"].shape == (6, 128, 128, 3)
     assert batch["maps"].dtype == np.uint8
     again = task.batch(np.random.default_rng(3), 6)
-    assert all(np.array_equal(batch[name], again[name]) for name in batch)
+    assert all(np.array_equal(batch[name], again[name]) for name in batch if name != "asked")
+    assert all(np.array_equal(part, again["asked"][name]) for name, part in batch["asked"].items())
     latents = task.data.latents
     for one, latent in zip(batch["maps"], batch["latents"], strict=True):
         side, row = next((s, r) for s in range(2) for r in range(latents.shape[1]) if (latents[s, r] == latent).all())
         expected = render(task.marks[row], task.faces.triangles, 128)
         np.testing.assert_array_equal(one, mirrored(expected) if side else expected)
+
+
+def test_people_are_asked_for_what_no_photo_of_theirs_shows(task: PoseControlTask) -> None:
+    asked = task.batch(np.random.default_rng(0), 4)["asked"]
+    assert asked["maps"].shape == (task.read_images, 128, 128, 3)
+    assert asked["expression"].shape == asked["before"].shape == (task.read_images, 52)
+    own = [task._motion(row) for row in range(len(task.marks))]
+    held = np.array([(one.pose.yaw, one.pose.pitch, one.pose.roll) for one in own])
+    away = np.abs(asked["pose"][:, None] * 30 - held).max(2).min(1) > 1e-3
+    new = (asked["expression"] != asked["before"]).any(1)
+    assert new.any()
+    assert (away | new).sum() < task.read_images  # some hold a pose that somebody else does
+
+
+def test_what_is_read_back_teaches_the_network(task: PoseControlTask) -> None:
+    batch = tensors(task.batch(np.random.default_rng(0), 4))
+    for name, parameter in task.model.named_parameters():
+        if name.startswith("controlnet_") and parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.05)  # at zero, what comes before it has no gradient yet
+    learnt = []
+    for weight in (task.read_weight, 0.0):
+        task.read_weight = weight
+        loss, figures = task.loss(task.model, batch, torch.Generator().manual_seed(0))
+        assert loss.item() == pytest.approx(float(figures["flow"] + weight * figures["off"]))
+        task.model.zero_grad()
+        loss.backward()
+        learnt.append([parameter.grad.clone() for parameter in task.model.parameters() if parameter.grad is not None])
+    assert all((read != alone).any() for read, alone in zip(*learnt, strict=True) if alone.any())
 
 
 def test_poses_are_those_of_the_upright_crop(made: Path) -> None:
@@ -95,7 +129,8 @@ def test_poses_are_those_of_the_upright_crop(made: Path) -> None:
 
 def test_the_loss_falls_where_the_map_tells_the_answer(task: PoseControlTask) -> None:
     """Latents that the map alone decides: one half is bright, the other dark."""
-    batch = {name: torch.as_tensor(value) for name, value in task.batch(np.random.default_rng(0), 4).items()}
+    task.read_weight, task.read_images = 0.0, 1
+    batch = tensors(task.batch(np.random.default_rng(0), 4))
     maps = torch.zeros(4, 128, 128, 3, dtype=torch.uint8)
     maps[0, :64], maps[1, 64:], maps[2, :, :64], maps[3, :, 64:] = 255, 255, 255, 255
     bright = maps[..., :1].permute(0, 3, 1, 2).float() / 255
@@ -127,7 +162,7 @@ def test_trained_reported_exported_and_loaded_again(task: PoseControlTask, tmp_p
     assert (tmp_path / "export" / "samples.png").stat().st_size > 1000
     loaded = load(tmp_path / "export" / "controlnet", task.frozen.unet)
     averaged = _averaged_network(task, tmp_path)
-    batch = {name: torch.as_tensor(value) for name, value in task.batch(np.random.default_rng(0), 3).items()}
+    batch = tensors(task.batch(np.random.default_rng(0), 3))
     clean, times = batch["latents"].float(), torch.tensor([0.2, 0.5, 0.9])
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     t = times[:, None, None, None]
@@ -150,7 +185,6 @@ def _averaged_network(task: PoseControlTask, folder: Path) -> torch.nn.Module:
 
 def test_the_recipe_is_for_the_model_that_ships(tmp_path: Path) -> None:
     recipe = recipes.recipe("nano-controlnet")
-    assert recipe.schedule.steps * 0.6 < 25 * 60  # seconds, at what a step of 64 takes on two cores
     with pytest.raises(Exception, match="personae train nano-autoencoder"):
         recipe.build(recipes.Inputs(cache=tmp_path, teachers=tmp_path, runs=tmp_path))
 

@@ -4,10 +4,14 @@ A copy of the UNet's encoder is shown, beside what the UNet is told, the map of 
 drawn from that photo's labelled landmarks, and learns what to add to the UNet's skips (Zhang et al. 2023). UNet and
 text encoder stay as they are, so everything else the model can do stays too. Only low-rank changes of the copy and the
 layers that a ControlNet adds are trained and shipped (`sampling.controlnet.save_difference`).
+
+What a noised photo still shows of a pose, the map need not tell. So some people are sampled from noise, shown the map
+of their own face as it would hold and move otherwise (`own_photo`), and the motion network judges.
 """
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +22,7 @@ from torch import Tensor, nn
 
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.pose_map import mirrored, place, render
+from personae.conditioning.representation import pose_numbers
 from personae.reading import align
 from personae.reading.motion import MotionConfig, OnnxMotionReader, marks_in_crop
 from personae.reading.network import file_sha256
@@ -26,14 +31,17 @@ from personae.sampling import codec, schedulers, speed
 from personae.sampling.controlnet import ADDED, PoseControl, save_difference, to_maps
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
-from personae.training import captions
+from personae.training import captions, own_photo
 from personae.training.base import BaseTask, _Prepared, compile_blocks, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
+from personae.training.motion_judge import MotionJudge
+from personae.training.roll import ends_and_scales, roll
 from personae.types import Array, Motion, Pose
 
 RANK = 4
 CHANNELS = (12, 24, 32, 48)  # of the map's embedding; with rank 4, nano's difference takes 1.1 MB
+_TURNED = 0.5  # the share of those who are read back that hold somebody else's pose; the rest is asked for anything
 _EARLY = 0.7  # of the times, see `noised`
 _SIDE = 128  # of nano's images
 _ADAPTED = ("conv_in", "down_blocks", "mid_block")  # the copy's parts that are changed
@@ -71,9 +79,11 @@ class PoseControlTask(BaseTask):
         start: Path,
         rank: int = RANK,
         channels: tuple[int, ...] = CHANNELS,
+        read_weight: float = 0.3,
+        read_images: int = 8,
     ) -> None:
         """`start`: the folder of the UNet, text encoder and tokenizer that the ControlNet is for. `motion`: the
-        bundled motion reader, which judges the held-out samples."""
+        bundled motion reader, which judges samples. `read_weight`: of what it reads off `read_images` sampled faces."""
         super().__init__(cache, vae, embedder, start=start)
         home = speed.device_for(None)
         base = self.model.to(home, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -83,6 +93,8 @@ class PoseControlTask(BaseTask):
             network.set_attn_processor(AttnProcessor())  # as in the base recipe: faster over sequences this short
         self.model = network  # what this recipe trains takes the base's place
         self.faces = FaceModel.bundled()
+        self.read_weight, self.read_images = read_weight, read_images
+        self.judge = MotionJudge(motion, "portrait", self.shapes.std(0))
         config = MotionConfig(file=motion.name, sha256=file_sha256(motion))
         self.reader = OnnxMotionReader(motion.parent, config, threads=1)
 
@@ -91,11 +103,12 @@ class PoseControlTask(BaseTask):
         compile_blocks(self.model)
 
     def _prepare(self, table: FaceTable, views: int, path: Path) -> _Prepared:
-        self.marks = marks_in_crops(table)
+        self.marks, self.poses, self.shapes = marks_in_crops(table), crop_poses(table), table.blendshapes
         return super()._prepare(table, views, path)
 
-    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
-        """As the base recipe's, with `maps` (N, 128, 128, 3) uint8 drawn on the way, 5 ms each."""
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        """As the base recipe's, with `maps` (N, 128, 128, 3) uint8 drawn on the way, 5 ms each; and `asked`: who is to
+        do what."""
         rows = rng.integers(self.data.latents.shape[1], size=size)
         sides = rng.integers(2, size=size)
         views = rng.integers(self.data.vectors.shape[2], size=size)
@@ -107,13 +120,57 @@ class PoseControlTask(BaseTask):
             "inside": self.data.inside[sides, rows],
             "tokens": self._tokens(prompts),
             "maps": np.stack([mirrored(one) if side else one for one, side in zip(maps, sides, strict=True)]),
+            "asked": self._asked(rng),
         }
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        drawn = noised(batch, generator, _EARLY)
-        made = self._posed(model, drawn.noisy, drawn.times, batch["tokens"], batch["vectors"], batch["maps"])
-        loss = drawn.loss(made)
-        return loss, {"flow": loss.detach()}
+    def _asked(self, rng: np.random.Generator) -> dict[str, Array]:
+        """`vectors`, `maps` as above, and the `pose` (3,), as `representation` scales it, and `expression` (52,)."""
+        who, others = rng.integers(len(self.marks), size=(2, self.read_images))
+        changes = []
+        for row, other in zip(who, others, strict=True):
+            face, lender = (self._motion(one) for one in (row, other))
+            if rng.random() < _TURNED:
+                change = own_photo.made(face, lender.pose, face.blendshapes, template="portrait", size=_SIDE)
+            else:
+                change = own_photo.drawn(rng, face, lender, template="portrait", size=_SIDE)
+            changes.append(change)
+        return {
+            "vectors": self.data.vectors[0, who, 0],
+            "tokens": self._tokens([captions.IDENTITY_PROMPT] * len(who)),
+            "maps": np.stack([change.mesh(_SIDE, _SIDE) for change in changes]),
+            "pose": np.stack([pose_numbers(change.pose) for change in changes]),
+            "expression": np.stack([change.expression for change in changes]),
+            "before": self.shapes[who],
+        }
+
+    def _motion(self, row: int) -> Motion:
+        yaw, pitch, roll = map(float, self.poses[row])
+        return Motion(
+            landmarks=self.marks[row], pose=Pose(yaw=yaw, pitch=pitch, roll=roll), blendshapes=self.shapes[row]
+        )
+
+    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        drawn, asked = noised(batch, generator, _EARLY), batch["asked"]
+        tokens, vectors, maps = (asked[name] for name in ("tokens", "vectors", "maps"))
+        nothing = torch.from_numpy(self._tokens([""])).to(tokens.device).expand(len(tokens), -1)
+        noise = torch.randn(len(tokens), *drawn.noisy.shape[1:], generator=generator, device=tokens.device)
+        rolled = roll(
+            lambda noisy, times: self._posed(model, noisy, times, tokens, vectors, maps),
+            lambda noisy, times: self._posed(None, noisy, times, nothing, 0 * vectors, maps),
+            noise,
+            ends_and_scales(len(tokens), generator),
+        )
+        made = self._posed(
+            model,
+            torch.cat([drawn.noisy, rolled.noisy]),
+            torch.cat([drawn.times, rolled.times]),
+            *(torch.cat([batch[name], asked[name]]) for name in ("tokens", "vectors", "maps")),
+        )
+        photos = len(drawn.times)
+        flow = drawn.loss(made[:photos])
+        images = self.vae.decoder(rolled.clean(made[photos:]) / self.vae.config.scaling_factor).float()
+        off = self.judge.off(images, asked, asked["before"])
+        return flow + self.read_weight * off, {"flow": flow.detach(), "off": off.detach()}
 
     def _posed(
         self,

@@ -270,7 +270,7 @@ RECIPES = {
             summary="pose: faces that hold a normal map's pose and expression",
             build=_controlnet,
             schedule=Schedule(
-                steps=2200, batch=64, lr=2e-3, warmup=100, decay=0.4, ema=0.998, weight_decay=0.0, report_every=1100
+                steps=1000, batch=48, lr=2e-3, warmup=100, decay=0.4, ema=0.998, weight_decay=0.0, report_every=1000
             ),
         ),
         Recipe(
