@@ -90,7 +90,7 @@ class FaceXTask(BaseTask):
         start: Path,
         space: str,
         sizes: Sizes = SIZES["facex-nano"],
-        identity_weight: float = 0.4,
+        identity_weight: float = 0.6,
         motion_weight: float = 0.6,
         hair_weight: float = 0.5,
         pairs: float = 0.3,
@@ -185,7 +185,7 @@ class FaceXTask(BaseTask):
         images = self.vae.decoder(clean / self.vae.config.scaling_factor).float()
         alike = (self.embedder(images, jitter(len(images), generator)) * vectors).sum(-1).mean()
         source, target = ({name: part[photos:] for name, part in batch[who].items()} for who in ("source", "target"))
-        off = self.judge.off(images, target, still(batch)[photos:])
+        off = self.judge.off(images, target, jitter=jitter(len(images), generator), before=still(batch)[photos:])
         hair = hair_off(images, source, target, batch["lessons"][photos:] == NAMES.index("head"))
         loss = flow + self.identity_weight * (1 - alike) + self.motion_weight * off + self.hair_weight * hair
         figures = {"flow": flow, "identity": alike, "off": off, "hair": hair}

@@ -219,7 +219,7 @@ class FaceXSd15Task:
         seen = self.recogniser.to(images.device)(images, jitter(len(images), generator))
         alike = (seen * batch["vectors"][photos:]).sum(-1).mean()
         motion = {name: batch["target"][name][photos:] for name in ("pose", "expression")}
-        off = self.judge.off(images, motion, still(batch)[photos:])
+        off = self.judge.off(images, motion, jitter=jitter(len(images), generator), before=still(batch)[photos:])
         loss = predicted + self.identity_weight * (1 - alike) + self.motion_weight * off
         return loss, {"predicted": predicted.detach(), "identity": alike.detach(), "off": off.detach()}
 

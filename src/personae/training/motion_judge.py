@@ -39,10 +39,18 @@ class MotionJudge:
         pose, shapes = self._seen.to(images.device)(images, jitter)
         return pose, shapes
 
-    def off(self, images: Tensor, wanted: Mapping[str, Tensor], before: Tensor | None = None) -> Tensor:
+    def off(
+        self,
+        images: Tensor,
+        wanted: Mapping[str, Tensor],
+        *,
+        jitter: Tensor | None = None,
+        before: Tensor | None = None,
+    ) -> Tensor:
         """How far pose and blendshapes read off images are from those wanted, measures by name (Huber's), in
-        spreads. before: as `expression_off`."""
-        pose, shapes = self.read(images)
+        spreads. jitter: as `read`; without it, what pleases the network in one crop alone is learnt, too. before: as
+        `expression_off`."""
+        pose, shapes = self.read(images, jitter)
         turned = F.smooth_l1_loss(pose / _DEGREES, wanted["pose"] * DEGREES / _DEGREES)
         return turned + self.expression_off(shapes, wanted["expression"], before)
 

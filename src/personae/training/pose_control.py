@@ -32,7 +32,7 @@ from personae.sampling.controlnet import ADDED, PoseControl, save_difference, to
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
 from personae.training import captions, own_photo
-from personae.training.base import BaseTask, _Prepared, compile_blocks, noised
+from personae.training.base import BaseTask, _Prepared, compile_blocks, jitter, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.training.motion_judge import MotionJudge
@@ -169,7 +169,7 @@ class PoseControlTask(BaseTask):
         photos = len(drawn.times)
         flow = drawn.loss(made[:photos])
         images = self.vae.decoder(rolled.clean(made[photos:]) / self.vae.config.scaling_factor).float()
-        off = self.judge.off(images, asked, asked["before"])
+        off = self.judge.off(images, asked, jitter=jitter(len(images), generator), before=asked["before"])
         return flow + self.read_weight * off, {"flow": flow.detach(), "off": off.detach()}
 
     def _posed(
