@@ -445,5 +445,5 @@ def test_a_head_turns_as_it_is_told(nano: FacePipeline, tmp_path: Path) -> None:
     frames = InPhoto(nano, face, moves, seed=0, options={"num_inference_steps": 6}).draw(moves)
     left, middle, right = (nano.read(frame)[0].motion.pose.yaw for frame in frames)
     assert left < middle < right
-    assert right - left > 20
+    assert right - left > 15  # of 50; 22 on average over four people
     np.testing.assert_array_equal(frames[0][:10], np.asarray(canvas)[:10])

@@ -85,8 +85,27 @@ def test_faces_do_as_they_are_asked(nano: FacePipeline, amount: float) -> None:
 
 
 def test_at_zero_nothing_changes(nano: FacePipeline) -> None:
+    asked, usual = {"expression": {"jawOpen": 0.5}}, nano.config.motion_guidance
+    off = latents(nano, motion_guidance=0, **asked)
+    nano.register_to_config(motion_guidance=0.0)
+    try:
+        torch.testing.assert_close(off, latents(nano, **asked), rtol=0, atol=0)
+    finally:
+        nano.register_to_config(motion_guidance=usual)
+
+
+def test_a_model_guides_expressions_of_its_own_accord(nano: FacePipeline, nano_like: FacePipeline) -> None:
+    """One face at a time, unless it is told not to."""
     asked = {"expression": {"jawOpen": 0.5}}
-    torch.testing.assert_close(latents(nano, motion_guidance=0, **asked), latents(nano, **asked), rtol=0, atol=0)
+    own = latents(nano, **asked)
+    torch.testing.assert_close(own, latents(nano, motion_guidance=nano.config.motion_guidance, **asked), rtol=0, atol=0)
+    assert (own - latents(nano, motion_guidance=0, **asked)).abs().max() > 0.1
+    person = made_up(nano, 1)
+    cheap = {"num_inference_steps": 2, "measure_likeness": False}
+    assert nano(person, **asked, **cheap).recipe["settings"]["motion_guidance"] == 0.1
+    for others in ({}, {"pose": (10, 0, 0)}, {"width": 256, **asked}):
+        assert "motion_guidance" not in nano(person, **others, **cheap).recipe["settings"]
+    assert nano_like.config.motion_guidance == 0
 
 
 def test_the_recipe_asks_for_the_same_again(nano: FacePipeline, tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ class FacePipeline(DiffusionPipeline):
     vae: AutoencoderDC, AutoencoderKL. text_encoder, tokenizer: tuned so that a vector may stand for `id`.
     reader: reads photos and judges results; without one, give identities and get no likeness.
     crop_template: how the faces of its images are aligned. identity_space, identity_width: of the identities it was
-    trained with (None: the reader's). steps, guidance_scale: what is used unless a call says otherwise.
+    trained with (None: the reader's). steps, guidance_scale: what is used unless a call says otherwise;
+    motion_guidance: the same, of one face that is asked for an expression (where the reader can).
     """
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
@@ -120,6 +121,7 @@ class FacePipeline(DiffusionPipeline):
         identity_width: int | None = None,
         steps: int = 25,
         guidance_scale: float = 3.0,
+        motion_guidance: float = 0.0,
     ) -> None:
         super().__init__()
         align.template(crop_template)
@@ -135,6 +137,7 @@ class FacePipeline(DiffusionPipeline):
             identity_width=identity_width or (reader.width if reader else None),
             steps=steps,
             guidance_scale=guidance_scale,
+            motion_guidance=motion_guidance,
         )
         self.reader = reader
         self.name: str | None = None

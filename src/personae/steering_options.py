@@ -69,7 +69,10 @@ class Typed(TypedDict):
     ]
     motion_guidance: Annotated[
         float | None,
-        typer.Option(help="How strongly the reader pulls towards the asked pose and expression; 0.1 is a good start."),
+        typer.Option(
+            help="How strongly the reader pulls towards the asked pose and expression; 0.1 is a good start, 0 is off.",
+            show_default="the model's own for an expression",
+        ),
     ]
     motion_interval: Annotated[
         str | None, typer.Option(help="Between which shares of the steps it pulls.", show_default="0.1,0.9")

@@ -228,5 +228,6 @@ def _generated(
 ) -> list[Array]:
     if taken := sorted(_OWN & options.keys()):
         raise BadOption(f"an animation says itself what {taken[0]} is: leave it out")
-    made = pipe([face] * count, seed=[seed] * count, measure_likeness=False, batch_size=count, **{**options, **asked})
+    asked = {"motion_guidance": 0.0, **options, **asked}  # each frame by itself: it would flicker, and take long
+    made = pipe([face] * count, seed=[seed] * count, measure_likeness=False, batch_size=count, **asked)
     return [np.asarray(image) for image in made.images]

@@ -3,8 +3,9 @@
     pipe(face, expression={"smile": 0.8}, motion_guidance=0.1)      # and pose: what is named is looked for
     pipe.edit("reenact", source="ann.jpg", target="bob.jpg", motion_guidance=0.1)
 
-Of an assembly, its givers' pose, expression and gaze are looked for. The reader that guides is the one that reads
-photos: what another one sees is less. Both figures: docs/quality.md.
+A model may have a strength of its own for expressions (`motion_guidance` in its `model_index.json`; nano has); 0 turns
+it off. Of an assembly, its givers' pose, expression and gaze are looked for. The reader that guides is the one that
+reads photos: what another one sees is less. Both figures: docs/quality.md.
 """
 
 from collections.abc import Mapping
@@ -35,10 +36,19 @@ _COLUMNS = {name: index for index, name in enumerate([*pose.LIMITS, *BLENDSHAPES
 def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
     """See `personae.steering.Steer`. Raises `BadOption` for an impossible strength or interval, or with nothing asked
     that could be looked for; `WeightsMissing` for a model whose motion reader has no gradient here, or without one."""
-    guided = Guided.asked(options, "motion", INTERVAL)
+    guided = Guided.asked(options, "motion", INTERVAL) or _usual(pipe, request, options)
     if guided is None:
         return None
     return guided.plan(pipe, _sight(pipe, request, options) if guided.strength else None)
+
+
+def _usual(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Guided | None:
+    """As the model has it, for an expression that one aligned face is asked for."""
+    strength, side = float(pipe.config.motion_guidance), int(pipe.unet.config.sample_size)
+    alone = request.windows is None and request.regions is None and tuple(request.grid) == (side, side)
+    if not strength or not alone or options.get("expression") is None or not guides(pipe):
+        return None
+    return Guided(name="motion", strength=strength, interval=INTERVAL)
 
 
 def guides(pipe: "FacePipeline") -> bool:
