@@ -434,16 +434,19 @@ def test_less_flicker_than_with_noise_of_its_own_in_every_frame(nano: FacePipeli
 
 @nano_is_here
 def test_a_head_turns_as_it_is_told(nano: FacePipeline, tmp_path: Path) -> None:
-    """On a photo of someone made up, with the face in the middle of it."""
-    [who] = strangers(nano.folder, 1, seed=5)
-    [portrait] = nano(who, seed=2, num_inference_steps=8).images
-    canvas = Image.new("RGB", (300, 260), (120, 130, 140))
-    canvas.paste(portrait.resize((180, 180), Image.Resampling.LANCZOS), (60, 40))
-    face = nano.read(Photo(pixels=np.asarray(canvas)))[0]
+    """On photos of people made up, with the face in the middle of them; how far, on average."""
     turns: Callable[[Track], list[Move | None]] = lambda of: moves_of(of, nano.config.crop_template)  # noqa: E731
     moves = [move for move in turns(motion(3, yaw=[-25, 0, 25])) if move is not None]
-    frames = InPhoto(nano, face, moves, seed=0, options={"num_inference_steps": 6}).draw(moves)
-    left, middle, right = (nano.read(frame)[0].motion.pose.yaw for frame in frames)
-    assert left < middle < right
-    assert right - left > 15  # of 50; 22 on average over four people
-    np.testing.assert_array_equal(frames[0][:10], np.asarray(canvas)[:10])
+    turned = []
+    for seed in range(5, 9):
+        [who] = strangers(nano.folder, 1, seed=seed)
+        [portrait] = nano(who, seed=2, num_inference_steps=8).images
+        canvas = Image.new("RGB", (300, 260), (120, 130, 140))
+        canvas.paste(portrait.resize((180, 180), Image.Resampling.LANCZOS), (60, 40))
+        face = nano.read(Photo(pixels=np.asarray(canvas)))[0]
+        frames = InPhoto(nano, face, moves, seed=0, options={"num_inference_steps": 6}).draw(moves)
+        left, middle, right = (nano.read(frame)[0].motion.pose.yaw for frame in frames)
+        assert left < middle < right
+        turned.append(right - left)
+        np.testing.assert_array_equal(frames[0][:10], np.asarray(canvas)[:10])
+    assert np.mean(turned) > 20

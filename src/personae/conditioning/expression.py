@@ -39,6 +39,7 @@ FRIENDLY: dict[str, dict[str, float]] = {
     "wink": {"eyeBlinkLeft": 1.0},
     "squint": {"eyeSquint": 1.0},
 }
+GAZE = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
 _SHAPES = BLENDSHAPES[1:]  # all but `_neutral`, which nobody asks for
 # A name without its side means both: `mouthSmile`.
 _PAIRS = {

@@ -30,7 +30,6 @@ from personae.types import BLENDSHAPES, Array, Photo, Pose
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
 
-_GAZE = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
 _TURNED = 0.8  # the strength with which a head turns about as far as it does from pure noise, in the photo's colours
 _UNAIDED = ("identity", "pose", "expression", "gaze")  # what can be had from another photo without `facex/`
 
@@ -106,7 +105,7 @@ def without_facex(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collect
     _require(pipe, task, scene, asked, turned)
     options: dict[str, Any] = {"strength": max(task.strength, _TURNED) if turned else task.strength}
     shapes = scene.giver("expression").blendshapes.copy()
-    shapes[_GAZE] = scene.giver("gaze").blendshapes[_GAZE]
+    shapes[expressions.GAZE] = scene.giver("gaze").blendshapes[expressions.GAZE]
     named = {name: round(float(v), 3) for name, v in zip(BLENDSHAPES[1:], shapes[1:].clip(0, 1), strict=True)}
     said = {name: value for name, value in named.items() if value >= 0.01}
     if pipe.part("controlnet") is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from personae.conditioning.assembly import Assembly
-from personae.conditioning.expression import sliders
+from personae.conditioning.expression import GAZE, sliders
 from personae.errors import BadOption, WeightsMissing
 from personae.reading.motion import OnnxMotionReader
 from personae.steering import Plan, Request, several
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from personae.sampling.reader_guidance import Sight
 
 INTERVAL = (0.1, 0.9)
-_GAZE = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
 _ANGLES = len(pose.LIMITS)
 _COLUMNS = {name: index for index, name in enumerate([*pose.LIMITS, *BLENDSHAPES])}
 
@@ -107,7 +106,7 @@ def _assembled(assembly: Assembly) -> Array:
         wanted[:_ANGLES] = held.yaw, held.pitch, held.roll
     if "expression" in givers:
         shapes[1:] = givers["expression"].blendshapes[1:]  # the first is how neutral the rest is
-        shapes[_GAZE] = np.nan
+        shapes[GAZE] = np.nan
     if "gaze" in givers:
-        shapes[_GAZE] = givers["gaze"].blendshapes[_GAZE]
+        shapes[GAZE] = givers["gaze"].blendshapes[GAZE]
     return wanted

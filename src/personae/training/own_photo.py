@@ -19,7 +19,7 @@ from personae.conditioning.representation import DEGREES, GRID, pose_numbers
 from personae.reading import regions
 from personae.reading.aligned import resized
 from personae.training.facex_lessons import LESSONS, NAMES
-from personae.types import BLENDSHAPES, Array, Motion, Pose
+from personae.types import Array, Motion, Pose
 
 _KINDS = {"turned": 0.3, "other's expression": 0.25, "named expression": 0.45}  # how often each is asked for
 _FIRST = ("smile", "jawOpen")  # what is asked for most: half of the named
@@ -32,7 +32,6 @@ _LEAST = 0.3  # amount of the others
 _ONE_ANGLE = {"yaw": 35.0, "pitch": 20.0}  # degrees, at most; half of the turned change one alone
 _WHOLE = 0.5  # the share of own photos whose whole face is made anew, where any part may be
 _FACE = [regions.REGIONS.index(name) for name in regions.GROUPS["face"]]
-_IS_GAZE = np.array([name.startswith("eyeLook") for name in BLENDSHAPES])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,8 @@ def drawn(rng: np.random.Generator, face: Motion, other: Motion, *, template: st
     if kind == "turned":
         pose = _turned(rng, pose, other.pose)
     elif kind == "other's expression":
-        making = np.where(_IS_GAZE, making, other.blendshapes).astype(np.float32)
+        making = other.blendshapes.astype(np.float32)
+        making[expression.GAZE] = face.blendshapes[expression.GAZE]
     else:
         making = _said(rng, making)
     return made(face, pose, making, template=template, size=size)
