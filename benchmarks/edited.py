@@ -16,8 +16,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from attributes import framed
 
+from personae.data.teachers import framed
 from personae.editing.cast import in_crop
 from personae.editing.paste import Patch, pasted
 from personae.editing.tasks import TASKS

@@ -5,11 +5,13 @@ and `mobilefacenet.onnx` (recogniser, foamliu/MobileFaceNet). Needs the extra `t
 """
 
 import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from personae.errors import PersonaeError, WeightsMissing
 from personae.reading import align
@@ -30,6 +32,14 @@ def pose_from_matrix(matrix: Array) -> Pose:
     pitch = np.degrees(np.arcsin(np.clip(rotation[1, 2], -1, 1)))
     roll = np.degrees(np.arctan2(-rotation[1, 0], rotation[1, 1]))
     return Pose(yaw=float(yaw), pitch=float(pitch), roll=float(roll))
+
+
+def framed(image: Array) -> Array:
+    """Twice as large and in a grey frame: so the landmarker finds a face in 60 of 60 real crops of 128 px, as they are
+    in 55, and reads from them what it does (yaw 1.6 degrees off its reading of the whole photo, before 1.5)."""
+    height, width = image.shape[:2]
+    large = np.asarray(Image.fromarray(image).resize((2 * width, 2 * height), Image.Resampling.BICUBIC))
+    return np.pad(large, ((height // 2, height // 2), (width // 2, width // 2), (0, 0)), constant_values=127)
 
 
 class Teachers:
@@ -103,6 +113,16 @@ class Teachers:
             pose=pose_from_matrix(np.asarray(result.facial_transformation_matrixes[0])),
             blendshapes=np.array([c.score for c in result.face_blendshapes[0]], np.float32),
         )
+
+    def motion_in_crop(self, crop: Array) -> Motion | None:
+        """`motion` of a small crop (S, S, 3) that a face fills, seen `framed`; landmarks in the crop's own pixels."""
+        seen = self.motion(framed(crop))
+        if seen is None:
+            return None
+        height, width = crop.shape[:2]
+        frame, half = (np.array(xyz, np.float32) for xyz in ((width // 2, height // 2, 0), (0.5, 0.5, 0)))
+        marks = (seen.landmarks - frame + half) / 2 - half
+        return replace(seen, landmarks=marks)
 
     def embed_crop(self, crop: Array) -> Array:
         """(128,) float32 unit vector of a (112, 112, 3) RGB uint8 crop in the `arcface` template."""

@@ -45,7 +45,7 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
     pack(
         reader_folder,
         detector=_small(inputs.export("nano-detector", "detector.onnx"), reader_folder),
-        motion=_small(inputs.export("nano-motion", "motion.onnx"), reader_folder),
+        motion=_small(inputs.motion(), reader_folder),
         # In as many bits as in training: its hash names the space that every identity belongs to.
         embedder=inputs.export("nano-embedder", "embedder.onnx"),
         recogniser=RECOGNISER,

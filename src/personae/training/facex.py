@@ -39,7 +39,7 @@ from personae.training.decomposed import Decomposed
 from personae.training.expression import rarity
 from personae.training.faces import FaceTable
 from personae.training.facex_lessons import NAMES, drawn, hair_off, is_own, moves, shown, still
-from personae.training.loop import Metrics
+from personae.training.loop import Metrics, to_device
 from personae.training.motion_judge import MotionJudge
 from personae.training.pose_control import marks_in_crops
 from personae.training.roll import STEPS, Course, Rolled, ends_and_scales, roll
@@ -181,8 +181,7 @@ class FaceXTask(BaseTask):
             asked,
         ).float()
         flow = photo.loss(made[:photos])
-        clean = torch.where(cells[photos:] > 0, rolled.clean(made[photos:]), canvas)
-        images = self.vae.decoder(clean / self.vae.config.scaling_factor).float()
+        images = self._finished(rolled, made[photos:], canvas, cells[photos:])
         alike = (self.embedder(images, jitter(len(images), generator)) * vectors).sum(-1).mean()
         source, target = ({name: part[photos:] for name, part in batch[who].items()} for who in ("source", "target"))
         off = self.judge.off(images, target, jitter=jitter(len(images), generator), before=still(batch)[photos:])
@@ -190,6 +189,26 @@ class FaceXTask(BaseTask):
         loss = flow + self.identity_weight * (1 - alike) + self.motion_weight * off + self.hair_weight * hair
         figures = {"flow": flow, "identity": alike, "off": off, "hair": hair}
         return loss, {name: figure.detach() for name, figure in figures.items()}
+
+    @torch.no_grad()
+    def pictures(self, batch: dict[str, Any], generator: torch.Generator) -> Array:
+        """(M, S, S, 3) uint8, of a batch that is all pairs: as `loss` shows them to those who judge."""
+        home = self.model.unet.device
+        batch = to_device(batch, home)
+        with torch.autocast(home.type, torch.bfloat16):
+            asked, free = self._shown(batch, generator)
+            told, canvas = self.model.facex(**asked), batch["latents"].float()
+            cells = F.adaptive_max_pool2d(free, canvas.shape[-1])
+            noise = torch.randn(canvas.shape, generator=generator, device=home)
+            who = batch["tokens"], batch["vectors"]
+            rolled = self._rolled(*who, told, noise, canvas, cells, ends_and_scales(len(canvas), generator))
+            made = self.model.led(rolled.noisy, rolled.times, *who, told).float()
+            return codec.to_uint8(self._finished(rolled, made, canvas, cells))
+
+    def _finished(self, rolled: Rolled, made: Tensor, canvas: Tensor, cells: Tensor) -> Tensor:
+        """(R, 3, S, S) the faces that the velocities `made` mean, the canvas where cells are not free."""
+        clean = torch.where(cells > 0, rolled.clean(made), canvas)
+        return self.vae.decoder(clean / self.vae.config.scaling_factor).float()
 
     def _rolled(
         self,

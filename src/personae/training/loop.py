@@ -113,9 +113,10 @@ def _batches(task: Trainable, schedule: Schedule, first: int, rank: int, world: 
             yield number, batch
 
 
-def _to_device(batch: Any, device: torch.device) -> Any:
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch, dictionaries and all, as tensors there."""
     if isinstance(batch, dict):
-        return {name: _to_device(value, device) for name, value in batch.items()}
+        return {name: to_device(value, device) for name, value in batch.items()}
     return torch.as_tensor(batch).to(device) if isinstance(batch, np.ndarray | Tensor) else batch
 
 
@@ -145,7 +146,7 @@ def _add_gradients(
         generator = torch.Generator(accelerator.device)
         generator.manual_seed(hash((schedule.seed, accelerator.process_index, number)) % 2**63)
         with accelerator.autocast():
-            loss, said = task.loss(model, _to_device(batch, accelerator.device), generator)
+            loss, said = task.loss(model, to_device(batch, accelerator.device), generator)
         accelerator.backward(loss / parts)
         total = total + loss.detach() / parts
         for name, value in said.items():

@@ -8,12 +8,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from personae import catalog
 from personae.errors import BadOption, WeightsMissing, unknown_name
 from personae.training.loop import Schedule, Trainable, train
+
+if TYPE_CHECKING:
+    from personae.training.facex import FaceXTask
 
 RECOGNISER = "personae-nano"  # how nano's encoder is called in the names of its identities' space
 # What adapts nano's base, and the folder that each recipe exports for the model's.
@@ -35,6 +39,7 @@ _BUNDLED: dict[tuple[str, ...], str] = {
     ("face0-nano",): "",
     **{(recipe, folder): folder for recipe, folder in ADAPTERS.items()},
 }
+_MADE = 6000  # pictures for nano-motion-made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,12 @@ class Inputs:
             with suppress(WeightsMissing):
                 found[folder] = self.export(recipe, folder)
         return found
+
+    def motion(self) -> Path:
+        """The newest motion network."""
+        with suppress(WeightsMissing):
+            return self.export("nano-motion-made", "motion.onnx")
+        return self.export("nano-motion", "motion.onnx")
 
     def of_base(self) -> tuple[Path, Path, Path]:
         """Cache, autoencoder and embedder: what every training on the base's latents needs."""
@@ -121,6 +132,16 @@ def _motion(inputs: Inputs) -> Trainable:
     return MotionTask(inputs.cache)
 
 
+def _motion_made(inputs: Inputs) -> Trainable:
+    from personae.data.teachers import Teachers
+    from personae.training.made_faces import MadeFaces
+    from personae.training.motion_reader import MotionTask
+
+    kept = inputs.runs / "nano-motion-made" / "made.npz"
+    made = MadeFaces.kept(kept, lambda: _facex(inputs, pairs=1.0), Teachers(inputs.teachers), _MADE)
+    return MotionTask(inputs.cache, start=inputs.export("nano-motion", "motion.pt"), made=made)
+
+
 def _base(inputs: Inputs) -> Trainable:
     from personae.training.base import BaseTask
 
@@ -136,13 +157,13 @@ def _longer(inputs: Inputs) -> Trainable:
 def _controlnet(inputs: Inputs) -> Trainable:
     from personae.training.pose_control import PoseControlTask
 
-    return PoseControlTask(*inputs.of_base(), inputs.export("nano-motion", "motion.onnx"), start=inputs.shipped())
+    return PoseControlTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped())
 
 
 def _expression(inputs: Inputs) -> Trainable:
     from personae.training.expression import ExpressionTask
 
-    return ExpressionTask(*inputs.of_base(), inputs.export("nano-motion", "motion.onnx"), start=inputs.shipped())
+    return ExpressionTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped())
 
 
 def _fast(inputs: Inputs) -> Trainable:
@@ -154,8 +175,7 @@ def _fast(inputs: Inputs) -> Trainable:
 def _face0(inputs: Inputs) -> Trainable:
     from personae.training.face0 import Face0Task
 
-    motion = inputs.export("nano-motion", "motion.onnx")
-    return Face0Task(*inputs.of_base(), motion, start=inputs.shipped(), space=inputs.space())
+    return Face0Task(*inputs.of_base(), inputs.motion(), start=inputs.shipped(), space=inputs.space())
 
 
 def _face0_sd15(inputs: Inputs) -> Trainable:
@@ -174,11 +194,10 @@ def _face0_sd15(inputs: Inputs) -> Trainable:
     return Face0Sd15Task(find(inputs.data), inputs.base, reader)
 
 
-def _facex(inputs: Inputs) -> Trainable:
+def _facex(inputs: Inputs, **options: Any) -> "FaceXTask":
     from personae.training.facex import FaceXTask
 
-    motion = inputs.export("nano-motion", "motion.onnx")
-    return FaceXTask(*inputs.of_base(), motion, start=inputs.shipped(), space=inputs.space())
+    return FaceXTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped(), space=inputs.space(), **options)
 
 
 def _facex_sd15(inputs: Inputs) -> Trainable:
@@ -234,6 +253,14 @@ RECIPES = {
             build=_motion,
             schedule=Schedule(
                 steps=3000, batch=64, lr=2e-3, warmup=100, decay=0.5, ema=0.998, weight_decay=0.02, report_every=1500
+            ),
+        ),
+        Recipe(
+            name="nano-motion-made",
+            summary="the motion network goes on, on what FaceX makes, too: read as the teacher reads it",
+            build=_motion_made,
+            schedule=Schedule(
+                steps=1500, batch=64, lr=1e-3, warmup=50, decay=0.7, ema=0.998, weight_decay=0.02, report_every=750
             ),
         ),
         Recipe(

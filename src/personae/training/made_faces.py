@@ -1,0 +1,85 @@
+"""Pictures that FaceX makes as it practises, with what the teacher reads off each.
+
+made = MadeFaces.kept(runs / "nano-motion-made" / "made.npz", lambda: FaceXTask(...), teachers, 6000)
+
+They are what `facex-nano` has its readers judge: pairs, sampled in few steps and cut short, some half finished.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from personae.data import shards
+from personae.data.teachers import Teachers
+from personae.reading import align
+from personae.types import Array
+
+if TYPE_CHECKING:
+    from personae.training.facex import FaceXTask
+
+_TEMPLATE = "portrait"  # in which nano's pictures show faces
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeFaces:
+    """N pictures in which the teacher sees a face. `crops` (N, S, S, 3) uint8; in their pixels, `landmarks`
+    (N, 478, 3); `pose` (N, 3) degrees; `blendshapes` (N, 52)."""
+
+    crops: Array
+    landmarks: Array
+    pose: Array
+    blendshapes: Array
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    @property
+    def points(self) -> Array:
+        """(N, 5, 2) where the five points of a face lie if it lies as its template says."""
+        place = np.array(align.template(_TEMPLATE).points) * self.crops.shape[1] - 0.5
+        return np.broadcast_to(place, (len(self), *place.shape))
+
+    def photo(self, row: int) -> Array:
+        """(S, S, 3)"""
+        return np.asarray(self.crops[row])
+
+    def rows(self, first: int, end: int) -> "MadeFaces":
+        """Some of them."""
+        return MadeFaces(**{field.name: getattr(self, field.name)[first:end] for field in fields(self)})
+
+    @classmethod
+    def kept(cls, path: Path, task: Callable[[], "FaceXTask"], teachers: Teachers, count: int) -> "MadeFaces":
+        """Those of a file; if it is not there, `count` are made by a FaceX at practice, and kept in it."""
+        if path.is_file():
+            return cls(**shards.unpack_arrays(path.read_bytes()))
+        made = cls.read(list(_pictures(task(), count)), teachers)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(shards.pack_arrays({field.name: getattr(made, field.name) for field in fields(made)}))
+        partial.replace(path)
+        return made
+
+    @classmethod
+    def read(cls, crops: list[Array], teachers: Teachers) -> "MadeFaces":
+        """Those of `crops` (S, S, 3) in which the teacher sees a face."""
+        seen = [(crop, motion) for crop in crops if (motion := teachers.motion_in_crop(crop)) is not None]
+        angles = [(motion.pose.yaw, motion.pose.pitch, motion.pose.roll) for _, motion in seen]
+        return cls(
+            crops=np.stack([crop for crop, _ in seen]),
+            landmarks=np.stack([motion.landmarks for _, motion in seen]),
+            pose=np.array(angles, np.float32),
+            blendshapes=np.stack([motion.blendshapes for _, motion in seen]),
+        )
+
+
+def _pictures(task: "FaceXTask", count: int) -> Iterator[Array]:
+    """`count` crops (S, S, 3) uint8."""
+    generator = torch.Generator().manual_seed(0)
+    for start in range(0, count, _AT_ONCE):
+        batch = task.batch(np.random.default_rng(start), min(_AT_ONCE, count - start))
+        yield from task.pictures(batch, generator)
