@@ -17,6 +17,7 @@ import torch
 from personae.conditioning.assembly import Assembly
 from personae.conditioning.expression import GAZE, sliders
 from personae.errors import BadOption, WeightsMissing
+from personae.reading.aligned import Aligned
 from personae.reading.motion import OnnxMotionReader
 from personae.steering import Plan, Request, several
 from personae.steers import expression, pose
@@ -77,7 +78,8 @@ def _wanted(pipe: "FacePipeline", people: int, options: Mapping[str, Any]) -> Ar
     """(P, 3 + 52) float32: pose in degrees and blendshapes, NaN where nothing is asked."""
     if options.get("assembly") is not None:
         asked = options["assembly"]
-        return np.stack([_assembled(one) for one in ([asked] * people if isinstance(asked, Assembly) else asked)])
+        each = [asked] * people if isinstance(asked, Assembly) else asked
+        return np.stack([given(one.givers) for one in each])
     wanted = np.full((people, _ANGLES + len(BLENDSHAPES)), np.nan, np.float32)
     for name, read in (("pose", pose.held), ("expression", _shapes)):
         asked = options.get(name)
@@ -98,9 +100,11 @@ def _shapes(pipe: "FacePipeline", asked: Any) -> dict[str, float]:
     return {name: found.get(name, 0.0) for name in names}
 
 
-def _assembled(assembly: Assembly) -> Array:
+def given(givers: Mapping[str, Aligned]) -> Array:
+    """(3 + 52,) float32: the pose in degrees and the blendshapes that an edit's givers ask for, NaN where nobody
+    does."""
     wanted = np.full(_ANGLES + len(BLENDSHAPES), np.nan, np.float32)
-    shapes, givers = wanted[_ANGLES:], assembly.givers
+    shapes = wanted[_ANGLES:]
     if "pose" in givers:
         held = givers["pose"].pose
         wanted[:_ANGLES] = held.yaw, held.pitch, held.roll

@@ -27,10 +27,8 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
-from personae.conditioning import expression
 from personae.conditioning.controller import widths_of
 from personae.conditioning.facex import CONFIG, SIZES, FaceX, Sizes
-from personae.conditioning.representation import DEGREES, GRID
 from personae.reading.differentiable import AlignedMap
 from personae.sampling import codec
 from personae.training import captions, own_photo
@@ -38,18 +36,16 @@ from personae.training.base import BaseTask, IdentityToFace, _Prepared, jitter, 
 from personae.training.decomposed import Decomposed
 from personae.training.expression import rarity
 from personae.training.faces import FaceTable
-from personae.training.facex_lessons import NAMES, drawn, hair_off, is_own, moves, shown, still
+from personae.training.facex_lessons import NAMES, drawn, hair_off, is_own, moves, shown, still, veiled
+from personae.training.facex_report import PLAIN, Exam
 from personae.training.loop import Metrics, to_device
 from personae.training.motion_judge import MotionJudge
 from personae.training.pose_control import marks_in_crops
 from personae.training.roll import STEPS, Course, Rolled, ends_and_scales, roll
-from personae.types import BLENDSHAPES, Array
+from personae.types import Array
 
 _EARLY = 0.4  # of the times, see `noised`
 _KEPT = 0.25  # the weight in the loss of what an edit keeps, which is fused in anyway
-_STEPS, _GUIDANCE = 12, 2.5  # of the report's samples
-_OPEN = 0.8  # of jawOpen, asked in the report
-_SHOWN = 64  # held-out pairs in the report
 
 
 class Controlled(IdentityToFace):
@@ -90,10 +86,10 @@ class FaceXTask(BaseTask):
         start: Path,
         space: str,
         sizes: Sizes = SIZES["facex-nano"],
-        identity_weight: float = 0.6,
+        identity_weight: float = 0.8,
         motion_weight: float = 0.6,
         hair_weight: float = 0.5,
-        pairs: float = 0.3,
+        pairs: float = 0.4,
         untold: float = 0.08,
     ) -> None:
         """`pairs`: the share of a batch's rows that no photo shows; `untold`: of tokens that nobody gives."""
@@ -182,9 +178,10 @@ class FaceXTask(BaseTask):
         ).float()
         flow = photo.loss(made[:photos])
         images = self._finished(rolled, made[photos:], canvas, cells[photos:])
-        alike = (self.embedder(images, jitter(len(images), generator)) * vectors).sum(-1).mean()
+        seen = veiled(images, generator)
+        alike = (self.embedder(seen, jitter(len(seen), generator)) * vectors).sum(-1).mean()
         source, target = ({name: part[photos:] for name, part in batch[who].items()} for who in ("source", "target"))
-        off = self.judge.off(images, target, jitter=jitter(len(images), generator), before=still(batch)[photos:])
+        off = self.judge.off(seen, target, jitter=jitter(len(seen), generator), before=still(batch)[photos:])
         hair = hair_off(images, source, target, batch["lessons"][photos:] == NAMES.index("head"))
         loss = flow + self.identity_weight * (1 - alike) + self.motion_weight * off + self.hair_weight * hair
         figures = {"flow": flow, "identity": alike, "off": off, "hair": hair}
@@ -235,70 +232,18 @@ class FaceXTask(BaseTask):
     # ------------------------------------------------------------------ report
 
     def report(self, model: nn.Module) -> dict[str, float]:
-        """Held-out pairs, swapped and reenacted: the conditioning encoder's own likeness to source and target, and
-        our own reader's mean absolute errors of yaw and pitch (degrees) and of blendshapes to the target's; and the
-        same of the source generated with nothing told. `asked_jaw`: how far mouths open that are asked to on their own
-        photos, of what is asked for; `asked_source`: their likeness."""
-        assert isinstance(model, Controlled)
-        home = model.unet.device
-        count = min(_SHOWN, len(self.test))
-        target = np.arange(count)
-        source = np.roll(target, count // 2)
-        faces: dict[str, Any] = {
-            name: {key: torch.as_tensor(part).to(home) for key, part in self._test_faces(rows).items()}
-            for name, rows in (("source", source), ("target", target))
-        }
-        vectors = torch.from_numpy(self.test_vectors).to(home)
-        tokens = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * count)).to(home)
-        noise = torch.randn(self.test_latents[:count].shape, generator=torch.Generator().manual_seed(0)).to(home)
-        course = Course(
-            end=torch.zeros(count, 1, 1, 1, device=home), scale=torch.full((count, 1, 1, 1), _GUIDANCE).to(home)
-        )
-        nobody = torch.zeros(count, GRID, GRID, dtype=torch.bool)
-        report, self.shown = {}, [self.test.crops[source], self.test.crops[target]]
-
-        def edited(name: str, faces: dict[str, Any], free: Tensor) -> Tensor:
-            """(count, 3, S, S): a lesson's pictures; `plain`: of nothing told."""
-            number = NAMES.index(name) if name in NAMES else 0
-            batch = {"pairs": count, "lessons": torch.full((count,), number).to(home), "asked": free.to(home)} | faces
-            asked, free = self._shown(batch, torch.Generator(home).manual_seed(0))
-            plain = name == "plain"
-            canvas = (
-                torch.from_numpy(self.test_latents)
-                .float()
-                .to(home)[source if name in ("reenact", "attribute") else target]
-            )
-            cells = torch.ones_like(canvas[:, :1]) if plain else F.adaptive_max_pool2d(free, canvas.shape[-1])
-            told = None if plain else model.facex(**asked)
-            made = self._rolled(tokens, vectors[source], told, noise, canvas, cells, course, _STEPS).noisy
-            images = self.vae.decoder(made / self.vae.config.scaling_factor).float()
-            self.shown.append(codec.to_uint8(images))
-            return images
-
-        for name in ("plain", "swap", "head", "reenact"):
-            images = edited(name, faces, nobody)
-            seen, (pose, shapes) = self.embedder(images), self.judge.read(images)
-            report[f"{name}_source"] = float((seen * vectors[source]).sum(-1).mean())
-            report[f"{name}_target"] = float((seen * vectors[target]).sum(-1).mean())
-            off = (pose - faces["target"]["pose"] * DEGREES).abs().mean(0)
-            report |= {f"{name}_yaw": float(off[0]), f"{name}_pitch": float(off[1])}
-            report[f"{name}_expression"] = float((shapes - faces["target"]["expression"]).abs().mean())
-        told, free = self._test_faces(source), np.zeros((count, GRID, GRID), bool)
-        for row, mark in enumerate(self.test_marks[source]):
-            face = own_photo.motion(told, row, mark)
-            making = expression.changed(face.blendshapes, {"jawOpen": _OPEN})
-            change = own_photo.made(face, face.pose, making, template="portrait", size=told["crops"].shape[1])
-            free[row] = own_photo.tell(told, row, change)
-        own = faces["source"]
-        asked = {name: torch.from_numpy(part).to(home) for name, part in told.items()}
-        images = edited("attribute", {"source": own, "target": asked}, torch.from_numpy(free))
-        jaw = BLENDSHAPES.index("jawOpen")
-        before = own["expression"][:, jaw]
-        report["asked_jaw"] = float((self.judge.read(images)[1][:, jaw] - before).mean() / (_OPEN - before).mean())
-        report["asked_source"] = float((self.embedder(images) * vectors[source]).sum(-1).mean())
+        """See `facex_report.Exam`."""
+        assert model is self.model
+        exam = Exam(self)
+        report: dict[str, float] = {}
+        for name in (PLAIN, "swap", "head", "reenact"):
+            report |= exam.taken(name)
+        report |= exam.mouths()
+        self.shown = exam.shown
         return report
 
-    def _test_faces(self, rows: Array) -> dict[str, Array]:
+    def test_faces(self, rows: Array) -> dict[str, Array]:
+        """What FaceX is shown of held-out people, by their rows."""
         return self._seen(self.test_rows, self.test.crops, rows, np.zeros(len(rows), bool))
 
     def export(self, model: nn.Module, folder: Path) -> None:
