@@ -88,7 +88,7 @@ class FaceXTask(BaseTask):
         sizes: Sizes = SIZES["facex-nano"],
         identity_weight: float = 0.8,
         motion_weight: float = 0.6,
-        hair_weight: float = 0.5,
+        hair_weight: float = 2.0,
         pairs: float = 0.4,
         untold: float = 0.08,
     ) -> None:
