@@ -553,9 +553,12 @@ def test_ctrl_c_amid_an_exec_is_as_clean(tmp_path: Path) -> None:
 
 
 def test_help_is_instant() -> None:
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "personae", "--help"], check=True, capture_output=True)
-    assert time.perf_counter() - started < 1.0  # 0.1 s on an idle machine
+    took = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "personae", "--help"], check=True, capture_output=True)
+        took.append(time.perf_counter() - started)
+    assert min(took) < 1.0  # 0.1 s on an idle machine
 
 
 def test_evaluate_and_assemble_say_what_they_lack(run: Run, model: Path, tmp_path: Path) -> None:
