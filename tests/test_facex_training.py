@@ -16,7 +16,7 @@ from personae.training.base import build_unet
 from personae.training.decomposed import Decomposed
 from personae.training.faces import FaceTable
 from personae.training.facex import Controlled, FaceXTask, widths_of
-from personae.training.facex_lessons import LESSONS, NAMES, hair_off, still, veiled
+from personae.training.facex_lessons import LESSONS, NAMES, hair_off, still
 from personae.training.loop import Schedule, train
 from personae.types import BLENDSHAPES, Motion, Pose
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
@@ -90,7 +90,7 @@ def test_rows_are_told_what_their_lesson_says(task: FaceXTask) -> None:
 def test_a_photos_own_rows_show_one_person_and_pairs_two(task: FaceXTask) -> None:
     batch = task.batch(np.random.default_rng(1), 16)
     pairs = batch["pairs"]
-    assert pairs == 6
+    assert pairs == 5
     alone = slice(0, 16 - pairs)
     np.testing.assert_allclose(batch["source"]["texture"][alone], batch["target"]["texture"][alone])
     assert (batch["source"]["texture"][-pairs:] != batch["target"]["texture"][-pairs:]).any()
@@ -169,21 +169,6 @@ def test_what_is_still_is_the_canvass_expression(task: FaceXTask) -> None:
     for row, lesson in enumerate(batch["lessons"].tolist()):
         whose = "source" if NAMES[lesson] in ("reenact", "attribute") else "target"
         assert torch.equal(found[row], batch[whose]["expression"][row])
-
-
-def test_judges_see_through_a_veil() -> None:
-    """Light, noise and blur differ from picture to picture; what is there is still seen, and learnt from."""
-    images = torch.full((8, 3, 16, 16), -0.5)
-    images[:, :, 4:12, 4:12] = 0.5
-    images.requires_grad_(requires_grad=True)
-    seen = veiled(images, torch.Generator().manual_seed(0))
-    assert seen.shape == images.shape
-    levels = seen.mean((1, 2, 3))
-    assert levels.std() > 0.03
-    assert ((seen[:, :, 6:10, 6:10].mean((1, 2, 3)) - seen[:, :, :2].mean((1, 2, 3))) > 0.5).all()
-    (seen[:, :, 6:10, 6:10].sum()).backward()
-    assert images.grad is not None
-    assert (images.grad[:, :, 7:9, 7:9] > 0).all()
 
 
 def test_hair_is_off_by_its_colour() -> None:

@@ -21,6 +21,7 @@ from personae.steers import motion
 from personae.types import BLENDSHAPES, Array
 
 SMILE = [BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right")]
+CHEAP = {"num_inference_steps": 2, "measure_likeness": False}
 GAZE = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
 
 
@@ -94,17 +95,18 @@ def test_at_zero_nothing_changes(nano: FacePipeline) -> None:
         nano.register_to_config(motion_guidance=usual)
 
 
-def test_a_model_guides_expressions_of_its_own_accord(nano: FacePipeline, nano_like: FacePipeline) -> None:
-    """One face at a time, unless it is told not to."""
-    asked = {"expression": {"jawOpen": 0.5}}
+@pytest.mark.parametrize("asked", [{"expression": {"jawOpen": 0.5}}, {"pose": {"yaw": 20}}], ids=["shapes", "pose"])
+def test_a_model_guides_of_its_own_accord(nano: FacePipeline, asked: dict) -> None:
+    """Unless it is told not to."""
     own = latents(nano, **asked)
     torch.testing.assert_close(own, latents(nano, motion_guidance=nano.config.motion_guidance, **asked), rtol=0, atol=0)
     assert (own - latents(nano, motion_guidance=0, **asked)).abs().max() > 0.1
-    person = made_up(nano, 1)
-    cheap = {"num_inference_steps": 2, "measure_likeness": False}
-    assert nano(person, **asked, **cheap).recipe["settings"]["motion_guidance"] == 0.1
-    for others in ({}, {"pose": (10, 0, 0)}, {"width": 256, **asked}):
-        assert "motion_guidance" not in nano(person, **others, **cheap).recipe["settings"]
+    assert nano(made_up(nano, 1), **asked, **CHEAP).recipe["settings"]["motion_guidance"] == 0.1
+
+
+def test_of_one_face_that_is_asked_for_something(nano: FacePipeline, nano_like: FacePipeline) -> None:
+    for asked in ({}, {"width": 256, "expression": {"jawOpen": 0.5}}):
+        assert "motion_guidance" not in nano(made_up(nano, 1), **asked, **CHEAP).recipe["settings"]
     assert nano_like.config.motion_guidance == 0
 
 

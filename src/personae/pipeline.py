@@ -102,7 +102,7 @@ class FacePipeline(DiffusionPipeline):
     reader: reads photos and judges results; without one, give identities and get no likeness.
     crop_template: how the faces of its images are aligned. identity_space, identity_width: of the identities it was
     trained with (None: the reader's). steps, guidance_scale: what is used unless a call says otherwise;
-    motion_guidance: the same, of one face that is asked for an expression (where the reader can).
+    motion_guidance: the same, of one face that is asked for a pose or an expression (where the reader can).
     """
 
     model_cpu_offload_seq = "text_encoder->unet->vae"

@@ -71,7 +71,7 @@ class Typed(TypedDict):
         float | None,
         typer.Option(
             help="How strongly the reader pulls towards the asked pose and expression; 0.1 is a good start, 0 is off.",
-            show_default="the model's own for an expression",
+            show_default="the model's own",
         ),
     ]
     motion_interval: Annotated[

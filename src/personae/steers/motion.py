@@ -3,7 +3,7 @@
     pipe(face, expression={"smile": 0.8}, motion_guidance=0.1)      # and pose: what is named is looked for
     pipe.edit("reenact", source="ann.jpg", target="bob.jpg", motion_guidance=0.1)
 
-A model may have a strength of its own for expressions (`motion_guidance` in its `model_index.json`; nano has); 0 turns
+A model may have a strength of its own for both (`motion_guidance` in its `model_index.json`; nano has); 0 turns
 it off. Of an assembly, its givers' pose, expression and gaze are looked for. The reader that guides is the one that
 reads photos: what another one sees is less. Both figures: docs/quality.md.
 """
@@ -43,10 +43,11 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
 
 
 def _usual(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Guided | None:
-    """As the model has it, for an expression that one aligned face is asked for."""
+    """As the model has it, for a pose or an expression that one aligned face is asked for."""
     strength, side = float(pipe.config.motion_guidance), int(pipe.unet.config.sample_size)
     alone = request.windows is None and request.regions is None and tuple(request.grid) == (side, side)
-    if not strength or not alone or options.get("expression") is None or not guides(pipe):
+    asked = any(options.get(name) is not None for name in ("pose", "expression"))
+    if not strength or not alone or not asked or not guides(pipe):
         return None
     return Guided(name="motion", strength=strength, interval=INTERVAL)
 

@@ -23,7 +23,7 @@ from personae.training.export_onnx import quantise
 from personae.training.recipes import RECOGNISER, Inputs, bundled
 
 _STEPS, _GUIDANCE = 14, 2.0  # 20 steps are no better; more guidance adds little likeness and breaks more faces
-_MOTION_GUIDANCE = 0.1  # of expressions; the adapter alone does next to nothing beside this base, see docs/quality.md
+_MOTION_GUIDANCE = 0.1  # heads turn half as far without it, and the expression adapter alone does next to nothing
 # Between the score that 99 % of faceless pictures stay under and the one that 98 % of faces pass (see the detector's
 # report: 0.67 and 0.81).
 _THRESHOLDS: dict[str, Any] = {"score": 0.72, "second_score": 0.77}

@@ -36,7 +36,7 @@ from personae.training.base import BaseTask, IdentityToFace, _Prepared, jitter, 
 from personae.training.decomposed import Decomposed
 from personae.training.expression import rarity
 from personae.training.faces import FaceTable
-from personae.training.facex_lessons import NAMES, drawn, hair_off, is_own, moves, shown, still, veiled
+from personae.training.facex_lessons import NAMES, drawn, hair_off, is_own, moves, shown, still
 from personae.training.facex_report import PLAIN, Exam
 from personae.training.loop import Metrics, to_device
 from personae.training.motion_judge import MotionJudge
@@ -86,10 +86,10 @@ class FaceXTask(BaseTask):
         start: Path,
         space: str,
         sizes: Sizes = SIZES["facex-nano"],
-        identity_weight: float = 0.8,
+        identity_weight: float = 0.6,
         motion_weight: float = 0.6,
-        hair_weight: float = 2.0,
-        pairs: float = 0.4,
+        hair_weight: float = 0.5,
+        pairs: float = 0.3,
         untold: float = 0.08,
     ) -> None:
         """`pairs`: the share of a batch's rows that no photo shows; `untold`: of tokens that nobody gives."""
@@ -178,10 +178,9 @@ class FaceXTask(BaseTask):
         ).float()
         flow = photo.loss(made[:photos])
         images = self._finished(rolled, made[photos:], canvas, cells[photos:])
-        seen = veiled(images, generator)
-        alike = (self.embedder(seen, jitter(len(seen), generator)) * vectors).sum(-1).mean()
+        alike = (self.embedder(images, jitter(len(images), generator)) * vectors).sum(-1).mean()
         source, target = ({name: part[photos:] for name, part in batch[who].items()} for who in ("source", "target"))
-        off = self.judge.off(seen, target, jitter=jitter(len(seen), generator), before=still(batch)[photos:])
+        off = self.judge.off(images, target, jitter=jitter(len(images), generator), before=still(batch)[photos:])
         hair = hair_off(images, source, target, batch["lessons"][photos:] == NAMES.index("head"))
         loss = flow + self.identity_weight * (1 - alike) + self.motion_weight * off + self.hair_weight * hair
         figures = {"flow": flow, "identity": alike, "off": off, "hair": hair}

@@ -29,7 +29,6 @@ from personae.reading.regions import GROUPS
 from personae.training.autoencoder import to_tensor
 from personae.types import Array
 
-_VEIL, _GRAIN = 0.5, 0.08  # how far a judge's view differs: in colours, and noise at most
 _WIDER = 2  # cells of the grid by which a free region grows at most
 
 
@@ -195,16 +194,6 @@ def _recoloured(images: Tensor, strength: Tensor, generator: torch.Generator) ->
 
 
 # ---------------------------------------------------------------------- what is made
-
-
-def veiled(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (M, 3, S, S) in [-1, 1] for those who judge, each in other light and colours, blurred and noisy: what only
-    pleases a network, and no eye, does not outlast that."""
-    soft, grain = torch.rand(2, len(images), 1, 1, 1, generator=generator, device=images.device)
-    blurred = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
-    noise = torch.randn(images.shape, generator=generator, device=images.device)
-    strength = torch.full((len(images),), _VEIL, device=images.device)
-    return _recoloured(torch.lerp(images, blurred, soft), strength, generator) + _GRAIN * grain * noise
 
 
 def hair_off(images: Tensor, source: Mapping[str, Tensor], target: Mapping[str, Tensor], which: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ from personae.sampling import codec
 from personae.steers.likeness import differentiable_embedder
 from personae.training.autoencoder import to_tensor
 from personae.training.base import jitter
-from personae.training.facex_lessons import drawn, is_own, moves, shown, still, veiled
+from personae.training.facex_lessons import drawn, is_own, moves, shown, still
 from personae.training.loop import Metrics
 from personae.training.motion_judge import MotionJudge
 from personae.training.own_photo import ask
@@ -216,7 +216,6 @@ class FaceXSd15Task:
         predicted = photo.loss(made[:photos])
         finished = rolled.clean(self._velocity(made[photos:], rolled.noisy, rolled.times))
         images = codec.decode(self.base.vae, torch.where(cells[photos:] > 0, finished, canvas[photos:]))
-        images = veiled(images, generator)
         seen = self.recogniser.to(images.device)(images, jitter(len(images), generator))
         alike = (seen * batch["vectors"][photos:]).sum(-1).mean()
         motion = {name: batch["target"][name][photos:] for name in ("pose", "expression")}

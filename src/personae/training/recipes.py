@@ -358,7 +358,7 @@ RECIPES = {
             # Not compiled: hooks and all, every request would be compiled anew.
             schedule=Schedule(
                 steps=1750,
-                batch=44,
+                batch=56,
                 lr=1e-3,
                 warmup=100,
                 decay=0.4,
