@@ -3,8 +3,8 @@
     pipe(face, expression={"smile": 0.8}, motion_guidance=0.1)      # and pose: what is named is looked for
     pipe.edit("reenact", source="ann.jpg", target="bob.jpg", motion_guidance=0.1)
 
-A model may have a strength of its own for both (`motion_guidance` in its `model_index.json`; nano has); 0 turns
-it off. Of an assembly, its givers' pose, expression and gaze are looked for. The reader that guides is the one that
+A model may have a strength of its own for both (`motion_guidance` in its `model_index.json`; nano has); 0 turns it
+off. Of an assembly, its givers' pose, expression and gaze are looked for. The reader that guides is the one that
 reads photos: what another one sees is less. Both figures: docs/quality.md.
 """
 
@@ -17,7 +17,6 @@ import torch
 from personae.conditioning.assembly import Assembly
 from personae.conditioning.expression import GAZE, sliders
 from personae.errors import BadOption, WeightsMissing
-from personae.reading.aligned import Aligned
 from personae.reading.motion import OnnxMotionReader
 from personae.steering import Plan, Request, several
 from personae.steers import expression, pose
@@ -79,8 +78,7 @@ def _wanted(pipe: "FacePipeline", people: int, options: Mapping[str, Any]) -> Ar
     """(P, 3 + 52) float32: pose in degrees and blendshapes, NaN where nothing is asked."""
     if options.get("assembly") is not None:
         asked = options["assembly"]
-        each = [asked] * people if isinstance(asked, Assembly) else asked
-        return np.stack([given(one.givers) for one in each])
+        return np.stack([_assembled(one) for one in ([asked] * people if isinstance(asked, Assembly) else asked)])
     wanted = np.full((people, _ANGLES + len(BLENDSHAPES)), np.nan, np.float32)
     for name, read in (("pose", pose.held), ("expression", _shapes)):
         asked = options.get(name)
@@ -101,11 +99,9 @@ def _shapes(pipe: "FacePipeline", asked: Any) -> dict[str, float]:
     return {name: found.get(name, 0.0) for name in names}
 
 
-def given(givers: Mapping[str, Aligned]) -> Array:
-    """(3 + 52,) float32: the pose in degrees and the blendshapes that an edit's givers ask for, NaN where nobody
-    does."""
+def _assembled(assembly: Assembly) -> Array:
     wanted = np.full(_ANGLES + len(BLENDSHAPES), np.nan, np.float32)
-    shapes = wanted[_ANGLES:]
+    shapes, givers = wanted[_ANGLES:], assembly.givers
     if "pose" in givers:
         held = givers["pose"].pose
         wanted[:_ANGLES] = held.yaw, held.pitch, held.roll

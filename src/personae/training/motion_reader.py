@@ -2,8 +2,8 @@
 teacher's.
 
 Faces are cut once, with room around them; a batch turns, shifts and scales them, and the targets move along. The second
-recipe goes on with the first one's network, on photos and on pictures that FaceX made (`made_faces`) alike: a network
-that knows photos alone is content with less than an open mouth, where it judges what is made.
+recipe goes on with the first one's network, on photos and on pictures that FaceX made (`made_faces`) alike: what was
+made to please a network that knows photos alone, it flatters.
 """
 
 from collections.abc import Iterator
