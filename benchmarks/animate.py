@@ -122,9 +122,8 @@ def _portraits(
     made = []
     for t in _eights(len(told)):
         some = told[t : t + 8]
-        images = pipe(
-            [who] * len(some), pose=some, seed=list(seeds[t : t + 8]), measure_likeness=False, **options
-        ).images
+        as_animated: dict[str, Any] = {"motion_guidance": 0.0, "measure_likeness": False, **options}
+        images = pipe([who] * len(some), pose=some, seed=list(seeds[t : t + 8]), **as_animated).images
         made += [np.asarray(image) for image in images]
     return made
 
