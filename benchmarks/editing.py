@@ -259,7 +259,7 @@ def measure(bench: Bench, *, pairs: int, others: int) -> dict[str, Any]:
         },
         "caveats": [
             "one edit of each person or pair; likeness is 0 where no face is found, motion's means leave such out",
-            "poses and blendshapes by MediaPipe's landmarker, whose readings also labelled the training photos",
+            "poses and blendshapes by MediaPipe's landmarker, which also labelled photos and pictures for training",
             "regions are drawn from landmarks by the model's own reader; hair is geometry, and nobody's label",
             *([bench.judge.caveat] if bench.judge.caveat else []),
         ],

@@ -137,7 +137,7 @@ def measure(bench: Bench) -> dict[str, Any]:
         },
         "caveats": [
             "one image of each person, the same seeds in every row; intervals: over people",
-            "poses and expressions by MediaPipe's landmarker, whose readings also labelled the training photos",
+            "poses and expressions by MediaPipe's landmarker, which also labelled photos and pictures for training",
             *([bench.judge.caveat] if bench.judge.caveat else []),
         ],
     }

@@ -85,7 +85,7 @@ class MotionTask:
     def __init__(
         self, cache: Path, *, limit: int | None = None, start: Path | None = None, made: MadeFaces | None = None
     ) -> None:
-        """start: weights to go on with. made: pictures that are half of every batch; the last of them are kept out and
+        """start: weights to go on with. made: pictures that are half of every batch; some of them are kept out and
         reported on (`made_...`)."""
         self.faces = _Cut(FaceTable.load(cache, limit=limit))
         self.held_out = {"": _Cut(FaceTable.load(cache, held_out=True, limit=limit))}
