@@ -53,7 +53,7 @@ class Steering(TypedDict, total=False):
     likeness_guidance: how strongly the model's own recogniser pulls towards the person, 0 (off) and up.
     likeness_interval: (first, last) shares of the steps, 0-1, between which it does.
     motion_guidance: how strongly the model's own motion reader pulls towards the pose and expression that are asked
-    for, 0 (off) and up; None: the model's own if an expression is asked for, else 0. motion_interval: (first, last)
+    for, 0 (off) and up; None: the model's own if either is asked of one face, else 0. motion_interval: (first, last)
     shares of the steps, 0-1, between which it does.
     Of a prompt without `{person}` (`steers.text`): text_weight, face_weight, both_weight: how much the words alone, the
     face alone and both together count (0, 0 and 1; negative: away from it; one is always 0). text_interval,

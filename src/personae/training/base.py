@@ -349,10 +349,15 @@ class BaseTask:
         )
         return rolled, rows
 
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Images (N, 3, S, S) float32 of latents (N, c, h, w), with a gradient and not clamped."""
+        images: Tensor = self.vae.decoder(latents / self.vae.config.scaling_factor)
+        return images.float()
+
     def _alike(self, clean: Tensor, vectors: Tensor, generator: torch.Generator) -> Tensor:
         """Mean cosine between the identities of the finished faces' latents and the ones asked for, each face seen
         through its own jittered crop."""
-        images = self.vae.decoder(clean / self.vae.config.scaling_factor)
+        images = self.decoded(clean)
         seen = self.embedder(images, jitter(len(images), generator))
         return (seen * vectors).sum(-1).mean()
 
@@ -364,7 +369,7 @@ class BaseTask:
         )
         scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=12, device=noise.device)
         latents = denoise(guided(model.unet, asked, free, 2.5), noise, scheduler)
-        return self.vae.decoder(latents / self.vae.config.scaling_factor).float()
+        return self.decoded(latents)
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """Held-out flow loss at fixed noise, and likeness (the conditioning encoder's own view) of 64 samples."""

@@ -191,7 +191,7 @@ class ExpressionTask(BaseTask):
 
     def _off(self, clean: Tensor, asked: Tensor) -> Tensor:
         """How far the blendshapes read off the faces of latents are from those asked for."""
-        images = self.vae.decoder(clean / self.vae.config.scaling_factor).float()
+        images = self.decoded(clean)
         return self.judge.expression_off(self.judge.read(images)[1], asked)
 
     def report(self, model: nn.Module) -> dict[str, float]:

@@ -190,7 +190,7 @@ class Face0Task(BaseTask):
         ).float()
         photos = len(photo.times)
         flow = photo.loss(made[:photos])
-        images = self.vae.decoder(rolled.clean(made[photos:]) / self.vae.config.scaling_factor).float()
+        images = self.decoded(rolled.clean(made[photos:]))
         seen = self.embedder(images, jitter(len(images), generator))
         alike = _mean((seen * asked["vectors"]).sum(-1), asked["vectors"].any(-1))
         told = torch.isfinite(asked["low"]).any(-1) | torch.isfinite(asked["high"]).any(-1)
@@ -266,7 +266,7 @@ class Face0Task(BaseTask):
         free = model.told(nothing, torch.zeros_like(vectors[:1]), named[:1])
         scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=12, device=noise.device)
         latents = denoise(guided(model.unet, asked, free, 2.5), noise, scheduler)
-        return self.vae.decoder(latents / self.vae.config.scaling_factor).float()
+        return self.decoded(latents)
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """`face_tokens/`, and with it the base, which has learnt, too: `unet/`, `text_encoder/`, `tokenizer/`; and

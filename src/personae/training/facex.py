@@ -203,8 +203,7 @@ class FaceXTask(BaseTask):
 
     def _finished(self, rolled: Rolled, made: Tensor, canvas: Tensor, cells: Tensor) -> Tensor:
         """(R, 3, S, S) the faces that the velocities `made` mean, the canvas where cells are not free."""
-        clean = torch.where(cells > 0, rolled.clean(made), canvas)
-        return self.vae.decoder(clean / self.vae.config.scaling_factor).float()
+        return self.decoded(torch.where(cells > 0, rolled.clean(made), canvas))
 
     def _rolled(
         self,

@@ -98,6 +98,6 @@ class Exam:
         every = torch.ones(count, 1, 1, 1, device=self._home)
         course = Course(end=0 * every, scale=_GUIDANCE * every)
         made = task._rolled(self._tokens, self._vectors, pieces, noise, canvas, cells, course, _STEPS).noisy
-        images = task.vae.decoder(made / task.vae.config.scaling_factor).float()
+        images = task.decoded(made)
         self.shown.append(codec.to_uint8(images))
         return images

@@ -168,7 +168,7 @@ class PoseControlTask(BaseTask):
         )
         photos = len(drawn.times)
         flow = drawn.loss(made[:photos])
-        images = self.vae.decoder(rolled.clean(made[photos:]) / self.vae.config.scaling_factor).float()
+        images = self.decoded(rolled.clean(made[photos:]))
         off = self.judge.off(images, asked, jitter=jitter(len(images), generator), before=asked["before"])
         return flow + self.read_weight * off, {"flow": flow.detach(), "off": off.detach()}
 
@@ -241,7 +241,7 @@ class PoseControlTask(BaseTask):
         scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=_STEPS, device=noise.device)
         predict = guided(self.frozen.unet, asked, free, _GUIDANCE, controls=controls)
         latents = denoise(predict, noise, scheduler)
-        return self.vae.decoder(latents / self.vae.config.scaling_factor).float()
+        return self.decoded(latents)
 
     def _poses(self, images: Tensor) -> Array:
         """(N, 3) degrees that the motion reader sees in aligned faces."""
