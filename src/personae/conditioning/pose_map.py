@@ -43,15 +43,26 @@ def render(vertices: Array, triangles: Array, size: int) -> Array:
     triangles: (T, 3). What faces away is not drawn: a head is not hollow.
     """
     points = vertices[: IRISES.start].astype(np.float32)
-    corners = points[triangles]  # (T, 3, 3)
-    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # their length: twice the area
+    faces = _crossed(points[triangles])
     normals = np.zeros_like(points)
     for corner in range(3):
         np.add.at(normals, triangles[:, corner], faces)
     normals = normals * (1, -1, -1) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-9)
+    seen, row, weights = visible(points, triangles, size)
+    n = (weights[:, :, None] * normals[triangles[row]]).sum(1)
+    n /= np.linalg.norm(n, axis=1, keepdims=True).clip(1e-9)
+    image = np.zeros((size * size, 3), np.uint8)
+    image[seen] = np.round((n + 1) * 127.5)
+    return image.reshape(size, size, 3)
+
+
+def visible(points: Array, triangles: Array, size: int) -> tuple[Array, Array, Array]:
+    """What is seen of a mesh of points (K, 3) in crop pixels: the flat numbers (M,) of the pixels that show it, the
+    triangle nearest to the viewer in each, (M,), and its barycentric weights there, (M, 3)."""
+    corners = points[triangles]  # (T, 3, 3)
     # Triangles are counter-clockwise from outside with y up; in a picture's axes that leaves z pointing at the viewer
     # negative.
-    front = faces[:, 2] < 0
+    front = np.flatnonzero(_crossed(corners)[:, 2] < 0)
     pixel, triangle, weights = _covered(corners[front, :, :2], size)
     depth = (weights * corners[front][triangle, :, 2]).sum(1)
     order = np.argsort(-depth, kind="stable")  # far to near: the nearest is written last
@@ -59,11 +70,12 @@ def render(vertices: Array, triangles: Array, size: int) -> Array:
     nearest[pixel[order]] = order
     seen = np.flatnonzero(nearest >= 0)
     row = nearest[seen]
-    n = (weights[row][:, :, None] * normals[triangles[front][triangle[row]]]).sum(1)
-    n /= np.linalg.norm(n, axis=1, keepdims=True).clip(1e-9)
-    image = np.zeros((size * size, 3), np.uint8)
-    image[seen] = np.round((n + 1) * 127.5)
-    return image.reshape(size, size, 3)
+    return seen, front[triangle[row]], weights[row]
+
+
+def _crossed(corners: Array) -> Array:
+    """(T, 3) normals of triangles (T, 3, 3), as long as twice their area."""
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
 
 def mirrored(image: Array) -> Array:
