@@ -22,6 +22,7 @@ from personae import directions
 from personae.conditioning.representation import TOKENS
 from personae.editing import pieces
 from personae.editing.canvas import Scene, free_of
+from personae.editing.carry import Carried, carried, strength
 from personae.editing.cast import Given, Shown, identity_of, in_crop, read
 from personae.editing.paste import Patch, pasted
 from personae.editing.tasks import TASKS, Task, named
@@ -118,18 +119,20 @@ def edit(
         before=np.stack([step.place.crop for step in done]),
         after=after,
         free=np.stack([step.free for step in done]),
+        mask=_touched(canvas.photo.pixels.shape, done, asked.mask),
         recipe=recipe,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One face edited: `photos` N x (H, W, 3) with it, where it lies (`place`), what was `free` (S, S), who was
-    `wanted`, and the generation that `made` it."""
+    """One face edited: `photos` N x (H, W, 3) with it, where it lies (`place`), what was `free` (S, S), what had been
+    `carried` there, who was `wanted`, and the generation that `made` it."""
 
     photos: list[Array]
     place: Aligned
     free: Array
+    carried: Carried | None
     wanted: Identity
     made: Generation
 
@@ -169,10 +172,14 @@ def _one_face(
         steered = pieces.with_facex(row, scene, open_, crops)
     else:
         steered = pieces.without_facex(pipe, row, scene, asked.tokens)
+    rough = None
+    if row.carried is not None and (rough := carried(scene, free, row=row.free, recolour=row.recolour)) is not None:
+        photos = [_kept(rough.onto(photo, place.matrix), photo, asked.mask) for photo in photos]
+        steered["strength"] = strength(rough.turned, *row.carried)
     made = pipe(
         [replace(who, identity=wanted)] * len(photos),
         seed=seeds,
-        image=crops,
+        image=[align.crop(photo, place.matrix, place.size) for photo in photos],
         mask_image=open_,
         measure_likeness=False,
         **(pieces.guidance_of(pipe, row) | steered | dict(options)),
@@ -183,7 +190,26 @@ def _one_face(
         pasted(photo, np.asarray(image), patch, recolour=recolour, mask=asked.mask)
         for photo, image in zip(photos, made.images, strict=True)
     ]
-    return Step(photos=result, place=place, free=free, wanted=wanted, made=made)
+    return Step(photos=result, place=place, free=free, carried=rough, wanted=wanted, made=made)
+
+
+def _kept(changed: Array, photo: Array, mask: Array | None) -> Array:
+    """A changed photo (H, W, 3), with what a mask (H, W) leaves out as it was."""
+    return changed if mask is None else np.where(mask[..., None], changed, photo)
+
+
+def _touched(shape: tuple[int, ...], steps: Sequence[Step], mask: Array | None) -> Array:
+    """(H, W) bool: the pixels that may have changed, of a photo of `shape` (H, W, 3)."""
+    touched = np.zeros(shape[:2], bool)
+    for step in steps:
+        margin = 0 if step.carried is None else step.carried.margin
+        free = np.pad(step.free & step.place.coverage, margin)
+        if step.carried is not None:
+            free |= step.carried.mask
+        window = step.place.matrix + np.array([(0, 0, margin), (0, 0, margin)])
+        (left, top, right, bottom), inside = align.lying(free, window, shape)
+        touched[top:bottom, left:right] |= inside
+    return touched if mask is None else touched & mask
 
 
 def _whole_cells(pipe: "FacePipeline", free: Array) -> Array:

@@ -77,11 +77,15 @@ def named_angles(pose: Any) -> dict[str, float]:
 
 def with_facex(task: Task, scene: Scene, free: Array, crops: Sequence[Array]) -> dict[str, Any]:
     """An assembly for each image, whose canvas is one of `crops` (S, S, 3)."""
-    turned = scene.giver("pose").pose != scene.canvas.pose
     return {
         "assembly": [_assembly(task, scene, free, crop) for crop in crops],
-        "strength": 1.0 if turned else task.told_strength,
+        "strength": 1.0 if turned(scene) else task.told_strength,
     }
+
+
+def turned(scene: Scene) -> bool:
+    """Whether the head that is edited is to be held otherwise than the photo shows it."""
+    return scene.giver("pose").pose != scene.canvas.pose
 
 
 def _assembly(task: Task, scene: Scene, free: Array, crop: Array) -> Assembly:
@@ -101,9 +105,8 @@ def without_facex(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collect
     Raises `WeightsMissing` for what only `facex/` can carry over, and for another's pose without `controlnet/`; warns
     of a task that can be had in part only.
     """
-    turned = scene.giver("pose").landmarks is not scene.canvas.landmarks
-    _require(pipe, task, scene, asked, turned)
-    options: dict[str, Any] = {"strength": max(task.strength, _TURNED) if turned else task.strength}
+    _require(pipe, task, scene, asked)
+    options: dict[str, Any] = {"strength": max(task.strength, _TURNED) if turned(scene) else task.strength}
     shapes = scene.giver("expression").blendshapes.copy()
     shapes[expressions.GAZE] = scene.giver("gaze").blendshapes[expressions.GAZE]
     named = {name: round(float(v), 3) for name, v in zip(BLENDSHAPES[1:], shapes[1:].clip(0, 1), strict=True)}
@@ -118,7 +121,7 @@ def without_facex(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collect
     return options
 
 
-def _require(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collection[str], turned: bool) -> None:
+def _require(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collection[str]) -> None:
     where = pipe.name or "this model"
     for token in asked:
         if token not in _UNAIDED:
@@ -126,7 +129,7 @@ def _require(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collection[s
                 f"{where} has no facex/, without which another photo gives identity, pose, expression and gaze, but no "
                 f"{token}: leave it out, or use a model that has it"
             )
-    if turned and pipe.part("controlnet") is None:
+    if turned(scene) and pipe.part("controlnet") is None:
         raise WeightsMissing(
             f"{where} has neither facex/ nor controlnet/, one of which {task.name} needs to hold another pose: add "
             "that folder to the model's, or use a model that has it (personae models)"

@@ -17,6 +17,7 @@ import numpy as np
 from personae.conditioning.assembly import Assembly
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.moved import moved
+from personae.editing import carry
 from personae.editing.canvas import REFERENCES, Scene
 from personae.editing.cast import in_crop
 from personae.editing.tasks import TASKS
@@ -123,25 +124,36 @@ class InPhoto:
         self.moved_by = ways_to_move(pipe) if pipe.part("facex") is None else ("facex",)
         # What a face in the crop leans by in the photo.
         self._tilt = -math.degrees(math.atan2(self._still.matrix[1, 0], self._still.matrix[0, 0]))
-        heads = [self._doing(move).region("head") for move in moves]
-        self._heads = np.any(heads, axis=0)
+        self._margin = carry.margin_of(self._still.size)
+        self._heads = np.any([self._doing(move).widened(self._margin).region("head") for move in moves], axis=0)
+        # One for all frames: what is made of less noise in one than in the next would flicker.
+        turned = max((carry.angle(self._still.pose, move.pose) for move in moves), default=0.0)
+        self._strength = carry.strength(turned, *TASKS["reenact"].carried or (1.0, 1.0))
         self._colours: tuple[Array, Array] | None = None
 
     def draw(self, moves: Sequence[Move]) -> list[Array]:
         """See `Puppet`; as large as the photo."""
         gain, shift = self._colours or self._as_photographed()
         canvases = [self._leaning(move.tilt) for move in moves]
-        free = [self._free(canvas) for canvas in canvases]
-        made = self._repainted(moves, canvases, free)
+        masks = [self._free(canvas) for canvas in canvases]
+        photos = [
+            carry.within(canvas, carry.doing(self._still, move.pose, move.blendshapes), mask).onto(
+                self._photo.pixels, canvas.matrix
+            )
+            for move, canvas, mask in zip(moves, canvases, masks, strict=True)
+        ]
+        inner = slice(self._margin, -self._margin)
+        free = [mask[inner, inner] for mask in masks]
+        made = self._repainted(moves, canvases, photos, free)
         return [
             align.paste(
-                self._photo.pixels,
+                photo,
                 align.recoloured(crop, gain, shift),
                 canvas.matrix,
                 mask=mask & canvas.coverage,
                 feather=FEATHER * canvas.size,
             )
-            for crop, canvas, mask in zip(made, canvases, free, strict=True)
+            for crop, canvas, photo, mask in zip(made, canvases, photos, free, strict=True)
         ]
 
     @property
@@ -149,18 +161,22 @@ class InPhoto:
         assert self._face.photo is not None  # `in_crop` has seen to it
         return self._face.photo
 
-    def _repainted(self, moves: Sequence[Move], canvases: Sequence[Aligned], free: Sequence[Array]) -> list[Array]:
-        """Crops (S, S, 3) in which the free part of each canvas is made anew."""
+    def _repainted(
+        self, moves: Sequence[Move], canvases: Sequence[Aligned], photos: Sequence[Array], free: Sequence[Array]
+    ) -> list[Array]:
+        """Crops (S, S, 3) of photos (H, W, 3) in which the free part of each canvas is made anew."""
         # Beyond the photo's edge a crop only repeats it: there, too, the model may do as it likes.
         masks = [mask | ~canvas.coverage for mask, canvas in zip(free, canvases, strict=True)]
-        asked: dict[str, Any] = {"image": [canvas.crop for canvas in canvases], "mask_image": masks}
+        crops = [align.crop(photo, one.matrix, one.size) for photo, one in zip(photos, canvases, strict=True)]
+        asked: dict[str, Any] = {"image": crops, "mask_image": masks}
         if self.moved_by == ("facex",):
             asked["assembly"] = [self._assembly(*one) for one in zip(moves, canvases, masks, strict=True)]
         else:
             asked |= _told(moves, self.moved_by)
             if self._pipe.part("ref_adapter") is not None:
                 asked["reference"] = Photo(pixels=self._still.crop)
-        return _generated(self._pipe, self._face, self._seed, len(moves), asked, self._options)
+        options = {"strength": self._strength, **self._options}
+        return _generated(self._pipe, self._face, self._seed, len(moves), asked, options)
 
     def _assembly(self, move: Move, canvas: Aligned, free: Array) -> Assembly:
         """As the task `reenact` says, the driver's part played by the face itself, moved."""
@@ -175,7 +191,8 @@ class InPhoto:
         the same for all frames, since what is matched frame by frame flickers."""
         still = self._still
         move = Move(pose=still.pose, tilt=self._tilt, blendshapes=still.blendshapes)
-        [made] = self._repainted([move], [still], [self._free(still)])
+        inner = slice(self._margin, -self._margin)
+        [made] = self._repainted([move], [still], [self._photo.pixels], [self._free(still)[inner, inner]])
         face = still.region("face") & still.coverage
         self._colours = align.colour_change(made, still.crop, face)
         return self._colours
@@ -185,8 +202,9 @@ class InPhoto:
         return moved(self._still, FaceModel.bundled(), pose=move.pose, blendshapes=move.blendshapes)
 
     def _free(self, canvas: Aligned) -> Array:
-        """(S, S) bool: where the head is in the photo, and where any frame has it."""
-        return self._heads | canvas.region("head")
+        """(W, W) bool, of the window around the crop (`carry`): where the head is in the photo, and where any frame has
+        it."""
+        return self._heads | canvas.widened(self._margin).region("head")
 
     def _leaning(self, tilt: float) -> Aligned:
         """The photo's face in a crop turned about its middle, so that a face upright in the crop leans by `tilt`."""

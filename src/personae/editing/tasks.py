@@ -28,8 +28,10 @@ class Task:
     the row of `canvas.REFERENCES` that assembles the region image I_R.
 
     strength: the share of the steps that is walked by a model without `facex/`, where what is to stay of the free
-    region can only shine through; told_strength: by one that has it, unless the head turns. likeness, motion: of
-    `likeness_guidance` and `motion_guidance`, where the model's reader has a gradient.
+    region can only shine through; told_strength: by one that has it, unless the head turns. carried: the least and the
+    most with either, by how far the head turns, where the giver's own pixels can be carried over first
+    (`editing.carry`); None: they never are. likeness, motion: of `likeness_guidance` and `motion_guidance`,
+    where the model's reader has a gradient.
     recolour: the row of `paste.RECOLOURS` that says how its colours are matched to the photo's, unless another photo is
     asked for its light or texture: then they are to change.
 
@@ -46,6 +48,7 @@ class Task:
     reference: str = "hole"
     strength: float = 1.0
     told_strength: float = 1.0
+    carried: Sequence[float] | None = None
     likeness: float = 0.0
     motion: float = 0.0
     recolour: str = "border"
@@ -84,6 +87,7 @@ TASKS = {
             givers=_from(("identity", *_FACE, "texture"), (*_MOTION, "light", "hair", "surroundings")),
             person="source",
             strength=0.8,
+            carried=(0.4, 0.6),
             likeness=0.1,
             recolour="region",
         ),
@@ -95,6 +99,7 @@ TASKS = {
             person="source",
             free="heads",
             reference="head",
+            carried=(0.4, 0.6),
             likeness=0.1,
             recolour="none",
         ),
@@ -108,6 +113,7 @@ TASKS = {
             free="heads",
             reference="whole",
             strength=0.8,
+            carried=(0.5, 0.65),
             motion=0.1,
             recolour="region",
         ),
@@ -126,8 +132,9 @@ TASKS = {
             reference="whole",
             strength=0.6,
             told_strength=0.8,
+            carried=(0.3, 0.6),
             likeness=0.1,
-            motion=0.2,
+            motion=0.1,
             recolour="region",
         ),
         Task(

@@ -4,6 +4,7 @@ A `Template` says where the five points go. `similarity` fits rotation, scale an
 sense (Umeyama 1991), `crop` resamples, `paste` puts an edited crop back.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,25 +157,34 @@ def paste(
     if recolour:
         edited = match_colour(edited, crop(pixels, matrix, size), weights)
 
-    to_photo = invert(matrix)
-    corners = apply(to_photo, np.array([(-1, -1), (size, -1), (size, size), (-1, size)], dtype=np.float64))
-    left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
-    right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (pixels.shape[1], pixels.shape[0]))
     result = pixels.copy()
-    if left >= right or top >= bottom:
+    (left, top, right, bottom), allowed = lying(taken, matrix, pixels.shape)
+    if not allowed.any():
         return result
-    to_patch = to_photo - np.array([(0, 0, left), (0, 0, top)])
-    shape = (int(right - left), int(bottom - top))
+    to_patch = invert(matrix) - np.array([(0, 0, left), (0, 0, top)])
+    shape = (right - left, bottom - top)
     patch = _warp(edited, to_patch, shape)
     # Resampling smears weights a little over the mask's border: what the mask leaves out is cut off again.
-    grid = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1).astype(np.float64)
-    nearest = np.round(apply(matrix, grid)).astype(int)
-    within = ((nearest >= 0) & (nearest < size)).all(-1)
-    allowed = within & taken[nearest[..., 1].clip(0, size - 1), nearest[..., 0].clip(0, size - 1)]
     alpha = _warp(np.round(weights * 255).astype(np.uint8), to_patch, shape) / 255 * allowed
     region = result[top:bottom, left:right]
     region[:] = np.round(region + (patch.astype(np.float64) - region) * alpha[:, :, None])
     return result
+
+
+def lying(mask: Array, matrix: Array, shape: Sequence[int]) -> tuple[tuple[int, int, int, int], Array]:
+    """Where a mask (S, S) bool of a crop lies in a photo of `shape` (H, W, ...): the box (left, top, right, bottom)
+    around the crop, and which of its pixels have their nearest crop pixel in the mask, (bottom - top, right - left)."""
+    size = len(mask)
+    ring = np.array([(-1, -1), (size, -1), (size, size), (-1, size)], dtype=np.float64)
+    corners = apply(invert(matrix), ring)
+    left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0).tolist()
+    right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (shape[1], shape[0])).tolist()
+    right, bottom = max(left, right), max(top, bottom)
+    grid = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1).astype(np.float64)
+    nearest = np.round(apply(matrix, grid)).astype(int)
+    within = ((nearest >= 0) & (nearest < size)).all(-1)
+    inside = within & mask[nearest[..., 1].clip(0, size - 1), nearest[..., 0].clip(0, size - 1)]
+    return (left, top, right, bottom), inside
 
 
 def match_colour(edited: Array, original: Array, weights: Array) -> Array:

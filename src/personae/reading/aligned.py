@@ -3,7 +3,7 @@
 What an edit works on: the crop, where the face's landmarks lie in it, and what the face says besides, as seen there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,7 +19,8 @@ class Aligned:
     from the photo; `landmarks` (K, 3) float32 crop pixels (z in the same unit, smaller is nearer); `pose` as seen in
     the crop, which stands upright whatever the photo's tilt; `blendshapes` (52,); `identity`; `coverage` (S, S) bool,
     the crop's pixels that the photo shows (the others repeat its edge); `parts` (R, S, S) float32, how much of each
-    pixel belongs to each of `regions.REGIONS` as a parser sees it, None: as the landmarks say."""
+    pixel belongs to each of `regions.REGIONS` as a parser sees it, None: as the landmarks say.
+    `photo` (H, W, 3) that it was cut from, None: nothing is known beyond the crop."""
 
     crop: Array
     template: str
@@ -30,6 +31,7 @@ class Aligned:
     identity: Identity
     coverage: Array
     parts: Array | None = None
+    photo: Array | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -48,6 +50,24 @@ class Aligned:
         """(S, S) bool: the pixels at least half in one of `regions.REGIONS`, or in the "face" or "head" that they make
         up. Raises `BadOption` for another name."""
         return regions.named(name, self.shares(self.size))
+
+    def widened(self, margin: int) -> "Aligned":
+        """The same with `margin` more pixels on every side: of the photo, as far as it is known. What a parser saw ends
+        at the crop's border, so its regions are the landmarks'."""
+        matrix, size = self.matrix + np.array([(0, 0, margin), (0, 0, margin)]), self.size + 2 * margin
+        around = ((margin, margin), (margin, margin))
+        return replace(
+            self,
+            crop=np.pad(self.crop, (*around, (0, 0)), "edge")
+            if self.photo is None
+            else align.crop(self.photo, matrix, size),
+            matrix=matrix,
+            landmarks=self.landmarks + np.array((margin, margin, 0), self.landmarks.dtype),
+            coverage=np.pad(self.coverage, around)
+            if self.photo is None
+            else align.coverage(matrix, size, self.photo.shape),
+            parts=None,
+        )
 
 
 def aligned(face: Face, template: str, size: int) -> Aligned:
@@ -73,7 +93,8 @@ def aligned(face: Face, template: str, size: int) -> Aligned:
         pose=Pose(yaw=float(yaw), pitch=float(pitch), roll=float(roll)),
         blendshapes=motion.blendshapes,
         identity=identity,
-        coverage=_coverage(photo.pixels, matrix, size),
+        coverage=align.coverage(matrix, size, photo.pixels.shape),
+        photo=photo.pixels,
     )
 
 
@@ -81,11 +102,3 @@ def resized(landmarks: Array, size: int, goal: int) -> Array:
     """Landmarks (K, 3) of a crop `size` pixels wide in the same crop `goal` pixels wide; centres lie at integers."""
     scale = goal / size
     return landmarks * scale + np.array((0.5, 0.5, 0)) * (scale - 1)
-
-
-def _coverage(pixels: Array, matrix: Array, size: int) -> Array:
-    """(size, size) bool: the crop's pixels whose centres lie in the photo (H, W, 3)."""
-    across, down = np.meshgrid(np.arange(size), np.arange(size))
-    places = align.apply(align.invert(matrix), np.stack([across, down], -1).astype(np.float64))
-    height, width = pixels.shape[:2]
-    return np.asarray(((places >= -0.5) & (places < (width - 0.5, height - 0.5))).all(-1))

@@ -37,6 +37,12 @@ _NOSE_SIDES = (
     (193, 245, 114, 126, 49, 64, 98, 97),
     (417, 465, 343, 355, 279, 294, 327, 326),
 )
+# The lids' edges, by eye: what lies between them is the eye itself.
+EYES = (
+    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+    (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
+)
+_INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 _MOUTH_SIDES = (
     (37, 39, 40, 185, 61, 146, 91, 181, 84),
     (267, 269, 270, 409, 291, 375, 321, 405, 314),
@@ -123,6 +129,18 @@ def around(landmarks: Sequence[Array], triangles: Array, size: int) -> Array:
         for corners in _checked(points)[triangles, :2]:
             _polygon(image, corners, 255)
     return np.asarray(image.filter(ImageFilter.MaxFilter(2 * round(_MARGIN * size) + 1))) > 0
+
+
+def opening(landmarks: Array, size: int) -> Array:
+    """(size, size) float32 0-1: how much of each pixel lies between the lips."""
+    return enclosed(_checked(landmarks)[list(_INNER_LIPS)], size)
+
+
+def enclosed(contour: Array, size: int) -> Array:
+    """(size, size) float32 0-1: how much of each pixel lies inside a contour (M, 2 or 3), in pixels."""
+    image = Image.new("L", (size * _FINE, size * _FINE))
+    _polygon(image, (contour[:, :2] + 0.5) * _FINE - 0.5, _FULL)
+    return np.asarray(image.reduce(_FINE), np.float32) / np.float32(_FULL)
 
 
 def _checked(landmarks: Array) -> Array:

@@ -39,13 +39,15 @@ class Sight(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Alike:
-    """The cosine to whom each image is to show. wanted: (N, D) unit vectors in the recogniser's space."""
+    """The cosine to whom each image is to show, as it is and mirrored: what only one of the two would tell a recogniser
+    is not the person. wanted: (N, D) unit vectors in the recogniser's space."""
 
     recogniser: AlignedRecogniser
     wanted: Tensor
 
     def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        cosine = (self.recogniser(images) * self.wanted[which]).sum(-1)
+        seen = self.recogniser(torch.cat([images, images.flip(-1)])).unflatten(0, (2, -1))
+        cosine = (seen * self.wanted[which]).sum(-1).mean(0)
         return cosine, torch.ones_like(cosine)
 
 
