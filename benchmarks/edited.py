@@ -27,7 +27,7 @@ from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
-from personae.reading import align, pose
+from personae.reading import pose
 from personae.reading.aligned import Aligned
 from personae.sampling import codec
 from personae.types import Array, Edit, Motion
@@ -57,7 +57,7 @@ class Seen:
 @dataclass(frozen=True, kw_only=True)
 class Done:
     """N edits: the finished photos, what was `free` (S, S) bool of each, and how many pixels of each `strayed`: they
-    changed, though nothing that was to be made anew touches them."""
+    changed outside the edit's own mask."""
 
     edits: Sequence[Edit]
     images: Sequence[Array]
@@ -114,11 +114,9 @@ class Bench:
             roles = {"target": person} if row.roles == ("target",) else {"source": person, "target": int(after[person])}
             faces = {role: self.people[one].face for role, one in roles.items()}
             edit = self.pipe.edit(task, **faces, seed=person, measure_likeness=False, **{**self.options, **asked})
-            canvas = roles[row.canvas]
             edits.append(edit)
-            strayed.append(
-                changed_elsewhere(self.photos[canvas], np.asarray(edit.images[0]), self.places[canvas], edit.free[0])
-            )
+            changed = (np.asarray(edit.images[0]) != self.photos[roles[row.canvas]]).any(-1)
+            strayed.append(int((changed & ~edit.mask).sum()))
         return Done(
             edits=edits,
             images=[np.asarray(edit.images[0]) for edit in edits],
@@ -176,18 +174,6 @@ class Bench:
                 angles[row], shapes[row] = pose.turn(held, turn)[:2], motion.blendshapes
         vectors = self.judge.look(images, self.find)
         return Seen(vectors=vectors, angles=angles, shapes=shapes, outline=np.array(outline))
-
-
-def changed_elsewhere(before: Array, after: Array, place: Aligned, free: Array) -> int:
-    """How many pixels of a photo (H, W, 3) differ though no free pixel of the crop (S, S) is next to where they lie."""
-    rows, columns = np.nonzero((before != after).any(-1))
-    corner = np.floor(align.apply(place.matrix, np.stack([columns, rows], -1).astype(np.float64))).astype(int)
-    padded = np.pad(free, 1)  # what lies outside the crop is not free
-    touched = np.zeros(len(corner), bool)
-    for step in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        across, down = (corner + step + 1).clip(0, len(padded) - 1).T
-        touched |= padded[down, across]
-    return int((~touched).sum())
 
 
 def alike(seen: Seen, real: Seen) -> Array:

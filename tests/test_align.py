@@ -105,6 +105,32 @@ def test_the_edit_arrives_whole_in_the_middle_and_fades_in() -> None:
     assert row[left] < row[left + 6]
 
 
+def test_what_a_crop_cannot_hold_stays_where_it_is_asked_to() -> None:
+    photo = np.random.default_rng(0).integers(60, 190, (400, 400, 3), dtype=np.uint8)  # all of it too fine for a crop
+    matrix = np.array([(0.25, 0, -18), (0, 0.25, -18)])  # the middle, four pixels to one
+    crop = align.crop(photo, matrix, 64)
+    inside = slice(150, 250)
+    without = align.paste(photo, crop + np.uint8(20), matrix)[inside, inside]
+    assert without.std() < 0.5 * photo.std()
+    detail = np.ones((64, 64))
+    detail[:, 32:] = 0
+    made = align.paste(photo, crop + np.uint8(20), matrix, detail=detail)[inside, inside]
+    left, right = made[:, :40].astype(int), made[:, 60:]
+    np.testing.assert_allclose(left, photo[inside, 150:190].astype(int) + 20, atol=2)
+    np.testing.assert_array_equal(right, without[:, 60:])
+
+
+def test_lying_says_which_pixels_of_a_photo_a_mask_means() -> None:
+    mask = np.zeros((10, 10), bool)
+    mask[2:4, 5:9] = True
+    (left, top, right, bottom), inside = align.lying(mask, np.array([(0.5, 0, -3.1), (0, 0.5, 1.1)]), (40, 50, 3))
+    assert inside.shape == (bottom - top, right - left)
+    down, across = np.nonzero(inside)
+    assert (across.min() + left, across.max() + left) == (16, 23)  # x / 2 - 3.1 rounds to 5 ... 8
+    assert (down.min() + top, down.max() + top) == (1, 4)
+    assert not align.lying(mask, np.array([(1, 0, -500), (0, 1, 0)]), (40, 50, 3))[1].any()
+
+
 def test_recolouring_brings_back_the_photos_light() -> None:
     photo = astronaut()
     matrix = align.similarity(EILEEN, "portrait")

@@ -57,6 +57,20 @@ def test_coverage_is_the_part_inside_the_photo(nano_like: FacePipeline) -> None:
     assert not at_edge.coverage[row, column - 2]
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_wider_crop_shows_the_same_and_more(nano_like: FacePipeline, known: bool) -> None:
+    found = aligned(read(nano_like), "portrait", 32)
+    wide = (found if known else replace(found, photo=None)).widened(6)
+    inner = slice(6, 38)
+    assert wide.size == 44
+    np.testing.assert_array_equal(wide.crop[inner, inner], found.crop)
+    np.testing.assert_array_equal(wide.coverage[inner, inner], found.coverage)
+    assert wide.coverage.all() == known
+    np.testing.assert_allclose(wide.landmarks, found.landmarks + (6, 6, 0), atol=1e-4)
+    back = align.apply(align.invert(wide.matrix), wide.landmarks[:, :2].astype(np.float64))
+    np.testing.assert_allclose(back, read(nano_like).motion.landmarks[:, :2], atol=1e-2)
+
+
 @pytest.mark.parametrize("name", ["photo", "motion", "identity"])
 def test_a_face_that_was_not_read_whole_is_refused(nano_like: FacePipeline, name: str) -> None:
     with pytest.raises(BadData, match=f"this one has no {name}: read the photo"):

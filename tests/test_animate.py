@@ -151,7 +151,8 @@ def test_what_facex_is_told_of_a_frame(moving: FacePipeline, photo: Path) -> Non
     [move] = moves_of(motion(1, yaw=20, jawOpen=0.7), "portrait")
     puppet = InPhoto(moving, face, [move], seed=0, options=FAST)
     canvas = puppet._leaning(move.tilt)
-    free = puppet._free(canvas)
+    margin = puppet._margin
+    free = puppet._free(canvas)[margin:-margin, margin:-margin]
     told = puppet._assembly(move, canvas, free)
     assert set(told.givers) == set(TOKENS)
     for token, giver in told.givers.items():

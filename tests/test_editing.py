@@ -61,6 +61,14 @@ def people(nano: FacePipeline) -> list[np.ndarray]:
     return [np.asarray(image) for image in made.images]
 
 
+@pytest.fixture(scope="module")
+def portrait(people: list[np.ndarray]) -> np.ndarray:
+    """A photo (320, 320, 3) with room around a made-up face of 128 px."""
+    ground = np.random.default_rng(3).integers(0, 40, (320, 320, 3), dtype=np.uint8)
+    ground[96:224, 96:224] = people[0]
+    return ground
+
+
 def group(height: int = 160, width: int = 320) -> np.ndarray:
     """A photo with two "faces", the larger one on the left, on a background that changes everywhere."""
     rng = np.random.default_rng(0)
@@ -120,6 +128,37 @@ def test_nothing_changes_outside_the_free_region(model: FacePipeline) -> None:
     changed = differs(edit, photo)
     assert changed.any()
     assert not changed[~free_there].any()
+
+
+@pytest.mark.parametrize(
+    ("task", "asked"),
+    [
+        ("swap", {}),
+        ("head", {}),
+        ("reenact", {}),
+        ("attribute", {"expression": {"jawOpen": 0.9}}),
+        ("attribute", {"pose": {"yaw": 25}}),
+        ("attribute", {"expression": {"jawOpen": 0.9}, "region": "mouth"}),
+        ("mix", {"region": "nose"}),
+    ],
+)
+def test_outside_an_edits_mask_every_byte_stays(
+    nano: FacePipeline, task: str, asked: dict, portrait: np.ndarray
+) -> None:
+    other = np.ascontiguousarray(portrait[:, ::-1])
+    roles = {"source": portrait, "target": other} if TASKS[task].roles == ROLES else {"target": portrait}
+    photo = portrait if TASKS[task].canvas == "source" else roles["target"]
+    edit = nano.edit(task, **roles, **asked, seed=0, **CHEAP)
+    assert edit.mask.shape == photo.shape[:2]
+    changed = differs(edit, photo)
+    assert changed[edit.mask].mean() > 0.3
+    assert not changed[~edit.mask].any()
+    if asked == {"expression": {"jawOpen": 0.9}}:  # a chin drops out of the crop, and nothing above the eyes moves
+        assert (changed & ~square(nano.read(photo)[0], nano, photo.shape)).any()
+        assert not edit.mask[:120].any()
+    if "region" in asked:
+        place = in_crop(nano, nano.read(photo)[0])
+        assert edit.mask.sum() <= 1.5 * place.region(asked["region"]).sum() / abs(np.linalg.det(place.matrix[:, :2]))
 
 
 def test_a_mask_is_kept_to_the_pixel(model: FacePipeline) -> None:
@@ -399,7 +438,9 @@ def with_facex(nano: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_facex_is_told_of_every_piece(with_facex: FacePipeline, people: list[np.ndarray]) -> None:
     options = {"source": people[0], "target": people[1], "seed": 0, **CHEAP}
     swap = with_facex.edit("swap", **options)
-    assert swap.recipe["settings"]["strength"] == 1
+    least, most = TASKS["swap"].carried
+    assert least < swap.recipe["settings"]["strength"] < most  # made-up people hold their heads a little differently
+    assert with_facex.edit("swap", **options, strength=1).recipe["settings"]["strength"] == 1
     assert not {"assembly", "pose", "expression", "image"} & swap.recipe["settings"].keys()
     head = with_facex.edit("head", **options)
     assert head.free.sum() > swap.free.sum()

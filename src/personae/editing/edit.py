@@ -187,7 +187,7 @@ def _one_face(
     patch = Patch(place=place, free=painted, cells=_whole_cells(pipe, open_))
     recolour = "border" if {"light", "texture"} & set(asked.tokens) else row.recolour
     result = [
-        pasted(photo, np.asarray(image), patch, recolour=recolour, mask=asked.mask)
+        pasted(photo, np.asarray(image), patch, recolour=recolour, mask=asked.mask, fine=rough is not None)
         for photo, image in zip(photos, made.images, strict=True)
     ]
     return Step(photos=result, place=place, free=free, carried=rough, wanted=wanted, made=made)

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt  # type: ignore[import-untyped]
+from scipy.ndimage import distance_transform_edt, gaussian_filter  # type: ignore[import-untyped]
 
 from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.types import Array
 
 FEATHER = 1 / 16  # of the crop's side: over which an edit fades into the photo, inwards from the free region's border
+_SAME = (8, 40)  # of 255: two crops that are so far apart show the same, or something else
+_AROUND = 1 / 64  # of the crop's side, over which that is averaged
 _LEAST = 16  # pixels of a border, below which it says nothing of colours
 
 
@@ -29,18 +31,26 @@ class Patch:
     cells: Array
 
 
-def pasted(photo: Array, made: Array, patch: Patch, *, recolour: str, mask: Array | None) -> Array:
+def pasted(photo: Array, made: Array, patch: Patch, *, recolour: str, mask: Array | None, fine: bool = False) -> Array:
     """A copy of `photo` (H, W, 3) with the free part of `made` (S, S, 3) in its place. recolour: a row of `RECOLOURS`.
-    mask: (H, W) bool, what else must hold of a pixel that changes."""
+    mask: (H, W) bool, what else must hold of a pixel that changes. fine: where both agree, the photo's detail stays."""
     shown = align.crop(photo, patch.place.matrix, patch.place.size)
     gain, shift = RECOLOURS[recolour](made, shown, patch)
     # A region narrower than twice the feather would never be all the edit's.
     feather = min(patch.place.size * FEATHER, float(distance_transform_edt(patch.free).max()) / 2)
     made = align.recoloured(made, gain, shift)
-    result = align.paste(photo, made, patch.place.matrix, mask=patch.free, feather=feather)
+    detail = agreement(made, shown) if fine else None
+    result = align.paste(photo, made, patch.place.matrix, mask=patch.free, feather=feather, detail=detail)
     if mask is not None:
         result[~mask] = photo[~mask]
     return result
+
+
+def agreement(made: Array, shown: Array) -> Array:
+    """(S, S) 0-1 of crops (S, S, 3): 1 where they show the same, so that what one shows finely fits the other, too."""
+    apart = np.abs(made.astype(np.float32) - shown).mean(-1)
+    near, far = _SAME
+    return np.asarray(((far - gaussian_filter(apart, _AROUND * len(made))) / (far - near)).clip(0, 1))
 
 
 Change = tuple[Array, Array]  # (3,) gain and (3,) shift, as `align.recoloured` takes them

@@ -20,6 +20,7 @@ from personae.conditioning.moved import moved
 from personae.editing import carry
 from personae.editing.canvas import REFERENCES, Scene
 from personae.editing.cast import in_crop
+from personae.editing.paste import FEATHER, agreement
 from personae.editing.tasks import TASKS
 from personae.editing.track import ANGLES, Track
 from personae.errors import BadOption, WeightsMissing
@@ -32,7 +33,6 @@ from personae.types import BLENDSHAPES, Array, Face, Photo, Pose
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
 
-FEATHER = 1 / 16  # of the crop's side: over which the moving head fades into the photo
 # What of a call is not the user's to say.
 _OWN = {"pose", "expression", "pose_map", "image", "mask_image", "assembly", "regions", "seed", "generator", "latents"}
 
@@ -145,16 +145,21 @@ class InPhoto:
         inner = slice(self._margin, -self._margin)
         free = [mask[inner, inner] for mask in masks]
         made = self._repainted(moves, canvases, photos, free)
-        return [
-            align.paste(
-                photo,
-                align.recoloured(crop, gain, shift),
-                canvas.matrix,
-                mask=mask & canvas.coverage,
-                feather=FEATHER * canvas.size,
+        frames = []
+        for crop, canvas, photo, mask in zip(made, canvases, photos, free, strict=True):
+            crop = align.recoloured(crop, gain, shift)
+            detail = agreement(crop, align.crop(photo, canvas.matrix, canvas.size))
+            frames.append(
+                align.paste(
+                    photo,
+                    crop,
+                    canvas.matrix,
+                    mask=mask & canvas.coverage,
+                    feather=FEATHER * canvas.size,
+                    detail=detail,
+                )
             )
-            for crop, canvas, photo, mask in zip(made, canvases, photos, free, strict=True)
-        ]
+        return frames
 
     @property
     def _photo(self) -> Photo:

@@ -139,12 +139,14 @@ def paste(
     mask: Array | None = None,
     feather: float = 8,
     recolour: bool = False,
+    detail: Array | None = None,
 ) -> Array:
     """A copy of `pixels` (H, W, 3) with `edited` (S, S, 3), a crop cut under `matrix`, back in its place.
 
     mask: (S, S), 0-1, how much of each crop pixel to take; None: all. feather: crop pixels over which the edit
     fades in, from the mask's border inwards, so that the photo outside the mask stays byte for byte.
     recolour: first give the edit the photo's own colours under the mask (`match_colour`).
+    detail: (S, S), 0-1, how much stays of what the photo shows too finely for a crop to hold; None: nothing.
     Raises `BadData` if the shapes do not fit.
     """
     size = edited.shape[0]
@@ -167,7 +169,11 @@ def paste(
     # Resampling smears weights a little over the mask's border: what the mask leaves out is cut off again.
     alpha = _warp(np.round(weights * 255).astype(np.uint8), to_patch, shape) / 255 * allowed
     region = result[top:bottom, left:right]
-    region[:] = np.round(region + (patch.astype(np.float64) - region) * alpha[:, :, None])
+    if detail is not None:
+        coarse = _warp(crop(pixels, matrix, size), to_patch, shape).astype(np.float64)
+        share = _warp(np.round(detail * 255).astype(np.uint8), to_patch, shape) / 255
+        patch = patch + share[:, :, None] * (region - coarse)
+    region[:] = np.round(region + (patch.astype(np.float64) - region) * alpha[:, :, None]).clip(0, 255)
     return result
 
 
