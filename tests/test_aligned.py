@@ -66,7 +66,7 @@ def test_a_wider_crop_shows_the_same_and_more(nano_like: FacePipeline, known: bo
     np.testing.assert_array_equal(wide.crop[inner, inner], found.crop)
     np.testing.assert_array_equal(wide.coverage[inner, inner], found.coverage)
     assert wide.coverage.all() == known
-    np.testing.assert_allclose(wide.landmarks, found.landmarks + (6, 6, 0), atol=1e-4)
+    np.testing.assert_allclose(wide.landmarks, found.landmarks + np.array((6, 6, 0)), atol=1e-4)
     back = align.apply(align.invert(wide.matrix), wide.landmarks[:, :2].astype(np.float64))
     np.testing.assert_allclose(back, read(nano_like).motion.landmarks[:, :2], atol=1e-2)
 

@@ -77,6 +77,18 @@ def test_an_opened_mouth_grows_and_a_closed_eye_stays() -> None:
     assert area("eyes", shut) > 0.5 * area("eyes", marks())
 
 
+def test_a_mouth_is_open_between_the_lips() -> None:
+    shut, opened = (regions.opening(marks(jawOpen=jaw), 64) for jaw in (0, 1))
+    assert opened.sum() > 5 * shut.sum()
+    mouth = partition(marks(jawOpen=1), 64)[regions.REGIONS.index("mouth")]
+    assert (opened[mouth < 0.05] < 0.05).all()
+
+
+def test_what_a_contour_encloses_has_its_area() -> None:
+    square = np.array([(10.0, 10.0), (29.5, 10.0), (29.5, 20.0), (10.0, 20.0)])
+    assert regions.enclosed(square, 40).sum() == pytest.approx(195, rel=0.1)
+
+
 def test_in_profile_the_far_eye_is_hidden_and_the_face_keeps_its_outline() -> None:
     profile = marks(75)
     assert area("eyes", profile) < 0.7 * area("eyes", marks())

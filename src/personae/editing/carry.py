@@ -42,8 +42,11 @@ _SHADE = 0.75  # how much darker a mouth is inside than the lips that were stret
 _GUESSWORK = 45  # degrees
 # Of a change of blendshapes: the mesh moves by the means of many people, half closed where single ones would be shut.
 _GAINS = {"brow": 1.5, "eyeBlink": 2.2, "eyeLook": 2.2, "eyeSquint": 1.8, "cheek": 1.2, "nose": 1.2, "mouth": 1.2}
-_FURTHEST = 1.3  # of such a change
 _GAIN = np.array([next((g for word, g in _GAINS.items() if name.startswith(word)), 1.0) for name in BLENDSHAPES])
+# The other way, a narrow eye holds nothing that would fill a wide one: lashes and a low brow would be stretched over it.
+_GAIN_BACK = np.where([name.startswith(("browDown", "eyeBlink", "eyeSquint")) for name in BLENDSHAPES], 1.0, _GAIN)
+_FURTHEST = 1.5  # of any blendshape
+
 _ROWS = 256  # of a photo that are composed at once
 
 
@@ -181,7 +184,9 @@ def margin_of(size: int) -> int:
 
 def doing(face: Aligned, pose: Pose, blendshapes: Array) -> Aligned:
     """A face as it would lie in its crop, holding `pose` and making `blendshapes` (52,), 0-1."""
-    making = face.blendshapes + (_GAIN * (blendshapes - face.blendshapes)).clip(-_FURTHEST, _FURTHEST)
+    change = blendshapes - face.blendshapes
+    making = face.blendshapes + np.where(change > 0, _GAIN, _GAIN_BACK) * change
+    making = making.clip(-_FURTHEST, _FURTHEST)
     return moved(face, FaceModel.bundled(), pose=pose, blendshapes=making.astype(np.float32))
 
 

@@ -151,6 +151,7 @@ TASKS = {
             summary="Any piece of the target from any other photo: tokens.",
             givers=_from(target=TOKENS),
             free="moved",
+            carried=(0.35, 0.55),
         ),
     )
 }
