@@ -20,7 +20,7 @@ from controlnet_fixtures import random_controlnet
 from model_fixtures import empty_photo, face_photo
 from personae import catalog, cli
 from personae.conditioning.representation import TOKENS
-from personae.editing import driver, track, video
+from personae.editing import carry, driver, track, video
 from personae.editing.animate import Settings, animate
 from personae.editing.frame_store import FrameStore, folder_of
 from personae.editing.puppet import InPhoto, Move, Portrait, moves_of
@@ -151,8 +151,7 @@ def test_what_facex_is_told_of_a_frame(moving: FacePipeline, photo: Path) -> Non
     [move] = moves_of(motion(1, yaw=20, jawOpen=0.7), "portrait")
     puppet = InPhoto(moving, face, [move], seed=0, options=FAST)
     canvas = puppet._leaning(move.tilt)
-    margin = puppet._margin
-    free = puppet._free(canvas)[margin:-margin, margin:-margin]
+    free = puppet._free(canvas)[carry.middle(canvas.size)]
     told = puppet._assembly(move, canvas, free)
     assert set(told.givers) == set(TOKENS)
     for token, giver in told.givers.items():

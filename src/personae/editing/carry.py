@@ -43,7 +43,7 @@ _GUESSWORK = 45  # degrees
 # Of a change of blendshapes: the mesh moves by the means of many people, half closed where single ones would be shut.
 _GAINS = {"brow": 1.5, "eyeBlink": 2.2, "eyeLook": 2.2, "eyeSquint": 1.8, "cheek": 1.2, "nose": 1.2, "mouth": 1.2}
 _GAIN = np.array([next((g for word, g in _GAINS.items() if name.startswith(word)), 1.0) for name in BLENDSHAPES])
-# The other way, a narrow eye holds nothing that would fill a wide one: lashes and a low brow would be stretched over it.
+# The other way, a narrow eye holds nothing that would fill a wide one: lashes and brows would be stretched over it.
 _GAIN_BACK = np.where([name.startswith(("browDown", "eyeBlink", "eyeSquint")) for name in BLENDSHAPES], 1.0, _GAIN)
 _FURTHEST = 1.5  # of any blendshape
 
@@ -55,9 +55,9 @@ class Carried:
     """What is carried into a window, which has `margin` more pixels than the crop on every side. `shift` (W, W, 2): how
     far from each pixel its texture lies, in crop pixels; `share` (W, W) 0-1 of the texture in the result; `shade`
     (W, W) 0-1, how dark; `mask` (W, W) bool: no other pixel changes. `turned`: degrees between the pose of the giver's
-    photo and that asked for. `giver`: whose crop and photo are the texture,
-    None: the photo itself that it is carried onto; `gain`, `offset` of its colours, (3,) or one for all; `under`
-    (W, W, 3): what lies below it, None: the photo."""
+    photo and that asked for. `giver`: whose crop and photo are the texture, None: the photo itself that it is carried
+    onto; `gain`, `offset` of its colours, (3,) or one for all; `under` (W, W, 3): what lies below it, None: the photo.
+    """
 
     margin: int
     shift: Array
@@ -73,21 +73,19 @@ class Carried:
     def onto(self, photo: Array, matrix: Array) -> Array:
         """A copy of `photo` (H, W', 3) uint8 with it, at the photo's own resolution. matrix: of the crop's."""
         matrix = matrix + np.array([(0, 0, self.margin), (0, 0, self.margin)])
-        (left, top, _, bottom), inside = align.lying(self.mask, matrix, photo.shape)
+        (left, top, _, _), inside = align.lying(self.mask, matrix, photo.shape)
         texture, to_texture = self._texture(photo, matrix)
         result = photo.copy()
-        for first in range(top, bottom, _ROWS):
-            rows = slice(first, min(first + _ROWS, bottom))
-            y, x = np.nonzero(inside[rows.start - top : rows.stop - top])
-            if not len(y):
-                continue
-            places = align.apply(matrix, np.stack([x + left, y + first], -1).astype(np.float64))
+        for first in range(0, len(inside), _ROWS):
+            y, x = np.nonzero(inside[first : first + _ROWS])
+            y, x = y + top + first, x + left
+            places = align.apply(matrix, np.stack([x, y], -1).astype(np.float64))
             shift = np.stack([_read(self.shift[..., axis], places) for axis in range(2)], -1)
             made = _seen(texture, align.apply(to_texture, places + shift)) * self.gain + self.offset
             made *= 1 - _read(self.shade, places)[:, None]
-            below = photo[y + first, x + left] if self.under is None else _seen(self.under, places)
+            below = photo[y, x] if self.under is None else _seen(self.under, places)
             share = _read(self.share, places)[:, None]
-            result[y + first, x + left] = np.round(below + share * (made - below)).clip(0, 255)
+            result[y, x] = np.round(below + share * (made - below)).clip(0, 255)
         return result
 
     def _texture(self, photo: Array, matrix: Array) -> tuple[Array, Array]:
@@ -122,9 +120,8 @@ def carried(scene: Scene, free: Array, *, row: str, recolour: str) -> Carried | 
     margin = margin_of(size)
     window, mask = _widened(scene, margin), np.pad(free, margin)
     if not scene.region and scene.mask is None:
-        beyond = free_of(row, window)
-        beyond[margin:-margin, margin:-margin] = free
-        mask = beyond
+        mask = free_of(row, window)
+        mask[middle(size)] = free
     if own:
         return within(look, after, mask)
     return _into(
@@ -146,9 +143,9 @@ def _into(
     made, fade, inside = _drawn(look, after, mask)
     made = replace(made, giver=look)
     where = after.widened(made.margin).region("head") if hair else inside
-    middle = slice(made.margin, made.margin + canvas.size)
+    inner = middle(canvas.size)
     shown = replace(made, mask=np.ones_like(mask)).onto(canvas.crop, np.eye(2, 3))
-    patch = Patch(place=canvas, free=(mask & where)[middle, middle], cells=mask[middle, middle])
+    patch = Patch(place=canvas, free=(mask & where)[inner], cells=mask[inner])
     gain, offset = RECOLOURS[to](shown, canvas.crop, patch)
     return replace(
         made,
@@ -180,6 +177,12 @@ def _drawn(before: Aligned, after: Aligned, mask: Array) -> tuple[Carried, Array
 def margin_of(size: int) -> int:
     """Of the window around a crop `size` pixels wide."""
     return round(_MARGIN * size)
+
+
+def middle(size: int) -> tuple[slice, slice]:
+    """Where in its window the crop lies."""
+    inner = slice(margin_of(size), margin_of(size) + size)
+    return inner, inner
 
 
 def doing(face: Aligned, pose: Pose, blendshapes: Array) -> Aligned:

@@ -142,8 +142,7 @@ class InPhoto:
             )
             for move, canvas, mask in zip(moves, canvases, masks, strict=True)
         ]
-        inner = slice(self._margin, -self._margin)
-        free = [mask[inner, inner] for mask in masks]
+        free = [mask[carry.middle(self._still.size)] for mask in masks]
         made = self._repainted(moves, canvases, photos, free)
         frames = []
         for crop, canvas, photo, mask in zip(made, canvases, photos, free, strict=True):
@@ -196,8 +195,8 @@ class InPhoto:
         the same for all frames, since what is matched frame by frame flickers."""
         still = self._still
         move = Move(pose=still.pose, tilt=self._tilt, blendshapes=still.blendshapes)
-        inner = slice(self._margin, -self._margin)
-        [made] = self._repainted([move], [still], [self._photo.pixels], [self._free(still)[inner, inner]])
+        free = self._free(still)[carry.middle(still.size)]
+        [made] = self._repainted([move], [still], [self._photo.pixels], [free])
         face = still.region("face") & still.coverage
         self._colours = align.colour_change(made, still.crop, face)
         return self._colours
