@@ -7,7 +7,7 @@ Needs the teachers' folder and a prepared cache. 680 edits: 0.6 s of one core ea
 Every criterion is in the functions below; what must hold is in `evaluation/measures.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,7 +116,7 @@ def inpaint(bench: Bench, count: int) -> Part:
 def head(bench: Bench, count: int) -> Part:
     """The head of p on the next one. Hair is what lies where the target's did, as far as it was made anew; it is
     compared with p's and the target's own by colour (histograms' overlap), and by structure (SSIM) with the same pixels
-    of their crops. The head's shape is its face's width by its height."""
+    of their crops. The head's shape is its face's width by its height, less what pose and jaw make of it."""
     after = bench.after(count)
     people, targets = bench.real.rows(np.arange(count)), bench.real.rows(after)
     done = bench.edit("head", count)
@@ -127,23 +127,42 @@ def head(bench: Bench, count: int) -> Part:
             for one in range(count)
         ]
     )  # (N, 2, 2): to source and target, by colour and structure
-    shape = np.stack([-np.abs(seen.outline - one.outline) for one in (people, targets)], 1)
-    found = np.concatenate([found, shape[..., None]], -1)
+    usual = _usual_outline(bench.real)
+    shapes = [
+        np.stack([-np.abs(own(seen) - own(one)) for one in (people, targets)], 1)
+        for own in (lambda one: one.outline - usual(one), lambda one: one.outline)
+    ]
+    found = np.concatenate([found, np.stack(shapes, -1)], -1)
     rows = {
         name: {
             "likeness": estimate.mean(alike(seen, one)),
             "colour": mean(found[:, side, 0]),
             "structure": mean(found[:, side, 1]),
             "shape": mean(-found[:, side, 2]),
+            "outline": mean(-found[:, side, 3]),
             **_motion(seen, one),
         }
         for side, (name, one) in enumerate({"to the source": people, "to the target": targets}.items())
     }
     figures = {}
-    for column, name in enumerate(("colour", "structure", "shape")):
+    for column, name in enumerate(("colour", "structure", "shape", "outline")):
         both = found[np.isfinite(found[:, :, column]).all(1), :, column]
         figures[f"head_{name}"] = estimate.proportion(both[:, 0] > both[:, 1]) if len(both) else UNKNOWN
     return {"head": rows}, figures, done.strayed
+
+
+def _usual_outline(real: Seen) -> Callable[[Seen], Array]:
+    """The face's width by its height that pose and an open jaw lead one to expect, (N,), by least squares over people's
+    photos: half of its variance among them. The result holds its head as the target does."""
+
+    def known(seen: Seen) -> Array:
+        yaw, pitch = (seen.angles / 20).T
+        jaw = amount(seen.shapes, "jawOpen")
+        return np.stack([np.ones_like(yaw), np.abs(yaw), yaw**2, pitch, pitch**2, jaw], 1)
+
+    rows = np.isfinite(real.outline)
+    weights = np.linalg.lstsq(known(real)[rows], real.outline[rows], rcond=None)[0]
+    return lambda seen: np.asarray(known(seen) @ weights)
 
 
 def _hair(made: Array, source: Aligned, target: Aligned, free: Array) -> Array:

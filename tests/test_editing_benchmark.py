@@ -20,7 +20,7 @@ from personae.evaluation.people import Person
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
 from personae.reading import align
-from personae.types import Array, Edit, Motion, Photo, Pose
+from personae.types import BLENDSHAPES, Array, Edit, Motion, Photo, Pose
 from reading_fixtures import LANDMARKS, white_face
 from test_evaluation_report import judge_file
 
@@ -110,6 +110,18 @@ def test_a_crop_put_back_is_where_the_edit_was(bench: edited.Bench) -> None:
         there = np.zeros(photo.shape[:2], bool)
         there[top:bottom, left:right] = inside
         assert not (image != photo).any(-1)[~there].any()
+
+
+def test_a_shape_is_what_pose_and_jaw_leave_of_an_outline() -> None:
+    rng = np.random.default_rng(0)
+    angles, blendshapes, own = rng.normal(0, 20, (60, 2)), rng.random((60, 52)) * 0.5, rng.normal(0, 0.01, 60)
+    jaw = blendshapes[:, BLENDSHAPES.index("jawOpen")]
+    outline = 0.9 - 0.03 * np.abs(angles[:, 0] / 20) - 0.2 * jaw + own
+    outline[0] = np.nan
+    real = Seen(vectors=np.eye(60), angles=angles, shapes=blendshapes, outline=outline)
+    left = real.outline - editing._usual_outline(real)(real)
+    assert np.isnan(left[0])
+    assert np.corrcoef(left[1:], own[1:])[0, 1] > 0.9
 
 
 def test_hair_that_was_carried_over_is_the_source_s(bench: edited.Bench) -> None:

@@ -113,7 +113,7 @@ TASKS = {
             free="heads",
             reference="whole",
             strength=0.8,
-            carried=(0.5, 0.65),
+            carried=(0.4, 0.6),
             motion=0.1,
             recolour="region",
         ),

@@ -223,7 +223,10 @@ EDITING = {
         says="heads whose hair has colours nearer to the source's than the target's", bars=(0.5,), unit="%"
     ),
     "head_structure": Measure(says="the same of the hair's structure (SSIM)", bars=(0.5,), unit="%"),
-    "head_shape": Measure(says="the same of the face's width by its height", bars=(0.5,), unit="%"),
+    "head_shape": Measure(
+        says="the same of the face's width by its height, less what pose and jaw make of it", bars=(0.5,), unit="%"
+    ),
+    "head_outline": Measure(says="the same of the face's width by its height, whatever the pose", unit="%"),
     "attribute_smile": Measure(
         says="asked to smile: most that another moves, as a share of the smile's move", bars=(1 / 3,), at_least=False
     ),
@@ -248,7 +251,8 @@ EDITING = {
     "found": Measure(says="in which the landmarker finds a face", unit="%"),
     "colour": Measure(says="overlap of colour histograms, 0-1"),
     "structure": Measure(says="SSIM"),
-    "shape": Measure(says="difference of the face's width by its height", at_least=False),
+    "shape": Measure(says="difference of the face's width by its height, less what is usual", at_least=False),
+    "outline": Measure(says="difference of the face's width by its height", at_least=False),
     "smile": Measure(says="mean of mouthSmile, 0-1"),
     "jawOpen": Measure(says="mean of jawOpen, 0-1"),
     "eyeBlink": Measure(says="mean of eyeBlink, 0-1"),
