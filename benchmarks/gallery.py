@@ -18,6 +18,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 import personae
 from personae import output
+from personae.editing.carry import closed
 from personae.editing.cast import in_crop
 from personae.editing.puppet import InPhoto, moves_of
 from personae.editing.track import COLUMNS, Track
@@ -108,8 +109,7 @@ def photo_of(pictures: Sequence[Image.Image], *, seed: int) -> Image.Image:
         photo.paste(tilted, corner, solid)
         known.paste(solid, corner, solid)
     inside = np.asarray(known) > 0
-    y, x = distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    around = gaussian_filter(np.asarray(photo)[y, x].astype(np.float64), (3 * _SOFT, 3 * _SOFT, 0))
+    around = closed(np.asarray(photo), ~inside, 3 * _SOFT)
     share = gaussian_filter((distance_transform_edt(inside) / _SOFT).clip(0, 1), _SOFT / 4)[..., None]
     return Image.fromarray(np.round(around + share * (np.asarray(photo) - around)).astype(np.uint8))
 

@@ -72,7 +72,7 @@ class Carried:
 
     def onto(self, photo: Array, matrix: Array) -> Array:
         """A copy of `photo` (H, W', 3) uint8 with it, at the photo's own resolution. matrix: of the crop's."""
-        matrix = matrix + np.array([(0, 0, self.margin), (0, 0, self.margin)])
+        matrix = align.widened(matrix, self.margin)
         (left, top, _, _), inside = align.lying(self.mask, matrix, photo.shape)
         texture, to_texture = self._texture(photo, matrix)
         result = photo.copy()
@@ -152,7 +152,7 @@ def _into(
         share=gaussian_filter(where.astype(np.float64), _FEATHER * canvas.size / 4) * fade,
         gain=gain,
         offset=offset,
-        under=_closed(window.crop, mask, 2 * _SMOOTH * canvas.size) if hair else None,
+        under=closed(window.crop, mask, 2 * _SMOOTH * canvas.size) if hair else None,
     )
 
 
@@ -162,7 +162,7 @@ def _drawn(before: Aligned, after: Aligned, mask: Array) -> tuple[Carried, Array
     margin = margin_of(before.size)
     was, now = (one.landmarks + np.array((margin, margin, 0), np.float32) for one in (before, after))
     shift, inside = displacement(was, now, len(mask), unit=before.size)
-    fade = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] / (_FEATHER * before.size)
+    fade = align.depth(mask) / (_FEATHER * before.size)
     made = Carried(
         margin=margin,
         mask=mask,
@@ -200,9 +200,8 @@ def displacement(before: Array, after: Array, size: int, *, unit: int) -> tuple[
 
     Hidden parts stay hidden: of what lies over each other the nearest counts. Raises `BadData` for what is no face.
     """
-    regions.partition(after, 8)  # says what is no face
-    model = FaceModel.bundled()
-    seen, triangle, weights = visible(after[: IRISES.start].astype(np.float32), model.triangles, size)
+    model, marks = FaceModel.bundled(), regions.checked(after)[: IRISES.start].astype(np.float32)
+    seen, triangle, weights = visible(marks, model.triangles, size)
     source = (weights[:, :, None] * before[model.triangles[triangle], :2]).sum(1)
     inside = np.zeros((size, size), bool)
     inside.flat[seen] = True
@@ -286,8 +285,8 @@ def _opened(before: Array, after: Array, size: int, *, blur: float) -> Array:
     return np.asarray(gaussian_filter(gaps[1], blur) * (1 - was / now if now > was else 0.0))
 
 
-def _closed(window: Array, mask: Array, blur: float) -> Array:
-    """The window (W, W, 3) without what the mask covers: the colours around it, drawn in."""
+def closed(window: Array, mask: Array, blur: float) -> Array:
+    """A window (W, W, 3), or any picture, without what the mask covers: the colours around it, drawn in."""
     if mask.all():
         return window
     y, x = distance_transform_edt(mask, return_distances=False, return_indices=True)

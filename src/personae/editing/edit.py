@@ -24,7 +24,7 @@ from personae.editing import pieces
 from personae.editing.canvas import Scene, free_of
 from personae.editing.carry import Carried, carried, strength
 from personae.editing.cast import Given, Shown, identity_of, in_crop, read
-from personae.editing.paste import Patch, pasted
+from personae.editing.paste import Patch, kept, pasted
 from personae.editing.tasks import TASKS, Task, named
 from personae.errors import BadOption, unknown_name
 from personae.reading import align
@@ -172,9 +172,9 @@ def _one_face(
         steered = pieces.with_facex(row, scene, open_, crops)
     else:
         steered = pieces.without_facex(pipe, row, scene, asked.tokens)
-    rough = None
-    if row.carried is not None and (rough := carried(scene, free, row=row.free, recolour=row.recolour)) is not None:
-        photos = [_kept(rough.onto(photo, place.matrix), photo, asked.mask) for photo in photos]
+    rough = None if row.carried is None else carried(scene, free, row=row.free, recolour=row.recolour)
+    if row.carried is not None and rough is not None:
+        photos = _begun(rough, photos, place, asked.mask)
         steered["strength"] = strength(rough.turned, *row.carried)
     made = pipe(
         [replace(who, identity=wanted)] * len(photos),
@@ -193,9 +193,11 @@ def _one_face(
     return Step(photos=result, place=place, free=free, carried=rough, wanted=wanted, made=made)
 
 
-def _kept(changed: Array, photo: Array, mask: Array | None) -> Array:
-    """A changed photo (H, W, 3), with what a mask (H, W) leaves out as it was."""
-    return changed if mask is None else np.where(mask[..., None], changed, photo)
+def _begun(rough: Carried, photos: Sequence[Array], place: Aligned, mask: Array | None) -> list[Array]:
+    """Photos (H, W, 3) with what is carried into them, inside a mask (H, W) bool."""
+    each = {id(photo): photo for photo in photos}  # before the first face is edited, all images share one
+    begun = {key: kept(rough.onto(photo, place.matrix), photo, mask) for key, photo in each.items()}
+    return [begun[id(photo)] for photo in photos]
 
 
 def _touched(shape: tuple[int, ...], steps: Sequence[Step], mask: Array | None) -> Array:
@@ -206,7 +208,7 @@ def _touched(shape: tuple[int, ...], steps: Sequence[Step], mask: Array | None) 
         free = np.pad(step.free & step.place.coverage, margin)
         if step.carried is not None:
             free |= step.carried.mask
-        window = step.place.matrix + np.array([(0, 0, margin), (0, 0, margin)])
+        window = align.widened(step.place.matrix, margin)
         (left, top, right, bottom), inside = align.lying(free, window, shape)
         touched[top:bottom, left:right] |= inside
     return touched if mask is None else touched & mask

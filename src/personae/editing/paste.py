@@ -41,9 +41,12 @@ def pasted(photo: Array, made: Array, patch: Patch, *, recolour: str, mask: Arra
     made = align.recoloured(made, gain, shift)
     detail = agreement(made, shown) if fine else None
     result = align.paste(photo, made, patch.place.matrix, mask=patch.free, feather=feather, detail=detail)
-    if mask is not None:
-        result[~mask] = photo[~mask]
-    return result
+    return kept(result, photo, mask)
+
+
+def kept(changed: Array, photo: Array, mask: Array | None) -> Array:
+    """A changed photo (H, W, 3), with what a mask (H, W) bool leaves out as it was."""
+    return changed if mask is None else np.where(mask[..., None], changed, photo)
 
 
 def agreement(made: Array, shown: Array) -> Array:

@@ -154,8 +154,7 @@ def paste(
     if edited.shape != (size, size, 3) or weights.shape != (size, size):
         raise BadData(f"a crop (S, S, 3) needs a mask (S, S), got {edited.shape} and {weights.shape}")
     taken = weights > 0
-    depth = distance_transform_edt(np.pad(taken, 1))[1:-1, 1:-1]
-    weights = weights * np.clip(depth / (feather + 1), 0, 1)
+    weights = weights * np.clip(depth(taken) / (feather + 1), 0, 1)
     if recolour:
         edited = match_colour(edited, crop(pixels, matrix, size), weights)
 
@@ -175,6 +174,16 @@ def paste(
         patch = patch + share[:, :, None] * (region - coarse)
     region[:] = np.round(region + (patch.astype(np.float64) - region) * alpha[:, :, None]).clip(0, 255)
     return result
+
+
+def depth(mask: Array) -> Array:
+    """(S, S): how many pixels each pixel of a mask (S, S) bool is from its border, the crop's edge included."""
+    return np.asarray(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1])
+
+
+def widened(matrix: Array, margin: int) -> Array:
+    """The (2, 3) matrix that cuts the crop of `matrix` with `margin` more pixels on every side."""
+    return np.asarray(matrix + np.array([(0, 0, margin), (0, 0, margin)]))
 
 
 def lying(mask: Array, matrix: Array, shape: Sequence[int]) -> tuple[tuple[int, int, int, int], Array]:

@@ -54,7 +54,7 @@ class Aligned:
     def widened(self, margin: int) -> "Aligned":
         """The same with `margin` more pixels on every side: of the photo, as far as it is known. What a parser saw ends
         at the crop's border, so its regions are the landmarks'."""
-        matrix, size = self.matrix + np.array([(0, 0, margin), (0, 0, margin)]), self.size + 2 * margin
+        matrix, size = align.widened(self.matrix, margin), self.size + 2 * margin
         around = ((margin, margin), (margin, margin))
         return replace(
             self,

@@ -89,7 +89,7 @@ def partition(landmarks: Array, size: int) -> Array:
     landmarks: (K, 3) pixels of the crop. They may lie outside the crop: a region that is out of view is 0 everywhere.
     Raises `BadData` for landmarks that are no face.
     """
-    painted = _paint(_checked(landmarks), size)
+    painted = _paint(checked(landmarks), size)
     shares = [np.asarray(painted.point(table).reduce(_FINE)) for table in _ONE_OF]
     return np.stack(shares) / np.float32(_FULL)
 
@@ -126,14 +126,14 @@ def around(landmarks: Sequence[Array], triangles: Array, size: int) -> Array:
     """
     image = Image.new("L", (size, size))
     for points in landmarks:
-        for corners in _checked(points)[triangles, :2]:
+        for corners in checked(points)[triangles, :2]:
             _polygon(image, corners, 255)
     return np.asarray(image.filter(ImageFilter.MaxFilter(2 * round(_MARGIN * size) + 1))) > 0
 
 
 def opening(landmarks: Array, size: int) -> Array:
     """(size, size) float32 0-1: how much of each pixel lies between the lips."""
-    return enclosed(_checked(landmarks)[list(_INNER_LIPS)], size)
+    return enclosed(checked(landmarks)[list(_INNER_LIPS)], size)
 
 
 def enclosed(contour: Array, size: int) -> Array:
@@ -143,7 +143,8 @@ def enclosed(contour: Array, size: int) -> Array:
     return np.asarray(image.reduce(_FINE), np.float32) / np.float32(_FULL)
 
 
-def _checked(landmarks: Array) -> Array:
+def checked(landmarks: Array) -> Array:
+    """Landmarks (K, 3) as float64. Raises `BadData` for those that are no face."""
     points = np.asarray(landmarks, np.float64)
     if points.ndim != 2 or points.shape[0] < _LANDMARKS or points.shape[1] != 3:
         raise BadData(f"regions need landmarks (K, 3), K at least {_LANDMARKS}, got {points.shape}")
