@@ -23,11 +23,11 @@ from expression_fixtures import random_adapter
 from face_token_fixtures import random_tokens
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
 from personae import catalog, directions, identity
+from personae.cli.steering import Typed
 from personae.data import shards
 from personae.identity import Direction
 from personae.pipeline import FacePipeline
 from personae.steering import Steering
-from personae.steering_options import Typed
 from personae.types import BLENDSHAPES, Identity
 from training_fixtures import write_cache
 
@@ -540,11 +540,12 @@ def test_ctrl_c_amid_an_exec_is_as_clean(tmp_path: Path) -> None:
     """An import makes dataclasses by `exec`; what strikes there would end `python -m` by the signal, not by 130."""
     source = """
         from personae import cli
+        from personae.cli import app as program
 
         def app(standalone_mode):
             exec("raise KeyboardInterrupt")
 
-        cli.app = app
+        program.app = app
         cli.main()
     """
     (tmp_path / "struck.py").write_text(textwrap.dedent(source))

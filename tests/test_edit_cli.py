@@ -13,7 +13,8 @@ from PIL import Image
 from cli_fixtures import Done, Run, fails
 from conftest import WIDTH
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
-from personae import catalog, directions, edit_cli
+from personae import catalog, directions
+from personae.cli import edit as edit_cli
 from personae.conditioning.representation import TOKENS
 from personae.editing.tasks import TASKS
 from personae.reading.reader import ReaderConfig

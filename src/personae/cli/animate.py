@@ -8,20 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from personae.cli.options import Base, Force, Json, Licence, Model, Quiet, Steps
+from personae.cli.terminal import is_silent, load_model, require_reader, say_json
 from personae.errors import BadOption
-from personae.terminal import (
-    Base,
-    Force,
-    Json,
-    Licence,
-    Model,
-    Quiet,
-    Steps,
-    is_silent,
-    load_model,
-    require_reader,
-    say_json,
-)
 
 
 class NoFaceInFrame(StrEnum):

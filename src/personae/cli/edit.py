@@ -14,28 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from personae.animate_cli import animate, track
+from personae.cli.animate import animate, track
+from personae.cli.options import Base, Force, Format, Json, Licence, Model, NoFace, OnNoFace, Quiet, Steps
+from personae.cli.steering import angles, sliders
+from personae.cli.terminal import answer, load_model, note, noted, progress, require_reader, say_json
 from personae.errors import BadOption, NoFaceFound
-from personae.steering_options import angles, sliders
-from personae.terminal import (
-    Base,
-    Force,
-    Format,
-    Json,
-    Licence,
-    Model,
-    NoFace,
-    OnNoFace,
-    Quiet,
-    Steps,
-    answer,
-    load_model,
-    note,
-    noted,
-    progress,
-    require_reader,
-    say_json,
-)
 
 if TYPE_CHECKING:
     from personae.reading.reader import FaceReader

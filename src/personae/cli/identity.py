@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from personae.steering_options import numbers
-from personae.terminal import Force, Json, Model, Sources, Target, identities_of, require_reader, say_json
+from personae.cli.options import Force, Json, Model, Sources, Target
+from personae.cli.steering import numbers
+from personae.cli.terminal import identities_of, require_reader, say_json
 
 people = typer.Typer(
     help="Identities as files: show, average, blend, shift, invent. Example: personae identity show me.jpg"

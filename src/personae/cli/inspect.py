@@ -1,0 +1,142 @@
+"""personae read | models | inspect | replay | doctor: what photos, files, models and this machine hold."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personae.cli.options import Base, Force, Json, Licence, Model, Quiet
+from personae.cli.terminal import load_model, require_reader, say_json
+from personae.errors import BadOption
+
+weights = typer.Typer(help="Which models there are, under which licence. Example: personae models")
+
+
+def read(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos to read.")],
+    model: Model = "nano",
+    base: Base = None,
+    accept_licence: Licence = False,
+    as_json: Json = False,
+) -> None:
+    """Say which faces photos show, largest first: box, pose, expression; with --json landmarks and identity too.
+
+    Example: personae read group.jpg --json
+    """
+    from personae import describe
+
+    reader = require_reader(model, base=base, accept_licence=accept_licence)
+    faces = {str(photo): reader.read(photo) for photo in photos}
+    if as_json:
+        say_json({name: [describe.face(face) for face in found] for name, found in faces.items()})
+    else:
+        typer.echo("\n".join(describe.lines(faces)))
+
+
+@weights.callback()
+def models(context: typer.Context, as_json: Json = False) -> None:
+    """Say which models there are, from where, under which licence.
+
+    Example: personae models
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from personae import catalog, describe
+
+    if as_json:
+        say_json({name: describe.model(entry) for name, entry in catalog.MODELS.items()})
+    else:
+        for model in catalog.MODELS.values():
+            state = "ready" if catalog.present(model) else "not here"
+            typer.echo(
+                f"{model.name:10} {state:9} {model.size} px  {model.about}\n{'':21}{model.licence}; {model.source}"
+            )
+
+
+@weights.command()
+def convert(
+    folder: Annotated[Path, typer.Argument(help="Arc2Face's published files.")],
+) -> None:
+    """Write the text encoder of Arc2Face's published files, a pickle, as safetensors beside it.
+
+    Example: personae models convert arc2face-files
+    """
+    from personae.official.parts import convert as as_safetensors
+
+    typer.echo(as_safetensors(folder))
+
+
+def inspect_file(path: Annotated[Path, typer.Argument(help="An image, an .identity file or a model folder.")]) -> None:
+    """Print what a file holds: the recipe of an image, an identity's space, a model folder's parts and hashes.
+
+    Example: personae inspect personae-out/me-seed7.png
+    """
+    from personae import describe
+
+    say_json(describe.path(path))
+
+
+def replay(
+    path: Annotated[Path, typer.Argument(help="An image that personae wrote.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the image made again (PNG).")] = None,
+    photo: Annotated[
+        Path | None, typer.Option(help="The person's photo, for images made with --no-identity or --pose.")
+    ] = None,
+    moved: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="Of an edit: where a photo lies now, by what its recipe calls it, e.g. target=me.jpg; or several.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Instead of the recipe's.", show_default="recipe's")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make an image, or an edit, again from the recipe inside it, and say how far the two are apart (0-255).
+
+    Example: personae replay personae-out/me-seed7.png
+    """
+    from personae import output
+
+    recipe = output.read_recipe(path)  # before the model is loaded: a file without one should say so at once
+    photos = dict(_named_file(text) for text in moved or [])
+    pipe = load_model(model, quiet) if model else None
+    image, drift = output.replay(path, pipe=pipe, photo=photo, photos=photos)
+    if out is not None:
+        output.write(out, output.encode(image, "png", recipe), force=force)
+    if as_json:
+        say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})
+    else:
+        other = "" if drift.same_model else "; the model is another one than it was made with"
+        typer.echo(f"mean difference {drift.mean:.3f}, largest {drift.max} of 255{other}")
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, what this machine can do, and whether the models are whole; exit code 1 if not.
+
+    Example: personae doctor
+    """
+    from personae import doctor as examiner
+
+    found = examiner.examine()
+    if as_json:
+        say_json(found)
+    else:
+        for title, rows in found.items():
+            typer.echo(f"{title}: {rows}" if not isinstance(rows, dict) else title)
+            for name, value in rows.items() if isinstance(rows, dict) else ():
+                typer.echo(f"  {name:22} {value}")
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+def _named_file(text: str) -> tuple[str, str]:
+    """`target=me.jpg`."""
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise BadOption(f"--input takes a name and a file, e.g. target=me.jpg, got {text!r}")
+    return name, file

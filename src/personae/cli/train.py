@@ -1,0 +1,92 @@
+"""personae prepare | train | assemble: from photos to a model folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personae.cli.terminal import say_json
+from personae.errors import BadOption
+
+
+def prepare(
+    source: Annotated[Path, typer.Argument(help="A folder of photo tars (WebDataset).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the labelled shards.")] = Path("cache/faces"),
+    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Label photos for training: detect, align, measure, embed. A stopped run goes on with the same command.
+
+    Example: personae prepare ../shared/faces -o cache/faces
+    """
+    from personae.data.prepare import prepare as run
+
+    for name, kept in run(source, out, teachers, workers).items():
+        typer.echo(f"{name}: {kept} photos")
+
+
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="Which run.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Say which recipes there are.")] = False,
+    cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
+    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
+    runs: Annotated[Path, typer.Option(help="Where runs lie; this one goes into a folder of its name.")] = Path("runs"),
+    data: Annotated[
+        Path | None, typer.Option(help="face0-sd15: captioned pictures, in folders or tars; facex-sd15: photos.")
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="face0-sd15: the Stable Diffusion 1.5 to begin from; facex-sd15: a model.")
+    ] = None,
+    reader: Annotated[str, typer.Option(help="face0-sd15: the model whose reader measures the faces.")] = "nano",
+    backbone: Annotated[Path | None, typer.Option(help="facex-sd15: a DINOv2 to begin with, a folder.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop after so long; resume with the same command.")
+    ] = None,
+    compile: Annotated[  # noqa: A002
+        bool | None, typer.Option("--compile/--no-compile", help="Whether torch compiles the network.")
+    ] = None,
+) -> None:
+    """Train a part of a model by its recipe. A stopped run goes on, exactly, with the same command.
+
+    Example: personae train nano-base --cache cache/faces
+    """
+    from personae.training import recipes
+
+    if list_:
+        for entry in recipes.RECIPES.values():
+            typer.echo(f"{entry.name:20} {entry.summary}")
+        return
+    if recipe is None:
+        raise BadOption(f"name a recipe: {', '.join(recipes.RECIPES)} (or --list)")
+    say_json(
+        recipes.run(
+            recipe,
+            cache=cache,
+            teachers=teachers,
+            runs=runs,
+            steps=steps,
+            minutes=minutes,
+            compiled=compile,
+            data=data,
+            base=base,
+            reader=reader,
+            backbone=backbone,
+        )
+    )
+
+
+def assemble(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")] = Path("runs/nano"),
+    cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
+    runs: Annotated[Path, typer.Option(help="Where the recipes' runs lie.")] = Path("runs"),
+    final: Annotated[str, typer.Option(help="The recipe whose UNet is taken.")] = "nano-longer",
+) -> None:
+    """Put the exports of nano's recipes together as one model folder.
+
+    Example: personae assemble -o runs/nano
+    """
+    from personae.training.assemble import assemble as put_together
+
+    put_together(out, cache=cache, runs=runs, final=final)
+    typer.echo(out)
