@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from personae.cli.options import Base, Force, Json, Licence, Model, Quiet, Steps
-from personae.cli.terminal import is_silent, load_model, require_reader, say_json
+from personae.cli.terminal import is_silent, load_model, require_reader, say, say_json
 from personae.errors import BadOption
 
 
@@ -116,7 +116,7 @@ def animate(
     if as_json:
         say_json({"path": str(done.path), "report": str(done.report), "drawn": done.drawn})
     else:
-        typer.echo(done.path)
+        say(done.path)
 
 
 def track(
@@ -148,7 +148,7 @@ def track(
         )
     output.prepare(out.parent)
     tracks.save(out, smoothing.smoothed(read, smooth.value))
-    typer.echo(out)
+    say(out)
 
 
 def _span(text: str) -> tuple[int, int | None]:

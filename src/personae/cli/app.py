@@ -14,7 +14,7 @@ from personae import __version__
 from personae.cli import evaluate, generate, inspect, train
 from personae.cli.edit import edit
 from personae.cli.identity import people
-from personae.cli.terminal import note
+from personae.cli.terminal import note, say
 from personae.errors import PersonaeError
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ app.command()(inspect.doctor)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"personae {__version__}")
+        say(f"personae {__version__}")
         raise typer.Exit
 
 

@@ -17,7 +17,7 @@ import typer
 from personae.cli.animate import animate, track
 from personae.cli.options import Base, Force, Format, Json, Licence, Model, NoFace, OnNoFace, Quiet, Steps
 from personae.cli.steering import angles, sliders
-from personae.cli.terminal import answer, load_model, note, noted, progress, require_reader, say_json
+from personae.cli.terminal import answer, load_model, note, noted, progress, require_reader, say, say_json
 from personae.errors import BadOption, NoFaceFound
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ def _run(
     if common.as_json:
         say_json(rows)
     else:
-        typer.echo("\n".join(row["path"] for row in rows))
+        say(*(row["path"] for row in rows))
 
 
 def _face(reader: "FaceReader", path: Path) -> "Face":

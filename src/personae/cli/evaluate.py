@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from personae.cli.options import Base, Json, Licence, Quiet, Steps
-from personae.cli.terminal import is_silent, load_model, require_reader, say_json
+from personae.cli.terminal import is_silent, load_model, require_reader, say, say_json
 
 
 def evaluate(
@@ -65,4 +65,4 @@ def evaluate(
     from rich.console import Console
 
     Console().print(tables.rich_table(found))
-    typer.echo(out)
+    say(out)

@@ -21,7 +21,7 @@ from personae.cli.options import (
     Steps,
 )
 from personae.cli.steering import Typed, spelled_out, steering
-from personae.cli.terminal import answer, load_model, note, progress, reader_for, say_json
+from personae.cli.terminal import answer, load_model, note, progress, reader_for, say, say_json
 from personae.errors import BadOption
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def demo(
     pipe = load_model(model, quiet)
     with progress(quiet, steps or pipe.config.steps) as stage:
         page = story.run(pipe, out, photo=photo, seed=seed, steps=steps, stage=stage)
-    typer.echo(page)
+    say(page)
 
 
 @spelled_out
@@ -194,7 +194,7 @@ def _made(
 def _answer_generation(made: "Generation", paths: Sequence[Path], as_json: bool) -> None:
     if not as_json:
         for path in paths:
-            typer.echo(path)
+            say(path)
         return
     rows = answer(made, paths)
     say_json(rows if made.tries is None else [row | {"tries": n} for row, n in zip(rows, made.tries, strict=True)])

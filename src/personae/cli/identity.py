@@ -7,7 +7,7 @@ import typer
 
 from personae.cli.options import Force, Json, Model, Sources, Target
 from personae.cli.steering import numbers
-from personae.cli.terminal import identities_of, require_reader, say_json
+from personae.cli.terminal import identities_of, require_reader, say, say_json
 
 people = typer.Typer(
     help="Identities as files: show, average, blend, shift, invent. Example: personae identity show me.jpg"
@@ -42,7 +42,7 @@ def mean(
     output.refuse_overwriting([out], force)
     shares = numbers(weights, "--weights") if weights else None
     identity.save(out, identity.mean(identities_of(sources, model), shares))
-    typer.echo(out)
+    say(out)
 
 
 @people.command("blend")
@@ -63,7 +63,7 @@ def blend_people(
     output.refuse_overwriting([out], force)
     a, b = identities_of([first, second], model)
     identity.save(out, identity.blend(a, b, amount))
-    typer.echo(out)
+    say(out)
 
 
 @people.command("shift")
@@ -84,7 +84,7 @@ def shift_person(
     amounts, table = directions.parse(by), directions.of_model(catalog.resolve(model))
     [person] = identities_of([source], model)
     identity.save(out, directions.shift(person, table, amounts))
-    typer.echo(out)
+    say(out)
 
 
 @people.command("directions")
@@ -99,7 +99,7 @@ def list_directions(model: Model = "nano", as_json: Json = False) -> None:
     if as_json:
         say_json(found)
     else:
-        typer.echo("\n".join(describe.direction_lines(found)))
+        say(*describe.direction_lines(found))
 
 
 @people.command("noise")
@@ -120,7 +120,7 @@ def relative(
     output.refuse_overwriting([out], force)
     [person] = identities_of([source], model)
     identity.save(out, identity.noise(person, seed=seed, degrees=degrees))
-    typer.echo(out)
+    say(out)
 
 
 @people.command()
@@ -143,7 +143,7 @@ def sample(
     output.refuse_overwriting(paths, force)
     for path, nobody in zip(paths, strangers(catalog.resolve(model), count, seed=seed), strict=True):
         identity.save(path, nobody)
-        typer.echo(path)
+        say(path)
 
 
 @people.command("fit-directions")
@@ -166,4 +166,4 @@ def fit_directions(
     if as_json:
         say_json(found)
     else:
-        typer.echo("\n".join([*describe.direction_lines(found), str(out)]))
+        say(*describe.direction_lines(found), out)

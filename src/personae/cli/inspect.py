@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from personae.cli.options import Base, Force, Json, Licence, Model, Quiet
-from personae.cli.terminal import load_model, require_reader, say_json
+from personae.cli.terminal import load_model, require_reader, say, say_json
 from personae.errors import BadOption
 
 weights = typer.Typer(help="Which models there are, under which licence. Example: personae models")
@@ -30,7 +30,7 @@ def read(
     if as_json:
         say_json({name: [describe.face(face) for face in found] for name, found in faces.items()})
     else:
-        typer.echo("\n".join(describe.lines(faces)))
+        say(*describe.lines(faces))
 
 
 @weights.callback()
@@ -48,8 +48,9 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     else:
         for model in catalog.MODELS.values():
             state = "ready" if catalog.present(model) else "not here"
-            typer.echo(
-                f"{model.name:10} {state:9} {model.size} px  {model.about}\n{'':21}{model.licence}; {model.source}"
+            say(
+                f"{model.name:10} {state:9} {model.size} px  {model.about}",
+                f"{'':21}{model.licence}; {model.source}",
             )
 
 
@@ -63,7 +64,7 @@ def convert(
     """
     from personae.official.parts import convert as as_safetensors
 
-    typer.echo(as_safetensors(folder))
+    say(as_safetensors(folder))
 
 
 def inspect_file(path: Annotated[Path, typer.Argument(help="An image, an .identity file or a model folder.")]) -> None:
@@ -112,7 +113,7 @@ def replay(
         say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})
     else:
         other = "" if drift.same_model else "; the model is another one than it was made with"
-        typer.echo(f"mean difference {drift.mean:.3f}, largest {drift.max} of 255{other}")
+        say(f"mean difference {drift.mean:.3f}, largest {drift.max} of 255{other}")
 
 
 def doctor(as_json: Json = False) -> None:
@@ -127,9 +128,9 @@ def doctor(as_json: Json = False) -> None:
         say_json(found)
     else:
         for title, rows in found.items():
-            typer.echo(f"{title}: {rows}" if not isinstance(rows, dict) else title)
+            say(f"{title}: {rows}" if not isinstance(rows, dict) else title)
             for name, value in rows.items() if isinstance(rows, dict) else ():
-                typer.echo(f"  {name:22} {value}")
+                say(f"  {name:22} {value}")
     if not found["ok"]:
         raise typer.Exit(1)
 

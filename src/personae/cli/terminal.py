@@ -5,6 +5,7 @@ Results go to stdout, progress and notes to stderr. Brings no torch before a mod
 
 import json
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
     from personae.reading.reader import FaceReader
     from personae.types import Edit, Generation, Identity
+
+_LONGEST_NOTE = 4000  # letters: an error may quote a file
+_JOINERS = "\u200c\u200d"  # Persian words and composed emoji have them
 
 
 def load_model(
@@ -75,14 +79,36 @@ def answer(made: "Generation | Edit", paths: Sequence[Path]) -> list[dict[str, A
     ]
 
 
+def say(*lines: object) -> None:
+    """Each as one line on stdout."""
+    for line in lines:
+        typer.echo(plain(str(line)))
+
+
 def say_json(value: Any) -> None:
-    """`value` on stdout."""
-    typer.echo(json.dumps(value, indent=1))
+    """`value` on stdout, in ASCII: JSON has escapes of its own."""
+    typer.echo(json.dumps(value, indent=1).replace("\x7f", "\\u007f"))
 
 
 def note(message: str) -> None:
     """One line on stderr."""
-    typer.echo("personae: " + " ".join(message.split()), err=True)
+    typer.echo("personae: " + plain(" ".join(message.split())[:_LONGEST_NOTE]), err=True)
+
+
+def plain(text: str) -> str:
+    """`text` as one line that only says something: what would steer the terminal, or turn the order of the letters, is
+    written out (`\\x1b`, `\\u202e`). File names, recipes, notes and errors are strangers' words, so all that verbs
+    print passes through here."""
+    return "".join(_escaped(one) if _steers(one) else one for one in text)
+
+
+def _steers(letter: str) -> bool:
+    """Control and format characters, lone surrogates and line separators; joiners are a part of words."""
+    return letter not in _JOINERS and unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 0x7F else f"\\x{ord(letter):02x}"
 
 
 @contextmanager
@@ -114,8 +140,9 @@ def spinner(text: str, quiet: bool) -> Iterator[None]:
         yield
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(text):
+    with Console(stderr=True).status(Text(plain(text))):
         yield
 
 
@@ -128,11 +155,11 @@ def progress(quiet: bool, steps: int) -> Iterator[Callable[[str, int], dict[str,
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
 
         def stage(title: str, images: int) -> dict[str, Any]:
-            task = bars.add_task(f"{title} ({images})", total=steps)
+            task = bars.add_task(plain(f"{title} ({images})"), total=steps)
 
             def on_step_end(pipe: Any, step: int, t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
                 bars.update(task, completed=step + 1)

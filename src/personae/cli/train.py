@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from personae.cli.terminal import say_json
+from personae.cli.terminal import say, say_json
 from personae.errors import BadOption
 
 
@@ -22,7 +22,7 @@ def prepare(
     from personae.data.prepare import prepare as run
 
     for name, kept in run(source, out, teachers, workers).items():
-        typer.echo(f"{name}: {kept} photos")
+        say(f"{name}: {kept} photos")
 
 
 def train(
@@ -55,7 +55,7 @@ def train(
 
     if list_:
         for entry in recipes.RECIPES.values():
-            typer.echo(f"{entry.name:20} {entry.summary}")
+            say(f"{entry.name:20} {entry.summary}")
         return
     if recipe is None:
         raise BadOption(f"name a recipe: {', '.join(recipes.RECIPES)} (or --list)")
@@ -89,4 +89,4 @@ def assemble(
     from personae.training.assemble import assemble as put_together
 
     put_together(out, cache=cache, runs=runs, final=final)
-    typer.echo(out)
+    say(out)
