@@ -1,11 +1,14 @@
 """Statistics against known answers: intervals, likeness, distances, looks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personae.errors import BadData
+from personae.errors import BadData, WeightsCorrupt, WeightsMissing
 from personae.evaluation import appearance, contact_sheet, estimate, likeness, motion, realism
 from personae.types import BLENDSHAPES, Motion, Pose
 
@@ -168,6 +171,28 @@ def test_real_people_score_the_floor() -> None:
 def test_distances_need_two_images_of_one_width() -> None:
     with pytest.raises(BadData, match="at least two"):
         realism.frechet(np.zeros((1, 4)), np.zeros((5, 4)))
+
+
+class Means(torch.nn.Module):
+    """What a TorchScript of Inception looks like from outside: features of bytes, on request."""
+
+    def forward(self, img: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+        return img.float().mean((2, 3)) if return_features else img.float().mean((1, 2, 3))[:, None]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_distances_are_measured_on_the_users_own_network(tmp_path: Path) -> None:
+    file = tmp_path / "inception.pt"
+    torch.jit.script(Means()).save(str(file))
+    network = realism.backbone(str(file), None, "portrait")  # type: ignore[arg-type]
+    images = list(np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8))
+    np.testing.assert_allclose(network.features(images), np.stack(images).mean((1, 2)), rtol=1e-6)
+    assert "inception.pt" in network.name
+    file.write_bytes(b"no network")
+    with pytest.raises(WeightsCorrupt, match="TorchScript"):
+        realism.backbone(str(file), None, "portrait")  # type: ignore[arg-type]
+    with pytest.raises(WeightsMissing, match="no TorchScript file"):
+        realism.backbone(str(tmp_path / "gone.pt"), None, "portrait")  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- appearance, diversity

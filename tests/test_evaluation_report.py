@@ -182,7 +182,7 @@ def test_without_a_judge_there_is_no_likeness(nano_like: FacePipeline, tmp_path:
     [
         ({"images_per_person": 1}, "at least two"),
         ({"finder": "teatcher"}, "teacher"),
-        ({"backbone": "inceptoin"}, "inception"),
+        ({"backbone": "inception"}, "TorchScript"),
     ],
 )
 def test_evaluate_refuses_before_it_generates(nano_like: FacePipeline, options: dict, says: str) -> None:

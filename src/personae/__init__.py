@@ -5,13 +5,17 @@
     face = pipe.read("me.jpg")[0]
     pipe(face, num_images_per_prompt=4, seed=0).images[0].save("me-again.png")
 
-Importing this package loads no model and touches no disk, device or network: names arrive on first use.
+Importing this package loads no model and touches no disk, device or network: names arrive on first use. It does set
+the variables that keep other libraries from phoning home (`telemetry`), which only work before those are imported.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from personae import telemetry
+
 __version__ = "0.1.0"
+telemetry.switch_off()
 
 _HOMES = {
     "load": "personae.pipeline",

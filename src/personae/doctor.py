@@ -15,19 +15,24 @@ from personae.errors import WeightsCorrupt
 _NEEDED = (
     "accelerate",
     "diffusers",
+    "huggingface-hub",
     "numpy",
+    "onnx",
     "onnxruntime",
+    "peft",
     "pillow",
+    "rich",
     "safetensors",
     "scikit-image",
+    "scipy",
     "torch",
     "transformers",
     "typer",
 )
 _EXTRAS = {
-    "train": ("mediapipe", "onnx", "tensorboard"),
+    "train": ("mediapipe", "tensorboard"),
+    "video": ("av",),
     "insightface": ("insightface",),
-    "inception": ("torch_fidelity",),
 }
 
 

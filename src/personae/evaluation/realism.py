@@ -13,15 +13,15 @@ from typing import Protocol
 
 import numpy as np
 
-from personae.errors import BadData, PersonaeError, WeightsMissing, unknown_name
+from personae.errors import BadData, WeightsCorrupt, WeightsMissing, unknown_name
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Judge
 from personae.reading import align
+from personae.reading.network import file_sha256
 from personae.reading.reader import FaceReader
 from personae.types import Array
 
-BACKBONES = ("auto", "inception", "judge", "reader")
-_INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+BACKBONES = ("judge", "reader")
 _SUBSETS = 100
 
 
@@ -56,61 +56,57 @@ class RecogniserFeatures:
         return self._embed(np.stack(crops))
 
 
-class InceptionFeatures:
-    """The 2048 features of FID (Heusel 2017), through torch-fidelity and weights that are already on disk."""
+class TorchScriptFeatures:
+    """A network of the user's own, a TorchScript file. With NVIDIA's `inception-2015-12-05.pt` (published with
+    StyleGAN2-ADA and EDM) the distances are FID and KID (Heusel 2017, Binkowski 2018).
 
-    def __init__(self) -> None:
+    It takes (N, 3, H, W) uint8 RGB and returns (N, D); one whose `forward` has `return_features` is asked for those.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises `WeightsMissing`, `WeightsCorrupt`."""
+        import torch
+
+        if not path.is_file():
+            raise WeightsMissing(f"there is no TorchScript file {path} to measure distances with")
         try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ImportError as error:
-            raise PersonaeError("Inception features need torch-fidelity: pip install 'personae[inception]'") from error
-        path = inception_weights()
-        if path is None:
-            raise WeightsMissing(f"Inception's weights are not on disk: put {_INCEPTION_FILE} into torch's hub folder")
-        self.name, self.caveat = "inception-v3-compat 2048", "small samples raise Fréchet distances: see the floor"
-        self._network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path)).eval()
+            self._network = torch.jit.load(str(path), map_location="cpu").eval()
+        except Exception as error:  # torch raises RuntimeError, and whatever a damaged archive makes it raise
+            raise WeightsCorrupt(f"{path} is not a TorchScript network: {error}") from error
+        takes = [argument.name for argument in self._network.forward.schema.arguments]
+        self._options = {"return_features": True} if "return_features" in takes else {}
+        self.name = f"TorchScript {path.name} {file_sha256(path)[:12]}"
+        self.caveat = "small samples raise Fréchet distances: see the floor"
 
     def features(self, images: Sequence[Array]) -> Array:
-        """(N, 2048)."""
+        """(N, D) float."""
         import torch
 
         with torch.no_grad():
             stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-            return np.concatenate([self._network(part)[0].numpy() for part in stacked.split(32)])
-
-
-def inception_weights() -> Path | None:
-    """Where torch-fidelity keeps Inception's weights, if they are there."""
-    import torch
-
-    path = Path(torch.hub.get_dir()) / "checkpoints" / _INCEPTION_FILE
-    return path if path.is_file() else None
+            parts = [self._network(part, **self._options).flatten(1) for part in stacked.split(32)]
+        return np.asarray(torch.cat(parts).float().numpy())
 
 
 def backbone(name: str, reader: FaceReader, crop_template: str, judge: Judge | None = None) -> Backbone:
-    """The features that `name` stands for. auto: Inception where torch-fidelity and its weights are installed,
-    else the bundled reader's identity network; the report names which. Raises if a named one cannot be had."""
+    """The features that `name` stands for: one of `BACKBONES`, or the path of a TorchScript file (.pt, .ts).
+
+    Raises `BadOption`, `WeightsMissing`, `WeightsCorrupt`."""
+    if Path(name).suffix in (".pt", ".ts"):
+        return TorchScriptFeatures(Path(name))
     if name not in BACKBONES:
-        raise unknown_name("backbone", name, BACKBONES)
-    if name == "inception" or (name == "auto" and _inception_at_hand()):
-        return InceptionFeatures()
+        raise unknown_name("backbone", name, (*BACKBONES, "FILE.pt, a TorchScript network such as Inception"))
     if name == "judge":
         if judge is None:
             raise WeightsMissing("the backbone is the judge, but there is no judge: name one with --judge")
         spec = judge.spec
-        said = f"judge {spec.name}"
+        title = f"judge {spec.name}"
         return RecogniserFeatures(
-            said, judge.embed, crop_template=crop_template, template=spec.template, size=spec.size
+            title, judge.embed, crop_template=crop_template, template=spec.template, size=spec.size
         )
     own = reader.embedder
-    said = f"bundled identity network {own.space}"
-    return RecogniserFeatures(said, own.embed, crop_template=crop_template, template=own.template, size=own.size)
-
-
-def _inception_at_hand() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("torch_fidelity") is not None and inception_weights() is not None
+    title = f"bundled identity network {own.space}"
+    return RecogniserFeatures(title, own.embed, crop_template=crop_template, template=own.template, size=own.size)
 
 
 def frechet(a: Array, b: Array) -> float:

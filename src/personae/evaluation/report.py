@@ -36,7 +36,7 @@ def evaluate(
     images_per_person: int = 4,
     judge: str = "teacher",
     finder: str = "reader",
-    backbone: str = "auto",
+    backbone: str = "reader",
     source: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
