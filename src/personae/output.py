@@ -25,6 +25,7 @@ from PIL import Image, PngImagePlugin
 
 from personae import __version__, catalog
 from personae.errors import BadIdentity, BadImage, BadOption, BadOutput, unknown_name
+from personae.reading.colours import for_format
 from personae.reading.photo import load_photo, pixels_sha256
 from personae.types import Edit, Face, Generation, Identity, Photo
 
@@ -99,21 +100,24 @@ def _discard(path: Path) -> None:
 
 
 def encode(image: Image.Image, format: str, recipe: dict[str, Any]) -> bytes:  # noqa: A002
-    """The bytes of an image file with its recipe inside. `format`: one of `FORMATS`."""
+    """The bytes of an image file with its recipe inside, and its colour profile (`info["icc_profile"]`). `format`: one
+    of `FORMATS`; a PNG keeps the image's mode, a WebP alpha, a JPEG shows what is transparent before white."""
     if format not in FORMATS:
         raise unknown_name("image format", format, FORMATS)
     text, buffer = json.dumps(recipe, sort_keys=True), io.BytesIO()
+    image = for_format(image, format)
+    profile = image.info.get("icc_profile")
     xmp = _XMP % (_IN_PART if recipe.get("task") == EDIT else _BY_A_MODEL)
     if format == "png":
         info = PngImagePlugin.PngInfo()
         info.add_itxt("personae", text)
         info.add_itxt("XML:com.adobe.xmp", xmp)
-        image.save(buffer, "PNG", pnginfo=info)
+        image.save(buffer, "PNG", pnginfo=info, icc_profile=profile)
     else:
         exif = Image.Exif()
         exif[_SOFTWARE] = f"personae {__version__}"
         exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _ASCII + text.encode("ascii")
-        image.convert("RGB").save(buffer, FORMATS[format], quality=95, exif=exif, xmp=xmp.encode())
+        image.save(buffer, FORMATS[format], quality=95, exif=exif, xmp=xmp.encode(), icc_profile=profile)
     return buffer.getvalue()
 
 
@@ -318,8 +322,8 @@ def replay(
     else:
         made = _generated_again(pipe, recipe, path, photo)
     with Image.open(path) as saved:
-        before = np.asarray(saved.convert("RGB"))
-    after = np.asarray(made.images[0].convert("RGB"))
+        before = load_photo(saved).pixels
+    after = load_photo(made.images[0]).pixels
     if before.shape != after.shape:
         raise BadImage(f"{path} was resized: it is {before.shape[:2]} px, its recipe makes {after.shape[:2]}")
     # Of two bytes, without the memory of wider numbers for a large photo.

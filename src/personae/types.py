@@ -32,12 +32,25 @@ BLENDSHAPES: tuple[str, ...] = tuple(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Original:
+    """How a photo's file holds its colours. `mode`: Pillow's L, LA, RGB, RGBA or I;16; `values` (H, W) or (H, W, C)
+    uint8 or uint16 in it, upright; `profile`: ICC, None: sRGB; `loss`: what no edit can keep of it, in words."""
+
+    mode: str
+    values: Array
+    profile: bytes | None = None
+    loss: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Photo:
-    """A decoded photo. `pixels` (H, W, 3) RGB uint8, upright; `sha256` of the encoded bytes as given."""
+    """A decoded photo. `pixels` (H, W, 3) RGB uint8, sRGB, upright, what is transparent white; `sha256` of the encoded
+    bytes as given; `original`: its values as the file holds them, None: these very pixels, without a profile."""
 
     pixels: Array
     source: str | None = None
     sha256: str | None = None
+    original: Original | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +135,8 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """The N images of one edit, whole photos: `images[i]` was made from `seeds[i]`; `likeness[i]` is the cosine between
+    """The N images of one edit, whole photos, in the photo's own mode and with its profile (`info["icc_profile"]`):
+    `images[i]` was made from `seeds[i]`; `likeness[i]` is the cosine between
     the identity asked for and the one read back from it, of several faces the lowest (None: not measured, NaN: no face
     was found). Of the F faces that were edited, in the model's own crop of S x S pixels: `before` (F, S, S, 3) uint8 as
     the photo showed them, `after` (N, F, S, S, 3) uint8 as the images do, `free` (F, S, S) bool what was made anew.

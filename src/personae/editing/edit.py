@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from personae import directions
 from personae.conditioning.representation import TOKENS
@@ -29,6 +28,7 @@ from personae.editing.tasks import TASKS, Task, named
 from personae.errors import BadOption, unknown_name
 from personae.reading import align
 from personae.reading.aligned import Aligned
+from personae.reading.colours import in_own_layout
 from personae.reading.photo import PhotoSource, load_photo, name_of
 from personae.sampling.fusion import cells
 from personae.steers.inpaint import white
@@ -102,6 +102,9 @@ def edit(
         pose=pose,
         expression=expression,
     )
+    if canvas.photo.original is not None and canvas.photo.original.loss is not None:
+        name = canvas.photo.source or "the photo"
+        warnings.warn(f"{name} is not kept as it was filed: {canvas.photo.original.loss}", stacklevel=3)
     others = {role: shown.face(1) for role, shown in cast.items() if role != row.canvas}
 
     photos, seeds, done = [canvas.photo.pixels] * num_images, seed, []
@@ -112,14 +115,15 @@ def edit(
     after = np.stack([[align.crop(photo, step.place.matrix, step.place.size) for step in done] for photo in photos])
     last = done[-1].made
     recipe = _recipe(row, asked, cast, numbers, mask, last, set(options))
+    touched = _touched(canvas.photo.pixels.shape, done, asked.mask)
     return Edit(
-        images=[Image.fromarray(photo) for photo in photos],
+        images=[in_own_layout(canvas.photo, photo, touched) for photo in photos],
         seeds=last.seeds,
         likeness=_likeness(pipe, after, [step.wanted for step in done]) if measure_likeness else None,
         before=np.stack([step.place.crop for step in done]),
         after=after,
         free=np.stack([step.free for step in done]),
-        mask=_touched(canvas.photo.pixels.shape, done, asked.mask),
+        mask=touched,
         recipe=recipe,
     )
 

@@ -8,13 +8,15 @@ import hashlib
 import io
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from personae.errors import BadImage
-from personae.types import Array, Photo
+from personae.reading import colours
+from personae.types import Array, Original, Photo
 
 PhotoSource = Photo | str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | Array
 
@@ -29,17 +31,17 @@ def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: i
 
     Files and bytes: JPEG, PNG or WebP of at most `max_bytes`; the EXIF turn is applied, the first frame of an
     animation is taken, `sha256` is that of the bytes. Arrays: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, uint8.
-    Transparent parts become white. Raises `BadImage`.
+    Transparent parts become white, other colour spaces sRGB; `original` is what the file held. Raises `BadImage`.
     """
     if isinstance(source, Photo):
         return source
     if isinstance(source, np.ndarray):
         name = f"the array {source.shape} {source.dtype}"
-        return Photo(pixels=_checked(_from_array(source, name), name, max_pixels))
+        return _of_array(source, name, max_pixels)
     if isinstance(source, Image.Image):
         name = f"the {source.mode} image"
         _check_size(source.size, name, max_pixels)
-        return Photo(pixels=_decode(source, name))
+        return _decode(source, name)
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         encoded = _read_file(name, max_bytes)
@@ -48,9 +50,9 @@ def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: i
         name = f"the given {len(encoded)} bytes"
     else:
         raise BadImage(f"a photo is a path, bytes, a Pillow image or an array, got {type(source).__name__}")
-    pixels = _decode_bytes(encoded, name, max_bytes, max_pixels)
+    photo = _decode_bytes(encoded, name, max_bytes, max_pixels)
     path = name if isinstance(source, (str, os.PathLike)) else None
-    return Photo(pixels=pixels, source=path, sha256=hashlib.sha256(encoded).hexdigest())
+    return replace(photo, source=path, sha256=hashlib.sha256(encoded).hexdigest())
 
 
 def name_of(photo: Photo) -> str:
@@ -74,7 +76,7 @@ def _read_file(name: str, max_bytes: int) -> bytes:
         raise BadImage(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _decode_bytes(encoded: bytes, name: str, max_bytes: int, max_pixels: int) -> Array:
+def _decode_bytes(encoded: bytes, name: str, max_bytes: int, max_pixels: int) -> Photo:
     if len(encoded) > max_bytes:
         raise BadImage(f"{name} is larger than {max_bytes / 2**20:.0f} MiB: give a smaller file")
     try:
@@ -90,22 +92,27 @@ def _decode_bytes(encoded: bytes, name: str, max_bytes: int, max_pixels: int) ->
         return _decode(image, name)
 
 
-def _decode(image: Image.Image, name: str) -> Array:
-    """(H, W, 3) RGB uint8, upright, of an image whose size has been checked."""
+def _decode(image: Image.Image, name: str) -> Photo:
+    """Upright and in sRGB, of an image whose size has been checked."""
     try:
+        loss = colours.loss_of(image)
         upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):  # `convert` would clip these, not scale them
-            grey = np.round(np.asarray(upright).astype(np.float32) / 257).astype(np.uint8)
-            return _from_array(grey, name)
         if upright.mode in ("I", "F"):
             raise BadImage(f"{name} has mode {upright.mode}, whose range is unknown: convert it to RGB first")
-        if upright.has_transparency_data:
-            return _from_array(np.asarray(upright.convert("RGBA")), name)
-        return np.array(upright.convert("RGB"))
+        found = colours.decoded(upright, loss)
+        pixels = _from_array(np.array(found.shown), name)
+        return Photo(pixels=pixels, original=found.original(pixels))
     except BadImage:
         raise
     except Exception as error:  # as above, now for the picture's body
         raise BadImage(f"{name} is damaged or cut short: {error}") from error
+
+
+def _of_array(array: Array, name: str, max_pixels: int) -> Photo:
+    pixels = _checked(_from_array(array, name), name, max_pixels)
+    if array.ndim == 3 and array.shape[2] == 3:
+        return Photo(pixels=pixels)
+    return Photo(pixels=pixels, original=Original(mode="L" if array.ndim == 2 else "RGBA", values=array.copy()))
 
 
 def _from_array(array: Array, name: str) -> Array:
