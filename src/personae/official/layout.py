@@ -18,6 +18,7 @@ from personae import catalog, hub, licences
 from personae.catalog import Model
 from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.hub import Source
+from personae.io import atomic
 from personae.reading.embed import space_name
 from personae.reading.insightface import insightface_reader
 from personae.reading.reader import FaceReader
@@ -171,10 +172,7 @@ def _unpacked(archive: Path) -> Path:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise WeightsCorrupt(f"{archive} holds no {PACK}/{DETECTOR} ({error}): fetch it again") from error
     target.parent.mkdir(exist_ok=True)
-    part = target.with_suffix(".part")
-    part.write_bytes(content)
-    part.replace(target)
-    return target
+    return atomic.write(target, content, replace=True)
 
 
 def _first(root: Path, places: tuple[str, ...], name: str) -> Path | None:
