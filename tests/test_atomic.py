@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all, whatever stops the one who writes them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personae.errors import BadOutput
@@ -214,6 +215,7 @@ def test_the_same_tensors_are_the_same_bytes_in_every_run() -> None:
     assert len({script(TENSORS).stdout for _ in range(3)}) == 1
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=4), st.integers(0, 5))
 def test_ordered_facts_are_still_safetensors(facts: dict[str, str], size: int) -> None:
     from safetensors import deserialize
@@ -232,3 +234,18 @@ def test_tensors_are_saved_and_read(tmp_path: Path) -> None:
     save_tensors(tmp_path / "a.safetensors", {"a": torch.arange(3)}, {"format": "pt"})
     assert load_file(tmp_path / "a.safetensors")["a"].tolist() == [0, 1, 2]
     assert names(tmp_path) == ["a.safetensors"]
+
+
+PACKAGE = Path(process.__file__).parents[1]
+BY_HAND = re.compile(r"\.write_(bytes|text)\(|os\.(replace|rename)\(|\.rename\(|save_file\(|mkstemp|\.partial\b")
+
+
+def test_nothing_else_in_the_package_writes_and_renames() -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}:{number}"
+        for path in PACKAGE.rglob("*.py")
+        if path.parent.name != "io"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if BY_HAND.search(line)
+    ]
+    assert found == []
