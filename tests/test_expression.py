@@ -200,7 +200,7 @@ def test_files_that_hold_no_expression(tmp_path: Path) -> None:
     (tmp_path / "words.json").write_text('["a", "b"]')
     np.save(tmp_path / "evil.npy", np.array([Evil(tmp_path / "made")]), allow_pickle=True)
     for name in ("broken.npy", "empty.npy", "broken.json", "words.json", "evil.npy"):
-        with pytest.raises(BadOption, match=f"{name} holds no expression"):
+        with pytest.raises(BadOption, match=f"{name} (holds no expression|is no numpy array)"):
             read_file(tmp_path / name)
     assert not (tmp_path / "made").exists()
     with pytest.raises(BadOption, match="no such file"):

@@ -242,7 +242,7 @@ def test_an_identity_comes_back_from_its_file(tmp_path: Path) -> None:
 
 def test_unreadable_identity_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.identity"
-    with pytest.raises(BadIdentity, match="no file"):
+    with pytest.raises(BadIdentity, match="no such file"):
         identity.load(path)
     path.write_bytes(b"\xff\xd8 a jpeg")
     with pytest.raises(BadIdentity, match="cannot be read"):

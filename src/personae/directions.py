@@ -19,6 +19,7 @@ import numpy as np
 from personae import identity, vector_file
 from personae.errors import BadIdentity, BadOption, WeightsMissing, unknown_name
 from personae.identity import Direction
+from personae.io.boundary import errors_as
 from personae.types import Identity
 
 FILE = "directions.safetensors"  # in a model's folder
@@ -83,7 +84,8 @@ def load(path: str | Path) -> dict[str, Direction]:
 def measured(path: str | Path) -> dict[str, dict[str, Any]]:
     """How well each direction of a file is held by the identities, as measured on people it was not fitted to."""
     facts = vector_file.read(path, _FORMAT, ())[1]
-    return dict(json.loads(facts.get("measured", "{}")))
+    with errors_as(BadIdentity, f"{path} does not say how well its directions are held", "fit them again"):
+        return {str(name): dict(row) for name, row in json.loads(facts.get("measured", "{}")).items()}
 
 
 def of_model(folder: Path) -> dict[str, Direction]:
@@ -98,6 +100,6 @@ def of_model(folder: Path) -> dict[str, Direction]:
 def _list(text: str | None) -> list[str]:
     try:
         found = json.loads(text or "[]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
-    return found if isinstance(found, list) else []
+    return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else []

@@ -18,6 +18,7 @@ import numpy as np
 
 from personae import vector_file
 from personae.errors import BadIdentity, BadOption
+from personae.io.boundary import errors_as
 from personae.types import Array, Identity
 
 PEOPLE = "people.safetensors"  # in a model's folder: the spread of the identities that it was trained with
@@ -254,9 +255,10 @@ class IdentitySampler:
         needed = ("centre", "components", "spread")
         tensors, facts = vector_file.read(path, _PEOPLE_FORMAT, needed, optional=("allowed",))
         cap = facts.get("most_alike_known")
-        if "allowed" in tensors:
-            tensors["allowed"] = np.unpackbits(tensors["allowed"]).astype(bool)
-        return cls(**tensors, space=facts["space"], most_alike_known=None if cap is None else float(cap))
+        with errors_as(BadIdentity, f"{path} is not a {_PEOPLE_FORMAT} file", "fit it again"):
+            if "allowed" in tensors:
+                tensors["allowed"] = np.unpackbits(tensors["allowed"]).astype(bool)
+            return cls(**tensors, space=facts["space"], most_alike_known=None if cap is None else float(cap))
 
 
 def nearest_of(vectors: Array, known: Array) -> Array:

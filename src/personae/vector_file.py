@@ -6,21 +6,38 @@
 Used by everything that keeps identities or what was fitted to them; a format's own module says what is in it.
 """
 
+import os
+import tempfile
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
+from safetensors.numpy import save as to_bytes
 
-from personae.errors import BadIdentity
-from personae.io import atomic
-from personae.io.tensors import to_bytes
+from personae.errors import BadIdentity, BadOutput
+from personae.io import regular
+from personae.io.boundary import errors_as
 from personae.types import Array
 
+_NUMBERS = "fiu"  # kinds of dtype
 MOST_BYTES = 4 << 20  # such a file is kilobytes; anything larger is another one by mistake
 
 
 def write(path: str | Path, tensors: dict[str, Array], *, kind: str, space: str, **facts: str) -> None:
     """Write a file of the format `kind`, whole or not at all. Raises `BadOutput` if it cannot be written."""
-    atomic.write(path, to_bytes(tensors, {"format": kind, "space": space} | facts), replace=True)
+    target = Path(path)
+    content = to_bytes(tensors, {"format": kind, "space": space} | facts)
+    try:
+        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(partial).chmod(0o644)
+            Path(partial).replace(target)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise BadOutput(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def read(
@@ -31,16 +48,14 @@ def read(
     Raises `BadIdentity` if it is missing, damaged, larger than `most_bytes` or something else.
     """
     place = Path(path)
-    if not place.is_file():
-        raise BadIdentity(f"no file {place}: give the path of a {kind.split('/')[0]} file")
-    if place.stat().st_size > most_bytes:
-        raise BadIdentity(f"{place} is too large to be a {kind.split('/')[0]} file ({place.stat().st_size} bytes)")
-    try:
-        with safe_open(place, framework="np") as file:
-            facts = file.metadata() or {}
-            if facts.get("format") != kind or not facts.get("space"):
-                raise BadIdentity(f"{place} is not a {kind} file: its format is {facts.get('format')!r}")
-            there = names + tuple(name for name in optional if name in file.keys())  # noqa: SIM118 (not a dict)
-            return {name: file.get_tensor(name) for name in there}, facts
-    except (SafetensorError, OSError) as error:
-        raise BadIdentity(f"{place} cannot be read as {kind}: {error}") from error
+    regular.require(place, most_bytes, BadIdentity)
+    with errors_as(BadIdentity, f"{place} cannot be read as {kind}"), safe_open(place, framework="np") as file:
+        facts = file.metadata() or {}
+        if facts.get("format") != kind or not facts.get("space"):
+            raise BadIdentity(f"{place} is not a {kind} file: its format is {facts.get('format')!r}")
+        there = names + tuple(name for name in optional if name in file.keys())  # noqa: SIM118 (not a dict)
+        tensors = {name: file.get_tensor(name) for name in there}  # of numpy's types: bfloat16 and float8 are refused
+    strange = [name for name, tensor in tensors.items() if tensor.dtype.kind not in _NUMBERS]
+    if strange:
+        raise BadIdentity(f"{place}: {strange[0]} holds {tensors[strange[0]].dtype}, not numbers")
+    return tensors, facts

@@ -18,8 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from personae.errors import BadOption, unknown_name
+from personae.io import archive, regular
+from personae.io.boundary import errors_as
 from personae.types import BLENDSHAPES, Array
 
+_MOST_BYTES = 1 << 20  # of a file with some fifty numbers
 FLAME_WIDTH = 55  # 50 expression, 2 eyelids, 3 jaw
 VECTOR_FILES = (".json", ".npy")
 
@@ -135,16 +138,12 @@ def finite_vector(numbers: Sequence[float] | Array, width: int, what: str) -> Ar
 def read_file(path: str | os.PathLike[str]) -> Array | dict[str, float]:
     """What a `.npy` or `.json` file asks for: an array of numbers, or sliders (a JSON object). Raises `BadOption`."""
     source = Path(path)
-    try:
+    content = regular.read(source, _MOST_BYTES, BadOption)
+    with errors_as(BadOption, f"{source} holds no expression", "give a list of numbers as .npy or .json"):
         if source.suffix.lower() == ".npy":
-            return np.asarray(np.load(source, allow_pickle=False))
-        content = json.loads(source.read_text())
-        return content if isinstance(content, dict) else np.array(content, np.float32)
-    except FileNotFoundError as error:
-        raise BadOption(f"{source}: no such file") from error
-    except (OSError, EOFError, TypeError, ValueError) as error:  # ValueError: not JSON, a pickle, not numbers
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise BadOption(f"{source} holds no expression ({reason}): give a list of numbers as .npy or .json") from error
+            return archive.npy(content, BadOption, str(source))
+        found = json.loads(content)
+        return found if isinstance(found, dict) else np.array(found, np.float32)
 
 
 def _amount(name: str, value: float) -> float:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from personae.errors import PersonaeError, WeightsMissing
 from personae.reading import align
+from personae.reading.network import content_of
 from personae.types import Array, Detection, Motion, Pose
 
 TEACHER_SPACE = "mobilefacenet-teacher"
@@ -57,6 +58,7 @@ class Teachers:
     def _yunet(self) -> Any:
         import cv2
 
+        content_of(self.folder / "yunet.onnx")  # no weights from elsewhere
         cv2.setNumThreads(1)
         return cv2.FaceDetectorYN.create(str(self.folder / "yunet.onnx"), "", (320, 320), 0.5)
 
@@ -80,8 +82,8 @@ class Teachers:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        path = str(self.folder / "mobilefacenet.onnx")
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        content = content_of(self.folder / "mobilefacenet.onnx")
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def detect(self, pixels: Array) -> list[Detection]:
         """Faces of (H, W, 3) RGB uint8, largest first."""

@@ -11,17 +11,19 @@ out is 0 throughout. Legend: T frames, B blendshapes (52).
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from personae.conditioning.mesh import FaceModel, five_points, in_photo
 from personae.errors import BadData, BadOption, unknown_name
+from personae.io import archive, regular
+from personae.io.boundary import errors_as
 from personae.reading import align
 from personae.reading.pose import image_turn, turn
 from personae.types import BLENDSHAPES, Array, Pose
@@ -32,6 +34,9 @@ SUFFIXES = (".json", ".csv", ".npz")
 _FORMAT = "personae.track/1"
 _STEEPEST = 89.0  # degrees; beyond, angles say no more which way is which
 _MOST_BYTES = 256 << 20
+_FASTEST = 1000  # frames per second
+MOST_FRAMES = 500_000  # more than two hours of 60 per second
+_PLAIN = re.compile(r"[0-9]{1,9}(/[0-9]{1,9}|\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +48,12 @@ class Track:
 
     def __post_init__(self) -> None:
         motion = np.asarray(self.motion, np.float64)
+        if len(motion) > MOST_FRAMES:
+            raise BadData(f"a track has at most {MOST_FRAMES} frames, got {len(motion)}: cut it into parts")
         if motion.ndim != 2 or motion.shape[1] != len(COLUMNS) or not len(motion):
             raise BadData(f"a track holds (T, {len(COLUMNS)}) numbers, T at least 1, got {motion.shape}")
-        if not 0 < self.fps <= 1000:
-            raise BadData(f"a track's fps lies above 0 and up to 1000, got {self.fps}")
+        if not 0 < self.fps <= _FASTEST:
+            raise BadData(f"a track's fps lies above 0 and up to {_FASTEST}, got {self.fps}")
         told = motion[np.isfinite(motion).all(1)]
         if len(told) + int(np.isnan(motion).all(1).sum()) != len(motion):
             raise BadData("a frame of a track is told whole or not at all: some of its numbers are missing or infinite")
@@ -102,17 +109,12 @@ def load(path: str | Path, *, fps: float | Fraction | None = None) -> Track:
     the file's. Raises `BadOption` for that and for columns that there are not, `BadData` for another file."""
     place = Path(path)
     suffix = require_suffix(path)
-    try:
-        if place.stat().st_size > _MOST_BYTES:
-            raise BadData(f"{place} is too large for a track ({place.stat().st_size} bytes)")
-        own, columns = _READERS[suffix](place)
+    content = regular.read(place, _MOST_BYTES, BadData)
+    with errors_as(BadData, f"{place} is not a track that can be read"):
+        own, columns = _READERS[suffix](content, place)
         motion = _by_column(columns)
-    except (BadData, BadOption):
-        raise
-    except FileNotFoundError as error:
-        raise BadData(f"{place}: no such file") from error
-    except (OSError, ValueError, KeyError, TypeError, csv.Error, BadZipFile) as error:
-        raise BadData(f"{place} is not a track that can be read: {error}") from error
+    if fps is not None and not 0 < fps <= _FASTEST:  # NaN is neither
+        raise BadOption(f"--fps lies above 0 and up to {_FASTEST}, got {fps}")
     if own is None and fps is None:
         raise BadOption(f"{place} does not say its frames per second: give --fps")
     if own is not None and fps is not None and abs(float(own) - float(fps)) > 1e-3:
@@ -155,8 +157,13 @@ def _number(cell: Any) -> float:
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[Any] | None]) -> Columns:
+    for name in names:
+        if name not in COLUMNS:
+            raise unknown_name("track column", str(name), COLUMNS)
     if len(set(names)) != len(names):
         raise BadData(f"a column of the track is there twice: {', '.join(names)}")
+    if len(rows) > MOST_FRAMES:
+        raise BadData(f"a track has at most {MOST_FRAMES} frames, got {len(rows)}: cut it into parts")
     table = np.full((len(rows), len(names)), np.nan)
     for t, row in enumerate(rows):
         if row is None:
@@ -167,23 +174,32 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[Any] | None]) -> Column
     return {name: table[:, i] for i, name in enumerate(names)}
 
 
-def _from_json(path: Path) -> Read:
-    told = json.loads(path.read_text(encoding="utf-8"))
+def _fraction(value: Any) -> Fraction:
+    """Frames per second. Text like `1e999999999` would keep `Fraction` busy for ever: only plain numbers are read."""
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        raise BadData(f"a track's fps is a number or a fraction such as 30000/1001, got {value[:40]!r}")
+    return Fraction(value)
+
+
+def _from_json(content: bytes, path: Path) -> Read:
+    told = json.loads(content)
     if not isinstance(told, dict) or told.get("format") != _FORMAT:
         raise BadData(f'{path} is not a track: it does not say "format": "{_FORMAT}"')
-    return Fraction(told["fps"]).limit_denominator(100_000), _table(told["columns"], told["frames"])
+    return _fraction(told["fps"]).limit_denominator(100_000), _table(told["columns"], told["frames"])
 
 
-def _from_csv(path: Path) -> Read:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        names, *rows = [*csv.reader(file)] or [[]]
+def _from_csv(content: bytes, path: Path) -> Read:
+    names, *rows = [*csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))] or [[]]
     return None, _table([name.strip() for name in names], [row or None for row in rows])
 
 
-def _from_npz(path: Path) -> Read:
-    with np.load(path, allow_pickle=False) as stored:
-        fps = Fraction(str(stored["fps"])) if "fps" in stored else None
-        return fps, {name: stored[name].astype(np.float64) for name in stored if name != "fps"}
+def _from_npz(content: bytes, path: Path) -> Read:
+    stored = archive.npz(content, _MOST_BYTES, BadData, str(path))
+    fps = _fraction(str(stored.pop("fps"))) if "fps" in stored else None
+    for name, values in stored.items():
+        if values.ndim != 1 or len(values) != len(next(iter(stored.values()))):
+            raise BadData(f"column {name} of {path} has shape {values.shape}: all columns have one length")
+    return fps, {name: values.astype(np.float64) for name, values in stored.items()}
 
 
 def _rows(track: Track) -> list[list[float] | None]:

@@ -17,9 +17,9 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.errors import BadOption, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.reading import align
-from personae.reading.network import file_sha256, session_options
+from personae.reading.network import content_of, file_sha256, session_options
 from personae.types import Array, Face, Identity
 
 # Points (5, 2) of the main face in (H, W, 3) RGB uint8, or None.
@@ -135,8 +135,10 @@ class Judge:
     def _session(self) -> onnxruntime.InferenceSession:
         try:
             return onnxruntime.InferenceSession(
-                self.spec.path, session_options(None), providers=["CPUExecutionProvider"]
+                content_of(Path(self.spec.path)), session_options(None), providers=["CPUExecutionProvider"]
             )
+        except PersonaeError:
+            raise
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise WeightsCorrupt(f"{self.spec.path} is not an ONNX network that can be run: {error}") from error
 

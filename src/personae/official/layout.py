@@ -10,7 +10,6 @@ folder of their own or beside these. Recogniser and detector are looked for by n
 """
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from personae import catalog, hub, licences
 from personae.catalog import Model
 from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.hub import Source
-from personae.io import atomic
+from personae.io import regular
+from personae.io.archive import member
 from personae.reading.embed import space_name
 from personae.reading.insightface import insightface_reader
 from personae.reading.reader import FaceReader
@@ -29,6 +29,7 @@ DETECTOR_SHA256 = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5
 # The recogniser that `antelopev2` brings and that users of the official code are told to delete: another space.
 GLINTR100_SHA256 = "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"
 
+_LARGEST_DETECTOR = 64 << 20  # bytes; it has 17 million
 # Each line: files of which one must be there; the last is what was published.
 _MODEL = (
     ("arc2face/config.json",),
@@ -133,8 +134,7 @@ def _reader(detector: Path, recogniser: Path, threads: int | None) -> FaceReader
 
 
 def _recogniser_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = regular.sha256(path, WeightsCorrupt, missing=WeightsMissing)
     if found == GLINTR100_SHA256:
         raise WeightsCorrupt(
             f"{path} is antelopev2's own glintr100.onnx under another name, whose identities Arc2Face does not read: "
@@ -160,19 +160,23 @@ def _detector(root: Path) -> Path | None:
     insightface = Path.home() / ".insightface" / "models"
     found = _first(root, _PACKS, DETECTOR) or _first(insightface, (PACK, f"{PACK}/{PACK}"), DETECTOR)
     archive = root / f"{PACK}.zip"
-    return found or (_unpacked(archive) if archive.is_file() else None)
+    return found or (_unpacked(archive) if regular.is_file(archive) else None)
 
 
 def _unpacked(archive: Path) -> Path:
-    """The detector out of the pack's zip, written once into a folder beside it."""
+    """The detector out of the pack's zip, written once into a folder beside it: the very one, whatever the zip is."""
     target = archive.with_suffix("") / DETECTOR
-    try:
-        with zipfile.ZipFile(archive) as pack:
-            content = pack.read(f"{PACK}/{DETECTOR}")
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise WeightsCorrupt(f"{archive} holds no {PACK}/{DETECTOR} ({error}): fetch it again") from error
+    content = member(archive, f"{PACK}/{DETECTOR}", _LARGEST_DETECTOR, WeightsCorrupt)
+    found = hashlib.sha256(content).hexdigest()
+    if found != DETECTOR_SHA256:
+        raise WeightsCorrupt(
+            f"the {DETECTOR} in {archive} has sha256 {found[:12]}, expected {DETECTOR_SHA256[:12]}: fetch it again"
+        )
     target.parent.mkdir(exist_ok=True)
-    return atomic.write(target, content, replace=True)
+    part = target.with_suffix(".part")
+    part.write_bytes(content)
+    part.replace(target)
+    return target
 
 
 def _first(root: Path, places: tuple[str, ...], name: str) -> Path | None:

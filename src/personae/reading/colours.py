@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from personae.reading import blocks
 from personae.types import Array, Original, Photo
 
 GREY, ALPHA = ("L", "LA", "I;16"), ("LA", "RGBA")
@@ -47,7 +48,7 @@ class Decoded(NamedTuple):
         if self.own.mode == "RGB" and self.own is self.shown and self.profile is None and self.loss is None:
             return None
         shared = {"RGB": pixels, "L": pixels[..., 0]} if self.own is self.shown else {}
-        values = shared[self.own.mode] if self.own.mode in shared else np.array(self.own)
+        values = shared[self.own.mode] if self.own.mode in shared else blocks.array_of(self.own)
         return Original(mode=self.own.mode, values=values, profile=self.profile, loss=self.loss)
 
 
@@ -61,7 +62,7 @@ def decoded(image: Image.Image, loss: str | None) -> Decoded:
     if found is not None:
         shown = _applied(own, found.forth)
     elif own.mode == "I;16":
-        shown = Image.fromarray(_of_16_bits(np.asarray(own)))
+        shown = blocks.image_of(own, "L", _eight_bits)
     elif own.mode in ("LA", "CMYK"):
         shown = own.convert("RGBA" if own.mode == "LA" else "RGB")
     else:
@@ -161,6 +162,8 @@ def _plain(image: Image.Image) -> tuple[Image.Image, str | None]:
 
 def _deep(image: Image.Image) -> Image.Image:
     """Of any byte order."""
+    if image.mode == "I;16":
+        return image
     made = Image.fromarray(np.asarray(image).astype(np.uint16))
     made.info = image.info
     return made
@@ -189,12 +192,17 @@ def _applied(image: Image.Image, transform: Any) -> Image.Image:
     """The colours of an image through a transform from its mode, less alpha, to RGB; alpha comes along."""
     from PIL import ImageCms  # as above
 
-    if image.mode == "I;16":
-        image = Image.fromarray(_of_16_bits(np.asarray(image)))
-    alpha = image.getchannel("A") if image.mode in ALPHA else None
-    colour = image.convert(image.mode.removesuffix("A")) if alpha else image
-    pixels = np.asarray(ImageCms.applyTransform(colour, transform))
-    return Image.fromarray(pixels if alpha is None else np.dstack([pixels, np.asarray(alpha)]))
+    def applied(part: Image.Image) -> Image.Image:
+        if part.mode == "I;16":
+            part = _eight_bits(part)
+        colour = part.convert(part.mode.removesuffix("A")) if part.mode in ALPHA else part
+        made = ImageCms.applyTransform(colour, transform)
+        assert made is not None  # it is, unless in place
+        if part.mode in ALPHA:
+            made.putalpha(part.getchannel("A"))
+        return made
+
+    return blocks.image_of(image, "RGBA" if image.mode in ALPHA else "RGB", applied)
 
 
 def _changed(own: Original, values: Array, before: Array, after: Array) -> Array:
@@ -224,6 +232,11 @@ def _in_profile(own: Original, pixels: Array) -> Array:
         made = np.asarray(ImageCms.applyTransform(Image.fromarray(pixels), found.back))
         return made[..., None] if grey else made
     return np.round(pixels @ _LUMA)[..., None] if grey else pixels
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Mode L of I;16."""
+    return Image.fromarray(_of_16_bits(np.asarray(image)))
 
 
 def _of_16_bits(values: Array) -> Array:

@@ -78,7 +78,7 @@ class OnnxDetector:
             folder / config.file,
             sha256=config.sha256,
             source="image",
-            results=("boxes", "points", "scores"),
+            results={"boxes": (None, 4), "points": (None, 10), "scores": (None,)},
             threads=threads,
         )
 

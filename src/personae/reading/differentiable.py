@@ -18,9 +18,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from personae.errors import BadData
+from personae.errors import BadData, WeightsCorrupt
+from personae.io.boundary import errors_as
 from personae.reading import align
 from personae.reading.motion import MotionConfig
+from personae.reading.network import model_of
 from personae.reading.onnx_module import OnnxModule
 
 
@@ -35,7 +37,9 @@ def crop_grid(source: str, goal: str, size: int) -> Tensor:
 def last_map(path: str | Path) -> tuple[str, tuple[int, int, int]]:
     """The last map with places in it that a recogniser makes of a crop: its name in the file, and (E, h, w). Raises
     `BadData` if there is none."""
-    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
+    model = model_of(path)
+    with errors_as(WeightsCorrupt, f"{path} is not an ONNX network whose shapes fit together"):
+        graph = onnx.shape_inference.infer_shapes(model).graph
     shapes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in graph.value_info}
     for node in reversed(graph.node):
         shape = shapes.get(node.output[0], [])

@@ -69,7 +69,9 @@ class OnnxEmbedder:
     def __init__(self, folder: Path, config: EmbedderConfig, *, threads: int | None = None) -> None:
         self.space, self.width, self.template, self.size = config.space, config.width, config.template, config.size
         self.path = folder / config.file
-        self._network = Network(self.path, sha256=config.sha256, source="crop", results=("identity",), threads=threads)
+        self._network = Network(
+            self.path, sha256=config.sha256, source="crop", results={"identity": (None,)}, threads=threads
+        )
 
     def embed(self, crops: Array) -> Array:
         """(N, D) float32 unit vectors of (N, size, size, 3) RGB uint8. Raises `BadData` for other shapes."""

@@ -6,6 +6,7 @@ InsightFace's own `FaceAnalysis` measures, alignment included. Its world is BGR;
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from personae.errors import BadOutput, PersonaeError, WeightsCorrupt, WeightsMissing
-from personae.io import atomic
+from personae.io import regular
+from personae.io.boundary import errors_as
 from personae.reading.detect import settle
 from personae.reading.embed import check_crops, space_name
 from personae.reading.motion import MotionConfig, OnnxMotionReader
@@ -84,19 +86,15 @@ class InsightFaceReader(FaceReader):
     def from_folder(cls, folder: str | Path, *, threads: int | None = None) -> "InsightFaceReader":
         """The reader of a folder written by `save`. Raises `WeightsMissing` or `WeightsCorrupt`."""
         path = Path(folder) / CONFIG_NAME
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
+        config = regular.read_object(path, WeightsCorrupt, missing=WeightsMissing)
+        with errors_as(WeightsCorrupt, f"{path} is not a reader's config"):
             # By its last part only: a config may come from a stranger and must not lead out of its folder.
             files = {
-                part: WeightFile(path=path.parent / Path(config[part]["file"]).name, sha256=config[part]["sha256"])
+                part: WeightFile(path=path.parent / Path(config[part]["file"]).name, sha256=str(config[part]["sha256"]))
                 for part in ("detector", "recogniser", "motion")
                 if config[part] is not None
             }
             detector, recogniser, name = files["detector"], files["recogniser"], str(config["name"])
-        except OSError as error:
-            raise WeightsMissing(f"{folder} is not a reader folder: {path} cannot be read") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise WeightsCorrupt(f"{path} is not a reader's config: {error!r}") from error
         return cls(detector=detector, recogniser=recogniser, name=name, motion=files.get("motion"), threads=threads)
 
     def save(self, folder: str | Path) -> None:
@@ -108,8 +106,8 @@ class InsightFaceReader(FaceReader):
             for part, file in self._files.items():
                 config[part] = None if file is None else {"file": f"{part}.onnx", "sha256": file.sha256}
                 if file is not None and file.path.resolve() != (target / f"{part}.onnx").resolve():
-                    atomic.write(target / f"{part}.onnx", file.path.read_bytes(), replace=True)
-            atomic.write_json(target / CONFIG_NAME, config)
+                    shutil.copyfile(file.path, target / f"{part}.onnx")
+            (target / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise BadOutput(f"the reader cannot be saved to {target}: {error.strerror or error}") from error
 
@@ -124,11 +122,8 @@ class InsightFaceReader(FaceReader):
 
 def open_folder(folder: str | Path, *, threads: int | None = None) -> FaceReader:
     """The reader of a folder, of whichever library its `reader.json` names."""
-    try:
-        config = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        config = {}  # what is wrong is said by the reader below
-    foreign = isinstance(config, dict) and config.get("library") == LIBRARY
+    config = regular.read_object(Path(folder) / CONFIG_NAME, WeightsCorrupt, missing=WeightsMissing)
+    foreign = config.get("library") == LIBRARY
     return (InsightFaceReader if foreign else FaceReader).from_folder(folder, threads=threads)
 
 
@@ -149,10 +144,8 @@ def _open(path: Path, sha256: str, task: str, threads: int | None) -> Any:
         from insightface.model_zoo import get_model
     except ImportError as error:
         raise PersonaeError("this model reads faces with InsightFace: pip install 'personae[insightface]'") from error
-    try:
+    with errors_as(WeightsCorrupt, f"{path} is not a network that InsightFace can run"):
         model = get_model(str(path), providers=["CPUExecutionProvider"], sess_options=session_options(threads))
-    except Exception as error:  # asserts, onnx and onnxruntime errors alike
-        raise WeightsCorrupt(f"{path} is not a network that InsightFace can run: {error}") from error
     if model is None or model.taskname != task:
         raise WeightsCorrupt(f"{path} does {getattr(model, 'taskname', 'nothing known')}, expected {task}")
     return model

@@ -43,7 +43,7 @@ class OnnxMotionReader:
             self.path,
             sha256=config.sha256,
             source="crop",
-            results=("landmarks", "pose", "blendshapes"),
+            results={"landmarks": (None, 3), "pose": (3,), "blendshapes": (None,)},
             threads=threads,
         )
 

@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from personae.errors import BadData
+from personae.reading.network import model_of
 
 
 def _conv(inputs: list[Any], a: dict[str, Any]) -> Tensor:
@@ -137,7 +138,7 @@ class OnnxModule(nn.Module):
 
     def __init__(self, path: str | Path, *wanted: str) -> None:
         super().__init__()
-        graph = onnx.load(str(path)).graph
+        graph = model_of(path).graph
         outputs = [value.name for value in graph.output]
         self._outputs = wanted or (outputs[0],)
         made = {name for node in graph.node for name in node.output}

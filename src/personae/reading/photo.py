@@ -9,28 +9,35 @@ import io
 import os
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from personae.errors import BadImage
-from personae.reading import colours
+from personae.io import regular
+from personae.io.boundary import errors_as
+from personae.reading import blocks, colours
 from personae.types import Array, Original, Photo
 
 PhotoSource = Photo | str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | Array
 
-FORMATS = ("JPEG", "PNG", "WEBP")
+FORMATS = ("JPEG", "PNG", "WEBP", *(["AVIF"] if features.check("avif") else []))
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 80_000_000  # below Pillow's own alarm (89 million), so that our message is the one seen
 MIN_SIDE = 16
+# A decoder of these holds the whole picture several times over: so many pixels take up to 1 GiB.
+_FEWER_PIXELS = {"WEBP": 40_000_000, "AVIF": 40_000_000, "HEIF": 40_000_000}
+# The brands of ISO media files (ISO/IEC 23008-12, annex B) that hold a picture.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+_AVIF = (b"avif", b"avis")
 
 
 def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Photo:
     """A `Photo` from a path, encoded bytes, a Pillow image, or an array; a `Photo` comes back as it is.
 
-    Files and bytes: JPEG, PNG or WebP of at most `max_bytes`; the EXIF turn is applied, the first frame of an
-    animation is taken, `sha256` is that of the bytes. Arrays: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, uint8.
+    Files and bytes: JPEG, PNG, WebP or AVIF, with the extra `heic` HEIC too, of at most `max_bytes`; the EXIF turn is
+    applied, the first frame of an animation is taken, `sha256` is that of the bytes. Arrays: (H, W, 3) RGB, (H, W, 4)
+    RGBA or (H, W) grey, uint8.
     Transparent parts become white, other colour spaces sRGB; `original` is what the file held. Raises `BadImage`.
     """
     if isinstance(source, Photo):
@@ -44,7 +51,7 @@ def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: i
         return _decode(source, name)
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        encoded = _read_file(name, max_bytes)
+        encoded = regular.read(name, max_bytes, BadImage)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         encoded = bytes(source)
         name = f"the given {len(encoded)} bytes"
@@ -66,46 +73,67 @@ def pixels_sha256(photo: Photo) -> str:
     return hashlib.sha256(np.ascontiguousarray(photo.pixels).data).hexdigest()
 
 
-def _read_file(name: str, max_bytes: int) -> bytes:
-    try:
-        with Path(name).open("rb") as file:
-            return file.read(max_bytes + 1)  # one more than allowed: enough to tell, whatever the file says it is
-    except FileNotFoundError as error:
-        raise BadImage(f"{name}: no such file") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise BadImage(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
-
-
 def _decode_bytes(encoded: bytes, name: str, max_bytes: int, max_pixels: int) -> Photo:
     if len(encoded) > max_bytes:
         raise BadImage(f"{name} is larger than {max_bytes / 2**20:.0f} MiB: give a smaller file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+            image = Image.open(io.BytesIO(encoded), formats=(*FORMATS, *_heic(encoded, name)))
+    except BadImage:
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise BadImage(f"{name} would unpack to more than {max_pixels / 1e6:.0f} million pixels: refused") from error
     except Exception as error:  # Pillow's parsers let through whatever a broken header makes them raise
-        raise BadImage(f"{name} is not a JPEG, PNG or WebP picture") from error
+        raise BadImage(f"{name} is not a JPEG, PNG, WebP or AVIF picture") from error
     with image:
-        _check_size(image.size, name, max_pixels)
-        return _decode(image, name)
+        _check_size(image.size, name, min(max_pixels, _FEWER_PIXELS.get(image.format or "", max_pixels)))
+        return _decode(image, name, in_place=True)
 
 
-def _decode(image: Image.Image, name: str) -> Photo:
-    """Upright and in sRGB, of an image whose size has been checked."""
+def _heic(encoded: bytes, name: str) -> tuple[str, ...]:
+    """The name of the decoder that a HEIC picture needs besides Pillow's. Raises `BadImage`, naming what lacks."""
+    if encoded[4:8] != b"ftyp":
+        return ()
+    length = min(max(int.from_bytes(encoded[:4], "big"), 12), 256)
+    brands = {encoded[at : at + 4] for at in (8, *range(16, length, 4))}
+    if brands & set(_AVIF):
+        if "AVIF" not in FORMATS:
+            raise BadImage(f"{name} is an AVIF picture, which this Pillow was built without: convert it to JPEG first")
+        return ()
+    if not brands & set(_HEIC):
+        return ()
     try:
+        import pi_heif
+    except ImportError as error:
+        raise BadImage(
+            f"{name} is a HEIC picture: pip install 'personae[heic]', or convert it to JPEG first"
+        ) from error
+    pi_heif.register_heif_opener(thumbnails=False)
+    return ("HEIF",)
+
+
+def _decode(image: Image.Image, name: str, *, in_place: bool = False) -> Photo:
+    """Upright and in sRGB, of an image whose size has been checked. in_place: it is ours, and may be turned itself."""
+    with errors_as(BadImage, f"{name} is damaged or cut short"):  # what may be raised is Pillow's business, as above
         loss = colours.loss_of(image)
-        upright = ImageOps.exif_transpose(image)
+        if in_place:
+            ImageOps.exif_transpose(image, in_place=True)
+        upright = image if in_place else ImageOps.exif_transpose(image)
         if upright.mode in ("I", "F"):
             raise BadImage(f"{name} has mode {upright.mode}, whose range is unknown: convert it to RGB first")
         found = colours.decoded(upright, loss)
-        pixels = _from_array(np.array(found.shown), name)
+        pixels = blocks.array_of(found.shown, _rgb)
         return Photo(pixels=pixels, original=found.original(pixels))
-    except BadImage:
-        raise
-    except Exception as error:  # as above, now for the picture's body
-        raise BadImage(f"{name} is damaged or cut short: {error}") from error
+
+
+def _rgb(image: Image.Image) -> Array:
+    """(h, w, 3) uint8 of an image of mode L, RGB or RGBA, whose transparent parts become white."""
+    if image.mode == "RGBA":
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image)
+        image = white
+    return np.asarray(image.convert("RGB"))
 
 
 def _of_array(array: Array, name: str, max_pixels: int) -> Photo:
@@ -122,8 +150,10 @@ def _from_array(array: Array, name: str) -> Array:
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.shape[2] == 4:
-        alpha = array[:, :, 3:].astype(np.float32) / 255
-        array = np.round(array[:, :, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+        white = np.empty((*array.shape[:2], 3), np.uint8)
+        for rows in blocks.rows_of(*array.shape[:2]):
+            white[rows] = _rgb(Image.fromarray(array[rows]))
+        array = white
     return np.ascontiguousarray(array)
 
 

@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from personae.errors import BadOutput, WeightsCorrupt, WeightsMissing
-from personae.io import atomic
+from personae.io import fields, regular
 from personae.reading.detect import Detector, DetectorConfig, OnnxDetector
 from personae.reading.embed import Embedder, EmbedderConfig, OnnxEmbedder, face_crop, space_name
 from personae.reading.motion import MotionConfig, MotionReader, OnnxMotionReader
@@ -23,6 +23,9 @@ from personae.reading.photo import PhotoSource, load_photo
 from personae.types import Array, Detection, Face, Identity
 
 CONFIG_NAME = "reader.json"
+_SIDES = (16, 2048)  # pixels
+_WIDEST = 65536
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,30 +37,34 @@ class ReaderConfig:
     embedder: EmbedderConfig
 
     def __post_init__(self) -> None:
-        # A config may come from a stranger: its names must not lead out of its folder.
-        strays = [file for file in self.files if Path(file).name != file]
+        # A config may come from a stranger: its names must not lead out of its folder, its sizes not fill the memory.
+        strays = [file for file in self.files if Path(file).name != file or file in ("", "..")]
         if strays:
             raise WeightsCorrupt(f"a reader's files lie beside its {CONFIG_NAME}, got {strays}")
+        for part in (self.detector, self.motion, self.embedder):
+            if not _SIDES[0] <= part.size <= _SIDES[1]:
+                raise WeightsCorrupt(f"{part.file} reads {_SIDES[0]} to {_SIDES[1]} pixels a side, got {part.size}")
+        if not 1 <= self.embedder.width <= _WIDEST:
+            raise WeightsCorrupt(f"an identity has 1 to {_WIDEST} numbers, got {self.embedder.width}")
 
     @classmethod
     def read(cls, folder: Path) -> "ReaderConfig":
         """The config of a reader folder. Raises `WeightsMissing` or `WeightsCorrupt`."""
         path = folder / CONFIG_NAME
-        try:
-            parts = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                detector=DetectorConfig(**parts["detector"]),
-                motion=MotionConfig(**parts["motion"]),
-                embedder=EmbedderConfig(**parts["embedder"]),
-            )
-        except OSError as error:
-            raise WeightsMissing(f"{folder} is not a reader folder: {path} cannot be read") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise WeightsCorrupt(f"{path} is not a reader's config: {error!r}") from error
+        parts = regular.read_object(path, WeightsCorrupt, missing=WeightsMissing)
+
+        def part(name: str, kind: type[T]) -> T:
+            return fields.build(kind, parts.get(name), WeightsCorrupt, f"the {name} in {path}")
+
+        return cls(
+            detector=part("detector", DetectorConfig),
+            motion=part("motion", MotionConfig),
+            embedder=part("embedder", EmbedderConfig),
+        )
 
     def write(self, folder: Path) -> None:
         """Write `reader.json` into `folder`."""
-        atomic.write_json(folder / CONFIG_NAME, asdict(self))
+        (folder / CONFIG_NAME).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @property
     def files(self) -> dict[str, str]:
@@ -98,7 +105,7 @@ class FaceReader:
             target.mkdir(parents=True, exist_ok=True)
             for name, sha256 in config.files.items():
                 if not (target / name).exists() or file_sha256(target / name) != sha256:
-                    atomic.write(target / name, verified(self._folder / name, sha256), replace=True)
+                    (target / name).write_bytes(verified(self._folder / name, sha256))
             config.write(target)
         except OSError as error:
             raise BadOutput(f"the reader cannot be saved to {target}: {error.strerror or error}") from error

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from personae.data.teachers import teacher_input
 from personae.reading import align
+from personae.reading.network import model_of
 from personae.training.autoencoder import to_tensor
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
@@ -157,7 +158,7 @@ class _Teacher:
         import onnx
         import onnxruntime
 
-        model = onnx.load(str(path))
+        model = model_of(path)
         model.graph.output.append(onnx.helper.make_empty_tensor_value_info(self._MAP))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1

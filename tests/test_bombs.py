@@ -1,0 +1,385 @@
+"""A stranger's file takes bounded memory and time, waits for nothing, leads nowhere else, and fails with one error."""
+
+import hashlib
+import io
+import json
+import os
+import struct
+import sys
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image, ImageOps
+
+from personae import catalog, identity
+from personae.conditioning.expression import read_file
+from personae.editing import track
+from personae.errors import BadData, BadIdentity, BadImage, BadOption, PersonaeError, WeightsCorrupt, WeightsMissing
+from personae.io import archive, regular
+from personae.io.boundary import errors_as
+from personae.official import layout
+from personae.reading import blocks, photo
+from personae.reading.network import content_of, file_sha256
+from personae.reading.onnx_module import OnnxModule
+from personae.reading.photo import load_photo
+from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig
+from reading_fixtures import tiny_reader_folder
+from test_photo import encoded, picture, png_of_size
+
+# ---------------------------------------------------------------------- what is no file
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> dict[str, Path]:
+    """Names that lead to no regular file."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    return {name: tmp_path / name for name in ("fifo", "folder", "endless", "loop")} | {
+        "long": tmp_path / ("n" * 300),
+        "nul": tmp_path / "a\0b",
+        "below a file": Path(__file__) / "x",
+    }
+
+
+READERS: dict[str, tuple[Callable[[Path], object], type[PersonaeError]]] = {
+    "photo": (load_photo, BadImage),
+    "identity": (identity.load, BadIdentity),
+    "network": (content_of, WeightsCorrupt),
+    "hash": (file_sha256, WeightsCorrupt),
+    "expression": (read_file, BadOption),
+    "zip": (lambda path: archive.member(path, "a", 100, WeightsCorrupt), WeightsCorrupt),
+}
+NAMES = ("fifo", "folder", "endless", "loop", "long", "nul", "below a file")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", READERS)
+def test_what_is_no_regular_file_is_one_error_at_once(kind: str, name: str, strange: dict[str, Path]) -> None:
+    read, error = READERS[kind]
+    with pytest.raises((error, WeightsMissing)) as caught:
+        read(strange[name])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", track.SUFFIXES)
+@pytest.mark.parametrize("lead", ["/dev/zero", "fifo", "."])
+def test_a_track_is_a_regular_file(suffix: str, lead: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / f"nod{suffix}").symlink_to(lead)
+    with pytest.raises(BadData, match="cannot be opened"):
+        track.load(tmp_path / f"nod{suffix}", fps=25)
+
+
+def test_a_file_of_this_system_that_grows_while_it_is_read_is_bounded() -> None:
+    with pytest.raises(BadImage, match="larger than"):  # its size is given as 0
+        regular.read("/proc/self/smaps", 4096, BadImage)
+
+
+def test_whatever_a_library_raises_is_one_error_in_one_line() -> None:
+    class PanicException(BaseException):
+        """As Rust's."""
+
+    for raised in (ValueError("a\nb"), MemoryError(), RecursionError("deep"), OSError(5, "I/O"), PanicException("bug")):
+        with pytest.raises(BadData) as caught, errors_as(BadData, "it"):
+            raise raised
+        assert "\n" not in str(caught.value)
+    with pytest.raises(BadOption), errors_as(BadData, "it"):
+        raise BadOption("ours")
+    with pytest.raises(KeyboardInterrupt), errors_as(BadData, "it"):
+        raise KeyboardInterrupt
+
+
+# ---------------------------------------------------------------------- photos
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes that Python and numpy held at most; what Pillow holds is not among them."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def large(mode: str, side: int = 2000, **options: object) -> bytes:
+    return encoded(Image.new(mode, (side, side)), **options)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "1", "CMYK"])
+def test_a_photo_lies_in_memory_as_pixels_and_as_its_file_holds_them(mode: str) -> None:
+    """Of 80 million pixels, transparent ones took 3.25 GiB."""
+    if mode == "P":
+        image = Image.new("P", (2000, 2000))
+        image.putpalette([1, 2, 3] * 256)
+        content = encoded(image, transparency=0)
+    else:
+        content = large(mode, kind="JPEG" if mode == "CMYK" else "PNG")
+    took = peak(lambda: load_photo(content))
+    assert took < 2000 * 2000 * (3 + 4) * 1.2 + 16 * blocks.BLOCK
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_turn_that_a_camera_writes_down(turn: int) -> None:
+    """As Pillow itself turns."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    content = encoded(Image.fromarray(picture()), exif=exif)
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+    found = load_photo(content).pixels
+    assert np.array_equal(found, wanted)
+    assert found.flags["C_CONTIGUOUS"]
+
+
+def test_blocks_of_rows_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (37, 50, 4), dtype=np.uint8)
+    alpha = rgba[:, :, 3:] / 255
+    wanted = np.round(rgba[:, :, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    monkeypatch.setattr(blocks, "BLOCK", 300)  # six rows
+    for source in (rgba, Image.fromarray(rgba), encoded(Image.fromarray(rgba))):
+        assert np.array_equal(load_photo(source).pixels, wanted)
+
+
+def test_formats_that_are_held_several_times_over_have_a_lower_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(Image.new("RGBA", (1600, 700)), "WEBP", lossless=True)
+    assert load_photo(content).pixels.shape == (700, 1600, 3)
+    monkeypatch.setitem(photo._FEWER_PIXELS, "WEBP", 1_000_000)
+    with pytest.raises(BadImage, match="more than 1 million"):
+        load_photo(content)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP", b"eXIf"])
+def test_a_chunk_that_unpacks_to_gigabytes_takes_none(name: bytes) -> None:
+    zeros = zlib.compress(bytes(24 << 20))
+    filled = {
+        b"zTXt": b"a\0\0" + zeros,
+        b"iTXt": b"a\0\1\0\0\0" + zeros,
+        b"iCCP": b"a\0\0" + zeros,
+        b"eXIf": b"II*\0\x08\0\0\0\xff\xff" + bytes(1 << 17),
+    }[name]
+    content = encoded(Image.fromarray(picture()))
+    bomb = content[:33] + chunk(name, filled) + content[33:]
+
+    def load() -> None:
+        try:
+            load_photo(bomb)
+        except BadImage:
+            return
+
+    assert peak(load) < 16 << 20
+
+
+def test_animations_and_pictures_of_several_parts_give_their_first(tmp_path: Path) -> None:
+    first, second = Image.fromarray(picture()), Image.fromarray(255 - picture())
+    for kind in ("PNG", "WEBP", "MPO"):
+        content = encoded(
+            first, kind, save_all=True, append_images=[second], **({"lossless": True} if kind == "WEBP" else {})
+        )
+        assert np.abs(load_photo(content).pixels.astype(int) - picture()).mean() < 4
+
+
+@pytest.mark.skipif("AVIF" not in photo.FORMATS, reason="this Pillow was built without AVIF")
+def test_avif_is_read() -> None:
+    content = encoded(Image.fromarray(picture()), "AVIF", quality=95)
+    assert np.abs(load_photo(content).pixels.astype(int) - picture()).mean() < 4
+
+
+def test_heic_and_avif_are_answered_with_what_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)  # not installed
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    with pytest.raises(BadImage, match=r"HEIC picture: pip install 'personae\[heic\]'"):
+        load_photo(heic)
+    monkeypatch.setattr(photo, "FORMATS", ("JPEG", "PNG", "WEBP"))
+    with pytest.raises(BadImage, match="AVIF picture, which this Pillow was built without"):
+        load_photo(b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(100))
+
+
+def test_a_promise_of_pixels_is_refused_by_its_header() -> None:
+    def load() -> None:
+        with pytest.raises(BadImage):
+            load_photo(png_of_size(30_000, 30_000))
+
+    assert peak(load) < 1 << 20
+
+
+# ---------------------------------------------------------------------- zips and numbers
+
+
+def test_only_the_very_detector_is_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "antelopev2.zip", "w", zipfile.ZIP_DEFLATED) as pack:
+        pack.writestr("antelopev2/scrfd_10g_bnkps.onnx", bytes(layout._LARGEST_DETECTOR + 1))
+    with pytest.raises(WeightsCorrupt, match="would unpack to"):
+        layout._unpacked(tmp_path / "antelopev2.zip")
+    with zipfile.ZipFile(tmp_path / "antelopev2.zip", "w") as pack:
+        pack.writestr("antelopev2/scrfd_10g_bnkps.onnx", b"another")
+    with pytest.raises(WeightsCorrupt, match="expected 5838f7fe0536"):
+        layout._unpacked(tmp_path / "antelopev2.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["antelopev2.zip"]
+
+
+def lying(content: bytes, size: int) -> bytes:
+    """A zip whose directory says that its first member has `size` bytes."""
+    place = content.index(b"PK\1\2")
+    return content[: place + 24] + struct.pack("<I", size) + content[place + 28 :]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: b"",
+        lambda content: content[:-30],
+        lambda content: content[:40] + b"\xff" + content[41:],
+        lambda content: lying(content, 5),
+        lambda content: lying(content, 90),
+        lambda content: content[:-10] + b"\xff\xff\xff\x7f" + content[-6:],  # a directory of 2 GiB
+    ],
+)
+def test_a_damaged_zip_is_one_error(spoil: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as pack:
+        pack.writestr("a", bytes(range(60)))
+    (tmp_path / "a.zip").write_bytes(spoil((tmp_path / "a.zip").read_bytes()))
+    with pytest.raises(BadData):
+        archive.member(tmp_path / "a.zip", "a", 1000, BadData)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_unpack_whole_blocks_are_refused(method: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as pack:
+        pack.writestr("a", bytes(1000))
+    with pytest.raises(BadData, match="packed by method"):
+        archive.member(tmp_path / "a.zip", "a", 1000, BadData)
+
+
+def test_an_array_holds_what_its_header_promises(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(6, dtype=np.float16).reshape(2, 3))
+    content = (tmp_path / "a.npy").read_bytes()
+    np.testing.assert_array_equal(archive.npy(content, BadData, "a"), [[0, 1, 2], [3, 4, 5]])
+    for spoilt in (content[:-1], content + b"x", content.replace(b"(2, 3)", b"(99,9)"), b"\x93NUMPY\3\0" + content[8:]):
+        with pytest.raises(BadData, match="no numpy array"):
+            archive.npy(spoilt, BadData, "a")
+
+
+def test_a_track_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(track, "_MOST_BYTES", 1 << 20)
+    np.savez_compressed(tmp_path / "nod.npz", yaw=np.zeros(1 << 20))
+    with pytest.raises(BadData, match="would unpack to"):
+        track.load(tmp_path / "nod.npz", fps=25)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", '{"format": "personae.track/1", "fps": "1e999999999", "columns": ["yaw"], "frames": [[1]]}', "fps"),
+        ("a.json", '{"format": "personae.track/1", "fps": {}, "columns": ["yaw"], "frames": [[1]]}', "not a track"),
+        ("a.json", '{"format": "personae.track/1", "fps": 25, "columns": ["yaw"], "frames": 7}', "not a track"),
+        ("a.json", '{"format": "personae.track/1", "fps": 25, "columns": [["yaw"]], "frames": []}', "track column"),
+        ("a.json", "[" * 100_000, "not a track"),
+        ("a.csv", 'yaw\n"' + "1" * 200_000, "not a track"),
+        ("a.csv", "\udcff", "not a track"),
+    ],
+)
+def test_tracks_that_would_never_end_or_raise_something_else(
+    name: str, content: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises((BadData, BadOption), match=message):
+        track.load(tmp_path / name, fps=None if name == "a.json" else 25)
+
+
+def test_a_track_has_so_many_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(track, "MOST_FRAMES", 10)
+    (tmp_path / "a.csv").write_text("yaw\n" + "1\n" * 11)
+    with pytest.raises(BadData, match="at most 10 frames, got 11"):
+        track.load(tmp_path / "a.csv", fps=25)
+
+
+# ---------------------------------------------------------------------- vectors
+
+
+def tensors(path: Path, dtype: str, size: int, facts: dict[str, str]) -> None:
+    header = {"__metadata__": facts, "vector": {"dtype": dtype, "shape": [8], "data_offsets": [0, 8 * size]}}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes([60]) * (8 * size))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1), ("BOOL", 1), ("F4", 1)])
+def test_vectors_of_types_that_numpy_lacks_are_refused(dtype: str, size: int, tmp_path: Path) -> None:
+    tensors(tmp_path / "a.identity", dtype, size, {"format": "personae.identity/1", "space": "a/b/c"})
+    with pytest.raises(BadIdentity):
+        identity.load(tmp_path / "a.identity")
+
+
+# ---------------------------------------------------------------------- networks
+
+
+def with_external_data(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same, whose weights lie in the file `secret` beside it, or wherever one stands."""
+    tensor = model.graph.initializer[-1]
+    length = len(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", "secret"), ("offset", "0"), ("length", str(length))):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    return model
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A reader folder whose recogniser takes its weights from a file of the current directory."""
+    config = tiny_reader_folder(tmp_path)
+    folder = tmp_path / "reader"
+    path = folder / config.embedder.file
+    model = with_external_data(onnx.load(str(path)))
+    path.write_bytes(model.SerializeToString())
+    (tmp_path / "here").mkdir()
+    for place in (tmp_path / "here", folder):
+        (place / "secret").write_bytes(np.zeros(192 * 128, np.float32).tobytes())
+    monkeypatch.chdir(tmp_path / "here")
+    promised = json.loads((folder / CONFIG_NAME).read_text())
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    promised["embedder"] |= {"sha256": sha256, "space": f"tiny/arcface/{sha256[:12]}"}
+    (folder / CONFIG_NAME).write_text(json.dumps(promised))
+    return folder
+
+
+def test_weights_in_another_file_are_never_read(outside: Path) -> None:
+    with pytest.raises(WeightsCorrupt, match="keeps weights in another file"):
+        FaceReader.from_folder(outside)
+    with pytest.raises(WeightsCorrupt, match="keeps weights in another file"):
+        OnnxModule(outside / ReaderConfig.read(outside).embedder.file)
+
+
+def test_a_loop_is_refused(tmp_path: Path) -> None:
+    info = onnx.helper.make_tensor_value_info
+    body = onnx.helper.make_graph([], "body", [], [info("more", onnx.TensorProto.BOOL, [])])
+    node = onnx.helper.make_node("Loop", ["n", ""], [], body=body)
+    inner = onnx.helper.make_graph([node], "inner", [], [])
+    branch = onnx.helper.make_node("If", ["c"], [], then_branch=inner, else_branch=inner)
+    model = onnx.helper.make_model(onnx.helper.make_graph([branch], "outer", [], []))
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(WeightsCorrupt, match="holds a Loop"):
+        content_of(tmp_path / "a.onnx")
+
+
+def test_a_word_in_a_name_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "allocation of a Loop", [], []))
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    assert content_of(tmp_path / "a.onnx") == model.SerializeToString()
+
+
+def test_the_bundled_networks_are_plain() -> None:
+    for path in (catalog.resolve("nano") / "reader").glob("*.onnx"):
+        assert content_of(path) == path.read_bytes()
