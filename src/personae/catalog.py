@@ -18,6 +18,7 @@ from pathlib import Path
 from personae import hub, licences
 from personae.errors import WeightsCorrupt, WeightsMissing, unknown_name
 from personae.hub import Source
+from personae.io import atomic
 from personae.licences import Licence
 
 INDEX = "model_index.json"
@@ -175,9 +176,15 @@ def present(model: Model) -> bool:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """The sha256 of every file that a model folder loads, by its path inside the folder."""
+    """The sha256 of every file that a model folder loads, by its path inside the folder. Hidden ones are nobody's: what
+    a killed process left half-written, for one."""
     files = sorted(p for p in folder.rglob("*") if p.suffix in _HASHED and p.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    names = {path.relative_to(folder): path for path in files}
+    return {
+        name.as_posix(): _sha256(path)
+        for name, path in names.items()
+        if not any(part.startswith(".") for part in name.parts)
+    }
 
 
 def _sha256(path: Path) -> str:
@@ -194,7 +201,7 @@ def fingerprint(folder: Path | Mapping[str, Path]) -> str:
 
 def seal(folder: Path) -> None:
     """Write `sha256.json`, the promise that `verify` holds a model folder to. The last step of making a bundle."""
-    (folder / MANIFEST).write_text(json.dumps(hashes(folder), indent=1, sort_keys=True) + "\n")
+    atomic.write_json(folder / MANIFEST, hashes(folder))
 
 
 def verify(folder: Path) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from personae.errors import BadOutput, WeightsCorrupt, WeightsMissing
+from personae.io import atomic
 from personae.licences import config_folder
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -148,11 +149,9 @@ def _hold_to_hashes(source: Source, folder: Path) -> None:
     if pins != before:
         try:
             pins_file.parent.mkdir(parents=True, exist_ok=True)
-            pins_file.write_text(json.dumps(pins, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise BadOutput(
-                f"{pins_file} cannot be written ({error.strerror or error}): set PERSONAE_CONFIG"
-            ) from error
+            atomic.write_json(pins_file, dict(sorted(pins.items())))
+        except (OSError, BadOutput) as error:
+            raise BadOutput(f"{pins_file} cannot be written ({error}): set PERSONAE_CONFIG") from error
 
 
 def _pins(path: Path) -> dict[str, str]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from personae.errors import LicenceRefused
+from personae.errors import BadOutput, LicenceRefused
+from personae.io import atomic
 
 ENVIRONMENT = "PERSONAE_ACCEPT_LICENCE"
 
@@ -70,6 +71,6 @@ def _remember(licence: Licence) -> None:
     path = config_folder() / "licences.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
+        atomic.write_json(path, known)
+    except (OSError, BadOutput) as error:
         warnings.warn(f"the accepted licence cannot be remembered in {path} ({error})", stacklevel=3)

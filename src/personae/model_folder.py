@@ -9,7 +9,6 @@ Whether the files are the promised ones is `catalog.verify`'s question.
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors import safe_open
 
 from personae import catalog
 from personae.errors import WeightsCorrupt, WeightsMissing
+from personae.io import atomic
 
 
 def require_parts(folder: Path) -> None:
@@ -66,12 +66,8 @@ def whole(target: Path) -> Iterator[Path]:
         yield target
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    try:
+    with atomic.folder(target) as part:
         yield part
-        part.replace(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import base64
 import binascii
 import io
 import json
-import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from PIL import Image, PngImagePlugin
 
 from personae import __version__, catalog
 from personae.errors import BadIdentity, BadImage, BadOption, BadOutput, unknown_name
+from personae.io import atomic
 from personae.reading.colours import for_format
 from personae.reading.photo import load_photo, pixels_sha256
 from personae.types import Edit, Face, Generation, Identity, Photo
@@ -63,11 +64,9 @@ class Drift:
 def prepare(folder: str | Path) -> Path:
     """Make an output folder and prove that it can be written to, before any work is spent. Raises `BadOutput`."""
     target = Path(folder)
-    probe = target / f".personae-{os.getpid()}.partial"
     try:
         target.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=target).close()
     except OSError as error:
         raise BadOutput(
             f"cannot write to folder {target}: {error.strerror or error}; choose another with -o"
@@ -78,25 +77,7 @@ def prepare(folder: str | Path) -> Path:
 def write(path: str | Path, content: bytes, *, force: bool = False) -> Path:
     """Write a file whole or not at all. Raises `BadOutput` if it is there already (unless `force`) or cannot be
     written; whatever goes wrong, nothing half-written stays behind."""
-    target = Path(path)
-    if target.exists() and not force:
-        raise BadOutput(f"{target} is already there: choose another place or pass --force to replace it")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(target)
-    except OSError as error:
-        raise BadOutput(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        _discard(partial)
-    return target
-
-
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # its folder is not one: there is nothing to remove
-        return
+    return atomic.write(path, content, replace=force)
 
 
 def encode(image: Image.Image, format: str, recipe: dict[str, Any]) -> bytes:  # noqa: A002

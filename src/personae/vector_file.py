@@ -6,16 +6,14 @@
 Used by everything that keeps identities or what was fitted to them; a format's own module says what is in it.
 """
 
-import os
-import tempfile
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.numpy import save as to_bytes
 
-from personae.errors import BadIdentity, BadOutput
-from personae.io import regular
+from personae.errors import BadIdentity
+from personae.io import atomic, regular
 from personae.io.boundary import errors_as
+from personae.io.tensors import to_bytes
 from personae.types import Array
 
 _NUMBERS = "fiu"  # kinds of dtype
@@ -24,20 +22,7 @@ MOST_BYTES = 4 << 20  # such a file is kilobytes; anything larger is another one
 
 def write(path: str | Path, tensors: dict[str, Array], *, kind: str, space: str, **facts: str) -> None:
     """Write a file of the format `kind`, whole or not at all. Raises `BadOutput` if it cannot be written."""
-    target = Path(path)
-    content = to_bytes(tensors, {"format": kind, "space": space} | facts)
-    try:
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            Path(partial).chmod(0o644)
-            Path(partial).replace(target)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise BadOutput(f"cannot write {target}: {error.strerror or error}") from error
+    atomic.write(path, to_bytes(tensors, {"format": kind, "space": space} | facts), replace=True)
 
 
 def read(

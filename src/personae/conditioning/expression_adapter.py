@@ -28,12 +28,13 @@ from diffusers.models.embeddings import (
     MultiIPAdapterImageProjection,
 )
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from personae.conditioning.expression import FLAME_WIDTH
 from personae.conditioning.id_prompt import Conditioning
 from personae.errors import WeightsCorrupt, WeightsMissing
+from personae.io.tensors import save_tensors
 from personae.types import BLENDSHAPES
 
 if TYPE_CHECKING:
@@ -122,9 +123,8 @@ def convert(folder: Path) -> Path:
     Raises as `ExpressionAdapter.load`."""
     weights = _read(folder / PICKLE)
     flat = {f"{part}.{key}": value.clone() for part, tensors in weights.items() for key, value in tensors.items()}
-    partial = folder / f"{FILE}.partial"
-    save_file(flat, partial)
-    return partial.replace(folder / FILE)
+    save_tensors(folder / FILE, flat)
+    return folder / FILE
 
 
 @contextmanager

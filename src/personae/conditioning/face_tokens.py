@@ -20,11 +20,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from personae.conditioning.id_prompt import Conditioning
 from personae.errors import BadIdentity, BadOption, WeightsCorrupt, WeightsMissing
+from personae.io import atomic
+from personae.io.tensors import in_half, save_tensors
 
 CONFIG, FILE = "config.json", "model.safetensors"
 _FORMAT = "personae-face-tokens/1"
@@ -93,9 +95,9 @@ class FaceTokens(nn.Module):
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors`, in half precision."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: w.detach().cpu().half().contiguous() for name, w in self.state_dict().items()}, folder / FILE)
+        save_tensors(folder / FILE, in_half(self.state_dict()))
         config = {"format": _FORMAT, "space": self.space, **asdict(self.sizes)}
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        atomic.write_json(folder / CONFIG, config)
 
     @classmethod
     def load(cls, folder: Path) -> "FaceTokens":

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from personae.conditioning.assembly import CHANNELS, Assembled
@@ -27,6 +27,8 @@ from personae.conditioning.controller import Controller, widths_of
 from personae.conditioning.packed import packed, unpacked
 from personae.conditioning.representation import MEASURES, TOKENS, Decomposer, Measured, trunk
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.io import atomic
+from personae.io.tensors import save_tensors
 
 CONFIG, FILE = "config.json", "model.safetensors"
 _FORMAT = "personae-facex/1"
@@ -120,10 +122,10 @@ class FaceX(nn.Module):
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors`, matrices and kernels in 8 bits."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(packed(self.state_dict()), folder / FILE)
+        save_tensors(folder / FILE, packed(self.state_dict()))
         blocks = [int(block.norm.normalized_shape[0]) for block in self.controller.each()]
         config = {"format": _FORMAT, "space": self.space, "blocks": blocks, "sizes": asdict(self.sizes)}
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        atomic.write_json(folder / CONFIG, config)
 
     @classmethod
     def load(cls, folder: Path) -> "FaceX":

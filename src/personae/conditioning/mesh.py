@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from personae.errors import BadData, WeightsCorrupt
+from personae.io import atomic
+from personae.io.tensors import to_bytes
 from personae.reading.pose import rotation
 from personae.types import BLENDSHAPES, Array, Motion, Pose
 
@@ -84,7 +86,7 @@ class FaceModel:
             "triangles": self.triangles.astype(np.int16),
             "mirror": self.mirror.astype(np.int16),
         }
-        save_file(stored, path)
+        atomic.write(path, to_bytes(stored, {}), replace=True)
 
     def shape_of(self, motion: Motion) -> Array:
         """(K, 3) the neutral face of who moves so, looking ahead: the pose is turned back, what the blendshapes moved

@@ -1,6 +1,6 @@
 """How a small part of a model is stored: matrices and kernels in 8 bits, the rest in 16; computed in float32.
 
-save_file(packed(network.state_dict()), path)
+save_tensors(path, packed(network.state_dict()))
 network.load_state_dict(unpacked(load_file(path)))
 
 A weight (out, ...) becomes int8 codes under its own name and one float32 scale per output beside it, `<name>.scale`:

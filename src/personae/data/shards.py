@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from personae.errors import BadData
+from personae.io import atomic
 from personae.types import Array
 
 Record = dict[str, bytes]
@@ -48,16 +49,14 @@ def read(path: str | Path) -> Iterator[tuple[str, Record]]:
 def write(path: str | Path, records: Iterable[tuple[str, Record]]) -> int:
     """Write one tar (same records, same bytes) and rename it into place; returns the number of records."""
     target = Path(path)
-    partial = target.with_suffix(".partial")
     count = 0
-    with tarfile.open(partial, "w") as tar:
+    with atomic.file(target, replace=True) as partial, tarfile.open(partial, "w") as tar:
         for key, record in records:
             for part, content in record.items():
                 info = tarfile.TarInfo(f"{key}.{part}")
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
             count += 1
-    partial.replace(target)
     return count
 
 

@@ -8,7 +8,6 @@ Frame t of a video is what is on the screen at t / fps seconds, give or take hal
 at its average rate, so that a frame's number says when it is. Sound is copied packet by packet, never decoded.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from personae.errors import BadOption, BadOutput, BadVideo
+from personae.io import atomic
 from personae.types import Array
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -95,20 +95,15 @@ def write(
     """
     target = Path(path)
     kind = format_of(target)
-    if target.exists() and not force:
-        raise BadOutput(f"{target} is already there: choose another place or pass --force to replace it")
     av = pyav()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with av.open(str(partial), "w", format=kind) as made:
-            made.metadata.update(notes or {})
-            with _sound(made, sound, start / fps, None if stop is None else stop / fps) as copy_sound:
-                _fill(made, pictures, fps, copy_sound)
-        partial.replace(target)
-    except (OSError, av.FFmpegError) as error:
-        raise BadOutput(f"cannot write {target}: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic.file(target, replace=force) as partial:
+        try:
+            with av.open(str(partial), "w", format=kind) as made:
+                made.metadata.update(notes or {})
+                with _sound(made, sound, start / fps, None if stop is None else stop / fps) as copy_sound:
+                    _fill(made, pictures, fps, copy_sound)
+        except av.FFmpegError as error:
+            raise BadOutput(f"cannot write {target}: {getattr(error, 'strerror', None) or error}") from error
     return target
 
 

@@ -5,7 +5,6 @@ Generate held-out people and judge the pictures: `report.json`, `report.md` and 
     report = evaluate(personae.load("nano"), people=200, images_per_person=4, out="runs/nano-report")
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge, judge_spec, reader_finder, teacher_finder
 from personae.evaluation.people import GROUPS, held_out_people
 from personae.evaluation.subjects import Subject
+from personae.io import atomic
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader
 from personae.types import Array, Motion
@@ -127,8 +127,8 @@ def save(report: dict[str, Any], out: str | Path) -> Path:
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        (folder / "report.md").write_text(tables.markdown(report), encoding="utf-8")
+        atomic.write_json(folder / "report.json", report)
+        atomic.write(folder / "report.md", tables.markdown(report).encode(), replace=True)
     except OSError as error:
         raise BadOutput(f"the report cannot be written to {folder}: {error.strerror or error}") from error
     return folder

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from personae.errors import BadData
 from personae.evaluation.measures import Measure, measure_of
+from personae.io import atomic
 
 Report = dict[str, Any]
 _HEAD = ("figure", "value", "95 % interval", "n", "bar")
@@ -53,7 +54,7 @@ def redraw(document: str | Path) -> int:
     """
     path = Path(document)
     text, count = _SECTION.subn(lambda match: _section(path.parent, match), path.read_text(encoding="utf-8"))
-    path.write_text(text, encoding="utf-8")
+    atomic.write(path, text.encode(), replace=True)
     return count
 
 

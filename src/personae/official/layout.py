@@ -17,7 +17,7 @@ from personae import catalog, hub, licences
 from personae.catalog import Model
 from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.hub import Source
-from personae.io import regular
+from personae.io import atomic, regular
 from personae.io.archive import member
 from personae.reading.embed import space_name
 from personae.reading.insightface import insightface_reader
@@ -173,10 +173,7 @@ def _unpacked(archive: Path) -> Path:
             f"the {DETECTOR} in {archive} has sha256 {found[:12]}, expected {DETECTOR_SHA256[:12]}: fetch it again"
         )
     target.parent.mkdir(exist_ok=True)
-    part = target.with_suffix(".part")
-    part.write_bytes(content)
-    part.replace(target)
-    return target
+    return atomic.write(target, content, replace=True)
 
 
 def _first(root: Path, places: tuple[str, ...], name: str) -> Path | None:

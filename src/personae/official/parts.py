@@ -14,13 +14,13 @@ from typing import Any
 
 import diffusers
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from personae import model_folder
-from personae.errors import BadOutput, PersonaeError, WeightsCorrupt, WeightsMissing
+from personae.errors import PersonaeError, WeightsCorrupt, WeightsMissing
+from personae.io.tensors import save_tensors
 from personae.official.layout import Layout
 
 NAMES = frozenset(("vae", "text_encoder", "tokenizer", "unet", "scheduler"))
@@ -86,13 +86,7 @@ def convert(folder: str | Path) -> Path:
     if not (place / PICKLE).is_file():
         raise WeightsMissing(f"{place} has no {PICKLE} to convert: give a folder with Arc2Face's published files")
     model = text_encoder(place)  # which checks that the weights are whole
-    part = target.with_suffix(".part")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, part, {"format": "pt"})
-        part.replace(target)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
-        raise BadOutput(f"{target} cannot be written ({error})") from error
+    save_tensors(target, {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, {"format": "pt"})
     return target
 
 

@@ -5,8 +5,6 @@ InsightFace's networks behind this package's protocols, for models conditioned o
 InsightFace's own `FaceAnalysis` measures, alignment included. Its world is BGR; ours ends at this file's border.
 """
 
-import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from personae.errors import BadOutput, PersonaeError, WeightsCorrupt, WeightsMissing
-from personae.io import regular
+from personae.io import atomic, regular
 from personae.io.boundary import errors_as
 from personae.reading.detect import settle
 from personae.reading.embed import check_crops, space_name
@@ -106,8 +104,8 @@ class InsightFaceReader(FaceReader):
             for part, file in self._files.items():
                 config[part] = None if file is None else {"file": f"{part}.onnx", "sha256": file.sha256}
                 if file is not None and file.path.resolve() != (target / f"{part}.onnx").resolve():
-                    shutil.copyfile(file.path, target / f"{part}.onnx")
-            (target / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+                    atomic.write(target / f"{part}.onnx", file.path.read_bytes(), replace=True)
+            atomic.write_json(target / CONFIG_NAME, config)
         except OSError as error:
             raise BadOutput(f"the reader cannot be saved to {target}: {error.strerror or error}") from error
 

@@ -4,7 +4,6 @@ A reader is three parts behind three protocols: a detector, a motion reader, an 
 ones: `reader.json`, which promises their hashes, and three ONNX files.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from personae.errors import BadOutput, WeightsCorrupt, WeightsMissing
-from personae.io import fields, regular
+from personae.io import atomic, fields, regular
 from personae.reading.detect import Detector, DetectorConfig, OnnxDetector
 from personae.reading.embed import Embedder, EmbedderConfig, OnnxEmbedder, face_crop, space_name
 from personae.reading.motion import MotionConfig, MotionReader, OnnxMotionReader
@@ -64,7 +63,7 @@ class ReaderConfig:
 
     def write(self, folder: Path) -> None:
         """Write `reader.json` into `folder`."""
-        (folder / CONFIG_NAME).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        atomic.write_json(folder / CONFIG_NAME, asdict(self))
 
     @property
     def files(self) -> dict[str, str]:
@@ -105,7 +104,7 @@ class FaceReader:
             target.mkdir(parents=True, exist_ok=True)
             for name, sha256 in config.files.items():
                 if not (target / name).exists() or file_sha256(target / name) != sha256:
-                    (target / name).write_bytes(verified(self._folder / name, sha256))
+                    atomic.write(target / name, verified(self._folder / name, sha256), replace=True)
             config.write(target)
         except OSError as error:
             raise BadOutput(f"the reader cannot be saved to {target}: {error.strerror or error}") from error

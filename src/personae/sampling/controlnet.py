@@ -22,11 +22,13 @@ import torch
 from diffusers import ControlNetModel
 from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from personae.conditioning.id_prompt import Conditioning
 from personae.errors import WeightsCorrupt
+from personae.io import atomic
+from personae.io.tensors import in_half, save_tensors
 from personae.sampling.controls import Rows
 from personae.types import Array
 
@@ -152,7 +154,7 @@ def save_difference(network: ControlNetModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(get_peft_model_state_dict(network, adapter_name="default"))
     state |= {name: tensor for name, tensor in network.state_dict().items() if name.startswith(ADDED)}
-    save_file({name: t.detach().cpu().half().contiguous() for name, t in state.items()}, folder / DIFFERENCE)
+    save_tensors(folder / DIFFERENCE, in_half(state))
     network.save_config(folder)
     marker = {"format": _FORMAT, "of": "unet", "asked_only": bool(network.config.get("asked_only"))}
-    (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+    atomic.write_json(folder / MARKER, marker)

@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from personae.data.labelled_people import LabelledPeople
 from personae.directions import FILE as DIRECTIONS
 from personae.gather import PEOPLE
+from personae.io import atomic
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader, pack
 from personae.training import cloud, directions
@@ -37,10 +38,14 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
     Raises `WeightsMissing`, naming the recipe to run, if an export is not there; an adapter that is not is left out.
     """
     inputs = Inputs(cache=Path(cache), teachers=Path(), runs=Path(runs), bundle=bundled())
-    base, half = inputs.export(final), torch.float16
     target = Path(out)
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    with atomic.folder(target, replace=True) as partial:
+        _fill(partial, inputs, final)
+
+
+def _fill(partial: Path, inputs: Inputs, final: str) -> None:
+    """All that the model folder holds."""
+    base, half = inputs.export(final), torch.float16
     reader_folder = partial / "reader"
     pack(
         reader_folder,
@@ -67,13 +72,13 @@ def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", f
     )
     for name, folder in inputs.adapters().items():
         shutil.copytree(folder, partial / name)
-    people, others = (LabelledPeople.read(cache, reader.embedder, held_out=held_out) for held_out in (False, True))
+    people, others = (
+        LabelledPeople.read(inputs.cache, reader.embedder, held_out=held_out) for held_out in (False, True)
+    )
     cloud.fit(people, others, reader.space).save(partial / PEOPLE)
     directions.write(partial / DIRECTIONS, people, others, reader.space)
     shutil.copyfile(Path(__file__).with_name("nano_card.md"), partial / "README.md")
     pipe.save_pretrained(partial)  # takes the hashes of everything in the folder
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
 
 
 def _small(network: Path, folder: Path) -> Path:

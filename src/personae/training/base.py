@@ -22,6 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from personae.conditioning.id_prompt import Conditioning, encode_tokens, id_token
 from personae.data import shards
+from personae.io import atomic
 from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
 from personae.sampling import schedulers, speed
@@ -271,9 +272,7 @@ class BaseTask:
             "vectors": np.stack([_views(self.embedder, side, views, i) for i, side in enumerate(sides)]),
             "inside": np.stack([inside, inside[:, :, ::-1]]),
         }
-        partial = path.with_suffix(".partial.npz")
-        partial.write_bytes(shards.pack_arrays(prepared))
-        partial.replace(path)
+        atomic.write(path, shards.pack_arrays(prepared), replace=True)
         return _Prepared(**prepared)
 
     def _tokens(self, prompts: list[str], reserved: int = 0) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from personae.io import atomic
 from personae.training.autoencoder import to_tensor
 from personae.training.faces import FaceTable
 from personae.training.phrases import PHRASES, readings
@@ -128,8 +129,9 @@ def train_tokenizer(folder: Path, captions: list[str]) -> None:
     tokens += [a + b for a, b in merges if a + b not in set(tokens)]
     tokens += [_START, _END]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    atomic.write_json(folder / "vocab.json", {token: i for i, token in enumerate(tokens)})
+    listed = "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges)
+    atomic.write(folder / "merges.txt", listed.encode(), replace=True)
     config = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": MAX_TOKENS,
@@ -138,4 +140,4 @@ def train_tokenizer(folder: Path, captions: list[str]) -> None:
         "unk_token": _END,
         "pad_token": _END,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2))
+    atomic.write_json(folder / "tokenizer_config.json", config)

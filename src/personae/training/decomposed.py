@@ -15,6 +15,7 @@ import numpy as np
 from personae.conditioning import pose_map, representation
 from personae.conditioning.mesh import FaceModel
 from personae.data import shards
+from personae.io import atomic
 from personae.reading import regions
 from personae.reading.aligned import resized
 from personae.reading.network import file_sha256
@@ -51,9 +52,7 @@ class Decomposed:
         path = folder / f"{key.hexdigest()[:12]}.npz"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial.npz")
-            partial.write_bytes(shards.pack_arrays(_worked_out(table)))
-            partial.replace(path)
+            atomic.write(path, shards.pack_arrays(_worked_out(table)), replace=True)
         with np.load(path) as file:
             return cls(**{name: file[name] for name in file.files})
 

@@ -6,7 +6,6 @@ straight line to the next. Both ends are exact, so nothing is averaged, and no p
 The student sees the teacher's points, not its own: errors of one step are not mended by the next.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from personae.conditioning.id_prompt import Conditioning
+from personae.io import atomic
 from personae.sampling import codec, schedulers
 from personae.sampling.few_steps import CONFIG
 from personae.sampling.guidance import guided
@@ -94,7 +94,7 @@ class DistilTask(LoraTask):
     def export(self, model: nn.Module, folder: Path) -> None:
         """`lcm/` and `samples.png`."""
         self.save(model, folder / "lcm")
-        (folder / "lcm" / CONFIG).write_text(json.dumps({"scheduler": "flow-euler"}) + "\n", encoding="utf-8")
+        atomic.write_json(folder / "lcm" / CONFIG, {"scheduler": "flow-euler"})
 
 
 def _even(steps: int, device: torch.device) -> FlowMatchEulerDiscreteScheduler:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from personae.errors import BadData
+from personae.io import atomic
 from personae.training import onnx_weights
 from personae.types import Array
 
@@ -89,9 +90,7 @@ def _store(model: onnx.ModelProto, bits: int, cases: list[_Case], target: Path) 
         raise BadData(f"{target.name} with weights of {bits} bits differs by {worst:.2g}: not written")
     onnx.checker.check_model(model)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.write_bytes(model.SerializeToString())
-    partial.replace(target)
+    atomic.write(target, model.SerializeToString(), replace=True)
     return worst
 
 

@@ -21,7 +21,6 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.models.attention_processor import IPAdapterAttnProcessor
 from diffusers.models.embeddings import IPAdapterFaceIDImageProjection, MultiIPAdapterImageProjection
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from personae.conditioning.expression import said
@@ -33,6 +32,7 @@ from personae.conditioning.expression_adapter import (
     ExpressionControl,
     crossing_layers,
 )
+from personae.io.tensors import in_half, save_tensors
 from personae.reading import align
 from personae.reading.motion import MotionConfig, OnnxMotionReader
 from personae.sampling import codec, schedulers
@@ -252,7 +252,7 @@ class ExpressionTask(BaseTask):
                 tensors |= {f"{name}.down.weight": down.weight, f"{name}.up.weight": up.weight}
         target = folder / "exp_adapter"
         target.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.detach().cpu().half().contiguous() for key, value in tensors.items()}, target / FILE)
+        save_tensors(target / FILE, in_half(tensors))
         count = min(24, len(self.made))
         rows = self.test.crops[:count], self.test.crops[self.others[:count]], self.made[:count]
         Image.fromarray(np.concatenate([np.concatenate(list(row), 1) for row in rows])).save(folder / "samples.png")

@@ -21,11 +21,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, broadcast_object_list
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from personae.errors import BadOption
+from personae.io import atomic
 from personae.training.optimizer import Muon, grouped
 
 Metrics = dict[str, Any]
@@ -170,13 +171,13 @@ def _warn_of(silent: set[str]) -> None:
 
 
 def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
-    """A checkpoint that is there whole or not at all; older ones go once it is."""
-    target, partial = folder / f"step-{step:07d}", folder / "partial"
-    accelerator.save_state(str(partial))
-    accelerator.wait_for_everyone()  # each process writes its own random states into the folder
-    if accelerator.is_main_process:
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+    """A checkpoint that is there whole or not at all; older ones go once it is. Raises `BadOutput`."""
+    target, main = folder / f"step-{step:07d}", accelerator.is_main_process
+    with atomic.folder(target, replace=True) if main else atomic.errors_about(target) as partial:
+        place: str = broadcast_object_list([str(partial)])[0]
+        accelerator.save_state(place)
+        accelerator.wait_for_everyone()  # each process writes its own random states into the folder
+    if main:
         for old in sorted(folder.glob("step-*"))[:-1]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
@@ -268,7 +269,7 @@ def train(
         if stop:
             break
     if accelerator.is_main_process:
-        with _averaged(raw, ema):
-            task.export(raw, folder / "export")
+        with _averaged(raw, ema), atomic.folder(folder / "export", replace=True) as export:
+            task.export(raw, export)
     accelerator.end_training()
     return report

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from personae.io.tensors import in_half, save_tensors
 from personae.sampling import codec
 from personae.sampling.lora import FILE
 from personae.training import captions
@@ -52,7 +52,7 @@ class LoraTask(BaseTask):
         assert isinstance(model, IdentityToFace)
         folder.mkdir(parents=True, exist_ok=True)
         state = get_peft_model_state_dict(model.unet)
-        save_file({f"unet.{k}": v.detach().cpu().half().contiguous() for k, v in state.items()}, folder / FILE)
+        save_tensors(folder / FILE, in_half({f"unet.{key}": value for key, value in state.items()}))
         made = codec.to_uint8(self.last_images)[:24]
         rows = self.test.crops[: len(made)], made
         Image.fromarray(np.concatenate([np.concatenate(list(row), 1) for row in rows])).save(

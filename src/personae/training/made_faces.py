@@ -15,6 +15,7 @@ import torch
 
 from personae.data import shards
 from personae.data.teachers import Teachers
+from personae.io import atomic
 from personae.reading import align
 from personae.types import Array
 
@@ -59,9 +60,8 @@ class MadeFaces:
             return cls(**shards.unpack_arrays(path.read_bytes()))
         made = cls.read(list(_pictures(task(), count)), teachers)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(shards.pack_arrays({field.name: getattr(made, field.name) for field in fields(made)}))
-        partial.replace(path)
+        content = shards.pack_arrays({field.name: getattr(made, field.name) for field in fields(made)})
+        atomic.write(path, content, replace=True)
         return made
 
     @classmethod
