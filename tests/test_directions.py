@@ -292,3 +292,17 @@ def test_impossible_directions_are_refused(
 ) -> None:
     with pytest.raises(BadIdentity):
         broken(table["age"])
+
+
+def test_a_shift_too_far_is_answered_in_the_units_it_came_in() -> None:
+    axes = np.eye(4)
+    table = {
+        name: Direction(vector=axis, spread=0.2, space="s") for name, axis in zip(("age", "smile"), axes, strict=False)
+    }
+    person = Identity(vector=np.array([0.0, 0, 0, 1]), space="s")
+    for amount in (6, -6):
+        with pytest.raises(BadOption, match=rf"age .* by -5\.0 to 5\.0 standard deviations, got {amount}$"):
+            directions.shift(person, table, {"age": amount})
+    with pytest.raises(BadOption, match=r"age=6,smile=-8 .* by age=3,smile=-4 or less"):
+        directions.shift(person, table, {"age": 6, "smile": -8})
+    assert directions.shift(person, table, {"age": 4.9}).vector[0] == pytest.approx(0.98)

@@ -41,7 +41,21 @@ def shift(person: Identity, table: Mapping[str, Direction], amounts: Mapping[str
     steps = [amount * table[name].spread * table[name].vector.astype(np.float64) for name, amount in amounts.items()]
     if not steps or not (length := float(np.linalg.norm(np.sum(steps, axis=0)))) > 1e-8:
         return person
-    return identity.shift(person, Direction(vector=np.sum(steps, axis=0), spread=length, space=person.space), 1)
+    together = Direction(vector=np.sum(steps, axis=0), spread=length, space=person.space)
+    try:
+        return identity.shift(person, together, 1)
+    except BadOption as error:
+        raise BadOption(_too_far(amounts, *identity.reach(person, together))) from error
+
+
+def _too_far(amounts: Mapping[str, float], least: float, most: float) -> str:
+    """What is said of a shift of which only `least` to `most` times as much is possible, in the units it came in."""
+    if len(amounts) == 1:
+        [(name, amount)] = amounts.items()
+        low, high = sorted((least * amount, most * amount))
+        return f"{name} of this identity can be shifted by {low:.1f} to {high:.1f} standard deviations, got {amount:g}"
+    whole, part = (",".join(f"{name}={share * amount:.2g}" for name, amount in amounts.items()) for share in (1, most))
+    return f"this identity cannot be shifted by {whole} (standard deviations) at once, but by {part} or less"
 
 
 def parse(text: str) -> dict[str, float]:

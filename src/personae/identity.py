@@ -119,22 +119,34 @@ def shift(identity: Identity, direction: Direction, amount: float) -> Identity:
     smallest angle that makes the change, and `shift(shift(x, d, a), d, -a)` is `x`.
     Raises `SpaceMismatch`; `BadOption` for more than there is: a coordinate of a unit vector ends at -1 and 1.
     """
+    along, across, axis = _split(identity, direction)
+    length = np.linalg.norm(across)
+    goal = along + amount * direction.spread
+    if not abs(goal) < 1 or length < 1e-8:
+        least, most = reach(identity, direction)
+        raise BadOption(
+            f"this identity can be shifted by {least:.1f} to {most:.1f} standard deviations in this direction, got "
+            f"{amount}"
+        )
+    return Identity(vector=goal * axis + np.sqrt(1 - goal**2) * across / length, space=identity.space)
+
+
+def reach(identity: Identity, direction: Direction) -> tuple[float, float]:
+    """The least and the most that `shift` can do, in standard deviations."""
+    along, _, _ = _split(identity, direction)
+    least, most = ((end * (1 - 1e-3) - along) / direction.spread for end in (-1, 1))
+    return least, most
+
+
+def _split(identity: Identity, direction: Direction) -> tuple[float, Array, Array]:
+    """The coordinate along a direction, what is across it, and the direction; float64, of unit norm."""
     identity.require(direction.space)
     vector, axis = identity.vector.astype(np.float64), direction.vector.astype(np.float64)
     if vector.size != axis.size:
         raise BadIdentity(f"a direction of {axis.size} numbers cannot change an identity of {vector.size}")
     vector, axis = vector / np.linalg.norm(vector), axis / np.linalg.norm(axis)  # of unit norm to float32 only
     along = float(vector @ axis)
-    across = vector - along * axis
-    length = np.linalg.norm(across)
-    goal = along + amount * direction.spread
-    if not abs(goal) < 1 or length < 1e-8:
-        least, most = (end * (1 - 1e-3) - along for end in (-1, 1))
-        raise BadOption(
-            f"this identity can be shifted by {least / direction.spread:.1f} to {most / direction.spread:.1f} "
-            f"standard deviations in this direction, got {amount}"
-        )
-    return Identity(vector=goal * axis + np.sqrt(1 - goal**2) * across / length, space=identity.space)
+    return along, vector - along * axis, axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +282,11 @@ def save(path: str | Path, identity: Identity, note: str = "") -> None:
     """Write an `.identity` file (safetensors: `vector` (D,) float32; metadata: format, space, note), whole or not
     at all. Raises `BadOutput` if it cannot be written."""
     vector_file.write(path, {"vector": identity.vector}, kind=_FORMAT, space=identity.space, note=note)
+
+
+def encode(identity: Identity, note: str = "") -> bytes:
+    """The bytes of an `.identity` file, as `save` writes them."""
+    return vector_file.encode({"vector": identity.vector}, kind=_FORMAT, space=identity.space, note=note)
 
 
 def load(path: str | Path) -> Identity:

@@ -20,9 +20,14 @@ _NUMBERS = "fiu"  # kinds of dtype
 MOST_BYTES = 4 << 20  # such a file is kilobytes; anything larger is another one by mistake
 
 
+def encode(tensors: dict[str, Array], *, kind: str, space: str, **facts: str) -> bytes:
+    """The bytes of a file of the format `kind`."""
+    return to_bytes(tensors, {"format": kind, "space": space} | facts)
+
+
 def write(path: str | Path, tensors: dict[str, Array], *, kind: str, space: str, **facts: str) -> None:
     """Write a file of the format `kind`, whole or not at all. Raises `BadOutput` if it cannot be written."""
-    atomic.write(path, to_bytes(tensors, {"format": kind, "space": space} | facts), replace=True)
+    atomic.write(path, encode(tensors, kind=kind, space=space, **facts), replace=True)
 
 
 def read(
