@@ -80,7 +80,7 @@ def assemble(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")] = Path("runs/nano"),
     cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
     runs: Annotated[Path, typer.Option(help="Where the recipes' runs lie.")] = Path("runs"),
-    final: Annotated[str, typer.Option(help="The recipe whose UNet is taken.")] = "nano-longer",
+    final: Annotated[str, typer.Option(help="The recipe whose UNet is taken.")] = "face0-nano",
 ) -> None:
     """Put the exports of nano's recipes together as one model folder.
 

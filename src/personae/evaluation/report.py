@@ -35,7 +35,7 @@ def evaluate(
     people: int = 200,
     images_per_person: int = 4,
     judge: str = "teacher",
-    finder: str = "reader",
+    finder: str = "teacher",
     backbone: str = "reader",
     source: str | Path | None = None,
     out: str | Path | None = None,
