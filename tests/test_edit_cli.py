@@ -17,6 +17,7 @@ from personae import catalog, directions
 from personae.cli import edit as edit_cli
 from personae.conditioning.representation import TOKENS
 from personae.editing.tasks import TASKS
+from personae.pipeline import FacePipeline
 from personae.reading.reader import ReaderConfig
 from reading_fixtures import white_face
 
@@ -133,7 +134,10 @@ def test_photos_without_a_face(run: Run, model: Path, photo: Path, group: Path, 
     empty = empty_photo(tmp_path / "empty.png")
     fails(run("edit", "swap", empty, photo, "-m", model), "no face", "empty.png")
     fails(run("edit", "swap", photo, empty, "-m", model), "no face", "empty.png")
-    fails(run("edit", "swap", photo, empty, group, "-m", model), "no face", "empty.png")
+    done = run("edit", "swap", photo, empty, group, "-m", model, *CHEAP, "-o", "most")
+    assert (done.code, done.lines) == (2, ["most/group-swap-seed2.png"])  # the others all the same
+    assert "no face" in done.err
+    assert "empty.png" in done.err
     skipping = ("-m", model, *CHEAP, "--on-no-face", "skip", "-o", "out")
     done = run("edit", "swap", photo, empty, group, *skipping)
     assert done.lines == ["out/group-swap-seed2.png"]
@@ -174,6 +178,21 @@ def test_bad_edits(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
     fails(run("edit", "style", photo, *to, "--lora", "ink.safetensors"), "ink.safetensors")
     fails(run("edit", "swap", photo, tmp_path / "nobody.jpg", *to), "no such file")
     assert not list(Path("personae-out").glob("*.png"))  # nothing half-written
+
+
+def test_a_stop_ends_an_edit_of_all_faces(model: Path, group: Path) -> None:
+    pipe = FacePipeline.from_pretrained(model)
+    steps = []
+
+    def stop(pipe: FacePipeline, step: int, t: object, tensors: dict) -> None:
+        steps.append(step)
+        pipe.interrupt = True
+
+    asked = {"target": group, "region": "mouth", "all_faces": True, "seed": 1, "num_inference_steps": 3}
+    done = pipe.edit("inpaint", **asked, likeness_guidance=0, callback_on_step_end=stop)
+    assert steps == [0]  # of the first face, and none of the second
+    assert done.recipe["inputs"]["target"]["faces"] == [1]
+    assert done.after.shape[1] == 1
 
 
 def test_nothing_is_overwritten(run: Run, model: Path, photo: Path) -> None:

@@ -112,6 +112,9 @@ def edit(
         step = _one_face(pipe, row, asked, one, others, photos, seeds, options)
         photos, seeds = step.photos, step.made.seeds
         done.append(step)
+        if pipe.interrupt:  # a caller's stop, which the next face's generation would forget
+            break
+    numbers = numbers[: len(done)]
     after = np.stack([[align.crop(photo, step.place.matrix, step.place.size) for step in done] for photo in photos])
     last = done[-1].made
     recipe = _recipe(row, asked, cast, numbers, mask, last, set(options))
