@@ -11,18 +11,29 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from personae import directions, identity
-from personae.errors import BadIdentity, BadOption, NoFaceFound, WeightsMissing
+from personae.errors import (
+    BadIdentity,
+    BadImage,
+    BadOption,
+    NoFaceFound,
+    PersonaeError,
+    SpaceMismatch,
+    WeightsMissing,
+)
 from personae.identity import PEOPLE, Direction
-from personae.types import Face, Identity
+from personae.types import Face, Identity, Photo
 
 SUFFIX = ".identity"
+UNNAMED = "photo"  # how files are named after a photo that came without a name
+Source = str | Path | Photo
 OnNoFace = Literal["error", "skip"]
+_OF_A_SOURCE = (BadIdentity, BadImage, NoFaceFound, SpaceMismatch)
 
 
 class Reads(Protocol):
     """The part of a `FacePipeline` or a `FaceReader` that this needs."""
 
-    def read(self, photo: Path, /) -> list[Face]:
+    def read(self, photo: Path | Photo, /) -> list[Face]:
         """The faces of a photo, largest first."""
 
 
@@ -44,36 +55,53 @@ class Person:
 
 def gather(
     reader: Reads | None,
-    sources: Sequence[str | Path],
+    sources: Sequence[Source],
     *,
     on_no_face: OnNoFace = "error",
     skipped: Callable[[str], None] = lambda message: None,
+    failed: Callable[[str, PersonaeError], None] | None = None,
 ) -> list[Person]:
     """One person per source: the largest face of a photo, or what an `.identity` file holds.
 
     reader: a `FacePipeline` or a `FaceReader`; None if there are only `.identity` files.
-    on_no_face: what a photo without a face does: raise `NoFaceFound`, or be left out, with a word to `skipped`. If
-    nobody is left, `NoFaceFound` is raised all the same.
+    on_no_face: what a photo without a face does: raise `NoFaceFound`, or be left out, with a word to `skipped`.
+    failed: given the name of a source and what is wrong with it, the others go on; None: it is raised.
+    If nobody is left and `failed` has not been called, `NoFaceFound` is raised all the same.
     """
-    people = []
-    for path in map(Path, sources):
-        if path.suffix == SUFFIX:
-            people.append(Person(name=path.stem, who=identity.load(path)))
-        elif faces := _read(reader, path):
-            people.append(Person(name=path.stem, who=faces[0]))
-        elif on_no_face == "error":
-            raise NoFaceFound(f"no face found in {path}: give a photo that shows one clearly, or --on-no-face skip")
-        else:
-            skipped(f"no face found in {path}: skipped")
-    if not people:
+    people, failures = [], 0
+    for source in sources:
+        try:
+            people.append(_person(reader, source))
+        except _OF_A_SOURCE as error:
+            if isinstance(error, NoFaceFound) and on_no_face == "skip":
+                skipped(f"no face found in {_called(source)}: skipped")
+                continue
+            if failed is None:
+                raise
+            failures += 1
+            failed(_called(source), error)
+    if not people and not failures:
         raise NoFaceFound(f"no face found in any of {len(sources)} photos: nothing is left to do")
     return people
 
 
-def _read(reader: Reads | None, path: Path) -> list[Face]:
+def _person(reader: Reads | None, source: Source) -> Person:
+    name = UNNAMED if isinstance(source, Photo) else Path(source).stem
+    if not isinstance(source, Photo) and Path(source).suffix == SUFFIX:
+        return Person(name=name, who=identity.load(source))
+    if faces := _read(reader, source):
+        return Person(name=name, who=faces[0])
+    raise NoFaceFound(f"no face found in {_called(source)}: give a photo that shows one clearly, or --on-no-face skip")
+
+
+def _called(source: Source) -> str:
+    return source.source or "the photo" if isinstance(source, Photo) else str(source)
+
+
+def _read(reader: Reads | None, source: Source) -> list[Face]:
     if reader is None:
-        raise WeightsMissing(f"{path} is a photo, and there is no reader to read it with")
-    return reader.read(path)
+        raise WeightsMissing(f"{_called(source)} is a photo, and there is no reader to read it with")
+    return reader.read(source if isinstance(source, Photo) else Path(source))
 
 
 def shifted(person: Person, table: Mapping[str, Direction], amounts: Mapping[str, float]) -> Person:

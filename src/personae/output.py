@@ -15,7 +15,7 @@ import binascii
 import io
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,24 +180,36 @@ def save(
     *,
     people: Sequence[Face | Identity],
     stems: Sequence[str] | None = None,
+    name: str | None = None,
     format: str = "png",  # noqa: A002
     identity: bool = True,
     force: bool = False,
 ) -> list[Path]:
     """Write every image of a generation into `folder`, each with its recipe; returns their paths in order.
 
-    people: who the generation was asked for, `generation.people[i]` indexes it; stems: how each one's files begin.
+    people: who the generation was asked for, `generation.people[i]` indexes it; stems: how each one's files begin;
+    name: of the only image's file instead.
     Nothing is written if one of the files is already there (`BadOutput`), unless `force`.
     """
     target = prepare(folder)
     names = stems or (["personae"] if len(people) == 1 else [f"person{i}" for i in range(len(people))])
     paths = paths_of(target, generation.people, generation.seeds, stems=names, format=format)
-    refuse_overwriting(paths, force)
+    contents = files_of(generation, people=people, format=format, identity=identity)
+    return _write_each(paths if name is None else [target / name], contents, len(generation.images), force)
+
+
+def files_of(
+    generation: Generation,
+    *,
+    people: Sequence[Face | Identity],
+    format: str = "png",  # noqa: A002
+    identity: bool = True,
+) -> Iterator[bytes]:
+    """The bytes of every image's file, as `save` writes them."""
     others = people[1:] if "regions" in generation.recipe["settings"] else ()
-    for index, (path, image) in enumerate(zip(paths, generation.images, strict=True)):
+    for index, image in enumerate(generation.images):
         recipe = recipe_of(generation, index, people[generation.people[index]], others=others, identity=identity)
-        write(path, encode(image, format, recipe), force=force)
-    return paths
+        yield encode(image, format, recipe)
 
 
 def save_edit(
@@ -205,10 +217,11 @@ def save_edit(
     folder: str | Path,
     *,
     stem: str = "edit",
+    name: str | None = None,
     format: str = "png",  # noqa: A002
     force: bool = False,
 ) -> list[Path]:
-    """Write every image of an edit into `folder`, each with its recipe; returns their paths in order.
+    """Write every image of an edit into `folder`, each with its recipe; returns their paths in order. name: as `save`.
 
     The recipe names the photos it was made from, by path and sha256, and holds those of earlier edits of the photo, but
     nobody's identity: a replay needs the photos. Only a PNG keeps what was not edited byte for byte. Nothing is written
@@ -216,9 +229,28 @@ def save_edit(
     """
     target = prepare(folder)
     paths = paths_of(target, [0] * len(edit.images), edit.seeds, stems=[stem], format=format)
+    contents = files_of_edit(edit, format=format)
+    return _write_each(paths if name is None else [target / name], contents, len(edit.images), force)
+
+
+def files_of_edit(edit: Edit, *, format: str = "png") -> Iterator[bytes]:  # noqa: A002
+    """The bytes of every image's file, as `save_edit` writes them."""
+    for index, image in enumerate(edit.images):
+        yield encode(image, format, _common_recipe(edit, index))
+
+
+def _write_each(paths: list[Path], contents: Iterable[bytes], count: int, force: bool) -> list[Path]:
+    """Write `count` files, none if one is there already; one that cannot be written says which were."""
+    if len(paths) != count:
+        raise BadOption(f"{paths[0]} names one file, and there are {count} images: leave the name out")
     refuse_overwriting(paths, force)
-    for index, (path, image) in enumerate(zip(paths, edit.images, strict=True)):
-        write(path, encode(image, format, _common_recipe(edit, index)), force=force)
+    for number, (path, content) in enumerate(zip(paths, contents, strict=True)):
+        try:
+            write(path, content, force=force)
+        except BadOutput as error:
+            if number == 0:
+                raise
+            raise BadOutput(f"{error}; written before it: {', '.join(map(str, paths[:number]))}") from error
     return paths
 
 

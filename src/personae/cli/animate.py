@@ -1,5 +1,6 @@
 """personae edit animate | track: what `edit` does with videos."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -8,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from personae.cli import inputs
+from personae.cli.destination import prepared, refuse_stdout
 from personae.cli.options import Base, Force, Json, Licence, Model, Quiet, Steps
 from personae.cli.terminal import is_silent, load_model, require_reader, say, say_json
 from personae.errors import BadOption
@@ -83,17 +86,19 @@ def animate(
 
     span = None if frames is None else _span(frames)
     video.pyav()  # before the model is loaded: what is missing, or in the way, is said at once
+    refuse_stdout(out)
     video.format_of(out)
+    photo = inputs.one(source)
     output.refuse_overwriting([out], force)
     pipe = load_model(model, quiet, base=base, accept_licence=accept_licence)
     from personae.editing.animate import Settings
     from personae.editing.animate import animate as run
 
     options = {"num_inference_steps": steps, "guidance_scale": guidance, "speed": speed}
-    with _bar(quiet) as on_frame:
+    with prepared(out.parent), _bar(quiet) as on_frame:
         done = run(
             pipe,
-            source,
+            photo.source,
             driver,
             out,
             settings=Settings(
@@ -139,6 +144,7 @@ def track(
     from personae.editing import smoothing
     from personae.editing import track as tracks
 
+    refuse_stdout(out)
     tracks.require_suffix(out)
     output.refuse_overwriting([out], force)
     reader = require_reader(model, base=base, accept_licence=accept_licence)
@@ -169,7 +175,7 @@ def _bar(quiet: bool) -> Iterator[OnFrame]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bars:
         tasks: dict[str, Any] = {}
 
         def on_frame(stage: str, done: int, total: int | None) -> None:

@@ -4,21 +4,39 @@ One function per verb: the signature is the interface, the work is done elsewher
 and errors to stderr. A user's mistake is one line and exit code 2, Ctrl-C is 130; a traceback is a bug.
 """
 
+import errno
+import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from personae import __version__
-from personae.cli import evaluate, generate, inspect, train
+from personae.cli import evaluate, generate, inspect, libraries, train
 from personae.cli.edit import edit
 from personae.cli.identity import people
-from personae.cli.terminal import note, say
-from personae.errors import PersonaeError
+from personae.cli.terminal import AnswerLost, note, noted, say
+from personae.errors import BadOption, PersonaeError
+
+_PIPE_CLOSED = 128 + 13  # as a shell says it of a program that SIGPIPE ended
+# What a disk, a limit or a right can do to any line that touches a file.
+_OF_THE_SYSTEM = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENFILE,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+)
 
 app = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="A face as a handle: read a photo, then generate that person. Start with: personae demo",
@@ -57,11 +75,18 @@ def main() -> None:
     """The program: run a verb, turn errors into one line and an exit code."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    libraries.hush()
     try:
-        code = app(standalone_mode=False)
+        _require_text(sys.argv[1:])
+        with noted():
+            code = app(prog_name="personae", standalone_mode=False)  # `python -m personae` completes, too
     except (PersonaeError, TyperException) as error:
         note(error.format_message() if isinstance(error, TyperException) else str(error))
         code = 2
+    except AnswerLost as error:
+        code = _lost(error)
+    except OSError as error:
+        code = _of_the_system(error)
     except (KeyboardInterrupt, Abort):
         code = 130
     if code == 130:
@@ -70,3 +95,33 @@ def main() -> None:
         exec("")
         note("stopped")
     sys.exit(code)
+
+
+def _require_text(words: Sequence[str]) -> None:
+    """Raise `BadOption` for an argument that is no text: neither a recipe nor a page could name such a file."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise BadOption(
+                f"the argument {os.fsencode(word)!r} is not UTF-8: rename the file, or write it so"
+            ) from error
+
+
+def _lost(error: AnswerLost) -> int:
+    """The exit code for an answer that nobody hears."""
+    with suppress(OSError, ValueError):  # what is left of it Python would try to write at exit, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.closed:
+        return _PIPE_CLOSED  # who reads has read enough, as `head` does: no word about it
+    note(str(error))
+    return 2
+
+
+def _of_the_system(error: OSError) -> int:
+    """The exit code for what the system, and no program, is to blame for, after a line that says so. Raises `error`
+    if it is a bug."""
+    if error.errno not in _OF_THE_SYSTEM:
+        raise error
+    note(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+    return 2

@@ -6,7 +6,8 @@ that photo again at its full size, all around the edit as it was. What every ver
 
 import inspect
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -14,10 +15,25 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from personae.cli import inputs
 from personae.cli.animate import animate, track
-from personae.cli.options import Base, Force, Format, Json, Licence, Model, NoFace, OnNoFace, Quiet, Steps
+from personae.cli.destination import destination, prepared
+from personae.cli.options import (
+    Base,
+    Force,
+    ImageFormat,
+    Json,
+    Licence,
+    Model,
+    NoFace,
+    OnNoFace,
+    Out,
+    Quiet,
+    Steps,
+)
+from personae.cli.report import Report
 from personae.cli.steering import angles, sliders
-from personae.cli.terminal import answer, load_model, note, noted, progress, require_reader, say, say_json
+from personae.cli.terminal import answer, load_model, note, progress, require_reader
 from personae.errors import BadOption, NoFaceFound
 
 if TYPE_CHECKING:
@@ -29,7 +45,7 @@ edit.command("animate")(animate)
 edit.command("track")(track)
 
 Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="A photo of the person to put in.")]
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO", help="The photos to change.")]
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO", help="The photos to change; - is one from stdin.")]
 Giver = Annotated[Path | None, typer.Option(help="A photo of whoever gives it.")]
 
 
@@ -37,7 +53,7 @@ Giver = Annotated[Path | None, typer.Option(help="A photo of whoever gives it.")
 class Common:
     """The options of every edit."""
 
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("personae-out")
+    out: Out = Path("personae-out")
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Results per photo.")] = 1
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the first result; the next ones count on.", show_default="random")
@@ -67,7 +83,7 @@ class Common:
     model: Model = "nano"
     base: Base = None
     accept_licence: Licence = False
-    format: Annotated[Format, typer.Option(help="Of the results; PNG keeps every byte around the edit.")] = Format.png
+    format: ImageFormat = None
     on_no_face: NoFace = OnNoFace.error
     force: Force = False
     as_json: Json = False
@@ -278,48 +294,66 @@ def _run(
 ) -> None:
     """Edit every photo and write the results. canvas: the role that the photos play; givers: photos by role or token;
     changes: as `pipe.edit` takes them."""
-    from personae import output
-
     if common.all_faces and common.face is not None:
         raise BadOption(f"--all-faces changes every face, --face {common.face} one of them: give one of the two")
-    output.prepare(common.out)
+    place = destination(common.out, common.format, results=len(photos) * common.count, as_json=common.as_json)
+    named = {**(givers or {}), "mask": changes.pop("mask", None)}
+    beside = {name: path for name, path in named.items() if path is not None}
+    looks = inputs.opened([*beside.values(), *photos])
+    given, targets = dict(zip(beside, looks, strict=False)), looks[len(beside) :]
+    inputs.require(list(given.values()))
     first = secrets.randbelow(1_000_000) if common.seed is None else common.seed
-    index = [photo for photo in range(len(photos)) for _ in range(common.count)]
-    seeds = [first + i for i in range(len(index))]
-    stems = [f"{photo.stem}-{task}" for photo in photos]
-    paths = output.paths_of(common.out, index, seeds, stems=stems, format=common.format.value)
-    output.refuse_overwriting(paths, common.force)
-    # First, and without torch: a photo that will not do is said at once.
-    reader = require_reader(common.model, base=common.base, accept_licence=common.accept_licence)
-    given: dict[str, Any] = {name: _face(reader, path) for name, path in (givers or {}).items() if path is not None}
-    roles: dict[str, Any] = {name: given.pop(name) for name in ("source", "target") if name in given}
-    pipe = load_model(common.model, common.quiet, reader, base=common.base, accept_licence=common.accept_licence)
-    asked = common.of_a_call | {name: value for name, value in changes.items() if value not in (None, {}, [])}
-    rows = []
-    with noted(), progress(common.quiet, common.steps or pipe.config.steps) as stage:
-        for number, (photo, stem) in enumerate(zip(photos, stems, strict=True)):
-            some = seeds[number * common.count : (number + 1) * common.count]
-            try:
-                shown = roles | {canvas: photo}
-                done = pipe.edit(task, **shown, tokens=given, seed=some, **asked, **stage(stem, len(some)))
-            except NoFaceFound as error:
-                if common.on_no_face is OnNoFace.error:
-                    raise
-                note(f"{error}: skipped")
-                continue
-            saved = output.save_edit(done, common.out, stem=stem, format=common.format.value, force=common.force)
-            rows += answer(done, saved)
-    if not rows:
-        raise NoFaceFound(f"no face found in any of {len(photos)} photos: nothing is left to do")
-    if common.as_json:
-        say_json(rows)
-    else:
-        say(*(row["path"] for row in rows))
+    seeds = [first + i for i in range(len(photos) * common.count)]
+    jobs = [
+        Job(photo=look, stem=f"{look.stem}-{task}", seeds=seeds[number * common.count : (number + 1) * common.count])
+        for number, look in enumerate(targets)
+    ]
+    with prepared(place.folder), Report(as_json=common.as_json) as report:
+        for job in jobs:
+            place.require_room([0] * common.count, job.seeds, [job.stem], common.force)
+        if not inputs.sound(targets, report):
+            return
+        # First, and without torch: a photo that will not do is said at once.
+        reader = require_reader(common.model, base=common.base, accept_licence=common.accept_licence)
+        fixed: dict[str, Any] = {"mask": given.pop("mask").source} if "mask" in given else {}
+        faces: dict[str, Any] = {name: _face(reader, look) for name, look in given.items()}
+        fixed |= {name: faces.pop(name) for name in ("source", "target") if name in faces} | {"tokens": faces}
+        fixed |= common.of_a_call | {name: value for name, value in changes.items() if value not in (None, {}, [])}
+        pipe = load_model(common.model, common.quiet, reader, base=common.base, accept_licence=common.accept_licence)
+        with progress(common.quiet, common.steps or pipe.config.steps) as stage:
+            for job in jobs:
+                if job.photo.error is None:
+                    with report.about(job.photo.name), _skipping(common.on_no_face):
+                        options = {canvas: job.photo.source, "seed": job.seeds} | fixed | stage(job.stem, common.count)
+                        done = pipe.edit(task, **options)
+                        report.wrote(answer(done, place.save_edit(done, stem=job.stem, force=common.force)))
+        if not report.rows:
+            raise NoFaceFound(f"no face found in any of {len(photos)} photos: nothing is left to do")
 
 
-def _face(reader: "FaceReader", path: Path) -> "Face":
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One photo to edit, how its results are named, and their seeds."""
+
+    photo: inputs.Input
+    stem: str
+    seeds: Sequence[int]
+
+
+@contextmanager
+def _skipping(on_no_face: OnNoFace) -> Iterator[None]:
+    """With `--on-no-face skip`, a photo without a face is only noted."""
+    try:
+        yield
+    except NoFaceFound as error:
+        if on_no_face is OnNoFace.error:
+            raise
+        note(f"{error}: skipped")
+
+
+def _face(reader: "FaceReader", look: inputs.Input) -> "Face":
     """The largest face of a photo that gives something. Raises `NoFaceFound`."""
-    faces = reader.read(path)
+    faces = reader.read(look.source)
     if not faces:
-        raise NoFaceFound(f"no face found in {path}: give a photo that shows one clearly")
+        raise NoFaceFound(f"no face found in {look.name}: give a photo that shows one clearly")
     return faces[0]

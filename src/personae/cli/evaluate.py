@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from personae.cli.options import Base, Json, Licence, Quiet, Steps
+from personae.cli.options import Base, Json, Licence, Quiet, Steps, models_like
 from personae.cli.terminal import is_silent, load_model, require_reader, say, say_json
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.", autocompletion=models_like)] = "nano",
     count: Annotated[int | None, typer.Option("--people", help="Held-out people.", show_default="200, or all")] = None,
     images: Annotated[int, typer.Option("--images", "-n", min=1, help="Images per person.")] = 4,
     reading: Annotated[bool, typer.Option("--reading", help="Measure the model's reader instead.")] = False,

@@ -7,27 +7,30 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
+from personae.cli import inputs
+from personae.cli.destination import destination, prepared, refuse_stdout
 from personae.cli.options import (
     Base,
     Force,
-    Format,
+    ImageFormat,
     Json,
     Licence,
     Model,
     NoFace,
     OnNoFace,
+    Out,
     Quiet,
     Sources,
     Steps,
 )
+from personae.cli.report import Report
 from personae.cli.steering import Typed, spelled_out, steering
-from personae.cli.terminal import answer, load_model, note, progress, reader_for, say, say_json
+from personae.cli.terminal import answer, load_model, note, progress, reader_for, say
 from personae.errors import BadOption
 
 if TYPE_CHECKING:
     from personae.gather import Person
     from personae.pipeline import FacePipeline
-    from personae.reading.reader import FaceReader
     from personae.types import Face, Generation, Identity
 
 
@@ -46,12 +49,14 @@ def demo(
     Example: personae demo
     """
     from personae import demo as story
-    from personae import output
 
-    output.prepare(out)
-    pipe = load_model(model, quiet)
-    with progress(quiet, steps or pipe.config.steps) as stage:
-        page = story.run(pipe, out, photo=photo, seed=seed, steps=steps, stage=stage)
+    refuse_stdout(out)
+    if photo is not None:
+        inputs.one(photo)
+    with prepared(out):
+        pipe = load_model(model, quiet)
+        with progress(quiet, steps or pipe.config.steps) as stage:
+            page = story.run(pipe, out, photo=photo, seed=seed, steps=steps, stage=stage)
     say(page)
 
 
@@ -59,7 +64,7 @@ def demo(
 def generate(
     sources: Sources,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Images per person; with --region, in all.")] = 1,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the images.")] = Path("personae-out"),
+    out: Out = Path("personae-out"),
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the first image; the next ones count on.", show_default="random")
     ] = None,
@@ -95,7 +100,7 @@ def generate(
     model: Model = "nano",
     base: Base = None,
     accept_licence: Licence = False,
-    format: Annotated[Format, typer.Option(help="Of the images.")] = Format.png,  # noqa: A002
+    format: ImageFormat = None,  # noqa: A002
     sheet: Annotated[bool, typer.Option("--sheet", help="Also write a page to look at.")] = False,
     no_identity: Annotated[
         bool, typer.Option("--no-identity", help="Keep the identity out of the files; a replay then needs the photo.")
@@ -110,73 +115,81 @@ def generate(
 
     Example: personae generate me.jpg -n 8 --sheet
     """
-    from personae import output
     from personae import sheet as contact
+    from personae.gather import gather
 
     if tries is not None and min_likeness is None:
         raise BadOption(f"--tries {tries} needs --min-likeness: say how alike an image must be")
     asked = steering(typed)
-    output.prepare(out)
-    # First, and without torch: a photo that will not do is said at once.
-    reader = reader_for(sources, model, base=base, accept_licence=accept_licence)
-    found = _people(reader, sources, model, blend, shift, accept_licence=accept_licence, on_no_face=on_no_face)
-    who, stems = [person.who for person in found], [person.name for person in found]
-    if "regions" in asked:
-        stems = ["-".join(stems)]  # one picture of all of them
-    first = secrets.randbelow(1_000_000) if seed is None else seed
-    attempts = 1 if min_likeness is None else tries or 4
-    index = [person for person in range(len(stems)) for _ in range(count)]
-    seeds = [first + i for i in range(len(index) * attempts)]  # those of later tries count on
-    output.refuse_overwriting(output.paths_of(out, index * attempts, seeds, stems=stems, format=format.value), force)
-    pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence)
-    with progress(quiet, steps or asked.get("fast") or pipe.config.steps) as stage:
-        made, shortfall = _made(
-            pipe,
-            who,
-            least=min_likeness,
-            tries=attempts,
-            prompt=prompt,
-            num_images_per_prompt=count,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            scheduler=scheduler,
-            seed=seeds[: len(index)],
-            height=height,
-            width=width,
-            **asked,
-            **stage("generating", len(index)),
+    together = blend is not None or "regions" in asked
+    place = destination(out, format, results=count * (1 if together else len(sources)), as_json=as_json)
+    if sheet and place.folder is None:
+        raise BadOption("--sheet writes a page beside the images, and -o - writes none: name a folder with -o")
+    looks = inputs.opened(sources)
+    inputs.require([*inputs.opened_files(asked), *(looks if together else [])])
+    with prepared(place.folder), Report(as_json=as_json) as report:
+        sound = inputs.sound(looks, report)
+        if not sound:
+            return
+        # First, and without torch: a photo that will not do is said at once.
+        photos = [look.source for look in sound]
+        reader = reader_for(photos, model, base=base, accept_licence=accept_licence)
+        found = gather(
+            reader, photos, on_no_face=on_no_face.value, skipped=note, failed=None if together else report.failed
         )
-    if shortfall is not None:
-        note(shortfall)
-    if not made.images:
-        raise typer.Exit(2)
-    paths = output.save(made, out, people=who, stems=stems, format=format.value, identity=not no_identity, force=force)
-    if sheet:
-        page = contact.of_generation(made, paths, found)
-        paths.append(output.write(out / f"{stems[0]}-seed{first}.html", page.encode(), force=force))
-    _answer_generation(made, paths, as_json)
+        found = _changed(found, model, blend, shift, accept_licence=accept_licence)
+        if not found:
+            return
+        who, stems = [person.who for person in found], [person.name for person in found]
+        if "regions" in asked:
+            stems = ["-".join(stems)]  # one picture of all of them
+        first = secrets.randbelow(1_000_000) if seed is None else seed
+        attempts = 1 if min_likeness is None else tries or 4
+        index = [person for person in range(len(stems)) for _ in range(count)]
+        seeds = [first + i for i in range(len(index) * attempts)]  # those of later tries count on
+        place.require_room(index * attempts, seeds, stems, force)
+        pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence)
+        with progress(quiet, steps or asked.get("fast") or pipe.config.steps) as stage:
+            made, shortfall = _made(
+                pipe,
+                who,
+                least=min_likeness,
+                tries=attempts,
+                prompt=prompt,
+                num_images_per_prompt=count,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                scheduler=scheduler,
+                seed=seeds[: len(index)],
+                height=height,
+                width=width,
+                **asked,
+                **stage("generating", len(index)),
+            )
+        if shortfall is not None:
+            note(shortfall)
+        if not made.images:
+            raise typer.Exit(2)
+        paths = place.save(made, people=who, stems=stems, identity=not no_identity, force=force)
+        report.wrote(_rows(made, paths))
+        if sheet:
+            report.wrote_page(
+                place.save_page(contact.of_generation(made, paths, found), f"{stems[0]}-seed{first}", force)
+            )
 
 
-def _people(
-    reader: "FaceReader | None",
-    sources: Sequence[Path],
-    model: str,
-    blend: float | None,
-    shift: str | None,
-    *,
-    accept_licence: bool,
-    on_no_face: OnNoFace,
+def _changed(
+    people: "list[Person]", model: str, blend: float | None, shift: str | None, *, accept_licence: bool
 ) -> "list[Person]":
-    """Who is to be generated."""
+    """Who is to be generated of those who were found."""
     from personae import catalog, directions
-    from personae.gather import blended, gather, shifted
+    from personae.gather import blended, shifted
 
-    amounts = None if shift is None else directions.parse(shift)
-    found = gather(reader, sources, on_no_face=on_no_face.value, skipped=note)
-    if amounts is not None:
-        table = directions.of_model(catalog.resolve(model, accept_licence=accept_licence))
-        found = [shifted(person, table, amounts) for person in found]
-    return found if blend is None else [blended(found, blend)]
+    if shift is not None:
+        amounts, folder = directions.parse(shift), catalog.resolve(model, accept_licence=accept_licence)
+        table = directions.of_model(folder)
+        people = [shifted(person, table, amounts) for person in people]
+    return people if blend is None else [blended(people, blend)]
 
 
 def _made(
@@ -191,10 +204,6 @@ def _made(
     return verified.passed, verified.shortfall
 
 
-def _answer_generation(made: "Generation", paths: Sequence[Path], as_json: bool) -> None:
-    if not as_json:
-        for path in paths:
-            say(path)
-        return
+def _rows(made: "Generation", paths: Sequence[Path]) -> list[dict[str, Any]]:
     rows = answer(made, paths)
-    say_json(rows if made.tries is None else [row | {"tries": n} for row, n in zip(rows, made.tries, strict=True)])
+    return rows if made.tries is None else [row | {"tries": n} for row, n in zip(rows, made.tries, strict=True)]

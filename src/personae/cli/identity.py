@@ -1,13 +1,26 @@
 """personae identity show | mean | blend | shift | directions | noise | sample | fit-directions"""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from personae.cli import inputs
+from personae.cli.destination import (
+    STDOUT,
+    identity_files,
+    prepared,
+    refuse_stdout,
+    require_stdout,
+    save_identity,
+)
 from personae.cli.options import Force, Json, Model, Sources, Target
 from personae.cli.steering import numbers
-from personae.cli.terminal import identities_of, require_reader, say, say_json
+from personae.cli.terminal import reader_for, require_reader, say, say_json
+
+if TYPE_CHECKING:
+    from personae.types import Identity
 
 people = typer.Typer(
     help="Identities as files: show, average, blend, shift, invent. Example: personae identity show me.jpg"
@@ -22,7 +35,7 @@ def show(source: Annotated[Path, typer.Argument(help="A photo or an .identity fi
     """
     from personae import describe
 
-    say_json(describe.person(identities_of([source], model)[0]))
+    say_json(describe.person(_identities_of([source], model)[0]))
 
 
 @people.command()
@@ -37,12 +50,11 @@ def mean(
 
     Example: personae identity mean a.jpg b.jpg -o ann.identity
     """
-    from personae import identity, output
+    from personae import identity
 
-    output.refuse_overwriting([out], force)
+    _require_room([out], force)
     shares = numbers(weights, "--weights") if weights else None
-    identity.save(out, identity.mean(identities_of(sources, model), shares))
-    say(out)
+    _write(out, identity.mean(_identities_of(sources, model), shares))
 
 
 @people.command("blend")
@@ -58,12 +70,11 @@ def blend_people(
 
     Example: personae identity blend ann.identity bob.jpg --amount 0.3 -o between.identity
     """
-    from personae import identity, output
+    from personae import identity
 
-    output.refuse_overwriting([out], force)
-    a, b = identities_of([first, second], model)
-    identity.save(out, identity.blend(a, b, amount))
-    say(out)
+    _require_room([out], force)
+    a, b = _identities_of([first, second], model)
+    _write(out, identity.blend(a, b, amount))
 
 
 @people.command("shift")
@@ -78,13 +89,12 @@ def shift_person(
 
     Example: personae identity shift ann.identity --by age=1.5,smile=1 -o older.identity
     """
-    from personae import catalog, directions, identity, output
+    from personae import catalog, directions
 
-    output.refuse_overwriting([out], force)
+    _require_room([out], force)
     amounts, table = directions.parse(by), directions.of_model(catalog.resolve(model))
-    [person] = identities_of([source], model)
-    identity.save(out, directions.shift(person, table, amounts))
-    say(out)
+    [person] = _identities_of([source], model)
+    _write(out, directions.shift(person, table, amounts))
 
 
 @people.command("directions")
@@ -115,17 +125,18 @@ def relative(
 
     Example: personae identity noise ann.identity --degrees 20 --seed 3 -o sister.identity
     """
-    from personae import identity, output
+    from personae import identity
 
-    output.refuse_overwriting([out], force)
-    [person] = identities_of([source], model)
-    identity.save(out, identity.noise(person, seed=seed, degrees=degrees))
-    say(out)
+    _require_room([out], force)
+    [person] = _identities_of([source], model)
+    _write(out, identity.noise(person, seed=seed, degrees=degrees))
 
 
 @people.command()
 def sample(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the .identity files.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the files; of one person, the file, or - for stdout.")
+    ],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many people.")] = 1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     model: Model = "nano",
@@ -135,15 +146,14 @@ def sample(
 
     Example: personae identity sample -n 4 -o people
     """
-    from personae import catalog, identity, output
+    from personae import catalog
     from personae.gather import strangers
 
-    output.prepare(out)
-    paths = [out / f"stranger{seed}-{i}.identity" for i in range(count)]
-    output.refuse_overwriting(paths, force)
-    for path, nobody in zip(paths, strangers(catalog.resolve(model), count, seed=seed), strict=True):
-        identity.save(path, nobody)
-        say(path)
+    paths = identity_files(out, [f"stranger{seed}-{i}.identity" for i in range(count)])
+    with prepared(None if out == STDOUT else paths[0].parent):
+        _require_room(paths, force)
+        for path, nobody in zip(paths, strangers(catalog.resolve(model), count, seed=seed), strict=True):
+            _write(path, nobody)
 
 
 @people.command("fit-directions")
@@ -161,9 +171,35 @@ def fit_directions(
     from personae import describe, output
     from personae.training import directions
 
+    refuse_stdout(out)
     output.refuse_overwriting([out], force)
     found = directions.run(require_reader(model), cache=cache, out=out)
     if as_json:
         say_json(found)
     else:
         say(*describe.direction_lines(found), out)
+
+
+def _require_room(paths: Sequence[Path], force: bool) -> None:
+    from personae import output
+
+    if STDOUT in paths:
+        require_stdout(False)
+    else:
+        output.refuse_overwriting(paths, force)
+
+
+def _write(path: Path, who: "Identity") -> None:
+    save_identity(path, who)
+    if path != STDOUT:
+        say(path)
+
+
+def _identities_of(sources: Sequence[Path], model: str) -> "list[Identity]":
+    """Who is seen in photos or held in .identity files, in order."""
+    from personae.gather import gather
+
+    looks = inputs.opened(sources)
+    inputs.require(looks)
+    found = [look.source for look in looks]
+    return [person.identity for person in gather(reader_for(found, model), found)]

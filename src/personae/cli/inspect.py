@@ -1,19 +1,21 @@
 """personae read | models | inspect | replay | doctor: what photos, files, models and this machine hold."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from personae.cli import inputs
+from personae.cli.destination import refuse_stdout
 from personae.cli.options import Base, Force, Json, Licence, Model, Quiet
-from personae.cli.terminal import load_model, require_reader, say, say_json
-from personae.errors import BadOption
+from personae.cli.terminal import load_model, note, require_reader, say, say_json
+from personae.errors import BadImage, BadOption
 
 weights = typer.Typer(help="Which models there are, under which licence. Example: personae models")
 
 
 def read(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos to read.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos to read; - is one from stdin.")],
     model: Model = "nano",
     base: Base = None,
     accept_licence: Licence = False,
@@ -25,12 +27,28 @@ def read(
     """
     from personae import describe
 
-    reader = require_reader(model, base=base, accept_licence=accept_licence)
-    faces = {str(photo): reader.read(photo) for photo in photos}
+    looks = inputs.opened(photos)
+    answers: dict[str, Any] = {look.name: {"error": str(look.error)} for look in looks if look.error is not None}
+    for look in looks:
+        if look.error is not None:
+            note(str(look.error))
+    sound = [look for look in looks if look.error is None]
+    reader = require_reader(model, base=base, accept_licence=accept_licence) if sound else None
+    for look in sound:
+        assert reader is not None
+        try:
+            faces = reader.read(look.source)
+        except BadImage as error:
+            answers[look.name] = {"error": str(error)}
+            note(str(error) if look.name in str(error) else f"{look.name}: {error}")
+            continue
+        answers[look.name] = [describe.face(face) for face in faces]
+        if not as_json:
+            say(*describe.lines({look.name: faces}))
     if as_json:
-        say_json({name: [describe.face(face) for face in found] for name, found in faces.items()})
-    else:
-        say(*describe.lines(faces))
+        say_json({look.name: answers[look.name] for look in looks})
+    if any(isinstance(answer, dict) for answer in answers.values()):
+        raise typer.Exit(2)
 
 
 @weights.callback()
@@ -103,6 +121,7 @@ def replay(
     """
     from personae import output
 
+    refuse_stdout(out)
     recipe = output.read_recipe(path)  # before the model is loaded: a file without one should say so at once
     photos = dict(_named_file(text) for text in moved or [])
     pipe = load_model(model, quiet) if model else None

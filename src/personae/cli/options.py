@@ -22,7 +22,28 @@ class Format(StrEnum):
     webp = "webp"
 
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A named model (see: personae models) or a model folder.")]
+def models_like(incomplete: str) -> list[str]:
+    """What a shell offers after `--model`: named models, and folders."""
+    from personae import catalog
+
+    place = Path(incomplete)
+    parent = place if incomplete.endswith("/") else place.parent
+    try:
+        folders = [f"{one}/" for one in parent.iterdir() if one.is_dir() and str(one).startswith(incomplete)]
+    except OSError:  # nothing there to offer
+        folders = []
+    return [name for name in catalog.MODELS if name.startswith(incomplete)] + sorted(folders)
+
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A named model (see: personae models) or a model folder.",
+        autocompletion=models_like,
+    ),
+]
 Base = Annotated[
     str | None, typer.Option(help="Folder or Hub id of Stable Diffusion 1.5, for Arc2Face's files that lie without it.")
 ]
@@ -30,8 +51,16 @@ Licence = Annotated[bool, typer.Option("--accept-licence", help="Accept the mode
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that are there.")]
-Sources = Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos, or .identity files.")]
-Target = Annotated[Path, typer.Option("--out", "-o", help="The .identity file to write.")]
+ImageFormat = Annotated[
+    Format | None, typer.Option("--format", help="Of the results.", show_default="png, or as the name in -o says")
+]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder for the results; of one result, a file (ann.png), or - for stdout.")
+]
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="PHOTO", help="Photos, or .identity files; - is a photo from stdin.")
+]
+Target = Annotated[Path, typer.Option("--out", "-o", help="The .identity file to write, or - for stdout.")]
 NoFace = Annotated[OnNoFace, typer.Option(help="What to do with a photo that shows no face.")]
 Steps = Annotated[
     int | None, typer.Option(help="Sampling steps; more is slower and finer.", show_default="the model's")

@@ -3,23 +3,25 @@
 Results go to stdout, progress and notes to stderr. Brings no torch before a model is loaded.
 """
 
+import errno
 import json
 import sys
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from personae.cli import libraries
 from personae.errors import WeightsMissing
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
     from personae.reading.reader import FaceReader
-    from personae.types import Edit, Generation, Identity
+    from personae.types import Edit, Generation, Photo
 
 _LONGEST_NOTE = 4000  # letters: an error may quote a file
 _JOINERS = "\u200c\u200d"  # Persian words and composed emoji have them
@@ -34,6 +36,8 @@ def load_model(
     accept_licence: bool = False,
 ) -> "FacePipeline":
     """A pipeline whose own progress bar is off: `progress` shows one for all of its calls."""
+    if is_silent(quiet):
+        libraries.hide_bars()
     with spinner(f"loading {model}", quiet):
         from personae.pipeline import load  # late: it brings torch and takes a second
 
@@ -53,21 +57,14 @@ def require_reader(model: str, *, base: str | None = None, accept_licence: bool 
 
 
 def reader_for(
-    sources: Sequence[Path], model: str, *, base: str | None = None, accept_licence: bool = False
+    sources: "Sequence[Path | Photo]", model: str, *, base: str | None = None, accept_licence: bool = False
 ) -> "FaceReader | None":
     """The model's reader, unless there is nothing to read."""
     from personae.gather import SUFFIX
 
-    if all(source.suffix == SUFFIX for source in sources):
+    if all(isinstance(source, Path) and source.suffix == SUFFIX for source in sources):
         return None
     return require_reader(model, base=base, accept_licence=accept_licence)
-
-
-def identities_of(sources: Sequence[Path], model: str) -> "list[Identity]":
-    """Who is seen in photos or held in .identity files, in order."""
-    from personae.gather import gather
-
-    return [person.identity for person in gather(reader_for(sources, model), sources)]
 
 
 def answer(made: "Generation | Edit", paths: Sequence[Path]) -> list[dict[str, Any]]:
@@ -79,20 +76,41 @@ def answer(made: "Generation | Edit", paths: Sequence[Path]) -> list[dict[str, A
     ]
 
 
+class AnswerLost(Exception):
+    """Standard output takes no more: its disk is full, or (`closed`) who read it has gone. No `OSError`: those of a
+    closed pipe Typer would end the program for."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(f"the answer cannot be written to standard output: {reason.strerror or reason}")
+        self.closed = reason.errno == errno.EPIPE
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """What writes to stdout; raises `AnswerLost` if it cannot."""
+    try:
+        yield
+    except OSError as error:
+        raise AnswerLost(error) from error
+
+
 def say(*lines: object) -> None:
-    """Each as one line on stdout."""
-    for line in lines:
-        typer.echo(plain(str(line)))
+    """Each as one line on stdout. Raises `AnswerLost`."""
+    with answering():
+        for line in lines:
+            typer.echo(plain(str(line)))
 
 
 def say_json(value: Any) -> None:
-    """`value` on stdout, in ASCII: JSON has escapes of its own."""
-    typer.echo(json.dumps(value, indent=1).replace("\x7f", "\\u007f"))
+    """`value` on stdout, in ASCII: JSON has escapes of its own. Raises `AnswerLost`."""
+    with answering():
+        typer.echo(json.dumps(value, indent=1).replace("\x7f", "\\u007f"))
 
 
 def note(message: str) -> None:
     """One line on stderr."""
-    typer.echo("personae: " + plain(" ".join(message.split())[:_LONGEST_NOTE]), err=True)
+    with suppress(OSError):  # stderr is full or gone: there is nowhere left to say so
+        typer.echo("personae: " + plain(" ".join(message.split())[:_LONGEST_NOTE]), err=True)
 
 
 def plain(text: str) -> str:
@@ -113,9 +131,10 @@ def _escaped(letter: str) -> str:
 
 @contextmanager
 def noted() -> Iterator[None]:
-    """What is warned of meanwhile is one line on stderr, each once."""
+    """What personae warns of meanwhile is one line on stderr, each once; what libraries warn of is not shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("once", UserWarning)
+        libraries.ignore_warnings()
         plainly = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
@@ -155,8 +174,10 @@ def progress(quiet: bool, steps: int) -> Iterator[Callable[[str, int], dict[str,
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    # Redirected, what is said on stdout stands above the bar, but on stderr: right only if both are the terminal.
+
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bars:
 
         def stage(title: str, images: int) -> dict[str, Any]:
             task = bars.add_task(plain(f"{title} ({images})"), total=steps)

@@ -62,6 +62,14 @@ def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: i
     return replace(photo, source=path, sha256=hashlib.sha256(encoded).hexdigest())
 
 
+def check_photo(path: str | os.PathLike[str]) -> None:
+    """A look at a file, without decoding it: raises `BadImage` as `load_photo` would for what is missing, too large, or
+    no picture by its first bytes. Damage further in it does not see."""
+    name = os.fspath(path)
+    with _opened(regular.read(name, MAX_BYTES, BadImage), name, MAX_BYTES, MAX_PIXELS):
+        pass
+
+
 def name_of(photo: Photo) -> str:
     """What a recipe calls a photo: its path; of one that came without, a hash, which whoever makes the picture again
     will say is no file."""
@@ -74,6 +82,12 @@ def pixels_sha256(photo: Photo) -> str:
 
 
 def _decode_bytes(encoded: bytes, name: str, max_bytes: int, max_pixels: int) -> Photo:
+    with _opened(encoded, name, max_bytes, max_pixels) as image:
+        return _decode(image, name, in_place=True)
+
+
+def _opened(encoded: bytes, name: str, max_bytes: int, max_pixels: int) -> Image.Image:
+    """An image whose format and size have been checked, and nothing else."""
     if len(encoded) > max_bytes:
         raise BadImage(f"{name} is larger than {max_bytes / 2**20:.0f} MiB: give a smaller file")
     try:
@@ -86,9 +100,8 @@ def _decode_bytes(encoded: bytes, name: str, max_bytes: int, max_pixels: int) ->
         raise BadImage(f"{name} would unpack to more than {max_pixels / 1e6:.0f} million pixels: refused") from error
     except Exception as error:  # Pillow's parsers let through whatever a broken header makes them raise
         raise BadImage(f"{name} is not a JPEG, PNG, WebP or AVIF picture") from error
-    with image:
-        _check_size(image.size, name, min(max_pixels, _FEWER_PIXELS.get(image.format or "", max_pixels)))
-        return _decode(image, name, in_place=True)
+    _check_size(image.size, name, min(max_pixels, _FEWER_PIXELS.get(image.format or "", max_pixels)))
+    return image
 
 
 def _heic(encoded: bytes, name: str) -> tuple[str, ...]:

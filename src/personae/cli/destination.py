@@ -1,0 +1,185 @@
+"""Where results go: `-o people` a folder, `-o ann.png` one file, `-o -` standard output.
+
+    place = destination(out, format, results=len(seeds))        # before any work; BadOption, BadOutput
+    with prepared(place.folder):                                # and gone again if nothing was written into it
+        paths = place.save(generation, people=who, stems=["me"])
+
+A name with an image's suffix is a file, and the suffix is its format; anything else is a folder.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personae.cli.terminal import answering
+from personae.errors import BadOption
+
+if TYPE_CHECKING:
+    from personae.types import Edit, Face, Generation, Identity
+
+STDOUT = Path("-")
+_FORMATS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp"}
+# A folder of such a name is nobody's wish.
+_OTHERS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".svg", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """folder: where files go; None: standard output. name: of the one file, else each is named after its person or
+    photo and its seed."""
+
+    folder: Path | None
+    name: str | None = None
+    format: str = "png"
+
+    def paths(self, index: Sequence[int], seeds: Sequence[int], stems: Sequence[str]) -> list[Path]:
+        """Where results would lie, as `output.paths_of`."""
+        from personae import output
+
+        if self.folder is None:
+            return [STDOUT]
+        if self.name is not None:
+            return [self.folder / self.name]
+        return output.paths_of(self.folder, index, seeds, stems=stems, format=self.format)
+
+    def require_room(self, index: Sequence[int], seeds: Sequence[int], stems: Sequence[str], force: bool) -> None:
+        """Raise `BadOutput` if a result would replace a file and `force` is not given."""
+        from personae import output
+
+        if self.folder is not None:
+            output.refuse_overwriting(self.paths(index, seeds, stems), force)
+
+    def save(
+        self,
+        made: "Generation",
+        *,
+        people: "Sequence[Face | Identity]",
+        stems: Sequence[str],
+        identity: bool,
+        force: bool,
+    ) -> list[Path]:
+        """Write a generation's images; returns their paths, as `output.save`."""
+        from personae import output
+
+        if self.folder is None:
+            for content in output.files_of(made, people=people, format=self.format, identity=identity):
+                to_stdout(content)
+            return [STDOUT]
+        return output.save(
+            made,
+            self.folder,
+            people=people,
+            stems=stems,
+            name=self.name,
+            format=self.format,
+            identity=identity,
+            force=force,
+        )
+
+    def save_page(self, page: str, stem: str, force: bool) -> Path:
+        """Write a page beside the images; returns its path."""
+        from personae import output
+
+        assert self.folder is not None
+        name = f"{stem}.html" if self.name is None else Path(self.name).with_suffix(".html").name
+        return output.write(self.folder / name, page.encode(), force=force)
+
+    def save_edit(self, done: "Edit", *, stem: str, force: bool) -> list[Path]:
+        """Write an edit's images; returns their paths, as `output.save_edit`."""
+        from personae import output
+
+        if self.folder is None:
+            for content in output.files_of_edit(done, format=self.format):
+                to_stdout(content)
+            return [STDOUT]
+        return output.save_edit(done, self.folder, stem=stem, name=self.name, format=self.format, force=force)
+
+
+def destination(out: Path, format: str | None, *, results: int, as_json: bool = False) -> Destination:  # noqa: A002
+    """What `-o` means for so many images; `format`: as `--format` says, None: not given. Raises `BadOption`."""
+    suffix = out.suffix.lower()
+    if out == STDOUT:
+        _require_one(out, results)
+        require_stdout(as_json)
+        return Destination(folder=None, format=format or "png")
+    if out.is_dir() or suffix not in {*_FORMATS, *_OTHERS}:
+        return Destination(folder=out, format=format or "png")
+    if suffix in _OTHERS:
+        raise BadOption(f"-o {out}: images are written as {', '.join(_FORMATS)}; name such a file, or a folder")
+    if format not in (None, _FORMATS[suffix]):
+        raise BadOption(f"-o {out} is a {_FORMATS[suffix]} and --format says {format}: give one of the two")
+    _require_one(out, results)
+    return Destination(folder=out.parent, name=out.name, format=_FORMATS[suffix])
+
+
+def identity_files(out: Path, names: Sequence[str]) -> list[Path]:
+    """What `-o` means for identities: the file it names (or standard output), if there is one; else a folder's files
+    of these names. Raises `BadOption`."""
+    from personae.gather import SUFFIX
+
+    if out == STDOUT or (out.suffix == SUFFIX and not out.is_dir()):
+        _require_one(out, len(names))
+        if out == STDOUT:
+            require_stdout(False)
+        return [out]
+    return [out / name for name in names]
+
+
+def _require_one(out: Path, results: int) -> None:
+    if results != 1:
+        there = "standard output holds" if out == STDOUT else f"{out} names"
+        raise BadOption(f"{there} one result, and {results} are asked for: name a folder with -o instead")
+
+
+def require_stdout(as_json: bool) -> None:
+    """Raise `BadOption` unless a file can go to standard output."""
+    if as_json:
+        raise BadOption("-o - writes the result to standard output, where --json would answer: give one of the two")
+    if sys.stdout.isatty():
+        raise BadOption("-o - would write the bytes of a file to the terminal: send them on with > or |")
+
+
+def refuse_stdout(out: Path | None) -> None:
+    """Raise `BadOption` for a verb whose result cannot go to standard output."""
+    if out == STDOUT:
+        raise BadOption("this result cannot go to standard output: name a place with -o")
+
+
+def to_stdout(content: bytes) -> None:
+    """Bytes on standard output. Raises `AnswerLost`."""
+    with answering():
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def prepared(folder: Path | None) -> Iterator[None]:
+    """The folder, made and proven to be writable; if nothing was written into it, what had to be made for it is gone
+    afterwards. None: nothing is needed. Raises `BadOutput`."""
+    if folder is None:
+        yield
+        return
+    from personae import output
+
+    lacking = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
+        output.prepare(folder)
+        yield
+    finally:
+        for place in lacking:  # from the innermost out
+            with suppress(OSError):  # it holds something, or was never made
+                place.rmdir()
+
+
+def save_identity(path: Path, who: "Identity") -> None:
+    """An `.identity` file, or its bytes on standard output. Raises `BadOutput`."""
+    from personae import identity
+
+    if path == STDOUT:
+        to_stdout(identity.encode(who))
+    else:
+        identity.save(path, who)

@@ -1,0 +1,156 @@
+"""The program around the verbs: examples that can be typed, defaults that are the functions', libraries that are quiet,
+completion."""
+
+import inspect
+import logging
+import os
+import re
+import shlex
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from cli_fixtures import Run
+from personae import demo, identity, verified
+from personae.cli import animate, edit, evaluate, generate, libraries, train
+from personae.cli import app as program
+from personae.cli import identity as people
+from personae.cli.terminal import noted
+from personae.data import prepare
+from personae.editing import animate as animating
+from personae.editing import edit as editing
+from personae.evaluation import reading, report
+from personae.training import assemble, recipes
+
+
+def _verbs(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, one in getattr(command, "commands", {}).items():
+        yield (*path, name), one
+        yield from _verbs(one, *path, name)
+
+
+VERBS = dict(_verbs(typer.main.get_command(program.app)))
+
+
+@pytest.mark.parametrize("path", VERBS, ids=" ".join)
+def test_the_example_of_every_verb_can_be_typed(path: tuple[str, ...]) -> None:
+    """Parsed by Typer itself, with every option, choice and number in it; nothing is run."""
+    found = re.search(r"Example: (personae .+)", VERBS[path].help or "")
+    assert found, path
+    _parse(found[1])
+
+
+@pytest.mark.parametrize(
+    "page", sorted((Path(__file__).parent.parent / "docs").glob("*.md")), ids=lambda page: page.name
+)
+def test_the_commands_of_the_docs_can_be_typed(page: Path) -> None:
+    """The README's are run, by `test_readme.py`; these may need what is not here."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        if line.startswith("personae "):
+            _parse(line)
+
+
+def _parse(line: str) -> None:
+    """Raise what Typer would say of a command, without running it."""
+    _, *words = shlex.split(line, comments=True)
+    command = typer.main.get_command(program.app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    command.make_context(words[0] if words else "personae", words)
+
+
+# What a verb is called and what it calls; names that differ between the two.
+SAME: list[tuple[Callable[..., Any], Callable[..., Any], dict[str, str]]] = [
+    (train.assemble, assemble.assemble, {}),
+    (train.train, recipes.run, {}),
+    (train.prepare, prepare.prepare, {}),
+    (evaluate.evaluate, report.evaluate, {"images": "images_per_person", "guidance": "guidance_scale"}),
+    (evaluate.evaluate, reading.evaluate_reader, {}),
+    (generate.demo, demo.run, {}),
+    (generate.generate, verified.generate_verified, {}),
+    (edit.Common, editing.edit, {"count": "num_images"}),
+    (animate.animate, animating.animate, {}),
+    (animate.animate, animating.Settings, {}),
+    (people.blend_people, identity.blend, {}),
+    (people.relative, identity.noise, {}),
+]
+
+
+def _defaults(of: Callable[..., Any]) -> dict[str, Any]:
+    """None is whatever the function itself takes then, and so agrees with everything."""
+    parameters = inspect.signature(of).parameters.values()
+    found = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+    return {name: str(getattr(value, "value", value)) for name, value in found.items() if value is not None}
+
+
+@pytest.mark.parametrize(("verb", "function", "renamed"), SAME, ids=lambda one: getattr(one, "__qualname__", ""))
+def test_defaults_of_a_verb_are_those_of_its_function(
+    verb: Callable[..., Any], function: Callable[..., Any], renamed: dict[str, str]
+) -> None:
+    typed = {renamed.get(name, name): value for name, value in _defaults(verb).items()}
+    own = _defaults(function)
+    different = {name: (typed[name], own[name]) for name in typed.keys() & own.keys() if typed[name] != own[name]}
+    assert not different, "the command line's, the function's"
+
+
+# ---------------------------------------------------------------------- libraries
+
+
+def test_libraries_log_errors_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        monkeypatch.delenv(name, raising=False)
+    before = {name: logging.getLogger(name).level for name in libraries.LIBRARIES}
+    try:
+        logging.getLogger("transformers").setLevel(logging.WARNING)
+        libraries.hush()
+        assert not logging.getLogger("transformers.tokenization_utils_base").isEnabledFor(logging.WARNING)
+        assert logging.getLogger("transformers").isEnabledFor(logging.ERROR)
+        # Those imported later read it then.
+        code = "from transformers.utils import logging; print(logging.get_verbosity() == logging.ERROR)"
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
+        monkeypatch.setenv("DIFFUSERS_VERBOSITY", "info")
+        logging.getLogger("diffusers").setLevel(logging.INFO)
+        libraries.hush()
+        assert logging.getLogger("diffusers").level == logging.INFO  # as the user wants it
+        assert os.environ["DIFFUSERS_VERBOSITY"] == "info"
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def test_only_personae_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    with noted():
+        for module in ("personae.editing.edit", "diffusers.utils.deprecation_utils", "torch"):
+            warnings.warn_explicit(f"from {module}", UserWarning, f"{module}.py", 1, module=module)
+        warnings.warn_explicit("soon to go", FutureWarning, "torch.py", 1, module="torch.nn")
+    assert capsys.readouterr().err == "personae: from personae.editing.edit\n"
+
+
+# ---------------------------------------------------------------------- completion
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("personae gen", {"generate"}),
+        ("personae generate --likeness-g", {"--likeness-guidance"}),
+        ("personae generate -m na", {"nano"}),
+        ("personae edit swap --model arc", {"arc2face"}),
+        ("personae evaluate nan", {"nano"}),
+        ("personae generate --format w", {"webp"}),
+    ],
+)
+def test_a_shell_completes_verbs_options_and_models(
+    run: Run, monkeypatch: pytest.MonkeyPatch, typed: str, offered: set[str]
+) -> None:
+    monkeypatch.setenv("_PERSONAE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    assert set(run().lines) == offered
