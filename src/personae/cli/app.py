@@ -18,6 +18,7 @@ from personae import __version__
 from personae.cli import evaluate, generate, inspect, libraries, train
 from personae.cli.edit import edit
 from personae.cli.identity import people
+from personae.cli.prepare import data
 from personae.cli.terminal import AnswerLost, note, noted, say
 from personae.errors import BadOption, PersonaeError
 
@@ -46,7 +47,7 @@ app.command()(generate.generate)
 app.add_typer(edit, name="edit")
 app.add_typer(people, name="identity")
 app.command()(inspect.read)
-app.command()(train.prepare)
+app.add_typer(data, name="prepare")
 app.command()(train.train)
 app.command()(train.assemble)
 app.command()(evaluate.evaluate)

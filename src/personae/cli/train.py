@@ -1,4 +1,4 @@
-"""personae prepare | train | assemble: from photos to a model folder."""
+"""personae train | assemble: from labelled photos to a model folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,22 +7,6 @@ import typer
 
 from personae.cli.terminal import say, say_json
 from personae.errors import BadOption
-
-
-def prepare(
-    source: Annotated[Path, typer.Argument(help="A folder of photo tars (WebDataset).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the labelled shards.")] = Path("cache/faces"),
-    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
-) -> None:
-    """Label photos for training: detect, align, measure, embed. A stopped run goes on with the same command.
-
-    Example: personae prepare ../shared/faces -o cache/faces
-    """
-    from personae.data.prepare import prepare as run
-
-    for name, kept in run(source, out, teachers, workers).items():
-        say(f"{name}: {kept} photos")
 
 
 def train(

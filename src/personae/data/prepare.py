@@ -6,9 +6,10 @@ A finished shard is kept; a stopped run continues with the same command.
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,8 +30,8 @@ def _labels(folder: Path) -> dict[str, dict[str, str]]:
         return {row["key"]: row for row in csv.DictReader(file)}
 
 
-def _label(key: str, encoded: bytes, groups: dict[str, str], teachers: Teachers) -> shards.Record | None:
-    """One photo's record, or None if a teacher finds no face in it."""
+def label(key: str, encoded: bytes, facts: Mapping[str, Any], teachers: Teachers) -> shards.Record | None:
+    """The record of one picture, `facts` among its JSON, or None if a teacher finds no face in it."""
     photo = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
     faces, motion = teachers.detect(photo), teachers.motion(photo)
     if not faces or motion is None:
@@ -52,20 +53,21 @@ def _label(key: str, encoded: bytes, groups: dict[str, str], teachers: Teachers)
         "matrix": matrix,
     }
     inside = float(align.coverage(matrix, size, photo.shape).mean())
-    facts = {"key": key, "coverage": round(inside, 4), "faces": len(faces), "score": round(face.score, 4)}
-    facts |= {name: groups[name] for name in ("age", "gender", "race") if name in groups}
+    measured = {"key": key, "coverage": round(inside, 4), "faces": len(faces), "score": round(face.score, 4)}
     return {
         "crop.webp": buffer.getvalue(),
         "photo.jpg": encoded,
         "labels.npz": shards.pack_arrays(arrays),
-        "json": shards.pack_json(facts),
+        "json": shards.pack_json({**measured, **facts}),
     }
 
 
 def _records(source: Path, teachers: Teachers) -> Iterator[tuple[str, shards.Record]]:
     groups = _labels(source.parent)
     for key, parts in shards.read(source):
-        if "jpg" in parts and (record := _label(key, parts["jpg"], groups.get(key, {}), teachers)):
+        row = groups.get(key, {})
+        facts: dict[str, str] = {name: row[name] for name in ("age", "gender", "race") if name in row}
+        if "jpg" in parts and (record := label(key, parts["jpg"], facts, teachers)):
             yield key, record
 
 

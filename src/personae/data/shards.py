@@ -20,9 +20,14 @@ from personae.types import Array
 Record = dict[str, bytes]
 
 
+def person(key: str) -> str:
+    """Whose picture a key names: `PERSON-VIEW` one of several of somebody, any other key a person of its own."""
+    return key.partition("-")[0]
+
+
 def held_out(key: str) -> bool:
-    """Whether a photo is kept out of every training: one in sixteen, by the CRC-32 of its key."""
-    return crc32(key.encode()) % 16 == 0
+    """Whether a picture is kept out of every training: those of one person in sixteen, by the CRC-32 of `person`."""
+    return crc32(person(key).encode()) % 16 == 0
 
 
 def read(path: str | Path) -> Iterator[tuple[str, Record]]:
