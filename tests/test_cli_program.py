@@ -21,8 +21,10 @@ from personae import demo, identity, verified
 from personae.cli import animate, edit, evaluate, generate, libraries, train
 from personae.cli import app as program
 from personae.cli import identity as people
+from personae.cli import prepare as labelling
 from personae.cli.terminal import noted
 from personae.data import prepare
+from personae.data.people import Settings, prepare_people
 from personae.editing import animate as animating
 from personae.editing import edit as editing
 from personae.evaluation import reading, report
@@ -70,7 +72,9 @@ def _parse(line: str) -> None:
 SAME: list[tuple[Callable[..., Any], Callable[..., Any], dict[str, str]]] = [
     (train.assemble, assemble.assemble, {}),
     (train.train, recipes.run, {}),
-    (train.prepare, prepare.prepare, {}),
+    (labelling.photos, prepare.prepare, {}),
+    (labelling.people, Settings, {"count": "people"}),
+    (labelling.people, prepare_people, {}),
     (evaluate.evaluate, report.evaluate, {"images": "images_per_person", "guidance": "guidance_scale"}),
     (evaluate.evaluate, reading.evaluate_reader, {}),
     (generate.demo, demo.run, {}),
