@@ -34,6 +34,8 @@ class Smoothing(StrEnum):
 
 OnFrame = Callable[[str, int, int | None], None]
 Smooth = Annotated[Smoothing, typer.Option(help="How the jitter of the driver's reading is taken off.")]
+MaxFrames = Annotated[int, typer.Option(min=1, help="A driver with more frames is refused.")]
+MaxGap = Annotated[float, typer.Option(help="A driver that shows one picture for more seconds is refused.")]
 DriverFace = Annotated[int, typer.Option(min=1, help="Which of the driver's faces is followed: 1 is the largest.")]
 
 
@@ -57,6 +59,8 @@ def animate(
     ] = NoFaceInFrame.error,
     face: Annotated[int, typer.Option(min=1, help="Which face of the photo is moved: 1 is the largest.")] = 1,
     driver_face: DriverFace = 1,
+    max_frames: MaxFrames = 200_000,
+    max_gap: MaxGap = 60.0,
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the driver's sound out.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that every frame begins at.")] = 0,
     steps: Steps = None,
@@ -111,6 +115,7 @@ def animate(
             ),
             frames=span,
             fps=fps,
+            limits=video.Limits(frames=max_frames, gap=max_gap),
             audio=not no_audio,
             batch_size=batch_size,
             keep_frames=keep_frames,
@@ -129,6 +134,8 @@ def track(
     out: Annotated[Path, typer.Option("--out", "-o", help="The track: .json, .csv or .npz.")],
     smooth: Smooth = Smoothing.none,
     driver_face: DriverFace = 1,
+    max_frames: MaxFrames = 200_000,
+    max_gap: MaxGap = 60.0,
     model: Model = "nano",
     base: Base = None,
     accept_licence: Licence = False,
@@ -141,7 +148,7 @@ def track(
     """
     from personae import output
     from personae.editing import driver as driving
-    from personae.editing import smoothing
+    from personae.editing import smoothing, video
     from personae.editing import track as tracks
 
     refuse_stdout(out)
@@ -150,7 +157,11 @@ def track(
     reader = require_reader(model, base=base, accept_licence=accept_licence)
     with _bar(quiet) as on_frame:
         read = driving.read(
-            driver, reader, face=driver_face, on_frame=lambda count: on_frame("reading the driver", count, None)
+            driver,
+            reader,
+            face=driver_face,
+            limits=video.Limits(frames=max_frames, gap=max_gap),
+            on_frame=lambda count: on_frame("reading the driver", count, None),
         )
     output.prepare(out.parent)
     tracks.save(out, smoothing.smoothed(read, smooth.value))

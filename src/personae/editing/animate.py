@@ -22,7 +22,8 @@ from personae.editing.driver import spans
 from personae.editing.frame_store import FrameStore, digest, folder_of
 from personae.editing.puppet import InPhoto, Move, Portrait, Puppet, moves_of
 from personae.editing.track import Track
-from personae.errors import BadOption, NoFaceFound, unknown_name
+from personae.errors import BadOption, BadVideo, NoFaceFound, unknown_name
+from personae.io import regular
 from personae.types import Face
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def animate(
     settings: Settings | None = None,
     frames: tuple[int, int | None] | None = None,
     fps: float | None = None,
+    limits: video.Limits | None = None,
     audio: bool = True,
     batch_size: int = 8,
     keep_frames: bool = False,
@@ -87,9 +89,10 @@ def animate(
     """A video of the person of `source` doing what the face of `driver` does.
 
     driver: a video, a track's file (`.json`, `.csv`, `.npz`) or a `Track`. frames: (first, end) of the driver's, None:
-    to its last; smoothing sees the others, too. fps: of a track that does not say. audio: copy the driver's sound.
-    batch_size: frames per call of the pipeline. keep_frames: leave the PNGs, for other ranges of frames. on_frame:
-    told what goes on. options: of the pipeline's call, e.g. `num_inference_steps`, `speed`, `pose_scale`.
+    to its last; smoothing sees the others, too. fps: of a track that does not say. limits: how far a video is read.
+    audio: copy the driver's sound. batch_size: frames per call of the pipeline. keep_frames: leave the PNGs, for other
+    ranges of frames. on_frame: hears how far it is. options: of the call, e.g. `num_inference_steps`, `speed`,
+    `pose_scale`.
 
     Raises `BadVideo`, `BadImage`, `BadData`; `BadOption` for settings that there are not; `BadOutput` if `out` is there
     or another run's frames are, unless `force`; `NoFaceFound` in source or driver; `WeightsMissing`.
@@ -104,7 +107,7 @@ def animate(
     began = time.perf_counter()
     plan = _plan(pipe, face, driver, asked, fps, options)
     with FrameStore(folder_of(target), plan, force=force) as store:
-        read = _track(pipe, driver, asked, fps, store, on_frame)
+        read = _track(pipe, driver, asked, fps, store, limits, on_frame)
         start, stop = _range(frames, len(read))
         steady = smoothing.smoothed(_filled(read, asked, start, stop), asked.smooth)
         moves = moves_of(steady, pipe.config.crop_template)
@@ -167,14 +170,14 @@ def _plan(
 ) -> dict[str, Any]:
     """All that decides what frame t looks like."""
     assert face.photo is not None  # `cast.read` has seen to it
-    content = tracks.to_json(driver) if isinstance(driver, Track) else Path(driver).read_bytes()
+    known = digest(tracks.to_json(driver)) if isinstance(driver, Track) else regular.sha256(driver, BadVideo)
     return {
         "model": {"name": Path(pipe.name or "unnamed").name, "sha256": pipe.sha256},
         "source": {
             "sha256": digest(face.photo.pixels.tobytes()),
             "box": [round(float(edge)) for edge in face.detection.box],
         },
-        "driver": {"sha256": digest(content), "fps": fps},
+        "driver": {"sha256": known, "fps": fps},
         "settings": asdict(settings),
         "options": json.loads(json.dumps(options, default=str)),
         "software": f"personae {__version__}",
@@ -187,6 +190,7 @@ def _track(
     settings: Settings,
     fps: float | None,
     store: FrameStore,
+    limits: video.Limits | None,
     on_frame: OnFrame,
 ) -> Track:
     """The driver's track as read, from the stopped run if that came so far."""
@@ -205,6 +209,7 @@ def _track(
                 driver,
                 pipe.reader,
                 face=settings.driver_face,
+                limits=limits,
                 on_frame=lambda count: on_frame("reading the driver", count, None),
             ),
         )

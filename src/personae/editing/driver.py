@@ -66,9 +66,15 @@ def overlap(a: Array, b: Array) -> float:
 
 
 def read(
-    path: str | Path, reader: FaceReader, *, face: int = 1, on_frame: Callable[[int], None] = lambda count: None
+    path: str | Path,
+    reader: FaceReader,
+    *,
+    face: int = 1,
+    limits: video.Limits | None = None,
+    on_frame: Callable[[int], None] = lambda count: None,
 ) -> Track:
-    """One face of a video as a track, not smoothed. on_frame: told how many frames are read.
+    """One face of a video as a track, not smoothed. limits: how far it is read. on_frame: told how many frames are
+    read.
 
     Raises `BadVideo`; `NoFaceFound` if no frame shows the face; `WeightsMissing` for a reader that measures no motion.
     """
@@ -76,7 +82,7 @@ def read(
         raise WeightsMissing("this model's reader measures no pose and no expression: use one that does")
     follower = Follower(face)
     rows: list[Array] = []
-    for pixels in video.frames(path):
+    for pixels in video.frames(path, limits):
         rows.append(_row(follower.find(reader.read(pixels))))
         on_frame(len(rows))
     motion = np.stack(rows)

@@ -8,6 +8,7 @@ Frame t of a video is what is on the screen at t / fps seconds, give or take hal
 at its average rate, so that a frame's number says when it is. Sound is copied packet by packet, never decoded.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from personae.errors import BadOption, BadOutput, BadVideo
-from personae.io import atomic
+from personae.io import atomic, regular
+from personae.io.boundary import errors_as
 from personae.types import Array
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -30,9 +32,30 @@ ENCODERS: dict[str, dict[str, str]] = {
     "libopenh264": {"rc_mode": "quality", "qmin": "10", "qmax": "24"},
     "mpeg4": {"qscale": "2", "flags": "+qscale", "global_quality": str(2 * 118)},  # 118: FFmpeg's FF_QP2LAMBDA
 }
-_LOCAL = {"protocol_whitelist": "file"}  # a playlist must not make us read from elsewhere
-_MOST_PIXELS = 40_000_000
+# Containers that hold their pictures themselves. Playlists (HLS, DASH, ffconcat, numbered picture files) name others,
+# which a stranger's file must not make us read, and FFmpeg knows them by content, whatever the file is called.
+_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "gif")
+_LOCAL = {"protocol_whitelist": "file", "format_whitelist": ",".join(_CONTAINERS)}
+MOST_PIXELS = 10_000_000  # of a frame: cinema's 4K; a decoder holds some twenty of them
+_THREADS = 4  # each holds frames of its own
+FASTEST = 1000  # frames per second
 _BT709 = 1  # ITU-T H.273's number; said in the file, else players guess it from the size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How far a video is read: five hundred bytes may say that two pictures lie ten hours apart.
+
+    `frames`: at most so many, the last one stood still included; `gap`: seconds for which one picture may stand."""
+
+    frames: int = 200_000
+    gap: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise BadOption(f"--max-frames is at least 1, got {self.frames}")
+        if not self.gap > 0:  # NaN is not
+            raise BadOption(f"--max-gap is a number of seconds above 0, got {self.gap}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,27 +75,34 @@ def probe(path: str | Path) -> Clip:
         if first is None:
             raise BadVideo(f"{path} holds no frame that can be decoded: it may be damaged or cut short")
         fps = stream.average_rate or stream.guessed_rate
-        if not fps:
-            raise BadVideo(f"{path} does not say how many frames it shows per second: convert it to mp4 first")
+        if not fps or not 0 < fps <= FASTEST:
+            raise BadVideo(
+                f"{path} does not say how many frames it shows per second, up to {FASTEST}, got {fps or 'nothing'}: "
+                "convert it to mp4 first"
+            )
         width, height = (first.height, first.width) if first.rotation % 180 else (first.width, first.height)
         sounds = container.streams.audio
-        return Clip(fps=Fraction(fps), size=(width, height), sound=sounds[0].codec_context.name if sounds else None)
+        return Clip(fps=Fraction(fps), size=(width, height), sound=_codec_of(sounds[0]) if sounds else None)
 
 
-def frames(path: str | Path) -> Iterator[Array]:
-    """Every frame (H, W, 3) RGB uint8, upright, `probe(path).fps` per second. Raises `BadVideo`, also on the way."""
-    fps = probe(path).fps
+def frames(path: str | Path, limits: Limits | None = None) -> Iterator[Array]:
+    """Every frame (H, W, 3) RGB uint8, upright, `probe(path).fps` per second. Raises `BadVideo`, also on the way, and
+    where the video goes beyond `limits` (None: `Limits()`)."""
+    fps, most = probe(path).fps, limits or Limits()
     with _opened(path) as container:
         count, start, shown = 0, None, None
         for frame in _decoded(container, path):
             time = float(frame.time) if frame.time is not None else float(count / fps)
             start = time if start is None else start
+            _require_within(most, path, count, time - start - float(count / fps))
             # Until this one comes, the one before is on the screen.
             while shown is not None and (count + 0.5) / fps <= time - start:
+                _require_within(most, path, count + 1, 0)
                 yield _pixels(shown)
                 count += 1
             shown = frame
         if shown is not None:
+            _require_within(most, path, count + 1, 0)
             yield _pixels(shown)
 
 
@@ -143,12 +173,10 @@ def pyav() -> Any:
 def _opened(path: str | Path) -> Iterator[Any]:
     """An input container with a video stream; whatever FFmpeg says of a bad one becomes `BadVideo`."""
     av, place = pyav(), Path(path)
-    if not place.is_file():
-        raise BadVideo(f"{place}: no such file")
-    try:
+    regular.require(place, None, BadVideo)
+    # Damaged: FFmpeg's errors are OSErrors, ValueErrors and some of PyAV's own.
+    with errors_as(BadVideo, f"{place} is not a video that can be read", f"give {', '.join(FORMATS)}, .webm or .avi"):
         container = av.open(str(place.resolve()), options=_LOCAL)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise BadVideo(f"{place} is not a video that can be read: {getattr(error, 'strerror', error)}") from error
     with container:
         if not container.streams.video:
             raise BadVideo(f"{place} has no video stream: give a file with pictures")
@@ -156,15 +184,43 @@ def _opened(path: str | Path) -> Iterator[Any]:
 
 
 def _decoded(container: Any, path: str | Path) -> Iterator[Any]:
-    av = pyav()
     stream = container.streams.video[0]
+    context = stream.codec_context
+    if context is None:
+        raise BadVideo(f"{path} holds pictures of a kind that this FFmpeg cannot decode: convert it to mp4 first")
+    _require_pixels(path, context.width, context.height)
     stream.thread_type = "AUTO"
-    if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
-        raise BadVideo(f"{path} has frames of more than {_MOST_PIXELS / 1e6:.0f} million pixels: refused")
-    try:
-        yield from container.decode(stream)
-    except av.FFmpegError as error:
-        raise BadVideo(f"{path} is damaged: {error.strerror or error}") from error
+    context.thread_count = min(_THREADS, os.cpu_count() or 1)
+    context.options = {"max_pixels": str(MOST_PIXELS)}  # a frame may be larger than its container says
+    decoding = container.decode(stream)
+    while True:
+        with errors_as(BadVideo, f"{path} is damaged"):
+            frame = next(decoding, None)
+        if frame is None:
+            return
+        _require_pixels(path, frame.width, frame.height)
+        yield frame
+
+
+def _require_pixels(path: str | Path, width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise BadVideo(
+            f"{path} has frames of {width} x {height} pixels, more than {MOST_PIXELS / 1e6:.0f} million: shrink it"
+        )
+
+
+def _require_within(most: Limits, path: str | Path, count: int, ahead: float) -> None:
+    """Raise `BadVideo` beyond the limits: with `count` frames, of which one stands for `ahead` seconds."""
+    if count > most.frames:
+        raise BadVideo(f"{path} has more than {most.frames} frames: cut it, or pass --max-frames with a higher limit")
+    if ahead > most.gap:
+        raise BadVideo(
+            f"{path} shows one picture for {ahead:.0f} seconds, more than {most.gap:g}: cut it, or pass --max-gap"
+        )
+
+
+def _codec_of(stream: Any) -> str:
+    return "unknown" if stream.codec_context is None else str(stream.codec_context.name)
 
 
 def _pixels(frame: Any) -> Array:
@@ -208,7 +264,8 @@ def _sound(made: Any, source: str | Path | None, begin: Fraction, end: Fraction 
         return
     with _opened(source) as container:
         heard, watched = container.streams.audio[0], container.streams.video[0]
-        stream = made.add_stream_from_template(heard)
+        with errors_as(BadVideo, f"the sound of {source} cannot be copied", "leave it out (--no-audio)"):
+            stream = made.add_stream_from_template(heard)
         origin = (watched.start_time or 0) * watched.time_base
         # A codec's first packets may lie before 0 and are needed to start it up: only a later start drops any.
         packets = (
