@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import sys
+import tarfile
 import tracemalloc
 import zipfile
 import zlib
@@ -17,13 +18,17 @@ import onnx
 import pytest
 from PIL import Image, ImageOps
 
+from cli_fixtures import Run
+from conftest import made_up
 from personae import catalog, identity
 from personae.conditioning.expression import read_file
+from personae.data import captioned, shards
 from personae.editing import track
 from personae.errors import BadData, BadIdentity, BadImage, BadOption, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.io import archive, regular
 from personae.io.boundary import errors_as
 from personae.official import layout
+from personae.pipeline import FacePipeline
 from personae.reading import blocks, photo
 from personae.reading.network import content_of, file_sha256
 from personae.reading.onnx_module import OnnxModule
@@ -383,3 +388,84 @@ def test_a_word_in_a_name_is_no_reason_to_refuse(tmp_path: Path) -> None:
 def test_the_bundled_networks_are_plain() -> None:
     for path in (catalog.resolve("nano") / "reader").glob("*.onnx"):
         assert content_of(path) == path.read_bytes()
+
+
+# ---------------------------------------------------------------------- captions and shards
+
+
+def a_tar(path: Path, *members: tuple[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_captions_are_bounded_regular_files_of_text(tmp_path: Path) -> None:
+    content = encoded(Image.fromarray(picture()))
+    for name in ("fifo", "folder", "endless", "half"):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    os.mkfifo(tmp_path / "waits.png")
+    (tmp_path / "waits.txt").write_text("a man")
+    os.mkfifo(tmp_path / "fifo.txt")
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "endless.txt").symlink_to("/dev/zero")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "half.png", "text": "half \\ud800 a character"}')
+    records = captioned.find(tmp_path)
+    assert len(records) == 2
+    assert records.skipped == {"no caption": 3}
+    assert records.read(0)[2] == "half ? a character"
+    with pytest.raises(captioned.Unusable):
+        records.read(1)
+
+
+def test_a_list_of_captions_is_a_regular_file_of_short_nests(tmp_path: Path) -> None:
+    (tmp_path / "metadata.jsonl").write_text("[" * 100_000)
+    with pytest.raises(BadData, match="line 1"):
+        captioned.find(tmp_path)
+    (tmp_path / "metadata.jsonl").unlink()
+    os.mkfifo(tmp_path / "metadata.jsonl")
+    with pytest.raises(BadData, match="it is a pipe"):
+        captioned.find(tmp_path)
+
+
+def test_what_a_tar_promises_is_not_believed(tmp_path: Path) -> None:
+    path = a_tar(tmp_path / "a.tar", ("a.jpg", b"x"), ("a.txt", b"words"), ("b.jpg", b"y"), ("b.txt", b"more"))
+    content = bytearray(path.read_bytes())
+    content[1024 + 512 - 512 + 124 : 1024 + 136] = b"7" * 11 + b"\0"  # of a.txt: eight gigabytes
+    header = bytes(content[1024:1536])
+    check = sum(header[:148]) + 8 * 32 + sum(header[156:])
+    content[1024 + 148 : 1024 + 156] = b"%06o\0 " % check
+    path.write_bytes(content)
+    with pytest.raises(BadData):
+        captioned.find(path)
+    with pytest.raises(BadData, match="at most"):
+        list(shards.read(path))
+
+
+def test_a_shard_that_is_packed_or_a_pipe_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("a.jpg"))
+    os.mkfifo(tmp_path / "b.tar")
+    for name in ("a.tar", "b.tar"):
+        with pytest.raises(BadData):
+            list(shards.read(tmp_path / name))
+        with pytest.raises(BadData):
+            captioned.find(tmp_path / name)
+    with pytest.raises(BadData, match="no zip"):
+        shards.unpack_arrays(b"PK")
+
+
+def test_a_prompt_of_bytes_that_are_no_text_is_one_error(sd15_like: FacePipeline) -> None:
+    for told in ("\udcff", "a {person} \udcff"):
+        with pytest.raises(BadOption, match=r"text in UTF-8, got .*udcff"):
+            sd15_like(made_up(sd15_like, 1), prompt=told if "{" in told else told + "{person}", num_inference_steps=1)
+    with pytest.raises(BadOption, match="text in UTF-8"):
+        sd15_like(made_up(sd15_like, 1), negative_prompt="\ud800", num_inference_steps=1)
+
+
+def test_a_name_too_long_for_a_disk_is_one_line(run: Run) -> None:
+    for words in (("read", "n" * 300), ("inspect", "n" * 300), ("identity", "show", "n" * 300 + ".identity")):
+        done = run(*words)
+        assert (done.code, done.err.count("\n")) == (2, 1), done.err

@@ -208,7 +208,7 @@ def test_a_tar_cut_short_gives_what_it_still_holds(tmp_path: Path, detector: Det
         ({"metadata.jsonl": '{"file_name": "../a.png", "text": "x"}'}, "lies outside"),
         ({"metadata.jsonl": '{"file_name": "/a.png", "text": "x"}'}, "lies outside"),
         ({"metadata.jsonl": "no json"}, "line 1"),
-        ({"metadata.jsonl": b"\xff\xfe"}, "line 0"),
+        ({"metadata.jsonl": b"\xff\xfe"}, "no text in UTF-8"),
         ({"a.tar": b"no tar"}, "no uncompressed tar"),
         ({"a.tar": b""}, "no uncompressed tar"),
     ],

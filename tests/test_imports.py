@@ -26,6 +26,7 @@ LAYERS = (
     ("directions",),
     ("compiled",),
     ("conditioning",),
+    ("model_config",),
     ("sampling", "model_folder", "extras"),
     ("official", "readers"),
     ("steering", "steers"),

@@ -267,7 +267,7 @@ DAMAGE = {
     "a weight of another size": (PICKLE, with_another_size, "sizes in its config"),
     "a config that is none": ("encoder/config.json", replaced(b"{"), "cannot be read"),
     "a truncated unet": (UNET, cut, "unet.* cannot be read"),
-    "an empty unet config": ("arc2face/config.json", replaced(b""), "unet.* cannot be read"),
+    "an empty unet config": ("arc2face/config.json", replaced(b""), "arc2face.* cannot be read"),
     "a broken vae": (VAE, replaced(b"no"), "vae.* cannot be read"),
     "a broken scheduler": (SCHEDULER, replaced(b"["), "scheduler.* cannot be read"),
     "a broken vocabulary": ("tokenizer/vocab.json", replaced(b"["), "tokenizer.* cannot be read"),

@@ -259,7 +259,7 @@ def edit_config(change: Callable[[dict], object]) -> Callable[[Path], object]:
     [
         (lambda f: (f / CONFIG_NAME).unlink(), WeightsMissing, "reader.json: no such file"),
         (lambda f: (f / "motion.onnx").unlink(), WeightsMissing, "motion.onnx: no such file"),
-        (lambda f: (f / CONFIG_NAME).write_text("{"), WeightsCorrupt, "reader.json is no JSON"),
+        (lambda f: (f / CONFIG_NAME).write_text("{"), WeightsCorrupt, "reader.json cannot be read as JSON"),
         (lambda f: (f / CONFIG_NAME).write_text("[]"), WeightsCorrupt, "must hold a JSON object, got a list"),
         (lambda f: (f / "embedder.onnx").write_bytes(b"other"), WeightsCorrupt, "embedder.onnx has sha256"),
         (edit_config(lambda c: c["motion"].update(colour=1)), WeightsCorrupt, "has a field 'colour'"),
@@ -272,7 +272,7 @@ def edit_config(change: Callable[[dict], object]) -> Callable[[Path], object]:
         (edit_config(lambda c: c["embedder"].update(width=10**9)), WeightsCorrupt, "numbers, got 1000000000"),
         (edit_config(lambda c: c["motion"].pop("sha256")), WeightsCorrupt, "lacks its field 'sha256'"),
         (edit_config(lambda c: c.update(motion="nano")), WeightsCorrupt, "must be an object, got 'nano'"),
-        (lambda f: (f / CONFIG_NAME).write_text("[" * 100_000), WeightsCorrupt, "reader.json is no JSON"),
+        (lambda f: (f / CONFIG_NAME).write_text("[" * 100_000), WeightsCorrupt, "reader.json cannot be read as JSON"),
         (edit_config(lambda c: c["motion"].update(template="motoin")), BadOption, "did you mean 'motion'"),
         (edit_config(lambda c: c["detector"].update(score=7)), BadOption, "between 0 and 1"),
     ],

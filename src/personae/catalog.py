@@ -18,7 +18,8 @@ from pathlib import Path
 from personae import hub, licences
 from personae.errors import WeightsCorrupt, WeightsMissing, unknown_name
 from personae.hub import Source
-from personae.io import atomic
+from personae.io import atomic, regular
+from personae.io.folder import require_plain
 from personae.licences import Licence
 
 INDEX = "model_index.json"
@@ -142,12 +143,13 @@ def resolve(name_or_path: str | Path, *, revision: str | None = None, accept_lic
             licences.require(model.ask, accepted=accept_licence)
         return hub.fetch(model.hub)
     folder = model.folder if model and model.folder else Path(name_or_path)
-    if not folder.exists():
+    if not regular.exists(folder):
         folder = _elsewhere(str(name_or_path), revision)
     if not (folder / INDEX).is_file() and not is_published(folder):
         raise WeightsMissing(
             f"{folder} is not a model folder: it has no {INDEX}, nor {' and '.join(f'{p}/' for p in _PUBLISHED)}"
         )
+    require_plain(folder)
     return folder
 
 
@@ -188,8 +190,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return regular.sha256(path, WeightsCorrupt, missing=WeightsMissing)
 
 
 def fingerprint(folder: Path | Mapping[str, Path]) -> str:
@@ -209,11 +210,10 @@ def verify(folder: Path) -> None:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         return
-    try:
-        promised = json.loads(manifest.read_text())
-        changed = sorted(set(promised.items()) ^ set(hashes(folder).items()))
-    except (ValueError, AttributeError) as error:
-        raise WeightsCorrupt(f"{manifest} cannot be read ({error}): fetch the model again") from error
+    promised = regular.read_object(manifest, WeightsCorrupt, advice="fetch the model again")
+    if not all(isinstance(sha256, str) for sha256 in promised.values()):
+        raise WeightsCorrupt(f"{manifest} must hold a sha256 for every file: fetch the model again")
+    changed = sorted(set(promised.items()) ^ set(hashes(folder).items()))
     if changed:
         raise WeightsCorrupt(
             f"{folder / changed[0][0]} is not the file that {MANIFEST} promises: install or fetch the model again"

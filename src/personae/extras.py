@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personae import directions
-from personae.errors import WeightsMissing, unknown_name
+from personae import directions, model_config
+from personae.errors import WeightsCorrupt, WeightsMissing, unknown_name
 from personae.identity import PEOPLE
+from personae.io.boundary import errors_as
+from personae.io.folder import require_plain
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
@@ -127,7 +129,10 @@ def load(name: str, pipe: "FacePipeline") -> Any:
             f"{where} has no {extra.folder}/, which {extra.about} needs: add that folder to the model's, "
             "or use a model that has it (personae models)"
         )
-    return extra.load(folder, pipe)
+    require_plain(folder)
+    model_config.require_configs(folder)
+    with errors_as(WeightsCorrupt, f"{folder} cannot be loaded", "fetch that folder again"):
+        return extra.load(folder, pipe)
 
 
 def present(folder: Path) -> list[str]:
@@ -136,7 +141,9 @@ def present(folder: Path) -> list[str]:
 
 
 def copy(source: Path, target: Path) -> None:
-    """All extras of one model folder into another, and what goes with its identities."""
+    """All extras of one model folder into another, and what goes with its identities. Raises `WeightsCorrupt` for a
+    link that leads out of it: what it leads to must not be sent on with the model."""
+    require_plain(source)
     for name in present(source):
         part = EXTRAS[name].folder
         if (source / part).resolve() != (target / part).resolve():

@@ -8,47 +8,59 @@
 Whether the files are the promised ones is `catalog.verify`'s question.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 import transformers
 from safetensors import safe_open
 
-from personae import catalog
+from personae import model_config
 from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.io import atomic
+from personae.io.boundary import errors_as
+
+_ADVICE = "install or fetch the model again"
+_PREFIX = "text_model."  # transformers' text encoders carry it or not, as the version that saved them did
 
 
 def require_parts(folder: Path) -> None:
     """Raise `WeightsMissing` if a part that `model_index.json` lists is not in the folder."""
-    try:
-        index = json.loads((folder / catalog.INDEX).read_text())
-        parts = [name for name, value in index.items() if isinstance(value, list) and value[0] is not None]
-    except (ValueError, AttributeError, IndexError) as error:
-        raise WeightsCorrupt(f"{folder / catalog.INDEX} cannot be read: install or fetch the model again") from error
-    for name in parts:
+    for name in model_config.require_index(folder):
         if not (folder / name).is_dir():
             raise WeightsMissing(f"{folder} lacks its part {name}/: install or fetch the model again")
+    model_config.require_configs(folder)
+
+
+def require_text_fits(folder: Path) -> None:
+    """Raise `WeightsCorrupt` unless the weights of `text_encoder/` have the sizes that its config says: transformers
+    would make those that lack at random, of whatever size."""
+    place = folder / "text_encoder"
+    files = sorted(place.glob("*.safetensors"))
+    if not files:
+        return  # the caller asked for another format
+    with errors_as(WeightsCorrupt, f"{place} cannot be loaded", _ADVICE):
+        config = transformers.CLIPTextConfig.from_pretrained(place, local_files_only=True)
+        with torch.device("meta"):
+            network = transformers.CLIPTextModel(config)
+        wanted = {name.removeprefix(_PREFIX): tuple(one.shape) for name, one in network.state_dict().items()}
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 (not a dict)
+                    own, shape = name.removeprefix(_PREFIX), tuple(file.get_slice(name).get_shape())
+                    if wanted.pop(own, shape) != shape:
+                        raise WeightsCorrupt(f"{path} holds {name} {shape}, its config says otherwise: {_ADVICE}")
+    if wanted:
+        raise WeightsCorrupt(f"{place} lacks its weight {min(wanted)}: {_ADVICE}")
 
 
 def require_weights(folder: Path, pipe: Any) -> None:
     """Raise `WeightsCorrupt` if a network was left without some of its weights; the libraries only log that."""
     for name in ("unet", "vae"):
         require_filled(getattr(pipe, name), folder / name)
-    # Diffusers leaves what no file holds without content, transformers fills it with random numbers.
-    stored = set()
-    for path in (folder / "text_encoder").glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:
-            stored |= {name.removeprefix("text_model.") for name in file.keys()}  # noqa: SIM118 (not a dict)
-    missing = sorted(set(pipe.text_encoder.state_dict()) - stored)
-    if stored and missing:  # none stored: the caller asked for another format
-        raise WeightsCorrupt(
-            f"{folder / 'text_encoder'} lacks its weight {missing[0]}: install or fetch the model again"
-        )
 
 
 def require_filled(network: Any, folder: Path) -> None:

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
 from personae import __version__, catalog, extras, hub, model_folder
@@ -40,6 +39,7 @@ from personae.errors import (
     WeightsCorrupt,
     WeightsMissing,
 )
+from personae.io.boundary import errors_as
 from personae.official import layout, parts
 from personae.reading import align
 from personae.reading.insightface import open_folder
@@ -511,16 +511,20 @@ class FacePipeline(DiffusionPipeline):
         if catalog.is_published(folder):
             return cls._published(layout.find(folder, base=base), reader, accept_licence, kwargs)
         model_folder.require_parts(folder)
+        if "text_encoder" not in kwargs:
+            model_folder.require_text_fits(folder)
         if reader is None and (folder / READER).is_dir():
             reader = open_folder(folder / READER)
         kwargs["reader"] = reader or None
         kwargs.setdefault("use_safetensors", True)  # else diffusers falls back to pickles, which can run code
+        kwargs["local_files_only"] = True
         try:
-            pipe = super().from_pretrained(str(folder), **kwargs)
-        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[0]
-            kind = WeightsMissing if "no file named" in first else WeightsCorrupt
-            raise kind(f"{folder} cannot be loaded ({first}): install or fetch the model again") from error
+            with errors_as(WeightsCorrupt, f"{folder} cannot be loaded", "install or fetch the model again"):
+                pipe = super().from_pretrained(str(folder), **kwargs)
+        except WeightsCorrupt as error:
+            if "no file named" not in str(error):
+                raise
+            raise WeightsMissing(str(error)) from error
         model_folder.require_weights(folder, pipe)
         pipe.name, pipe.folder = str(folder), folder
         return pipe

@@ -113,6 +113,9 @@ def _outputs(output: Any) -> Conditioning:
 
 def _tokenize(prompts: Sequence[str], tokenizer: Any, text_encoder: Any, reserved: int = 0) -> Tensor:
     """(N, L) int64, padded to the tokenizer's length; too long is an error, never a silent cut."""
+    for prompt in prompts:
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):  # what Python makes of bytes that are no UTF-8
+            raise BadOption(f"a prompt is text in UTF-8, got {prompt!a}")
     # A tokenizer saved without a length claims 1e30.
     length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
     for prompt, ids in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):

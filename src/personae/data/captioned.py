@@ -26,17 +26,25 @@ from typing import Any, Protocol
 import numpy as np
 
 from personae.errors import BadData, BadImage, BadOption
+from personae.io import regular
+from personae.io.boundary import errors_as
 from personae.reading.box_crop import FACE0, BoxCrop
 from personae.reading.detect import Detector
-from personae.reading.photo import load_photo
+from personae.reading.photo import MAX_BYTES, load_photo
 from personae.types import Array, Detection
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 CAPTIONS = ("caption", "text")  # how JSON calls it, in this order
 SMALLEST = 20  # pixels: both sides of a face's box must be longer
 _METADATA = "metadata.jsonl"
+_MOST_CAPTION = 1 << 20  # bytes
+_MOST_METADATA = 256 << 20
 _EVERY = 100  # of so many records one is kept from training
 _IN_VAIN = 1000  # records looked at in a row before a source is given up as having no faces
+
+
+class _CutShort(BadData):
+    """A tar ends, or breaks, before its end."""
 
 
 class Unusable(Exception):
@@ -175,9 +183,9 @@ def find(source: str | Path, *, captioned: bool = True) -> Records:
     """The captioned pictures of a folder, a tar, or a folder of tars; or, not `captioned`, all pictures of it, whose
     captions are then empty. Raises `BadData` if there are none."""
     place = Path(source)
-    if not place.exists():
+    if not regular.exists(place):
         raise BadData(f"there is no {place}: name a folder of captioned pictures, or of WebDataset tars")
-    tars = [place] if place.is_file() else sorted(place.glob("*.tar"))
+    tars = [place] if not place.is_dir() else sorted(place.glob("*.tar"))
     records: Records = Shards(tars, captioned=captioned) if tars else Folder(place, captioned=captioned)
     if not len(records):
         seen = ", ".join(f"{count} with {reason}" for reason, count in records.skipped.items())
@@ -201,7 +209,7 @@ class Folder:
         pictures = {path for path in folder.rglob("*") if path.suffix.lower().lstrip(".") in PICTURES}
         self._entries: list[tuple[Path, str | None]] = []
         for path in sorted(pictures | described.keys()):
-            if not captioned or path in described or path.with_suffix(".txt").is_file():
+            if not captioned or path in described or regular.is_file(path.with_suffix(".txt")):
                 self._entries.append((path, described.get(path)))
             else:
                 self.skipped["no caption"] += 1
@@ -213,11 +221,12 @@ class Folder:
         """See `Records`."""
         path, caption = self._entries[number]
         try:
-            encoded = path.read_bytes()
+            encoded = regular.read(path, MAX_BYTES, BadData)
             if not self._captioned:
                 return str(path), encoded, ""
-            written = path.with_suffix(".txt").read_bytes() if caption is None else caption.encode()
-        except OSError as error:
+            beside = path.with_suffix(".txt")
+            written = regular.read(beside, _MOST_CAPTION, BadData) if caption is None else _encoded(caption)
+        except BadData as error:
             raise Unusable("file cannot be opened") from error
         return str(path), encoded, _plain(written)
 
@@ -242,9 +251,9 @@ class Shards:
         tar, *places, is_json = (int(value) for value in self._rows[number])
         path = self._tars[tar]
         try:
-            with path.open("rb") as file:
+            with regular.opened(path, None, BadData) as file:
                 picture, caption = (_at(file, *places[i : i + 2]) for i in (0, 2))
-        except OSError as error:
+        except (BadData, OSError) as error:
             raise Unusable("file cannot be opened") from error
         name = f"{path}@{places[0]}"
         if not self._captioned:
@@ -254,28 +263,29 @@ class Shards:
     def _indexed(self, number: int, path: Path) -> Iterator[tuple[int, ...]]:
         """The rows of one tar. Parts of a record lie side by side and share their path up to its first dot."""
         key, parts = "", dict[str, tuple[int, int]]()
+        regular.require(path, None, BadData)
         try:
-            with tarfile.open(path, "r:") as tar:
+            with errors_as(_CutShort, ""), tarfile.open(path, "r:") as tar:
                 for member in tar:
-                    if not member.isfile():
+                    if not member.isfile() or member.issparse():
                         continue
                     stem, part = _split(member.name)
                     if stem != key:
                         yield from self._row(number, parts)
                         key, parts = stem, {}
                     parts[part.lower()] = (member.offset_data, member.size)
-        except tarfile.ReadError as error:
+        except _CutShort as error:  # whatever a broken header makes `tarfile` raise
             if not key:
-                raise BadData(f"{path} is no uncompressed tar ({error}): unpack it, or leave it out") from error
+                raise BadData(f"{path} is no uncompressed tar{error}: unpack it, or leave it out") from error
             self.skipped["tar cut short"] += 1
-        except OSError as error:
-            raise BadData(f"{path} cannot be read: {error.strerror or error}") from error
         yield from self._row(number, parts)
 
     def _row(self, number: int, parts: dict[str, tuple[int, int]]) -> Iterator[tuple[int, ...]]:
         picture = next((parts[kind] for kind in PICTURES if kind in parts), None)
         caption = parts.get("txt", parts.get("json")) if self._captioned else (0, 0)
-        if picture and caption:
+        if picture and caption and (picture[1] > MAX_BYTES or caption[1] > _MOST_CAPTION):
+            self.skipped["too large"] += 1
+        elif picture and caption:
             yield number, *picture, *caption, int("txt" not in parts)
         elif parts:
             self.skipped["no caption" if picture else "no picture"] += 1
@@ -283,23 +293,17 @@ class Shards:
 
 def _described(path: Path) -> Iterator[tuple[Path, str]]:
     """The pictures that a `metadata.jsonl` names, with their captions."""
-    number = 0
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
+    for number, line in enumerate(regular.read_text(path, _MOST_METADATA, BadData).splitlines(), 1):
+        if not line.strip():
+            continue
+        with errors_as(BadData, f'{path}, line {number}: not {{"file_name": ..., "text": ...}}'):
             row = json.loads(line)
             below, caption = PurePath(os.path.normpath(row["file_name"])), _caption_in(row)
-            if below.is_absolute() or ".." in below.parts:
-                raise BadData(f"{path}, line {number}: {below} lies outside the folder")
-            if caption is None:
-                raise BadData(f"{path}, line {number}: no {' or '.join(map(repr, CAPTIONS))}, got {sorted(row)}")
-            yield path.parent / below, caption
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadData(f'{path}, line {number}: not {{"file_name": ..., "text": ...}} ({error!r})') from error
-    except OSError as error:
-        raise BadData(f"{path} cannot be read: {error.strerror or error}") from error
+        if below.is_absolute() or ".." in below.parts:
+            raise BadData(f"{path}, line {number}: {below} lies outside the folder")
+        if caption is None:
+            raise BadData(f"{path}, line {number}: no {' or '.join(map(repr, CAPTIONS))}, got {sorted(row)}")
+        yield path.parent / below, caption
 
 
 def _caption_in(row: Any) -> str | None:
@@ -311,9 +315,14 @@ def _caption_in(row: Any) -> str | None:
 def _of_json(content: bytes) -> str:
     try:
         caption = _caption_in(json.loads(content))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unusable("caption cannot be read") from error
-    return _plain((caption or "").encode())
+    return _plain(_encoded(caption or ""))
+
+
+def _encoded(caption: str) -> bytes:
+    """JSON may hold half a character, which no text can: it shows as a question mark."""
+    return caption.encode("utf-8", "replace")
 
 
 def _plain(content: bytes) -> str:

@@ -4,7 +4,6 @@ Labelled shards as identities: what directions, and the cloud of random people, 
 after the other and not kept.
 """
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from personae.data import shards
 from personae.errors import BadData
 from personae.reading import align
 from personae.reading.embed import Embedder
+from personae.reading.photo import load_photo
 from personae.types import BLENDSHAPES, Array
 
 _BATCH = 256
@@ -138,5 +137,5 @@ def _records(cache: Path, held_out: bool) -> Iterator[shards.Record]:
 
 
 def _crop(encoded: bytes, points: Array, embedder: Embedder) -> Array:
-    photo = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    photo = load_photo(encoded).pixels
     return align.crop(photo, align.similarity(points, embedder.template, embedder.size), embedder.size)

@@ -16,8 +16,9 @@ from PIL import Image
 
 from personae.data import shards
 from personae.data.teachers import Teachers
-from personae.errors import BadData
+from personae.errors import BadData, BadImage
 from personae.reading import align
+from personae.reading.photo import load_photo
 
 CROP = "portrait"
 
@@ -31,8 +32,11 @@ def _labels(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def label(key: str, encoded: bytes, facts: Mapping[str, Any], teachers: Teachers) -> shards.Record | None:
-    """The record of one picture, `facts` among its JSON, or None if a teacher finds no face in it."""
-    photo = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    """The record of one picture, `facts` among its JSON, or None if it cannot be read, or a teacher finds no face."""
+    try:
+        photo = load_photo(encoded).pixels
+    except BadImage:
+        return None
     faces, motion = teachers.detect(photo), teachers.motion(photo)
     if not faces or motion is None:
         return None

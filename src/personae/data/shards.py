@@ -14,10 +14,12 @@ from zlib import crc32
 import numpy as np
 
 from personae.errors import BadData
-from personae.io import atomic
+from personae.io import archive, atomic, regular
+from personae.io.boundary import errors_as
 from personae.types import Array
 
 Record = dict[str, bytes]
+_MOST_BYTES = 256 << 20  # of one part of a record, or of its arrays
 
 
 def person(key: str) -> str:
@@ -32,23 +34,24 @@ def held_out(key: str) -> bool:
 
 def read(path: str | Path) -> Iterator[tuple[str, Record]]:
     """The records of one tar, in order. Parts that share the name up to its first dot belong together."""
-    try:
-        with tarfile.open(path) as tar:
-            key, record = "", Record()
-            for member in tar:
-                if not member.isfile():
-                    continue
-                stem, _, part = Path(member.name).name.partition(".")
-                if stem != key and record:
-                    yield key, record
-                    record = Record()
-                key = stem
-                source = tar.extractfile(member)
-                record[part] = source.read() if source else b""
-            if record:
+    regular.require(path, None, BadData)
+    # Not packed: those who write them do not, and what is packed may unpack without end.
+    with errors_as(BadData, f"cannot read shard {path}"), tarfile.open(path, "r:") as tar:
+        key, record = "", Record()
+        for member in tar:
+            if not member.isfile():
+                continue
+            if member.issparse() or member.size > _MOST_BYTES:
+                raise BadData(f"{member.name[:200]} has {member.size} bytes, at most {_MOST_BYTES} are read")
+            stem, _, part = Path(member.name).name.partition(".")
+            if stem != key and record:
                 yield key, record
-    except (OSError, tarfile.TarError) as error:
-        raise BadData(f"cannot read shard {path}: {error}") from error
+                record = Record()
+            key = stem
+            source = tar.extractfile(member)
+            record[part] = source.read() if source else b""
+        if record:
+            yield key, record
 
 
 def write(path: str | Path, records: Iterable[tuple[str, Record]]) -> int:
@@ -72,8 +75,7 @@ def pack_arrays(arrays: dict[str, Array]) -> bytes:
 
 
 def unpack_arrays(content: bytes) -> dict[str, Array]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return archive.npz(content, _MOST_BYTES, BadData, "a record's arrays")
 
 
 def pack_json(value: Any) -> bytes:

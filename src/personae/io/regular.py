@@ -87,10 +87,11 @@ def read_json(
     *,
     missing: type[PersonaeError] | None = None,
     most_bytes: int = MOST_JSON,
+    advice: str = "",
 ) -> Any:
-    """What a JSON file holds, whatever its kind."""
+    """What a JSON file holds, whatever its kind. advice: what to do about one that is none."""
     text = read_text(path, most_bytes, error, missing=missing)
-    with errors_as(error, f"{os.fspath(path)} is no JSON"):  # nested too deep included
+    with errors_as(error, f"{os.fspath(path)} cannot be read as JSON", advice):  # nested too deep included
         return json.loads(text)
 
 
@@ -100,11 +101,13 @@ def read_object(
     *,
     missing: type[PersonaeError] | None = None,
     most_bytes: int = MOST_JSON,
+    advice: str = "",
 ) -> dict[str, Any]:
     """A JSON file that must hold an object: the libraries take a string for the name of a model on the Hub."""
-    found = read_json(path, error, missing=missing, most_bytes=most_bytes)
+    found = read_json(path, error, missing=missing, most_bytes=most_bytes, advice=advice)
     if not isinstance(found, dict):
-        raise error(f"{os.fspath(path)} must hold a JSON object, got a {type(found).__name__}")
+        then = f": {advice}" if advice else ""
+        raise error(f"{os.fspath(path)} must hold a JSON object, got a {type(found).__name__}{then}")
     return found
 
 

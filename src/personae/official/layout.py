@@ -19,6 +19,7 @@ from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.hub import Source
 from personae.io import atomic, regular
 from personae.io.archive import member
+from personae.io.folder import require_plain
 from personae.reading.embed import space_name
 from personae.reading.insightface import insightface_reader
 from personae.reading.reader import FaceReader
@@ -147,6 +148,7 @@ def _base_folder(root: Path, base: str | Path | None) -> Path:
     if base is None:
         return next((place for place in map(root.joinpath, _BASES) if (place / "vae").is_dir()), root)
     if Path(base).is_dir():
+        require_plain(Path(base))
         return Path(base)
     known = catalog.MODELS["arc2face"].base
     if known is not None and hub.is_id(str(base)):

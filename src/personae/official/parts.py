@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from personae import model_folder
+from personae import model_config, model_folder
 from personae.errors import PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.io.tensors import save_tensors
 from personae.official.layout import Layout
@@ -49,8 +49,17 @@ def load(
         "text_encoder": lambda: text_encoder(layout.folder / "encoder").to(dtype("text_encoder")),
         "tokenizer": lambda: CLIPTokenizer.from_pretrained(layout.base / "tokenizer", local_files_only=True),
         "unet": lambda: _network(diffusers.UNet2DConditionModel, layout.folder / "arc2face", dtype("unet")),
-        "scheduler": lambda: diffusers.DPMSolverMultistepScheduler.from_pretrained(layout.base / "scheduler"),
+        "scheduler": lambda: diffusers.DPMSolverMultistepScheduler.from_pretrained(
+            layout.base / "scheduler", local_files_only=True
+        ),
     }
+    for place in (
+        layout.base / "vae",
+        layout.base / "scheduler",
+        layout.folder / "arc2face",
+        layout.folder / "encoder",
+    ):
+        model_config.require_configs(place)
     found = dict(given or {})
     for name, read in readers.items():
         if name not in found:

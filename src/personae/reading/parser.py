@@ -61,7 +61,9 @@ class FaceParser:
         from transformers import SegformerForSemanticSegmentation  # late: few models have one
 
         try:
-            network = SegformerForSemanticSegmentation.from_pretrained(folder, use_safetensors=True)
+            network = SegformerForSemanticSegmentation.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True
+            )
         except (OSError, ValueError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0]
             raise WeightsCorrupt(f"{folder} is no SegFormer ({first}): fetch that folder again") from error

@@ -105,7 +105,9 @@ def load(folder: Path, unet: Any) -> ControlNetModel:
         if (folder / MARKER).is_file():
             network = _from_difference(folder, unet)
         else:
-            network = ControlNetModel.from_pretrained(folder, use_safetensors=True, torch_dtype=unet.dtype)
+            network = ControlNetModel.from_pretrained(
+                folder, use_safetensors=True, torch_dtype=unet.dtype, local_files_only=True
+            )
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         first = str(error).strip().splitlines()[0]
         raise WeightsCorrupt(
@@ -132,7 +134,7 @@ def _from_difference(folder: Path, unet: Any) -> ControlNetModel:
     marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     if marker.get("format") != _FORMAT:
         raise ValueError(f"{MARKER} does not say {_FORMAT}")
-    channels = ControlNetModel.load_config(folder)["conditioning_embedding_out_channels"]
+    channels = ControlNetModel.load_config(folder, local_files_only=True)["conditioning_embedding_out_channels"]
     network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=tuple(channels))
     stored = {name: tensor.float() for name, tensor in load_file(folder / DIFFERENCE).items()}
     changed = [name.removesuffix(_UP) for name in stored if name.endswith(_UP)]

@@ -22,7 +22,9 @@ def load(folder: Path, pipe: "FacePipeline") -> Any:
     """On the pipeline's device and in its autoencoder's precision. Raises `WeightsCorrupt`, also if it decodes other
     latents than the pipeline's."""
     try:
-        decoder = diffusers.AutoencoderTiny.from_pretrained(folder, torch_dtype=pipe.vae.dtype, use_safetensors=True)
+        decoder = diffusers.AutoencoderTiny.from_pretrained(
+            folder, torch_dtype=pipe.vae.dtype, use_safetensors=True, local_files_only=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise WeightsCorrupt(f"{folder} is no tiny autoencoder ({first}): fetch that folder again") from error
