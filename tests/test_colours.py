@@ -126,7 +126,7 @@ def test_a_png_keeps_profile_alpha_and_layout(nano_like: FacePipeline, tmp_path:
     assert (values[done.mask] != given[done.mask]).any()
     if mode in ("LA", "RGBA"):
         np.testing.assert_array_equal(values[..., -1], given[..., -1])
-    assert output.replay(path, pipe=nano_like)[1].max <= 1
+    assert output.replay(path, pipe=nano_like, inputs={"target": photo})[1].max <= 1
     then = edited(nano_like, done, region="mouth", seed=1)  # one after the other, in memory as by file
     np.testing.assert_array_equal(
         np.asarray(then.images[0]), np.asarray(edited(nano_like, path, region="mouth", seed=1).images[0])

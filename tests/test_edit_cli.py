@@ -121,13 +121,15 @@ def test_one_edit_after_another_and_both_replayed(run: Run, model: Path, photo: 
     recipe = json.loads(run("inspect", second).out)
     assert recipe["edit"] == {"task": "inpaint", "region": ["nose"]}
     assert [one["edit"]["task"] for one in recipe["earlier"]] == ["swap"]
-    for path in (first, second):
-        assert json.loads(run("replay", path, "-m", model, "--json").out) == {"mean": 0, "max": 0, "same_model": True}
-    moved = photo.rename(photo.with_name("moved.png"))
-    fails(run("replay", first, "-m", model), "source", "no such file")
-    assert run("replay", first, "-m", model, "--input", f"source={moved}").out.startswith("mean difference 0.000")
+    given = ("--input", f"source={photo}", "--input", f"target={group}")
+    same = {"mean": 0, "max": 0, "same_model": True}
+    assert json.loads(run("replay", first, "-m", model, "--json", *given).out) == same
+    assert json.loads(run("replay", second, "-m", model, "--json", "--input", f"target={first}").out) == same
+    fails(run("replay", first, "-m", model), "source", "--input source=FILE --input target=FILE")
+    fails(run("replay", first, "-m", model, *given[2:], "--input", "source=nowhere.png"), "nowhere.png: no such file")
+    fails(run("replay", first, "-m", model, *given[:2], "--input", f"target={photo}"), "me.png", "sha256 is another")
     fails(run("replay", first, "-m", model, "--input", "source"), "--input", "target=me.jpg")
-    fails(run("replay", first, "-m", model, "--input", f"sauce={moved}"), "source")
+    fails(run("replay", first, "-m", model, *given, "--input", f"sauce={photo}"), "source")
 
 
 def test_photos_without_a_face(run: Run, model: Path, photo: Path, group: Path, tmp_path: Path) -> None:

@@ -460,7 +460,8 @@ def test_facex_edits_several_images_and_replays(
     two = with_facex.edit("reenact", seed=3, num_images=2, **options)
     alone = with_facex.edit("reenact", seed=4, **options)
     assert np.abs(two.after[1].astype(int) - alone.after[0]).max() <= 2  # batches change the order of sums
-    assert output.replay(output.save_edit(two, tmp_path)[1], pipe=with_facex)[1].max <= 2
+    given = {"source": paths[0], "target": paths[1]}
+    assert output.replay(output.save_edit(two, tmp_path)[1], pipe=with_facex, inputs=given)[1].max <= 2
 
 
 # ---------------------------------------------------------------------- files
@@ -480,18 +481,22 @@ def test_a_saved_edit_is_replayed(model: FacePipeline, photos: dict[str, Path], 
     assert [path.name for path in paths] == ["both-seed3.png", "both-seed4.png"]
     np.testing.assert_array_equal(np.asarray(Image.open(paths[1])), np.asarray(edit.images[1]))
     recipe = output.read_recipe(paths[1])
-    assert recipe["inputs"]["target"]["photo"] == str(photos["target"])
+    assert recipe["inputs"]["target"]["name"] == "target.png"
+    assert str(photos["target"].parent) not in json.dumps(recipe)  # a folder is its owner's business
     assert recipe["inputs"]["target"]["faces"] == [2]
     assert b"compositeWithTrainedAlgorithmicMedia" in paths[1].read_bytes()
-    assert output.replay(paths[1], pipe=model)[1].max <= 1
-    moved = photos["target"].rename(tmp_path / "moved.png")
-    with pytest.raises(BadOption, match="give the target photo"):
+    assert output.replay(paths[1], pipe=model, inputs=photos)[1].max <= 1
+    with pytest.raises(BadOption, match=r"no recipe opens a file.*--input source=FILE --input target=FILE"):
         output.replay(paths[0], pipe=model)
-    assert output.replay(paths[0], pipe=model, photos={"target": moved})[1].max <= 1
-    with pytest.raises(BadOption, match=r"source\.png is another photo.*give the target photo"):
-        output.replay(paths[0], pipe=model, photos={"target": photos["source"]})
+    moved = photos | {"target": photos["target"].rename(tmp_path / "moved.png")}
+    assert output.replay(paths[0], pipe=model, photos=moved)[1].max <= 1
+    with pytest.raises(BadOption, match=r"source\.png is not the target file.*\(target\.png\): its sha256"):
+        output.replay(paths[0], pipe=model, inputs=photos | {"target": photos["source"]})
     with pytest.raises(BadOption, match="did you mean 'target'"):
-        output.replay(paths[0], pipe=model, photos={"target": moved, "targe": moved})
+        output.replay(paths[0], pipe=model, inputs=moved | {"targe": moved["target"]})
+    (anonymous,) = output.save_edit(edit, tmp_path / "anonymous", names=False)[:1]
+    assert "target.png" not in json.dumps(output.read_recipe(anonymous))
+    assert output.replay(anonymous, pipe=model, inputs=moved)[1].max <= 1
 
 
 def test_a_replay_knows_changes_masks_and_all_faces(nano_like: FacePipeline, photos: dict[str, Path], tmp_path) -> None:
@@ -507,8 +512,10 @@ def test_a_replay_knows_changes_masks_and_all_faces(nano_like: FacePipeline, pho
     }
     for stem, edit in edits.items():
         (path,) = output.save_edit(edit, tmp_path, stem=stem)
-        given = {"source": Image.fromarray(solo())} if stem == "given" else None
-        assert output.replay(path, pipe=nano_like, photos=given)[1].max <= 1, stem
+        inputs = output.read_recipe(path)["inputs"]
+        here = {**photos, "mask": mask} | ({"source": Image.fromarray(solo())} if stem == "given" else {})
+        given = {name: here[name] for name in inputs}
+        assert output.replay(path, pipe=nano_like, inputs=given)[1].max <= 1, stem
 
 
 def test_edits_in_a_row_hold_the_chain(model: FacePipeline, photos: dict[str, Path], tmp_path: Path) -> None:
@@ -520,7 +527,8 @@ def test_edits_in_a_row_hold_the_chain(model: FacePipeline, photos: dict[str, Pa
     chain = third.recipe["earlier"]
     assert [one["edit"]["task"] for one in chain] == ["swap", "inpaint"]
     assert [one["seed"] for one in chain] == [3, 4]
-    assert output.replay(output.save_edit(third, tmp_path, stem="third")[0], pipe=model)[1].max <= 1
+    (last,) = output.save_edit(third, tmp_path, stem="third")
+    assert output.replay(last, pipe=model, inputs={"target": again})[1].max <= 1
     in_memory = model.edit("inpaint", target=first, region="mouth", seed=4, **CHEAP)
     assert [one["seed"] for one in in_memory.recipe["earlier"]] == [3]
     np.testing.assert_array_equal(np.asarray(in_memory.images[0]), np.asarray(second.images[0]))

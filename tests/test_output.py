@@ -154,9 +154,9 @@ def test_a_replay_without_identity_needs_the_very_photo(model: FacePipeline, tmp
     face = model.read(photo)[0]
     path = output.save(model(face, seed=3), tmp_path, people=[face], identity=False)[0]
     assert str(tmp_path) not in json.dumps(output.read_recipe(path))  # no paths of the maker's machine
-    with pytest.raises(BadOption, match="--photo"):
+    with pytest.raises(BadOption, match="--input photo=FILE"):
         output.replay(path, pipe=model)
-    with pytest.raises(BadOption, match="not the photo"):
+    with pytest.raises(BadOption, match="is not the photo file"):
         output.replay(path, pipe=model, photo=face_photo(tmp_path / "other.png", left=30))
     assert output.replay(path, pipe=model, photo=photo)[1].max <= 1
 

@@ -1,5 +1,6 @@
 """The reference adapter against the same computation by hand: who looks at what, and that nothing stays behind."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -162,12 +163,14 @@ def test_the_recipe_names_the_photo(model: FacePipeline) -> None:
     path = model.folder / "photo.png"
     out = model(made_up(model, 1), seed=1, reference=path, measure_likeness=False)
     settings = out.recipe["settings"]
-    assert (settings["reference"], settings["reference_scale"]) == (str(path), 0.8)
-    again = model(made_up(model, 1), seed=1, measure_likeness=False, **json.loads(json.dumps(settings)))
+    known = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "name": "photo.png"}
+    assert (settings["reference"], settings["reference_scale"]) == (known, 0.8)
+    settings = json.loads(json.dumps(settings)) | {"reference": path}
+    again = model(made_up(model, 1), seed=1, measure_likeness=False, **settings)
     assert again.images[0].tobytes() == out.images[0].tobytes()
     given = model(made_up(model, 1), seed=1, reference=np.asarray(Image.open(path)), measure_likeness=False)
     assert given.images[0].tobytes() == out.images[0].tobytes()
-    with pytest.raises(BadImage, match="no such file"):
+    with pytest.raises(BadImage, match="a photo is a path"):  # a recipe's words are no photo: the caller gives it
         model(made_up(model, 1), **given.recipe["settings"])
 
 

@@ -15,6 +15,10 @@ class BadImage(PersonaeError):
     """The bytes are not an image that can be read: wrong format, truncated, too large."""
 
 
+class BadRecipe(BadImage):
+    """The recipe inside an image cannot be read, or asks for what no recipe may."""
+
+
 class BadVideo(PersonaeError):
     """A file is not a video that can be read: wrong format, damaged, without pictures."""
 

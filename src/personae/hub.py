@@ -12,7 +12,9 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from personae.errors import BadOutput, WeightsCorrupt, WeightsMissing
 from personae.io import atomic
 from personae.licences import config_folder
 
+_only_cached: ContextVar[bool] = ContextVar("only_cached", default=False)
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FORBIDDEN = "is not in the Hub's cache, and HF_HUB_OFFLINE forbids to fetch it: fetch it once without"
 # A stranger's repository may hold pickles and code as well; these are the kinds of file that a model folder needs.
@@ -44,6 +47,16 @@ class Source:
     @property
     def url(self) -> str:
         return f"https://huggingface.co/{self.repo}"
+
+
+@contextmanager
+def only_cached() -> Iterator[None]:
+    """Meanwhile nothing is downloaded: what is asked for is a file's wish, not the user's."""
+    token = _only_cached.set(True)
+    try:
+        yield
+    finally:
+        _only_cached.reset(token)
 
 
 def is_id(name: str) -> bool:
@@ -89,6 +102,8 @@ def _download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
     from huggingface_hub import constants, errors, snapshot_download
 
     what, wanted = f"{repo} ({', '.join(patterns)})", list(patterns)
+    if _only_cached.get():
+        raise WeightsMissing(f"{what} is not in the Hub's cache, and no file makes personae fetch it: pass --model")
     try:
         if not _offline():
             plan = snapshot_download(repo, revision=revision, allow_patterns=wanted, dry_run=True)

@@ -73,7 +73,7 @@ class Steering(TypedDict, total=False):
     mask_image: PhotoSource | Sequence[PhotoSource] | None
     strength: float | None
     assembly: Assembly | Sequence[Assembly] | None
-    lora: str | os.PathLike[str] | Mapping[str, str] | None
+    lora: str | os.PathLike[str] | None
     lora_scale: float | None
     reference: PhotoSource | None
     reference_scale: float | None
@@ -239,15 +239,35 @@ ONE_FACE = ("pose", "pose_map", "assembly", "reference", "likeness_guidance", "m
 # What may be said of each person.
 EACH = ("pose", "expression")
 
+# What may be said of each person, or of each image.
+PICTURES = ("image", "mask_image")
+
 
 def several(asked: Any) -> bool:
     """Something of each person in a list, rather than one thing for all: numbers hold no poses, names or numbers."""
     return isinstance(asked, list | tuple) and any(isinstance(one, Pose | Mapping | list | tuple) for one in asked)
 
 
-def settings_of(settings: Mapping[str, Any], person: int) -> dict[str, Any]:
-    """What asks for the images of one person again, out of the settings of a request for several."""
-    return {name: v[person] if name in EACH and several(v) else v for name, v in settings.items()}
+def settings_of(settings: Mapping[str, Any], person: int, image: int, images: int) -> dict[str, Any]:
+    """What asks for image number `image` of `images` again, which shows that person, out of the settings of a request
+    for several."""
+
+    def own(name: str, value: Any) -> Any:
+        if name in EACH and several(value):
+            return value[person]
+        if name in PICTURES and len(found := pictures(value)) > 1:
+            return found[image if len(found) == images else person]
+        return value
+
+    return {name: own(name, value) for name, value in settings.items()}
+
+
+def pictures(value: Any) -> list[Any]:
+    """The pictures that a setting records: of files, an object each; of masks, rows of cells each."""
+    if not isinstance(value, list):
+        return [value]
+    of_cells = isinstance(value[0], list) and not isinstance(value[0][0], list)
+    return [value] if of_cells else value
 
 
 def plan_for(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan:

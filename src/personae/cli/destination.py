@@ -88,15 +88,17 @@ class Destination:
         name = f"{stem}.html" if self.name is None else Path(self.name).with_suffix(".html").name
         return output.write(self.folder / name, page.encode(), force=force)
 
-    def save_edit(self, done: "Edit", *, stem: str, force: bool) -> list[Path]:
+    def save_edit(self, done: "Edit", *, stem: str, names: bool, force: bool) -> list[Path]:
         """Write an edit's images; returns their paths, as `output.save_edit`."""
         from personae import output
 
         if self.folder is None:
-            for content in output.files_of_edit(done, format=self.format):
+            for content in output.files_of_edit(done, format=self.format, names=names):
                 to_stdout(content)
             return [STDOUT]
-        return output.save_edit(done, self.folder, stem=stem, name=self.name, format=self.format, force=force)
+        return output.save_edit(
+            done, self.folder, stem=stem, name=self.name, format=self.format, names=names, force=force
+        )
 
 
 def destination(out: Path, format: str | None, *, results: int, as_json: bool = False) -> Destination:  # noqa: A002

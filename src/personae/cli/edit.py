@@ -84,6 +84,9 @@ class Common:
     base: Base = None
     accept_licence: Licence = False
     format: ImageFormat = None
+    no_identity: Annotated[
+        bool, typer.Option("--no-identity", help="Keep the photos' names out of the results; their hashes stay.")
+    ] = False
     on_no_face: NoFace = OnNoFace.error
     force: Force = False
     as_json: Json = False
@@ -311,8 +314,10 @@ def _run(
     with prepared(place.folder), Report(as_json=common.as_json) as report:
         for job in jobs:
             place.require_room([0] * common.count, job.seeds, [job.stem], common.force)
-        if not inputs.sound(targets, report):
+        sound = inputs.sound(targets, report)
+        if not sound:
             return
+        _require_room(sound, place.format)
         # First, and without torch: a photo that will not do is said at once.
         reader = require_reader(common.model, base=common.base, accept_licence=common.accept_licence)
         fixed: dict[str, Any] = {"mask": given.pop("mask").source} if "mask" in given else {}
@@ -326,7 +331,9 @@ def _run(
                     with report.about(job.photo.name), _skipping(common.on_no_face):
                         options = {canvas: job.photo.source, "seed": job.seeds} | fixed | stage(job.stem, common.count)
                         done = pipe.edit(task, **options)
-                        report.wrote(answer(done, place.save_edit(done, stem=job.stem, force=common.force)))
+                        names = not common.no_identity
+                        saved = place.save_edit(done, stem=job.stem, names=names, force=common.force)
+                        report.wrote(answer(done, saved))
         if not report.rows:
             raise NoFaceFound(f"no face found in any of {len(photos)} photos: nothing is left to do")
 
@@ -349,6 +356,18 @@ def _skipping(on_no_face: OnNoFace) -> Iterator[None]:
         if on_no_face is OnNoFace.error:
             raise
         note(f"{error}: skipped")
+
+
+def _require_room(photos: Sequence[inputs.Input], format: str) -> None:  # noqa: A002
+    """Raise `BadOutput` for a photo that is too large for the format of the results; warn of a history that is."""
+    from personae import output
+    from personae.reading.photo import size_of
+    from personae.recipe import past, warn_of_history
+
+    for look in photos if format != "png" else ():
+        output.require_room(format, size_of(look.source))
+        if isinstance(look.source, Path):
+            warn_of_history(past(look.source), format)
 
 
 def _face(reader: "FaceReader", look: inputs.Input) -> "Face":

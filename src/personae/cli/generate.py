@@ -115,6 +115,7 @@ def generate(
 
     Example: personae generate me.jpg -n 8 --sheet
     """
+    from personae import output
     from personae import sheet as contact
     from personae.gather import gather
 
@@ -123,6 +124,7 @@ def generate(
     asked = steering(typed)
     together = blend is not None or "regions" in asked
     place = destination(out, format, results=count * (1 if together else len(sources)), as_json=as_json)
+    output.require_room(place.format, (width or 1, height or 1))
     if sheet and place.folder is None:
         raise BadOption("--sheet writes a page beside the images, and -o - writes none: name a folder with -o")
     looks = inputs.opened(sources)

@@ -98,36 +98,47 @@ def inspect_file(path: Annotated[Path, typer.Argument(help="An image, an .identi
 def replay(
     path: Annotated[Path, typer.Argument(help="An image that personae wrote.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the image made again (PNG).")] = None,
-    photo: Annotated[
-        Path | None, typer.Option(help="The person's photo, for images made with --no-identity or --pose.")
-    ] = None,
-    moved: Annotated[
+    files: Annotated[
         list[str] | None,
         typer.Option(
             "--input",
-            help="Of an edit: where a photo lies now, by what its recipe calls it, e.g. target=me.jpg; or several.",
+            help="A file that took part, by what the recipe calls it, e.g. target=me.jpg or reference=look.jpg; once "
+            "for each. No recipe opens a file by itself.",
         ),
+    ] = None,
+    photo: Annotated[
+        Path | None,
+        typer.Option(help="The person's photo, for images made with --no-identity or --pose; as --input photo=..."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Instead of the recipe's.", show_default="recipe's")
     ] = None,
+    budget: Annotated[
+        float, typer.Option(min=1, help="The most work that a recipe may ask for, in steps of the model's own size.")
+    ] = 1000,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Make an image, or an edit, again from the recipe inside it, and say how far the two are apart (0-255).
 
-    Example: personae replay personae-out/me-seed7.png
+    Example: personae replay personae-out/target-swap-seed1.png --input source=me.jpg --input target=target.jpg
     """
     from personae import output
+    from personae import replay as replaying
 
     refuse_stdout(out)
-    recipe = output.read_recipe(path)  # before the model is loaded: a file without one should say so at once
-    photos = dict(_named_file(text) for text in moved or [])
-    pipe = load_model(model, quiet) if model else None
-    image, drift = output.replay(path, pipe=pipe, photo=photo, photos=photos)
+    given = dict(_named_file(text) for text in files or []) | ({} if photo is None else {replaying.PHOTO: photo})
     if out is not None:
-        output.write(out, output.encode(image, "png", recipe), force=force)
+        output.refuse_overwriting([out], force)
+    # Before the model is loaded: what the file or its inputs lack should be said at once.
+    recipe = replaying.readable(path)
+    given = replaying.taken(recipe, given)
+    pipe = None if model is None else load_model(model, quiet, dtype=recipe.get("dtype"))
+    made = replaying.remake(path, pipe=pipe, inputs=given, budget=budget)
+    if out is not None:
+        output.write(out, output.encode(made.image, "png", made.recipe), force=force)
+    drift = made.drift
     if as_json:
         say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})
     else:

@@ -34,14 +34,19 @@ def load_model(
     *,
     base: str | None = None,
     accept_licence: bool = False,
+    dtype: str | None = None,
 ) -> "FacePipeline":
-    """A pipeline whose own progress bar is off: `progress` shows one for all of its calls."""
+    """A pipeline whose own progress bar is off: `progress` shows one for all of its calls. dtype: torch's name of one,
+    None: what suits the machine."""
     if is_silent(quiet):
         libraries.hide_bars()
     with spinner(f"loading {model}", quiet):
-        from personae.pipeline import load  # late: it brings torch and takes a second
+        import torch  # late: it takes a second
 
-        pipe = load(model, reader=reader, base=base, accept_licence=accept_licence)
+        from personae.pipeline import load
+
+        precision = None if dtype is None else getattr(torch, dtype)
+        pipe = load(model, reader=reader, base=base, accept_licence=accept_licence, torch_dtype=precision)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -8,11 +8,14 @@ that was stopped goes on where it was when the same is asked for again; the vide
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from personae import __version__, output
 from personae.editing import cast, smoothing, video
@@ -24,7 +27,9 @@ from personae.editing.puppet import InPhoto, Move, Portrait, Puppet, moves_of
 from personae.editing.track import Track
 from personae.errors import BadOption, BadVideo, NoFaceFound, unknown_name
 from personae.io import regular
-from personae.types import Face
+from personae.reading.photo import load_photo, record_of
+from personae.recipe_schema import FILES
+from personae.types import Face, Photo
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
@@ -179,9 +184,18 @@ def _plan(
         },
         "driver": {"sha256": known, "fps": fps},
         "settings": asdict(settings),
-        "options": json.loads(json.dumps(options, default=str)),
+        "options": json.loads(json.dumps({n: _recorded(n, v) for n, v in options.items()}, default=str)),
         "software": f"personae {__version__}",
     }
+
+
+def _recorded(name: str, value: Any) -> Any:
+    """An option as the report tells it: of a file its content's hash and its name, never where it lies."""
+    if name not in FILES:
+        return value
+    if isinstance(value, str | os.PathLike):
+        return {"sha256": regular.sha256(value, BadOption), "name": Path(value).name}
+    return record_of(load_photo(value)) if isinstance(value, Image.Image | Photo | bytes) else value
 
 
 def _track(

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personae import output
+from personae import recipe as recipes
 from personae.errors import BadOption, NoFaceFound, WeightsMissing
 from personae.reading.aligned import Aligned, aligned
-from personae.reading.photo import PhotoSource, load_photo, name_of
+from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.sampling import codec
 from personae.types import Edit, Face, Identity, Photo
 
@@ -47,8 +47,7 @@ class Shown:
     def record(self, numbers: Sequence[int]) -> dict[str, Any]:
         """What a recipe says of it: where it came from, and which faces of it took part."""
         return {
-            "photo": name_of(self.photo),
-            "sha256": self.photo.sha256,
+            **record_of(self.photo),
             "faces": list(numbers),
             "boxes": [[round(float(edge)) for edge in self.face(number).detection.box] for number in numbers],
             "identity_sha256": [
@@ -67,7 +66,7 @@ def read(pipe: "FacePipeline", role: str, given: Given) -> Shown:
     """
     earlier: Sequence[dict[str, Any]] = ()
     if isinstance(given, Edit):
-        photo, earlier = load_photo(given.images[0]), [*given.recipe.get("earlier", []), _own(given)]
+        photo, earlier = load_photo(given.images[0]), recipes.told([*given.recipe.get("earlier", []), _own(given)])
     elif isinstance(given, Face):
         if given.photo is None:
             raise BadOption(f"the {role} is a face without its photo: give the photo")
@@ -75,8 +74,7 @@ def read(pipe: "FacePipeline", role: str, given: Given) -> Shown:
     else:
         photo = load_photo(given)
     if photo.source is not None and Path(photo.source).is_file():
-        recipe = output.find_recipe(photo.source)
-        earlier = [] if recipe is None else [*recipe.pop("earlier", []), _nameless(recipe)]
+        earlier = recipes.past(photo.source)
     if isinstance(given, Face):
         return Shown(role=role, photo=photo, faces=[given], earlier=earlier)
     if pipe.reader is None:
@@ -109,11 +107,6 @@ def identity_of(pipe: "FacePipeline", face: Aligned) -> Identity:
 def _own(edit: Edit) -> dict[str, Any]:
     """The recipe of an edit's first image, as its file would hold it but for what files add."""
     return {name: value for name, value in edit.recipe.items() if name != "earlier"} | {"seed": edit.seeds[0]}
-
-
-def _nameless(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without the identities that it may hold: an edit's file is about the photo, not about who was in it."""
-    return {name: value for name, value in recipe.items() if name not in ("identity", "others")}
 
 
 def _called(role: str, photo: Photo) -> str:

@@ -29,7 +29,7 @@ from personae.errors import BadOption, unknown_name
 from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.reading.colours import in_own_layout
-from personae.reading.photo import PhotoSource, load_photo, name_of
+from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.sampling.fusion import cells
 from personae.steers.inpaint import white
 from personae.types import Array, Edit, Face, Generation, Identity
@@ -317,8 +317,7 @@ def _recipe(
         role: shown.record(numbers if role == row.canvas else [1]) for role, shown in cast.items()
     }
     if mask is not None:
-        photo = load_photo(mask)
-        inputs["mask"] = {"photo": name_of(photo), "sha256": photo.sha256}
+        inputs["mask"] = record_of(load_photo(mask))
     return made.recipe | {
         "task": "edit",
         "edit": {

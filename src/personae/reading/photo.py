@@ -9,6 +9,7 @@ import io
 import os
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, features
@@ -70,10 +71,23 @@ def check_photo(path: str | os.PathLike[str]) -> None:
         pass
 
 
-def name_of(photo: Photo) -> str:
-    """What a recipe calls a photo: its path; of one that came without, a hash, which whoever makes the picture again
-    will say is no file."""
-    return photo.source or f"sha256:{photo.sha256 or pixels_sha256(photo)}"
+def size_of(source: str | os.PathLike[str] | Photo) -> tuple[int, int] | None:
+    """Width and height of a picture's file by its header, None if there are none: `load_photo` says why."""
+    if isinstance(source, Photo):
+        height, width = source.pixels.shape[:2]
+        return width, height
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(source, formats=FORMATS) as image:
+            return image.size
+    except Exception:  # as in `_decode_bytes`
+        return None
+
+
+def record_of(photo: Photo) -> dict[str, str]:
+    """What a recipe says of a photo: the `sha256` of its file, or of its pixels if it came without one; and the file's
+    `name`, never its folder."""
+    name = {} if photo.source is None else {"name": Path(photo.source).name}
+    return {"sha256": photo.sha256 or pixels_sha256(photo)} | name
 
 
 def pixels_sha256(photo: Photo) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from personae.errors import BadOption
-from personae.reading.photo import PhotoSource, load_photo, name_of
+from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.sampling import codec
 from personae.sampling.fusion import Fusion, cells
 from personae.steering import Plan, Request
@@ -50,7 +50,7 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
     crops = codec.to_tensor(np.stack([photo.pixels for photo in photos]))
     clean = codec.encode(pipe.vae, crops.to(pipe._execution_device))
     free = torch.stack([cells(one, request.grid) for one in masks])
-    settings: dict[str, Any] = {"image": _plain([name_of(photo) for photo in photos]), "strength": strength}
+    settings: dict[str, Any] = {"image": _plain([record_of(photo) for photo in photos]), "strength": strength}
     if mask is not None:
         settings["mask_image"] = _plain(free.int().tolist())
     fusion = Fusion(

@@ -21,29 +21,23 @@ STRONGEST = 2.0
 
 
 def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) -> Plan | None:
-    """See `personae.steering.Steer`. Raises `BadOption` for a scale without a file or out of 0-2, and for a file that
-    is not the one a recipe names; `WeightsMissing`, `WeightsCorrupt` as `Lora.read`."""
+    """See `personae.steering.Steer`. Raises `BadOption` for a scale without a file or out of 0-2;
+    `WeightsMissing`, `WeightsCorrupt` as `Lora.read`."""
     source, scale = options.get("lora"), options.get("lora_scale")
     if source is None:
         if scale is not None:
             raise BadOption(f"lora_scale {scale} needs a LoRA: give the file too, as lora")
         return None
     scale = _checked(1.0 if scale is None else scale)
-    path, promised = _file(source)
-    sha256 = file_sha256(path)
-    if promised not in (None, sha256):
-        raise BadOption(f"{path} is not the LoRA that the recipe names (its sha256 is another): give that one as lora")
-    settings = {"lora": {"file": str(path), "sha256": sha256}, "lora_scale": scale}
+    path = _file(source)
+    settings = {"lora": {"sha256": file_sha256(path), "name": path.name}, "lora_scale": scale}
     return Plan(controls=[Lora.read(path, pipe.unet).at(scale)], settings=settings)
 
 
-def _file(source: Any) -> tuple[Path, str | None]:
-    """Which file, and its sha256 if a recipe says it."""
-    if isinstance(source, Mapping) and {"file", "sha256"} <= set(source):
-        return Path(source["file"]), str(source["sha256"])
+def _file(source: Any) -> Path:
     if not isinstance(source, str | os.PathLike):
         raise BadOption(f"a LoRA is the path of a safetensors file, got {source!r:.80}")
-    return Path(source), None
+    return Path(source)
 
 
 def _checked(scale: Any) -> float:

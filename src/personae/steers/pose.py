@@ -12,11 +12,11 @@ from personae.conditioning.mesh import FaceModel
 from personae.conditioning.pose_map import place, render
 from personae.errors import BadOption, NoFaceFound, WeightsMissing, unknown_name
 from personae.reading import align
-from personae.reading.photo import PhotoSource, load_photo
+from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.reading.pose import image_turn, turn
 from personae.sampling.controlnet import PoseControl, map_side, to_maps
 from personae.steering import Plan, Request, several
-from personae.types import BLENDSHAPES, Array, Face, Identity, Pose
+from personae.types import BLENDSHAPES, Array, Face, Identity, Photo, Pose
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
@@ -40,7 +40,8 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
     side = map_side(network, pipe.unet)
     told: dict[str, Any]
     if own is not None:
-        images, told = _own_map(own, side)[None], {"pose_map": _name(own)}
+        drawing = load_photo(own)
+        images, told = _own_map(drawing, side)[None], {"pose_map": record_of(drawing)}
     else:
         each = several(pose)
         asked: Sequence[Any] = pose if each else [pose]  # type: ignore[assignment]  # `several` says that it is one
@@ -121,9 +122,9 @@ def _drawn(shape: Array | None, held: Held, template: str, side: int) -> Array:
     return render(place(model.posed(shape, expression, pose), pose, template, side), model.triangles, side)
 
 
-def _own_map(source: PhotoSource, side: int) -> Array:
+def _own_map(photo: Photo, side: int) -> Array:
     """(side, side, 3) RGB uint8."""
-    pixels = load_photo(source).pixels
+    pixels = photo.pixels
     height, width = pixels.shape[:2]
     if height != width:
         raise BadOption(f"a pose map is square, like the picture it is for, got {width} x {height}: crop it first")
@@ -131,7 +132,7 @@ def _own_map(source: PhotoSource, side: int) -> Array:
 
 
 def _name(source: PhotoSource) -> str:
-    """A path as it was given; other pictures cannot be named, so that a replay says what it lacks."""
+    """A path as it was given, for an error."""
     return os.fspath(source) if isinstance(source, str | os.PathLike) else "(given as a picture, not as a file)"
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from personae.conditioning.reference import Reference, recorded
 from personae.errors import BadOption, NoFaceFound, WeightsMissing
 from personae.reading import align
-from personae.reading.photo import PhotoSource, load_photo, name_of
+from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.sampling import codec
 from personae.sampling.controls import Rows
 from personae.sampling.guidance import call
@@ -36,7 +36,7 @@ def steer(pipe: "FacePipeline", request: Request, options: Mapping[str, Any]) ->
         return None
     scale = _checked(SCALE if scale is None else scale)
     photo = load_photo(source)
-    settings = {"reference": name_of(photo), "reference_scale": scale}
+    settings = {"reference": record_of(photo), "reference_scale": scale}
     if scale == 0:
         return Plan(settings=settings)
     lora = pipe.extra("reference")

@@ -1,0 +1,320 @@
+"""A saved image made again from the recipe inside it.
+
+    image, drift = replay("me-seed7.png")                                    # drift.mean in grey levels
+    replay("me-swap-seed1.png", inputs={"source": "ann.jpg", "target": "party.jpg"})
+
+Read and check the recipe -> take the files that the caller gives -> load the model -> is it worth its time? -> make it
+again -> compare. The recipe is a stranger's text: it opens no file, fetches no model and costs no more than `budget`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from personae import catalog, hub
+from personae.errors import BadImage, BadOption, BadRecipe, WeightsMissing, unknown_name
+from personae.reading.network import file_sha256
+from personae.reading.photo import PhotoSource, load_photo, pixels_sha256, size_of
+from personae.recipe import EDIT, MASK, PHOTO, checked, needed, read_recipe, recipe_identity, stored_identity
+from personae.types import Array, Edit, Face, Generation, Photo
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
+
+# In UNet calls of one picture of the model's own size: a thousand plain steps, or three hundred that look back.
+BUDGET = 1000
+_LOOKING_BACK = 2  # what guidance by a reader adds to a step, in steps
+_MOST_AREA = 16  # a picture's pixels in those of the model's own: memory grows with them
+_MOST_BYTES = 2**28  # of the saved image: an edited photo as a PNG is larger than the photo
+_NO_MATTER = ("earlier", "verified", "versions")  # of what a recipe had no room for, not needed here
+_ROLES = ("source", "target")
+
+Input = PhotoSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How far a replayed image is from the saved one, in grey levels 0-255; `same_model`: whether the weights are
+    those that made it."""
+
+    mean: float
+    max: int
+    same_model: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """The `image` made again, its `drift`, and the `recipe` by which it was made now."""
+
+    image: Image.Image
+    drift: Drift
+    recipe: dict[str, Any]
+
+
+def replay(
+    path: str | Path,
+    *,
+    pipe: "FacePipeline | None" = None,
+    inputs: Mapping[str, Input] | None = None,
+    budget: float = BUDGET,
+    photo: Input | None = None,
+    photos: Mapping[str, Input] | None = None,
+) -> tuple[Image.Image, Drift]:
+    """Make a saved image again from the recipe inside it, and say how far the two are apart.
+
+    pipe: the model to use; None: the one that the recipe names, in the precision that it names, if it is a named one
+    whose files are here. inputs: the files that took part, by what the recipe calls them: of an edit its photos
+    ("source", "target", a token, "mask"), of both the settings that are files ("reference", "image", "pose_map",
+    "lora"); and "photo", the person, if the recipe holds no identity, or a pose, whose map has the shape of the face in
+    the photo. Each must be the very file that the recipe knows by its sha256. budget: the most work that a recipe may
+    ask for, in sampling steps of one picture of the model's own size. photo: as inputs["photo"]; photos: as inputs.
+    A JPEG or WebP drifts by its own compression.
+
+    Raises `BadImage`; `BadRecipe` for a damaged recipe; `BadOption` for a missing or another file, a picture that was
+    resized, more work than the budget; whatever the pipeline raises.
+    """
+    given = dict(photos or {}) | dict(inputs or {}) | ({} if photo is None else {PHOTO: photo})
+    made = remake(path, pipe=pipe, inputs=given, budget=budget)
+    return made.image, made.drift
+
+
+def remake(
+    path: str | Path,
+    *,
+    pipe: "FacePipeline | None" = None,
+    inputs: Mapping[str, Input] | None = None,
+    budget: float = BUDGET,
+) -> Replayed:
+    """As `replay`, with the new recipe."""
+    recipe = readable(path)
+    files = taken(recipe, inputs or {})
+    size = size_of(path)  # by the header alone: nothing is unpacked before it is known to be worth it
+    if size is None:
+        raise BadImage(f"{path} is not an image that can be read: its header is damaged")
+    with ExitStack() as stack:
+        if pipe is None:
+            stack.enter_context(hub.only_cached())  # also what it asks of the model later
+            pipe = _named_model(recipe)
+        _require_size(pipe, recipe, files, size[::-1], path)
+        _require_budget(pipe, recipe, size[::-1], budget)
+        before = load_photo(path, max_bytes=_MOST_BYTES).pixels
+        settings = recipe["settings"] | {name: files[name] for name in recipe["settings"] if name in files}
+        made: Generation | Edit
+        if recipe["task"] == EDIT:
+            made = _edited_again(pipe, recipe, files, settings)
+        else:
+            made = _generated_again(pipe, recipe, files, settings)
+    after = load_photo(made.images[0]).pixels
+    if after.shape != before.shape:
+        raise _resized(path, before.shape[:2], after.shape[:2])
+    # Of two bytes, without the memory of wider numbers for a large photo.
+    apart, same = np.maximum(before, after) - np.minimum(before, after), made.recipe["model"]["sha256"]
+    drift = Drift(mean=float(apart.mean()), max=int(apart.max()), same_model=same == recipe["model"].get("sha256"))
+    now = ("dtype", "device", "versions", "sampler")
+    model = {"name": Path(made.recipe["model"]["name"] or "unnamed").name, "sha256": same}
+    recipe |= {"model": recipe["model"] | model} | {name: made.recipe[name] for name in now if name in made.recipe}
+    return Replayed(image=made.images[0], drift=drift, recipe=recipe)
+
+
+def readable(path: str | Path) -> dict[str, Any]:
+    """The checked recipe of an image that can be made again at all. Raises `BadImage`, `BadRecipe`, `BadOption`."""
+    try:
+        recipe = checked(read_recipe(path))
+    except BadRecipe as error:
+        raise BadRecipe(f"{path} cannot be made again: {error}") from error
+    if recipe["noise"] != "seed":
+        raise BadOption(f"{path} was made from latents given by the caller, which no recipe holds")
+    lost = [name for name in recipe.get("left_out", []) if name not in _NO_MATTER]
+    if lost:
+        raise BadOption(
+            f"{path} had no room for its whole recipe ({', '.join(lost)}): only a PNG of it can be replayed"
+        )
+    people = 1 + len(recipe.get("others", []))
+    if recipe["task"] != EDIT and people < len(recipe["settings"].get("regions", [])):
+        raise BadOption(f"{path} shows several people and was written without their identities: it cannot be replayed")
+    return recipe
+
+
+# ---------------------------------------------------------------------- what the caller gives
+
+
+def taken(recipe: Mapping[str, Any], inputs: Mapping[str, Input]) -> dict[str, Any]:
+    """The files that a checked recipe needs, as the caller gives them: photos read, all compared with the hashes that
+    the recipe holds. Raises `BadOption`."""
+    wanted = needed(recipe)
+    may = dict(wanted)
+    if recipe["task"] != EDIT and recipe.get("input") is not None:
+        may.setdefault(PHOTO, {"sha256": recipe["input"]["sha256"]})
+    for name in inputs:
+        if not may:
+            raise BadOption(f"this image was made of no file: leave the input {name} out")
+        if name not in may:
+            raise unknown_name("input of this image", name, may)
+    lacking = [name for name in wanted if name not in inputs]
+    if lacking:
+        each = ", ".join(f"the {name} file{_called(wanted[name])}" for name in lacking)
+        raise BadOption(f"no recipe opens a file: give {each}: {' '.join(f'--input {name}=FILE' for name in lacking)}")
+    return {name: _input(name, one, may[name]) for name, one in inputs.items()}
+
+
+def _called(facts: Mapping[str, Any]) -> str:
+    return f" ({facts['name']})" if facts.get("name") else ""
+
+
+def _input(name: str, given: Input, facts: Mapping[str, Any]) -> Any:
+    """A photo; of a LoRA and of an expression's numbers the path."""
+    known = facts.get("sha256")
+    if name == "lora" or (isinstance(given, str | Path) and Path(given).suffix.lower() in (".npy", ".json")):
+        if not isinstance(given, str | Path):
+            raise BadOption(f"the input {name} is the path of a file, got a {type(given).__name__}")
+        found: list[str | None] = [file_sha256(Path(given))]
+        photo = None
+    else:
+        try:
+            photo = load_photo(given)
+        except BadImage as error:
+            raise BadOption(f"{error}: give the {name} file{_called(facts)}, --input {name}=FILE") from error
+        found = [photo.sha256, pixels_sha256(photo)]
+    if known is not None and known not in found:
+        shown = photo.source if photo is not None and photo.source else given if isinstance(given, str | Path) else "it"
+        raise BadOption(
+            f"{shown} is not the {name} file that this image was made from{_called(facts)}: its sha256 is another; "
+            f"give that one, --input {name}=FILE"
+        )
+    return given if photo is None else photo
+
+
+# ---------------------------------------------------------------------- the model, and what it may cost
+
+
+def _named_model(recipe: Mapping[str, Any]) -> "FacePipeline":
+    """The catalog's model that a recipe names, in its precision. Never a path, never a download: a recipe is a
+    stranger's text."""
+    name = recipe["model"]["name"]
+    model = catalog.MODELS.get(name)
+    if model is None:
+        raise BadOption(f"this image was made by a model folder called {name!r}: give its path with --model")
+    if not catalog.present(model):
+        raise WeightsMissing(
+            f"this image was made by {name}, which is not on this machine, and no file makes personae fetch a model: "
+            f"if you want it, pass --model {name}"
+        )
+    from personae.pipeline import load  # late: it brings torch
+
+    return load(name, torch_dtype=dtype_of(recipe))
+
+
+def dtype_of(recipe: Mapping[str, Any]) -> Any:
+    """The torch dtype that a checked recipe names, None if it names none."""
+    import torch
+
+    return None if recipe.get("dtype") is None else getattr(torch, recipe["dtype"])
+
+
+def _own_size(pipe: "FacePipeline") -> int:
+    from personae.sampling import codec  # late: it brings torch
+
+    return int(pipe.unet.config.sample_size) * codec.pixels_per_cell(pipe.vae)
+
+
+def _require_size(
+    pipe: "FacePipeline", recipe: Mapping[str, Any], files: Mapping[str, Any], size: tuple[int, ...], path: str | Path
+) -> None:
+    """Raise `BadOption` unless what the recipe makes is as large as the image that holds it."""
+    own = _own_size(pipe)
+    sizes = [tuple(recipe["settings"].get(side) or own for side in ("height", "width"))]
+    if recipe["task"] == EDIT:
+        sizes = [files[role].pixels.shape[:2] for role in _ROLES if isinstance(files.get(role), Photo)]
+    if tuple(size) not in sizes:
+        raise _resized(path, size, *sizes)
+
+
+def _resized(path: str | Path, size: Sequence[int], *made: Sequence[int]) -> BadImage:
+    makes = " or ".join(f"{width} x {height}" for height, width in made) or "no photo"
+    return BadImage(f"{path} was resized: it is {size[1]} x {size[0]} pixels, its recipe makes {makes}")
+
+
+def _require_budget(pipe: "FacePipeline", recipe: Mapping[str, Any], size: tuple[int, ...], budget: float) -> None:
+    """Raise `BadOption` for a recipe that would take too much time or memory."""
+    settings, own = recipe["settings"], _own_size(pipe) ** 2
+    area = 1.0 if recipe["task"] == EDIT else math.prod(size) / own
+    faces = 1
+    if recipe["task"] == EDIT:
+        faces = max(len(facts.get("boxes", [])) for facts in recipe["inputs"].values())
+    guided = sum(settings.get(f"{name}_guidance", 0) > 0 for name in ("likeness", "motion"))
+    steps = settings.get("num_inference_steps") or pipe.config.steps
+    work = math.ceil(steps * (1 + _LOOKING_BACK * guided) * max(area, 1) * faces)
+    if work > budget:
+        raise BadOption(
+            f"making it again takes the work of {work} steps, {budget:g} are allowed: --budget {work} if you want it"
+        )
+    if area > _MOST_AREA and budget <= BUDGET:
+        raise BadOption(
+            f"making it again takes the memory of a picture {area:.0f} times as large as the model's own, "
+            f"{_MOST_AREA} are allowed: --budget {max(work, BUDGET + 1)} if you want it"
+        )
+
+
+# ---------------------------------------------------------------------- making it
+
+
+def _generated_again(
+    pipe: "FacePipeline", recipe: Mapping[str, Any], files: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Generation:
+    person = _person(pipe, recipe, files)
+    people = [person, *(stored_identity(one) for one in recipe.get("others", []))]
+    return pipe(people, seed=recipe["seed"], measure_likeness=False, **settings)
+
+
+def _person(pipe: "FacePipeline", recipe: Mapping[str, Any], files: Mapping[str, Any]) -> Any:
+    if PHOTO not in files:
+        found = recipe_identity(recipe)
+        if found is None:
+            raise BadOption(
+                "this recipe was written without the identity, and its person came from no photo: no replay"
+            )
+        return found
+    return _nearest(pipe.read(files[PHOTO]), recipe["input"]["box"], "person's")
+
+
+def _edited_again(
+    pipe: "FacePipeline", recipe: Mapping[str, Any], files: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Edit:
+    edit, inputs = dict(recipe["edit"]), recipe["inputs"]
+    faces: dict[str, Any] = {}
+    for name, facts in inputs.items():
+        if name == MASK:
+            continue
+        boxes = facts.get("boxes", [])
+        if not boxes:
+            raise BadRecipe(f"the recipe does not say which face of the {name} photo took part")
+        # The very face, which need not be the largest; or, of several, the photo.
+        faces[name] = files[name] if len(boxes) > 1 else _nearest(pipe.read(files[name]), boxes[0], name)
+    roles = {name: faces.pop(name) for name in _ROLES if name in faces}
+    return pipe.edit(
+        edit.pop("task"),
+        **roles,
+        tokens=faces,
+        mask=files.get(MASK),
+        all_faces=any(len(facts.get("boxes", [])) > 1 for facts in inputs.values()),
+        seed=recipe["seed"],
+        measure_likeness=False,
+        **edit,
+        **settings,
+    )
+
+
+def _nearest(faces: Sequence[Face], box: Sequence[float], name: str) -> Face:
+    if not faces:
+        raise BadOption(f"this model finds no face in the {name} photo: replay with the model that made the image")
+    return min(faces, key=lambda face: _apart(face.detection.box, box))
+
+
+def _apart(one: Array, box: Sequence[float]) -> float:
+    return float(np.abs(one.astype(np.float64) - np.asarray(box, np.float64)).sum())
