@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,6 +13,7 @@ from cli_fixtures import Run, fails
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
 from personae import cli, identity, output
 from personae.errors import BadOutput
+from personae.pipeline import FacePipeline
 
 QUICK = ("--steps", 1, "--seed", 1)
 INPAINT = ("--region", "mouth", "--likeness-guidance", 0, *QUICK)
@@ -253,3 +255,39 @@ def test_names_too_long_are_one_line(run: Run, model: Path, photo: Path) -> None
 def test_words_that_are_no_text_are_one_line(run: Run) -> None:
     for words in (("read", "caf\udce9.png"), ("generate", "me.png", "--prompt", "caf\udce9")):
         fails(run(*words), "b'caf\\xe9", "UTF-8")
+
+
+# ---------------------------------------------------------------------- stops
+
+
+def test_a_stop_in_a_batch_says_what_was_written(
+    run: Run, model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = face_photo(photo.with_name("ann.png"), left=40)
+    plainly = FacePipeline.edit
+
+    def stopped(pipe: FacePipeline, task: str, **options: object) -> object:
+        if options["target"] == other:
+            raise KeyboardInterrupt
+        return plainly(pipe, task, **options)
+
+    monkeypatch.setattr(FacePipeline, "edit", stopped)
+    words = ("edit", "inpaint", photo, other, photo, "-m", model, *INPAINT)
+    done = run(*words, "-o", "out")
+    assert (done.code, done.lines, done.err) == (130, ["out/me-inpaint-seed1.png"], "personae: stopped\n")
+    done = run(*words, "-o", "json", "--json")
+    assert (done.code, [row["path"] for row in json.loads(done.out)]) == (130, ["json/me-inpaint-seed1.png"])
+
+
+def test_a_place_for_an_identity_is_made_first_and_taken_back(run: Run, model: Path, photo: Path) -> None:
+    mean = ("identity", "mean", photo, "-m", model)
+    assert run(*mean, "-o", "new/folder/me.identity").lines == ["new/folder/me.identity"]
+    fails(run("identity", "mean", "nowhere.png", "-m", model, "-o", "other/me.identity"), "nowhere.png: no such file")
+    fails(run("edit", "track", "nowhere.mp4", "-m", model, "-o", "other/a.json"), "nowhere.mp4: no such file")
+    assert not Path("other").exists()
+
+
+def test_who_does_not_go_with_the_others_is_named(run: Run, model: Path, photo: Path) -> None:
+    identity.save("far.identity", identity.Identity(vector=np.eye(128)[0], space="another/arcface/0"))
+    done = run("identity", "mean", photo, "far.identity", "-m", model, "-o", "us.identity")
+    fails(done, "far.identity and", "me.png do not go together")

@@ -12,7 +12,8 @@ import typer
 from personae.cli import inputs
 from personae.cli.destination import prepared, refuse_stdout
 from personae.cli.options import Base, Force, Json, Licence, Model, Quiet, Steps
-from personae.cli.terminal import is_silent, load_model, require_reader, say, say_json
+from personae.cli.report import say_written
+from personae.cli.terminal import is_silent, load_model, require_reader, say_json
 from personae.errors import BadOption
 
 
@@ -126,7 +127,7 @@ def animate(
     if as_json:
         say_json({"path": str(done.path), "report": str(done.report), "drawn": done.drawn})
     else:
-        say(done.path)
+        say_written([done.path])
 
 
 def track(
@@ -155,17 +156,17 @@ def track(
     tracks.require_suffix(out)
     output.refuse_overwriting([out], force)
     reader = require_reader(model, base=base, accept_licence=accept_licence)
-    with _bar(quiet) as on_frame:
-        read = driving.read(
-            driver,
-            reader,
-            face=driver_face,
-            limits=video.Limits(frames=max_frames, gap=max_gap),
-            on_frame=lambda count: on_frame("reading the driver", count, None),
-        )
-    output.prepare(out.parent)
-    tracks.save(out, smoothing.smoothed(read, smooth.value))
-    say(out)
+    with prepared(out.parent):
+        with _bar(quiet) as on_frame:
+            read = driving.read(
+                driver,
+                reader,
+                face=driver_face,
+                limits=video.Limits(frames=max_frames, gap=max_gap),
+                on_frame=lambda count: on_frame("reading the driver", count, None),
+            )
+        tracks.save(out, smoothing.smoothed(read, smooth.value))
+    say_written([out])
 
 
 def _span(text: str) -> tuple[int, int | None]:

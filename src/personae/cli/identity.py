@@ -1,6 +1,7 @@
 """personae identity show | mean | blend | shift | directions | noise | sample | fit-directions"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +17,10 @@ from personae.cli.destination import (
     save_identity,
 )
 from personae.cli.options import Force, Json, Model, Sources, Target
+from personae.cli.report import say_written
 from personae.cli.steering import numbers
 from personae.cli.terminal import reader_for, require_reader, say, say_json
+from personae.errors import SpaceMismatch
 
 if TYPE_CHECKING:
     from personae.types import Identity
@@ -52,9 +55,9 @@ def mean(
     """
     from personae import identity
 
-    _require_room([out], force)
-    shares = numbers(weights, "--weights") if weights else None
-    _write(out, identity.mean(_identities_of(sources, model), shares))
+    with _room([out], force):
+        shares = numbers(weights, "--weights") if weights else None
+        _write(out, identity.mean(_identities_of(sources, model), shares))
 
 
 @people.command("blend")
@@ -72,9 +75,9 @@ def blend_people(
     """
     from personae import identity
 
-    _require_room([out], force)
-    a, b = _identities_of([first, second], model)
-    _write(out, identity.blend(a, b, amount))
+    with _room([out], force):
+        a, b = _identities_of([first, second], model)
+        _write(out, identity.blend(a, b, amount))
 
 
 @people.command("shift")
@@ -91,10 +94,10 @@ def shift_person(
     """
     from personae import catalog, directions
 
-    _require_room([out], force)
-    amounts, table = directions.parse(by), directions.of_model(catalog.resolve(model))
-    [person] = _identities_of([source], model)
-    _write(out, directions.shift(person, table, amounts))
+    with _room([out], force):
+        amounts, table = directions.parse(by), directions.of_model(catalog.resolve(model))
+        [person] = _identities_of([source], model)
+        _write(out, directions.shift(person, table, amounts))
 
 
 @people.command("directions")
@@ -127,9 +130,9 @@ def relative(
     """
     from personae import identity
 
-    _require_room([out], force)
-    [person] = _identities_of([source], model)
-    _write(out, identity.noise(person, seed=seed, degrees=degrees))
+    with _room([out], force):
+        [person] = _identities_of([source], model)
+        _write(out, identity.noise(person, seed=seed, degrees=degrees))
 
 
 @people.command()
@@ -150,8 +153,7 @@ def sample(
     from personae.gather import strangers
 
     paths = identity_files(out, [f"stranger{seed}-{i}.identity" for i in range(count)])
-    with prepared(None if out == STDOUT else paths[0].parent):
-        _require_room(paths, force)
+    with _room(paths, force):
         for path, nobody in zip(paths, strangers(catalog.resolve(model), count, seed=seed), strict=True):
             _write(path, nobody)
 
@@ -180,19 +182,24 @@ def fit_directions(
         say(*describe.direction_lines(found), out)
 
 
-def _require_room(paths: Sequence[Path], force: bool) -> None:
+@contextmanager
+def _room(paths: Sequence[Path], force: bool) -> Iterator[None]:
+    """Before any work: there is a place for the files, and none of them is there already. Raises `BadOutput`."""
     from personae import output
 
     if STDOUT in paths:
         require_stdout(False)
-    else:
+        yield
+        return
+    with prepared(paths[0].parent):
         output.refuse_overwriting(paths, force)
+        yield
 
 
 def _write(path: Path, who: "Identity") -> None:
     save_identity(path, who)
     if path != STDOUT:
-        say(path)
+        say_written([path])
 
 
 def _identities_of(sources: Sequence[Path], model: str) -> "list[Identity]":
@@ -202,4 +209,10 @@ def _identities_of(sources: Sequence[Path], model: str) -> "list[Identity]":
     looks = inputs.opened(sources)
     inputs.require(looks)
     found = [look.source for look in looks]
-    return [person.identity for person in gather(reader_for(found, model), found)]
+    people = [person.identity for person in gather(reader_for(found, model), found)]
+    for look, one in zip(looks, people, strict=True):
+        try:
+            one.require(people[0].space)
+        except SpaceMismatch as error:
+            raise SpaceMismatch(f"{look.name} and {looks[0].name} do not go together: {error}") from error
+    return people

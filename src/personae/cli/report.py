@@ -85,12 +85,24 @@ class Report:
 
     def _say(self, rows: Sequence[dict[str, Any]]) -> None:
         paths = [row["path"] for row in rows if row.get("path") not in (None, str(STDOUT))]
-        try:
-            if self.as_json:
+        if self.as_json:
+            with _named_if_lost(paths):
                 say_json(rows)
-            else:
-                say(*paths)
-        except AnswerLost:  # nobody hears it there
-            for path in paths:
-                note(f"written: {path}")
-            raise
+        else:
+            say_written(paths)
+
+
+def say_written(paths: Sequence[object]) -> None:
+    """Files that have been written, a line each: on stdout, or, if nobody hears it there, on stderr."""
+    with _named_if_lost(paths):
+        say(*paths)
+
+
+@contextmanager
+def _named_if_lost(paths: Sequence[object]) -> Iterator[None]:
+    try:
+        yield
+    except AnswerLost:
+        for path in paths:
+            note(f"written: {path}")
+        raise
