@@ -243,7 +243,7 @@ def test_what_was_written_before_the_disk_was_full_is_named(
 def test_names_too_long_are_one_line(run: Run, model: Path, photo: Path) -> None:
     long = "x" * 300
     fails(run("generate", f"{long}.png", "-m", model), "File name too long")
-    fails(run("generate", photo, "-m", long), "File name too long")
+    fails(run("generate", photo, "-m", long), "unknown model")
     fails(run("generate", photo, "-m", model, "-o", long), "File name too long")
     fails(run("generate", photo, "-m", model, "-o", f"{long}.png"), "File name too long")
     fails(run("identity", "mean", photo, "-m", model, "-o", f"{long}.identity"), "File name too long")
