@@ -21,8 +21,8 @@ from model_fixtures import empty_photo, face_photo
 from personae import catalog, cli
 from personae.conditioning.representation import TOKENS
 from personae.editing import carry, driver, track, video
-from personae.editing.animate import Settings, animate
-from personae.editing.frame_store import FrameStore, folder_of
+from personae.editing.animate import Settings, _draw, animate
+from personae.editing.frame_store import FrameStore, folders_of
 from personae.editing.puppet import InPhoto, Move, Portrait, moves_of
 from personae.editing.track import COLUMNS, Track
 from personae.errors import BadOption, BadOutput, BadVideo, NoFaceFound, PersonaeError, WeightsMissing
@@ -102,7 +102,7 @@ def test_a_photo_does_what_a_video_does(moving: FacePipeline, photo: Path, clip:
     assert told["frames"][0]["pose"]["yaw"] == pytest.approx(POSE[0], abs=0.5)
     made, before = pictures(done.path), np.asarray(Image.open(photo))
     assert np.abs(made[:, :, 200:].astype(int) - before[:, 200:]).mean() < 4  # beside the face: the photo, compressed
-    assert not folder_of(done.path).exists()
+    assert folders_of(done.path) == []
 
 
 def test_beside_the_head_the_photo_is_kept_byte_for_byte(moving: FacePipeline, photo: Path, clip: Path) -> None:
@@ -261,14 +261,22 @@ def test_a_stopped_run_goes_on(moving: FacePipeline, photo: Path, clip: Path, tm
     whole = animate(moving, photo, clip, tmp_path / "whole.mp4", batch_size=2, **FAST)
     with pytest.raises(KeyboardInterrupt):
         animate(moving, photo, clip, tmp_path / "out.mp4", batch_size=2, on_frame=stop_at, **FAST)
-    left = folder_of(tmp_path / "out.mp4")
+    (left,) = folders_of(tmp_path / "out.mp4")
     assert len(list(left.glob("*.png"))) == 4
     assert not (tmp_path / "out.mp4").exists()
-    with pytest.raises(BadOutput, match=r"another|other settings \(settings\)"):
-        animate(moving, photo, clip, tmp_path / "out.mp4", settings=Settings(seed=1), **FAST)
-    done = animate(moving, photo, clip, tmp_path / "out.mp4", batch_size=2, **FAST)
+    mine = tmp_path / "out.json"
+    mine.write_text("mine")
+    with pytest.raises(BadOutput, match=r"out\.json already there"):
+        animate(moving, photo, clip, tmp_path / "out.mp4", batch_size=2, **FAST)
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    left.rename(tmp_path / ".out.mp4.frames")  # as a version before named it
+    other = animate(moving, photo, clip, tmp_path / "out.mp4", frames=(0, 1), settings=Settings(seed=1), **FAST)
+    assert other.drawn == 1  # frames of other settings are left alone
+    assert folders_of(other.path) == [tmp_path / ".out.mp4.frames"]
+    done = animate(moving, photo, clip, tmp_path / "out.mp4", batch_size=2, force=True, **FAST)
     assert done.drawn == 3
-    assert not left.exists()
+    assert folders_of(done.path) == []
     np.testing.assert_array_equal(pictures(done.path), pictures(whole.path))
     assert report(done.path)["frames"] == report(whole.path)["frames"]
 
@@ -283,15 +291,26 @@ def test_a_killed_command_goes_on(
     many = write_video(tmp_path / "many.mp4", wandering(20))
     words = ["edit", "animate", photo, many, "-o", tmp_path / "out.mp4", "-m", model, "--steps", 4, "--batch-size", 1]
     words = [str(word) for word in words] + ["--json"]
-    left = folder_of(tmp_path / "out.mp4")
+
+    def frames() -> int:
+        return sum(len(list(folder.glob("[0-9]*.png"))) for folder in folders_of(tmp_path / "out.mp4"))
+
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, "-m", "personae", *words], env=environment) as running:
         until = time.monotonic() + 120
-        while len(list(left.glob("*.png"))) < 3 and running.poll() is None and time.monotonic() < until:
+        while frames() < 3 and running.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
+        running.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(sys, "argv", ["personae", *words, "--seed", "1"])
+        with pytest.raises(SystemExit) as refusal:
+            cli.main()
+        assert refusal.value.code == 2
+        message = capsys.readouterr().err
+        assert f"process {running.pid} on " in message
+        assert "is already at work on the video" in message
         running.send_signal(signal.SIGKILL)
     assert running.returncode == -signal.SIGKILL
-    kept = len(list(left.glob("[0-9]*.png")))
+    kept = frames()
     assert 3 <= kept < 20
     assert not (tmp_path / "out.mp4").exists()
     monkeypatch.setattr(sys, "argv", ["personae", *words])
@@ -328,7 +347,52 @@ def test_a_damaged_plan_is_not_trusted(tmp_path: Path) -> None:
     assert 0 not in FrameStore(tmp_path / "work", {"seed": 1}, force=True)
 
 
+class Counting:
+    """Draws what tells who was drawn together."""
+
+    moved_by = ()
+
+    def draw(self, moves: Sequence[int]) -> list[np.ndarray]:
+        return [np.full((2, 2, 3), 16 * move + len(moves), np.uint8) for move in moves]
+
+
+@pytest.mark.parametrize("stop", range(1, 11))
+def test_frames_are_drawn_in_the_same_company_after_a_stop(tmp_path: Path, stop: int) -> None:
+    moves, numbers = [None if t in (3, 8) else t for t in range(12)], range(1, 12)
+
+    def run(name: str) -> tuple[int, list[int]]:
+        with FrameStore(tmp_path / name, {"seed": 1}) as store:
+            drawn = _draw(Counting(), moves, numbers, store, 4, lambda *_: None)
+            return drawn, [int(store.get(t)[0, 0, 0]) for t in numbers if moves[t] is not None]
+
+    class Stopped(FrameStore):
+        def put(self, number: int, pixels: np.ndarray) -> None:
+            if len(list(self.folder.glob("*.png"))) == stop - 1:
+                raise KeyboardInterrupt
+            super().put(number, pixels)
+
+    with pytest.raises(KeyboardInterrupt), Stopped(tmp_path / "out", {"seed": 1}) as store:
+        _draw(Counting(), moves, numbers, store, 4, lambda *_: None)
+    drawn, pixels = run("out")
+    assert drawn == 9 - (stop - 1)
+    assert pixels == run("whole")[1]
+
+
 # ---------------------------------------------------------------------- mistakes
+
+
+def test_what_is_read_is_never_replaced(moving: FacePipeline, photo: Path, clip: Path, tmp_path: Path) -> None:
+    before, link = clip.read_bytes(), tmp_path / "link.mp4"
+    link.symlink_to(clip)
+    for target in (clip, link):
+        with pytest.raises(BadOutput, match=r"\.mp4 is what is read"):
+            animate(moving, photo, clip, target, force=True, **FAST)
+    track = tmp_path / "nod.json"
+    track.write_text("{}")
+    with pytest.raises(BadOutput, match=r"nod\.json is what is read"):
+        animate(moving, photo, track, tmp_path / "nod.mp4", force=True, **FAST)
+    assert clip.read_bytes() == before
+    assert track.read_text() == "{}"
 
 
 def test_mistakes_are_named(moving: FacePipeline, photo: Path, clip: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_mean_refuses_weights_that_do_not_fit(weights: list[float]) -> None:
 def test_a_mean_of_nobody_or_of_opposites_is_nobody() -> None:
     with pytest.raises(BadIdentity, match="at least one"):
         identity.mean([])
-    with pytest.raises(BadIdentity, match="not zero"):
+    with pytest.raises(BadIdentity, match="cancel"):
         identity.mean([person(0), Identity(vector=-person(0).vector, space="a")])
 
 
@@ -260,6 +260,65 @@ def test_unreadable_identity_files_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(BadIdentity, match="cannot be read"):
         identity.load(path)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(deadline=None)
+@given(st.lists(finite, min_size=1, max_size=600), st.sampled_from(["<f8", "<f4"]))
+@example([5e-324, 0.0], "<f8")
+@example([1.7e308] * 512, "<f8")
+@example([1e-45, -1e-45], "<f4")
+@example([3.4e38] * 512, "<f4")
+def test_any_finite_vector_is_an_identity_and_is_the_same_after_a_file(tmp_path_factory, numbers, kind: str) -> None:
+    with np.errstate(over="ignore"):
+        vector = np.array(numbers).astype(kind)
+    if not np.isfinite(vector).all() or not vector.any():
+        with pytest.raises(BadIdentity, match="finite and not zero"):
+            Identity(vector=vector, space="a")
+        return
+    one = Identity(vector=vector, space="a")
+    assert one.vector.dtype == np.float32
+    assert np.linalg.norm(one.vector.astype(np.float64)) == pytest.approx(1, abs=1e-7)
+    scaled = vector.astype(np.float64) / np.abs(vector).max()
+    cosine = one.vector.astype(np.float64) @ scaled / np.linalg.norm(scaled)
+    assert cosine == pytest.approx(1, abs=1e-7)
+    path = tmp_path_factory.getbasetemp() / "one.identity"
+    identity.save(path, one)
+    assert identity.load(path).vector.tobytes() == one.vector.tobytes()
+    assert Identity(vector=one.vector.tolist(), space="a").vector.tobytes() == one.vector.tobytes()
+
+
+@pytest.mark.parametrize("width", [1, 32, 128, 512])
+def test_random_people_are_the_same_after_a_file(tmp_path: Path, width: int) -> None:
+    for seed in range(100):
+        one = person(seed, width)
+        identity.save(tmp_path / "one", one)
+        assert identity.load(tmp_path / "one").vector.tobytes() == one.vector.tobytes()
+
+
+def test_what_a_reader_normalised_in_float32_is_left_alone() -> None:
+    vector = np.random.default_rng(0).standard_normal(512).astype(np.float32)
+    vector /= np.linalg.norm(vector)
+    one = Identity(vector=vector, space="a")
+    assert one.vector.tobytes() == vector.tobytes()
+    vector[0] = 7  # the caller's own
+    assert one.vector[0] != 7
+
+
+@pytest.mark.parametrize("strange", [["a"], [1j], [object()], [[1.0], [1.0, 2.0]], 3.0, [], None, [np.nan], [np.inf]])
+def test_what_has_no_direction_is_no_identity(strange) -> None:
+    with pytest.raises(BadIdentity, match=r"one vector|finite"):
+        Identity(vector=strange, space="a")
+
+
+def test_a_mean_of_weights_near_the_ends_of_the_range() -> None:
+    a, b = person(0), person(1)
+    for scale in (5e-324, 1e-300, 1e308):
+        assert identity.similarity(identity.mean([a, b], [scale, scale]), identity.mean([a, b])) > 1 - 1e-6
+    with pytest.raises(BadIdentity, match="cancel"):  # but for rounding
+        identity.mean([a, a, Identity(vector=-a.vector, space="a")], [0.1, 0.2, 0.1 + 0.2])
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

@@ -43,10 +43,13 @@ def mean(identities: Sequence[Identity], weights: Sequence[float] | None = None)
     if not identities:
         raise BadIdentity("a mean needs at least one identity, got none")
     share = np.ones(len(identities)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if share.shape != (len(identities),) or not np.isfinite(share).all() or (share < 0).any() or share.sum() <= 0:
+    if share.shape != (len(identities),) or not np.isfinite(share).all() or (share < 0).any() or not share.any():
         raise BadOption(f"weights must be {len(identities)} numbers >= 0, not all zero; got {weights}")
-    vectors = _stack(identities)
-    return Identity(vector=share @ vectors / share.sum(), space=identities[0].space)
+    share = share / share.max()  # first: a sum of huge ones is infinite, of tiny ones nothing
+    middle = share @ _stack(identities) / share.sum()
+    if np.linalg.norm(middle) < 1e-6:  # what is left is rounding, and points nowhere
+        raise BadIdentity("the mean of these identities is not a direction, they cancel out to zero: leave some out")
+    return Identity(vector=middle, space=identities[0].space)
 
 
 def blend(a: Identity, b: Identity, amount: float) -> Identity:

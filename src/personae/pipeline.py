@@ -612,9 +612,9 @@ def _identity_of(one: Face | Identity) -> Identity:
 
 
 def _embeddings(given: Any) -> Array:
-    """(P, D) float32 of a bare list, array or tensor."""
+    """(P, D) float64, which holds whatever they are exactly, of a bare list, array or tensor."""
     try:
-        rows = given.detach().float().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given, np.float32)
+        rows = given.detach().double().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
         raise BadIdentity(
             f"people are faces, identities or embeddings (P, D), got a {type(given).__name__} of something else: "

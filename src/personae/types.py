@@ -83,22 +83,42 @@ class Motion:
     blendshapes: Array
 
 
+_UNIT = 2.0**-20  # how far from 1 the norm of a unit vector may lie: eight roundings of float32
+
+
+def _unit(values: Any) -> Array:
+    """(D,) float32, unit norm. Raises `BadIdentity` for anything that has no direction."""
+    try:
+        vector = np.asarray(values)
+        exact = np.asarray(vector, dtype=np.float64 if vector.dtype.kind in "fiub" else None)
+        if exact.dtype != np.float64:
+            raise TypeError(f"they are {vector.dtype}")
+    except (TypeError, ValueError) as error:
+        raise BadIdentity(f"an identity is one vector (D,) of numbers: {error}") from error
+    if exact.ndim != 1 or exact.size == 0:
+        raise BadIdentity(f"an identity is one vector (D,), got shape {exact.shape}")
+    largest = float(np.abs(exact).max())
+    if not np.isfinite(largest) or largest == 0:
+        raise BadIdentity(f"an identity must be finite and not zero, got a largest number of {largest}: read it again")
+    if largest < 2 and abs(float(exact @ exact) - 1) < 2 * _UNIT:
+        single = exact.astype(np.float32)
+        if (single == exact).all():
+            return single
+    exact = exact / largest  # first: squares of numbers near the ends of the range are infinite, or nothing
+    return (exact / np.sqrt(exact @ exact)).astype(np.float32)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """Who a face belongs to: `vector` (D,) float32 of unit norm, `space` the recogniser + crop + sha256 prefix
-    that it was measured with. Any finite non-zero vector is accepted and normalised."""
+    that it was measured with. Any finite non-zero vector is accepted and normalised, once: a float32 one of unit norm
+    stays as it is, to the last bit, so that what was saved and loaded, or passed on, is the same identity."""
 
     vector: Array
     space: str
 
     def __post_init__(self) -> None:
-        vector = np.asarray(self.vector, dtype=np.float32)
-        if vector.ndim != 1 or vector.size == 0:
-            raise BadIdentity(f"an identity is one vector (D,), got shape {vector.shape}")
-        norm = float(np.linalg.norm(vector.astype(np.float64)))
-        if not np.isfinite(norm) or norm < 1e-8:
-            raise BadIdentity(f"an identity must be finite and not zero, got norm {norm}: read the photo again")
-        object.__setattr__(self, "vector", (vector / norm).astype(np.float32))
+        object.__setattr__(self, "vector", _unit(self.vector))
 
     def require(self, space: str) -> None:
         """Raise `SpaceMismatch` unless this identity was measured in `space`."""

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,11 @@ from personae.editing import cast, smoothing, video
 from personae.editing import driver as driving
 from personae.editing import track as tracks
 from personae.editing.driver import spans
-from personae.editing.frame_store import FrameStore, digest, folder_of
+from personae.editing.frame_store import FrameStore, digest, holds_report
 from personae.editing.puppet import InPhoto, Move, Portrait, Puppet, moves_of
 from personae.editing.track import Track
-from personae.errors import BadOption, BadVideo, NoFaceFound, unknown_name
-from personae.io import regular
+from personae.errors import BadOption, BadOutput, BadVideo, NoFaceFound, unknown_name
+from personae.io import lock, regular
 from personae.reading.photo import load_photo, record_of
 from personae.recipe_schema import FILES
 from personae.types import Face, Photo
@@ -99,19 +100,22 @@ def animate(
     ranges of frames. on_frame: hears how far it is. options: of the call, e.g. `num_inference_steps`, `speed`,
     `pose_scale`.
 
-    Raises `BadVideo`, `BadImage`, `BadData`; `BadOption` for settings that there are not; `BadOutput` if `out` is there
-    or another run's frames are, unless `force`; `NoFaceFound` in source or driver; `WeightsMissing`.
+    Raises `BadVideo`, `BadImage`, `BadData`; `BadOption` for settings that there are not; `BadOutput` if `out` is
+    there, unless `force`, or is what is read, or another process is at work on it; `NoFaceFound`; `WeightsMissing`.
     """
     asked, target = settings or Settings(), Path(out)
     report = target.with_suffix(".json")
     sound = _sound(driver, target, audio)
+    _refuse_to_replace([target, report], [source, driver])
     # A run that was stopped may have written its report already, the last thing before the video.
-    output.refuse_overwriting([target] if folder_of(target).exists() else [target, report], force)
+    ours = holds_report(target, report)
+    output.refuse_overwriting([target] if ours else [target, report], force)
     output.prepare(target.parent)
     face = cast.read(pipe, "source", source).face(asked.face)
     began = time.perf_counter()
     plan = _plan(pipe, face, driver, asked, fps, options)
-    with FrameStore(folder_of(target), plan, force=force) as store:
+    alone = lock.own(target.with_name(f".{target.name}.lock"), f"the video {target}")
+    with alone, FrameStore.beside(target, plan, force=force) as store:
         read = _track(pipe, driver, asked, fps, store, limits, on_frame)
         start, stop = _range(frames, len(read))
         steady = smoothing.smoothed(_filled(read, asked, start, stop), asked.smooth)
@@ -129,7 +133,9 @@ def animate(
         rows = [_row(t, read, moves[t], shown[t - start], asked) for t in range(start, stop)]
         took = {"seconds": round(time.perf_counter() - began, 3), "drawn": drawn}
         told = {"format": "personae.animation/1"} | facts | took | {"frames": rows}
-        output.write(report, json.dumps(told, indent=1).encode(), force=True)
+        content = json.dumps(told, indent=1).encode()
+        store.keep_report(content)
+        output.write(report, content, force=force or ours)
         video.write(
             target,
             (store.get(number) for number in shown),
@@ -146,6 +152,18 @@ def animate(
 
 
 # ---------------------------------------------------------------------- its stages
+
+
+def _refuse_to_replace(written: Sequence[Path], read: Sequence[Any]) -> None:
+    """Raise `BadOutput` if a file to be written is one of those to be read, by whatever name: force or not."""
+    sources = [one.photo.source if isinstance(one, Face) and one.photo else one for one in read]
+    paths = [Path(one) for one in sources if isinstance(one, str | Path)]
+    for target in written:
+        for path in paths:
+            if target.exists() and path.exists() and target.samefile(path):
+                raise BadOutput(
+                    f"{target} is what is read: it would be replaced by what is made of it; choose another -o"
+                )
 
 
 def _sound(driver: str | Path | Track, target: Path, audio: bool) -> str | Path | None:
@@ -272,15 +290,19 @@ def _draw(
     if batch_size < 1:
         raise BadOption(f"batch_size must be at least 1, got {batch_size}")
     wanted = [(t, move) for t in numbers if (move := moves[t]) is not None]
-    waiting = [(t, move) for t, move in wanted if t not in store]
-    done = len(wanted) - len(waiting)
-    for first in range(0, len(waiting), batch_size):
-        on_frame("drawing", done + first, len(wanted))
-        some = waiting[first : first + batch_size]
-        for (t, _), picture in zip(some, puppet.draw([move for _, move in some]), strict=True):
-            store.put(t, picture)
+    drawn = done = 0
+    # By the frames' own numbers: a run that goes on must draw them in the company they would have had, since that
+    # decides how their last digits are rounded.
+    for _, group in groupby(wanted, key=lambda one: one[0] // batch_size):
+        some = list(group)
+        missing = {t for t, _ in some if t not in store}
+        on_frame("drawing", done, len(wanted))
+        for (t, _), picture in zip(some, puppet.draw([move for _, move in some]) if missing else [], strict=False):
+            if t in missing:
+                store.put(t, picture)
+        drawn, done = drawn + len(missing), done + len(some)
     on_frame("drawing", len(wanted), len(wanted))
-    return len(waiting)
+    return drawn
 
 
 def _shown(moves: Sequence[Move | None], start: int, stop: int) -> list[int]:
