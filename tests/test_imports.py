@@ -15,7 +15,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the floor up: a module may import from its own layer and from those before it.
 LAYERS = (
     ("__init__", "errors"),
-    ("io",),
+    ("io", "threads"),
     ("types",),
     ("licences",),
     ("hub",),

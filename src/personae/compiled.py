@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from personae.threads import WhileAny
+
 
 def is_compiled(network: Any) -> bool:
     """Whether the network or a module of it was compiled, in place or as a whole."""
@@ -18,4 +20,7 @@ def is_compiled(network: Any) -> bool:
 def eagerly(network: Any) -> AbstractContextManager[object]:
     """A compiled network runs as written inside the block, since what a request hangs on it would be compiled anew for
     every request. (Changing torch's stance loads the compiler, so only then.)"""
-    return torch.compiler.set_stance("force_eager") if is_compiled(network) else nullcontext()
+    return _eager if is_compiled(network) else nullcontext()
+
+
+_eager = WhileAny(lambda: torch.compiler.set_stance("force_eager"))

@@ -47,6 +47,10 @@ class LicenceRefused(PersonaeError):
     """Weights whose licence has not been accepted."""
 
 
+class PipelineBusy(PersonaeError):
+    """A pipeline was called while it is at work for another thread."""
+
+
 class BadOption(PersonaeError):
     """An option's value is unknown or impossible."""
 

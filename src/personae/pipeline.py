@@ -51,6 +51,7 @@ from personae.sampling.controls import engaged
 from personae.sampling.guidance import Side, guided
 from personae.sampling.loop import OnStep, denoise, draw_noise, generators_for
 from personae.steering import Plan, Request, Steering, Told, plan_for
+from personae.threads import loading, one_at_a_time
 from personae.types import Array, Edit, Face, Generation, Identity
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ READER = "reader"
 _OUTPUT_TYPES = ("latent", "np", "pil", "pt")
 
 
+@loading()
 def load(
     name: str | Path = "nano",
     *,
@@ -96,7 +98,8 @@ def load(
 
 
 class FacePipeline(DiffusionPipeline):
-    """Identity in, faces out. Not for several threads at once: a server gives it one owner.
+    """Identity in, faces out. For one thread at a time: a second one meets `PipelineBusy`. Pipelines of their own may
+    be loaded and called in as many threads as there are.
 
     vae: AutoencoderDC, AutoencoderKL. text_encoder, tokenizer: tuned so that a vector may stand for `id`.
     reader: reads photos and judges results; without one, give identities and get no likeness.
@@ -159,6 +162,7 @@ class FacePipeline(DiffusionPipeline):
             raise WeightsMissing("this model has no reader: load it with reader=..., or give it identities")
         return self.reader.read(source, motion=motion)
 
+    @one_at_a_time
     @torch.no_grad()
     def __call__(
         self,
@@ -196,7 +200,8 @@ class FacePipeline(DiffusionPipeline):
         steering: `personae.steering.Steering`: pose, expression, reference, fast sampling, speed, the weights of text
         and face, and `regions`, which puts all the people into every picture (`people` of the result are then 0).
 
-        Raises `BadIdentity`, `SpaceMismatch`, `BadOption`; `WeightsMissing` for steering that this model lacks.
+        Raises `BadIdentity`, `SpaceMismatch`, `BadOption`; `WeightsMissing` for steering that this model lacks;
+        `PipelineBusy` in a second thread.
         """
         _check(num_images_per_prompt >= 1, f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")
         _check(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
@@ -239,6 +244,7 @@ class FacePipeline(DiffusionPipeline):
             | {"sampler": type(walker).__name__, "noise": "seed" if latents is None else "given"},
         )
 
+    @one_at_a_time
     def edit(
         self,
         task: "str | Task",
@@ -457,7 +463,8 @@ class FacePipeline(DiffusionPipeline):
     def extra(self, name: str) -> Any:
         """An optional part of the model (`personae.extras`), loaded when first asked for. Raises `WeightsMissing`."""
         if name not in self._extras:
-            self._extras[name] = extras.load(name, self)
+            with loading():
+                self._extras[name] = extras.load(name, self)
         return self._extras[name]
 
     # ------------------------------------------------------------------ on disk
@@ -481,6 +488,7 @@ class FacePipeline(DiffusionPipeline):
         return (hub.fetch(source) / source.files[0]).parent
 
     @classmethod
+    @loading()
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,

@@ -184,9 +184,10 @@ def _already(target: Path) -> BadOutput:
 
 # ---------------------------------------------------------------------- what cannot be written, in one line
 
-# How libraries that do not raise OSError say it: those in Rust, safetensors among them; torch.save.
+# How libraries that do not raise OSError say it: those in Rust, safetensors among them; torch; Pillow.
 _RUST = re.compile(r"\(os error (\d+)\)|Os \{ code: (\d+)")
-_TORCH = re.compile(r"PytorchStreamWriter failed|unexpected pos \d+ vs|iostream error|basic_ios")
+_FULL = re.compile(r"PytorchStreamWriter failed|unexpected pos \d+ vs|iostream error|basic_ios|when writing image file")
+_OF_PROCESSES = (ConnectionError, TimeoutError, ChildProcessError, ProcessLookupError, InterruptedError)
 
 
 @contextmanager
@@ -198,12 +199,8 @@ def errors_about(place: str | Path) -> Iterator[None]:
         yield
     except PersonaeError:
         raise
-    except OSError as error:
-        if error.filename is not None and not _concerns(error.filename, target):
-            raise  # of a file that was read
-        raise BadOutput(f"cannot write {target}: {error.strerror or error}") from error
     except Exception as error:
-        reason = _reason(error)
+        reason = _reason(error, target)
         if reason is None:
             raise
         raise BadOutput(f"cannot write {target}: {reason}") from error
@@ -217,11 +214,15 @@ def _concerns(name: object, target: Path) -> bool:
     return place.is_relative_to(target.absolute().parent) or target.absolute().is_relative_to(place)
 
 
-def _reason(error: Exception) -> str | None:
-    """What the system said, in an error of a library that has its own; None if it is about something else."""
+def _reason(error: Exception, target: Path) -> str | None:
+    """What the system said why `target` cannot be written; None if it is about something else."""
     text = str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, _OF_PROCESSES) or (error.filename is not None and not _concerns(error.filename, target)):
+            return None  # of another process, of a file that was read
+        return error.strerror or text
     if found := _RUST.search(text):
         return os.strerror(int(found[1] or found[2]))
-    if isinstance(error, RuntimeError) and _TORCH.search(text):
+    if isinstance(error, RuntimeError | OSError) and _FULL.search(text):
         return "the disk is full, or a limit on the size of files is reached"
     return None

@@ -11,24 +11,33 @@ just where a request needs most.)
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
+
+from personae.threads import WhileAny
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt
 _KEPT = 256 << 20  # bytes: blocks up to this size wait
 _USUAL = 32 << 20  # where glibc's own threshold ends up in any program that frees blocks as large
 
 
+def freed_memory_kept() -> AbstractContextManager[None]:
+    """For the whole process, as long as any of its threads wants it; without glibc, nothing changes."""
+    return _while_any
+
+
 @contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """For the whole process, whatever its threads do; without glibc, nothing changes."""
+def _kept() -> Iterator[None]:
     _keep(_KEPT)
     try:
         yield
     finally:
         _keep(_USUAL)
         give_back_freed_memory()
+
+
+_while_any = WhileAny(_kept)
 
 
 def give_back_freed_memory() -> None:

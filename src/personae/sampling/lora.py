@@ -27,6 +27,7 @@ from personae.compiled import is_compiled
 from personae.conditioning.id_prompt import Conditioning
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.sampling.controls import Control, Rows
+from personae.threads import loading
 
 FILE = "pytorch_lora_weights.safetensors"  # the name under which diffusers saves one
 _NAME = "read"
@@ -54,6 +55,7 @@ class Lora:
         self.changes = changes
 
     @classmethod
+    @loading()
     def read(cls, path: Path, unet: Any) -> "Lora":
         """From a safetensors file, for this UNet, in its precision and place.
 

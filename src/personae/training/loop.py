@@ -6,13 +6,15 @@ stop, at any point, goes on to the same losses. `torchrun` / `accelerate launch`
 
 import json
 import math
+import os
 import shutil
+import threading
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,7 +28,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from personae.errors import BadOption
-from personae.io import atomic
+from personae.io import atomic, lock
 from personae.training.optimizer import Muon, grouped
 
 Metrics = dict[str, Any]
@@ -170,6 +172,22 @@ def _warn_of(silent: set[str]) -> None:
     )
 
 
+@contextmanager
+def _silent_writers() -> Iterator[None]:
+    """What TensorBoard's thread cannot write is raised again by its next call here: not printed there as well."""
+    hook = threading.excepthook
+
+    def unless_written(failure: threading.ExceptHookArgs) -> None:
+        if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__name__ == "_AsyncWriterThread"):
+            hook(failure)
+
+    threading.excepthook = unless_written
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
+
+
 def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
     """A checkpoint that is there whole or not at all; older ones go once it is. Raises `BadOutput`."""
     target, main = folder / f"step-{step:07d}", accelerator.is_main_process
@@ -206,9 +224,19 @@ def train(
     """Run, or go on with, a training in `out`; export at the end (and whenever `minutes` run out).
 
     Writes `log.jsonl` (one line per logged step), TensorBoard files, `checkpoints/` and `export/`.
-    Returns the last report.
+    Returns the last report. Raises `BadOutput` if they cannot be written, or another process trains in `out`.
     """
     folder = Path(out)
+    with atomic.errors_about(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # One process of a spread training owns the folder for all: the one that writes into it.
+        main = int(os.environ.get("RANK", "0")) == 0
+        alone = lock.own(folder / lock.NAME, f"the training run {folder}") if main else nullcontext()
+        with alone, _silent_writers():
+            return _train(task, schedule, folder, minutes=minutes, bf16=bf16)
+
+
+def _train(task: Trainable, schedule: Schedule, folder: Path, *, minutes: float | None, bf16: bool) -> dict[str, float]:
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with="tensorboard", project_dir=str(folder))
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import torch
 
 from personae import catalog
 from personae.errors import BadOption, WeightsMissing, unknown_name
+from personae.io import lock
 from personae.training.loop import Schedule, Trainable, train
 
 if TYPE_CHECKING:
@@ -452,5 +453,9 @@ def run(
         reader=reader,
         backbone=None if backbone is None else Path(backbone),
     )
+    folder = inputs.runs / name
+    if folder.is_dir():
+        with lock.own(folder / lock.NAME, f"the training run {folder}"):
+            pass  # that another process has it is said before the data are read
     torch.manual_seed(schedule.seed)  # of the fresh weights
-    return train(chosen.build(inputs), schedule, inputs.runs / name, minutes=minutes)
+    return train(chosen.build(inputs), schedule, folder, minutes=minutes)
