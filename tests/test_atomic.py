@@ -24,7 +24,7 @@ from personae.io.tensors import save_tensors, to_bytes
 def script(code: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
     """Python run as another process."""
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=check, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=check, timeout=240)
 
 
 def names(folder: Path) -> list[str]:

@@ -6,6 +6,12 @@
 
 def main() -> None:
     """The program: run a verb, turn errors into one line and an exit code."""
-    from personae.cli import app  # late: importing this package stays light
+    from personae.cli import interrupt  # late: importing this package stays light
+
+    interrupt.run(_program)
+
+
+def _program() -> None:
+    from personae.cli import app
 
     app.main()

@@ -8,6 +8,8 @@ import hashlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from personae.errors import BadImage
 from personae.io import regular
 from personae.io.boundary import errors_as
 from personae.reading import blocks, colours
+from personae.threads import WhileAny
 from personae.types import Array, Original, Photo
 
 PhotoSource = Photo | str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | Array
@@ -95,6 +98,16 @@ def pixels_sha256(photo: Photo) -> str:
     return hashlib.sha256(np.ascontiguousarray(photo.pixels).data).hexdigest()
 
 
+@contextmanager
+def _strict() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+_bombs_are_errors = WhileAny(_strict)  # filters of warnings are the whole process's
+
+
 def _decode_bytes(encoded: bytes, name: str, max_bytes: int, max_pixels: int) -> Photo:
     with _opened(encoded, name, max_bytes, max_pixels) as image:
         return _decode(image, name, in_place=True)
@@ -105,8 +118,7 @@ def _opened(encoded: bytes, name: str, max_bytes: int, max_pixels: int) -> Image
     if len(encoded) > max_bytes:
         raise BadImage(f"{name} is larger than {max_bytes / 2**20:.0f} MiB: give a smaller file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _bombs_are_errors:
             image = Image.open(io.BytesIO(encoded), formats=(*FORMATS, *_heic(encoded, name)))
     except BadImage:
         raise
