@@ -184,9 +184,12 @@ def _already(target: Path) -> BadOutput:
 
 # ---------------------------------------------------------------------- what cannot be written, in one line
 
-# How libraries that do not raise OSError say it: those in Rust, safetensors among them; torch; Pillow.
+# How libraries that do not raise OSError say it: those in Rust, safetensors among them; torch; Pillow; numpy.
 _RUST = re.compile(r"\(os error (\d+)\)|Os \{ code: (\d+)")
-_FULL = re.compile(r"PytorchStreamWriter failed|unexpected pos \d+ vs|iostream error|basic_ios|when writing image file")
+_FULL = re.compile(
+    r"PytorchStreamWriter failed|unexpected pos \d+ vs|iostream error|basic_ios|when writing image file|"
+    r"requested and \d+ written"
+)
 _OF_PROCESSES = (ConnectionError, TimeoutError, ChildProcessError, ProcessLookupError, InterruptedError)
 
 
