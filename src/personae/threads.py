@@ -12,6 +12,7 @@ all is loaded. Pipelines that are loaded compute side by side, each in one threa
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -30,6 +31,7 @@ class _Turns:
     """Any number of threads that compute, or one that loads."""
 
     def __init__(self) -> None:
+        self.used = False
         self._changed = threading.Condition()
         self._computing: dict[int, int] = {}  # how deep, by thread
         self._loader: int | None = None
@@ -43,6 +45,7 @@ class _Turns:
             # A thread that computes and finds that it must load a part first is not computing meanwhile.
             depth = self._computing.pop(me, 0)
             self._changed.notify_all()
+            self.used = True
             if self._loader != me:
                 self._wait_to_load(me, depth)
             self._depth += 1
@@ -78,6 +81,7 @@ class _Turns:
                 # itself be waiting for us.
                 self._changed.wait_for(lambda: self._loader is None and not self._waiting, timeout=_PATIENCE)
                 self._changed.wait_for(lambda: self._loader is None)
+            self.used = True
             self._computing[me] = self._computing.get(me, 0) + 1
         try:
             yield
@@ -149,10 +153,14 @@ class WhileAny(AbstractContextManager[None]):
 
 
 def _renew() -> None:
-    """A child begins with what its one thread holds: nothing."""
+    """A forked child begins with what its one thread holds: nothing. torch's workers are gone, too, and whoever shares
+    work out to them waits for ever; so a child of a process that has computed works alone, as PyTorch's own do."""
     global _turns, _guard
+    computed = _turns.used
     _turns, _guard = _Turns(), threading.Lock()
     _owners.clear()
+    if computed and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def prepare(source: str | Path, out: str | Path, teachers: str | Path, workers: 
     Teachers(teachers)  # says at once what is missing
     target.mkdir(parents=True, exist_ok=True)
     todo = [tar for tar in tars if not (target / tar.name).is_file()]
-    with ProcessPoolExecutor(workers) as pool:
+    # Not forked: this process has opened the labellers, and a child would wait for their threads.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = {tar.name: pool.submit(_shard, tar, target / tar.name, Path(teachers)) for tar in todo}
         return {name: job.result() for name, job in jobs.items()}

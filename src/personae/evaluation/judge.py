@@ -20,6 +20,7 @@ from PIL import Image
 from personae.errors import BadOption, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.reading import align
 from personae.reading.network import content_of, file_sha256, session_options
+from personae.reading.session import Session
 from personae.types import Array, Face, Identity
 
 # Points (5, 2) of the main face in (H, W, 3) RGB uint8, or None.
@@ -132,10 +133,12 @@ class Judge:
             )
 
     @cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
+    def _session(self) -> Session:
         try:
-            return onnxruntime.InferenceSession(
-                content_of(Path(self.spec.path)), session_options(None), providers=["CPUExecutionProvider"]
+            return Session(
+                lambda: onnxruntime.InferenceSession(
+                    content_of(Path(self.spec.path)), session_options(None), providers=["CPUExecutionProvider"]
+                )
             )
         except PersonaeError:
             raise

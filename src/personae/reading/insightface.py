@@ -20,6 +20,7 @@ from personae.reading.embed import check_crops, space_name
 from personae.reading.motion import MotionConfig, OnnxMotionReader
 from personae.reading.network import session_options, verified
 from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig
+from personae.reading.session import Session
 from personae.types import Array, Detection, Identity
 
 LIBRARY = "insightface"
@@ -136,16 +137,22 @@ def _motion_reader(file: WeightFile, threads: int | None) -> OnnxMotionReader:
 
 
 def _open(path: Path, sha256: str, task: str, threads: int | None) -> Any:
-    """InsightFace's wrapper of one ONNX file, which must do `task`."""
+    """InsightFace's wrapper of one ONNX file, which must do `task`; its session survives a fork."""
     verified(path, sha256)
     try:
         from insightface.model_zoo import get_model
     except ImportError as error:
         raise PersonaeError("this model reads faces with InsightFace: pip install 'personae[insightface]'") from error
+
+    def opened() -> Any:
+        return get_model(str(path), providers=["CPUExecutionProvider"], sess_options=session_options(threads))
+
     with errors_as(WeightsCorrupt, f"{path} is not a network that InsightFace can run"):
-        model = get_model(str(path), providers=["CPUExecutionProvider"], sess_options=session_options(threads))
+        model = opened()
     if model is None or model.taskname != task:
         raise WeightsCorrupt(f"{path} does {getattr(model, 'taskname', 'nothing known')}, expected {task}")
+    first = [model.session]
+    model.session = Session(lambda: first.pop() if first else opened().session)
     return model
 
 

@@ -15,6 +15,7 @@ import onnxruntime
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.io import regular
 from personae.io.boundary import errors_as
+from personae.reading.session import Session
 from personae.types import Array
 
 if TYPE_CHECKING:
@@ -109,9 +110,13 @@ class Network:
     def __init__(
         self, path: Path, *, sha256: str, source: str, results: dict[str, Shape], threads: int | None = None
     ) -> None:
-        content, options = verified(path, sha256), session_options(threads)
+        options = session_options(threads)
+
+        def opened() -> onnxruntime.InferenceSession:
+            return onnxruntime.InferenceSession(verified(path, sha256), options, providers=["CPUExecutionProvider"])
+
         with errors_as(WeightsCorrupt, f"{path} is not an ONNX network that can be run"):
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = Session(opened)
             takes = [i.name for i in self._session.get_inputs()]
             gives = [o.name for o in self._session.get_outputs()]
         if takes != [source] or not set(results) <= set(gives):
