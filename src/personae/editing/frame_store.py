@@ -21,6 +21,7 @@ from PIL import Image
 
 from personae import output
 from personae.errors import BadOutput
+from personae.io import atomic
 from personae.types import Array
 
 PLAN = "plan.json"
@@ -84,7 +85,7 @@ class FrameStore:
             if other == folder:
                 continue
             if _read(other / PLAN) == text and not folder.exists():
-                other.rename(folder)  # of a version that knew one folder for all plans
+                atomic.move(other, folder)  # of a version that knew one folder for all plans
             elif force:
                 shutil.rmtree(other, ignore_errors=True)
         return cls(folder, plan, force=force)

@@ -106,6 +106,13 @@ def folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         _flush(target.parent)
 
 
+def move(place: Path, target: Path) -> None:
+    """Give what is whole already another name in the same folder. Raises `BadOutput`."""
+    with errors_about(target):
+        place.rename(target)
+        _flush(target.parent)
+
+
 def sweep(place: Path) -> None:
     """Remove what processes that are gone have left half-written in a folder; looked for once per process."""
     if (key := (os.getpid(), place.absolute())) in _sweeps:
