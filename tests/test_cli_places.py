@@ -48,6 +48,13 @@ def test_the_others_are_edited_and_what_failed_is_reported(run: Run, model: Path
     assert "cut.png is damaged" in damaged
 
 
+def test_a_photo_too_large_for_the_format_is_one_of_those(run: Run, model: Path, photo: Path) -> None:
+    Image.new("RGB", (20, 16_400)).save("tall.png")
+    done = run("edit", "inpaint", "tall.png", photo, "-m", model, *INPAINT, "--format", "webp", "-o", "out")
+    assert (done.code, done.lines) == (2, ["out/me-inpaint-seed2.webp"])
+    assert "tall.png: a webp file holds at most 16383 pixels" in done.err
+
+
 def test_json_says_of_each_input_its_path_or_its_error(run: Run, model: Path, photo: Path) -> None:
     done = run("edit", "inpaint", photo, "nowhere.png", "-m", model, *INPAINT, "-o", "out", "--json")
     failed, written = json.loads(done.out)

@@ -34,7 +34,7 @@ from personae.cli.options import (
 from personae.cli.report import Report
 from personae.cli.steering import angles, sliders
 from personae.cli.terminal import answer, load_model, note, progress, require_reader
-from personae.errors import BadOption, NoFaceFound
+from personae.errors import BadOption, BadOutput, NoFaceFound
 
 if TYPE_CHECKING:
     from personae.reading.reader import FaceReader
@@ -305,19 +305,13 @@ def _run(
     looks = inputs.opened([*beside.values(), *photos])
     given, targets = dict(zip(beside, looks, strict=False)), looks[len(beside) :]
     inputs.require(list(given.values()))
-    first = secrets.randbelow(1_000_000) if common.seed is None else common.seed
-    seeds = [first + i for i in range(len(photos) * common.count)]
-    jobs = [
-        Job(photo=look, stem=f"{look.stem}-{task}", seeds=seeds[number * common.count : (number + 1) * common.count])
-        for number, look in enumerate(targets)
-    ]
+    jobs = _jobs(task, targets, common)
     with prepared(place.folder), Report(as_json=common.as_json) as report:
         for job in jobs:
             place.require_room([0] * common.count, job.seeds, [job.stem], common.force)
-        sound = inputs.sound(targets, report)
-        if not sound:
+        jobs = [job for job in jobs if _fits(job.photo, place.format, report)]
+        if not jobs:
             return
-        _require_room(sound, place.format)
         # First, and without torch: a photo that will not do is said at once.
         reader = require_reader(common.model, base=common.base, accept_licence=common.accept_licence)
         fixed: dict[str, Any] = {"mask": given.pop("mask").source} if "mask" in given else {}
@@ -327,13 +321,11 @@ def _run(
         pipe = load_model(common.model, common.quiet, reader, base=common.base, accept_licence=common.accept_licence)
         with progress(common.quiet, common.steps or pipe.config.steps) as stage:
             for job in jobs:
-                if job.photo.error is None:
-                    with report.about(job.photo.name), _skipping(common.on_no_face):
-                        options = {canvas: job.photo.source, "seed": job.seeds} | fixed | stage(job.stem, common.count)
-                        done = pipe.edit(task, **options)
-                        names = not common.no_identity
-                        saved = place.save_edit(done, stem=job.stem, names=names, force=common.force)
-                        report.wrote(answer(done, saved))
+                with report.about(job.photo.name), _skipping(common.on_no_face):
+                    options = {canvas: job.photo.source, "seed": job.seeds} | fixed | stage(job.stem, common.count)
+                    done = pipe.edit(task, **options)
+                    names = not common.no_identity
+                    report.wrote(answer(done, place.save_edit(done, stem=job.stem, names=names, force=common.force)))
         if not report.rows:
             raise NoFaceFound(f"no face found in any of {len(photos)} photos: nothing is left to do")
 
@@ -347,6 +339,19 @@ class Job:
     seeds: Sequence[int]
 
 
+def _jobs(task: str, looks: Sequence[inputs.Input], common: Common) -> list[Job]:
+    """One for every photo, sound or not: seeds count on over all of them."""
+    first = secrets.randbelow(1_000_000) if common.seed is None else common.seed
+    return [
+        Job(
+            photo=look,
+            stem=f"{look.stem}-{task}",
+            seeds=[first + number * common.count + one for one in range(common.count)],
+        )
+        for number, look in enumerate(looks)
+    ]
+
+
 @contextmanager
 def _skipping(on_no_face: OnNoFace) -> Iterator[None]:
     """With `--on-no-face skip`, a photo without a face is only noted."""
@@ -358,16 +363,25 @@ def _skipping(on_no_face: OnNoFace) -> Iterator[None]:
         note(f"{error}: skipped")
 
 
-def _require_room(photos: Sequence[inputs.Input], format: str) -> None:  # noqa: A002
-    """Raise `BadOutput` for a photo that is too large for the format of the results; warn of a history that is."""
+def _fits(look: inputs.Input, format: str, report: Report) -> bool:  # noqa: A002
+    """Whether a photo may do: what is no picture, or too large for the format of the results, is reported; of a history
+    that is too large for it, a warning tells."""
     from personae import output
     from personae.reading.photo import size_of
     from personae.recipe import past, warn_of_history
 
-    for look in photos if format != "png" else ():
+    if not inputs.sound([look], report):
+        return False
+    if format == "png":
+        return True
+    try:
         output.require_room(format, size_of(look.source))
-        if isinstance(look.source, Path):
-            warn_of_history(past(look.source), format)
+    except BadOutput as error:
+        report.failed(look.name, error)
+        return False
+    if isinstance(look.source, Path):
+        warn_of_history(past(look.source), format)
+    return True
 
 
 def _face(reader: "FaceReader", look: inputs.Input) -> "Face":
