@@ -469,3 +469,23 @@ def test_a_name_too_long_for_a_disk_is_one_line(run: Run) -> None:
     for words in (("read", "n" * 300), ("inspect", "n" * 300), ("identity", "show", "n" * 300 + ".identity")):
         done = run(*words)
         assert (done.code, done.err.count("\n")) == (2, 1), done.err
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "PNG, behind its pixels"])
+def test_an_exif_block_is_not_copied_for_each_of_its_tags(kind: str) -> None:
+    size, count = 500_000, 1000
+    tags = b"".join(struct.pack("<HHII", 0x9000 + number, 7, size, 8) for number in range(count))
+    block = (b"II*\0" + struct.pack("<IH", 8, count) + tags).ljust(size + 8, b"\0")
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(file, kind.partition(",")[0], exif=block)
+    content = file.getvalue()
+    if "behind" in kind:
+        start = content.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        content = content[:start] + content[end:-12] + content[start:end] + content[-12:]  # the last 12: IEND
+    tracemalloc.start()
+    try:
+        load_photo(content)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()

@@ -436,7 +436,7 @@ def _bytes(name: str, photo: Path) -> bytes:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("text.jpg", "not a JPEG, PNG or WebP"),
+        ("text.jpg", "not a JPEG, PNG, WebP or AVIF"),
         ("truncated.jpg", "damaged or cut short"),
         ("bomb.png", "pixels"),
         ("dot.png", "1 x 1 pixels"),

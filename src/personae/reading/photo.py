@@ -31,6 +31,8 @@ MAX_PIXELS = 80_000_000  # below Pillow's own alarm (89 million), so that our me
 MIN_SIDE = 16
 # A decoder of these holds the whole picture several times over: so many pixels take up to 1 GiB.
 _FEWER_PIXELS = {"WEBP": 40_000_000, "AVIF": 40_000_000, "HEIF": 40_000_000}
+_EXIF = ("exif", "Raw profile type exif")
+_MOST_EXIF = 2**16  # bytes: what a JPEG's segment holds
 # The brands of ISO media files (ISO/IEC 23008-12, annex B) that hold a picture.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 _AVIF = (b"avif", b"avis")
@@ -156,6 +158,7 @@ def _decode(image: Image.Image, name: str, *, in_place: bool = False) -> Photo:
     """Upright and in sRGB, of an image whose size has been checked. in_place: it is ours, and may be turned itself."""
     with errors_as(BadImage, f"{name} is damaged or cut short"):  # what may be raised is Pillow's business, as above
         loss = colours.loss_of(image)
+        image = _of_small_exif(image)
         if in_place:
             ImageOps.exif_transpose(image, in_place=True)
         upright = image if in_place else ImageOps.exif_transpose(image)
@@ -164,6 +167,19 @@ def _decode(image: Image.Image, name: str, *, in_place: bool = False) -> Photo:
         found = colours.decoded(upright, loss)
         pixels = blocks.array_of(found.shown, _rgb)
         return Photo(pixels=pixels, original=found.original(pixels))
+
+
+def _of_small_exif(image: Image.Image) -> Image.Image:
+    """The image, without an EXIF block that is longer than a camera's: Pillow copies what each of its tags points to,
+    and thousands of them may point to all of it."""
+    image.load()  # a PNG may have one behind its pixels
+    large = [name for name in _EXIF if len(image.info.get(name, "")) > _MOST_EXIF]
+    if not large:
+        return image
+    bare = image.copy()
+    for name in large:
+        del bare.info[name]
+    return bare
 
 
 def _rgb(image: Image.Image) -> Array:
