@@ -113,7 +113,9 @@ class Network:
         options = session_options(threads)
 
         def opened() -> onnxruntime.InferenceSession:
-            return onnxruntime.InferenceSession(verified(path, sha256), options, providers=["CPUExecutionProvider"])
+            content, providers = verified(path, sha256), ["CPUExecutionProvider"]
+            # Without the fallback, which would try the same again and print about it.
+            return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
 
         with errors_as(WeightsCorrupt, f"{path} is not an ONNX network that can be run"):
             self._session = Session(opened)
