@@ -46,11 +46,7 @@ def photo(folder: Path) -> Target:
 def recipe(folder: Path) -> Target:
     """Recipes inside pictures."""
     from personae import output
-
-    try:
-        from personae.recipe import find_recipe
-    except ImportError:  # where it was before
-        from personae.output import find_recipe  # type: ignore[attr-defined,no-redef]
+    from personae.recipe import checked, find_recipe, past
 
     known = {
         "task": "generate", "seed": 7, "noise": "seed",
@@ -61,6 +57,11 @@ def recipe(folder: Path) -> Target:
     }  # fmt: skip
     image = Image.new("RGB", (16, 16))
 
+    def read(path: Path) -> object:
+        past(path)
+        found = find_recipe(path)
+        return None if found is None else checked(found)
+
     def once(rng: random.Random) -> bytes:
         told = json.loads(json.dumps(known))
         for _ in range(rng.choice((0, 1, 2, 5))):
@@ -68,7 +69,7 @@ def recipe(folder: Path) -> Target:
         content = output.encode(image, rng.choice(("png", "jpg", "webp")), told if isinstance(told, dict) else known)
         return mutated(content, rng) if rng.random() < 0.3 else content
 
-    return Target(once=once, read=_by_path(folder / "a.png", find_recipe))
+    return Target(once=once, read=_by_path(folder / "a.png", read))
 
 
 def identity(folder: Path) -> Target:

@@ -34,6 +34,7 @@ from personae.reading.network import content_of, file_sha256
 from personae.reading.onnx_module import OnnxModule
 from personae.reading.photo import load_photo
 from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig
+from personae.recipe import find_recipe
 from reading_fixtures import tiny_reader_folder
 from test_photo import encoded, picture, png_of_size
 
@@ -57,6 +58,7 @@ def strange(tmp_path: Path) -> dict[str, Path]:
 READERS: dict[str, tuple[Callable[[Path], object], type[PersonaeError]]] = {
     "photo": (load_photo, BadImage),
     "identity": (identity.load, BadIdentity),
+    "recipe": (find_recipe, BadImage),
     "network": (content_of, WeightsCorrupt),
     "hash": (file_sha256, WeightsCorrupt),
     "expression": (read_file, BadOption),
