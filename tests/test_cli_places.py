@@ -291,7 +291,11 @@ def test_a_place_for_an_identity_is_made_first_and_taken_back(run: Run, model: P
     assert run(*mean, "-o", "new/folder/me.identity").lines == ["new/folder/me.identity"]
     fails(run("identity", "mean", "nowhere.png", "-m", model, "-o", "other/me.identity"), "nowhere.png: no such file")
     fails(run("edit", "track", "nowhere.mp4", "-m", model, "-o", "other/a.json"), "nowhere.mp4: no such file")
+    fails(run("replay", "nowhere.png", "-o", "other/again.png"), "nowhere.png")
     assert not Path("other").exists()
+    [path] = run("generate", photo, *QUICK, "-m", model, "-o", "out").lines
+    assert run("replay", path, "-m", model, "-o", "other/again.png").code == 0
+    assert Path("other/again.png").is_file()
 
 
 def test_who_does_not_go_with_the_others_is_named(run: Run, model: Path, photo: Path) -> None:

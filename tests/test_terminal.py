@@ -66,7 +66,10 @@ def test_files_and_their_names_cannot_write_to_the_terminal(run: Run, tmp_path: 
 
 def test_verbs_print_through_the_terminal_alone() -> None:
     for path in sorted(ROOT.rglob("*.py")):
-        if path.name == "terminal.py":
+        if path.name in (
+            "terminal.py",
+            "interrupt.py",
+        ):  # it says one fixed line, amid imports
             continue
         tree = ast.parse(path.read_text())
         tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if __name__ ==")]

@@ -101,12 +101,22 @@ class Destination:
         )
 
 
-def destination(out: Path, format: str | None, *, results: int, as_json: bool = False) -> Destination:  # noqa: A002
-    """What `-o` means for so many images; `format`: as `--format` says, None: not given. Raises `BadOption`."""
+def destination(
+    out: Path,
+    format: str | None,  # noqa: A002
+    *,
+    results: int,
+    as_json: bool = False,
+    beside: bool = False,
+) -> Destination:
+    """What `-o` means for so many images. format: as `--format` says, None: not given; beside: a page goes there, too.
+    Raises `BadOption`."""
     suffix = out.suffix.lower()
     if out == STDOUT:
         _require_one(out, results)
         require_stdout(as_json)
+        if beside:
+            raise BadOption("--sheet writes a page beside the images, and -o - writes none: name a folder with -o")
         return Destination(folder=None, format=format or "png")
     if out.is_dir() or suffix not in {*_FORMATS, *_OTHERS}:
         return Destination(folder=out, format=format or "png")

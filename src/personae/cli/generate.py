@@ -123,10 +123,8 @@ def generate(
         raise BadOption(f"--tries {tries} needs --min-likeness: say how alike an image must be")
     asked = steering(typed)
     together = blend is not None or "regions" in asked
-    place = destination(out, format, results=count * (1 if together else len(sources)), as_json=as_json)
+    place = destination(out, format, results=count * (1 if together else len(sources)), as_json=as_json, beside=sheet)
     output.require_room(place.format, (width or 1, height or 1))
-    if sheet and place.folder is None:
-        raise BadOption("--sheet writes a page beside the images, and -o - writes none: name a folder with -o")
     looks = inputs.opened(sources)
     inputs.require([*inputs.opened_files(asked), *(looks if together else [])])
     with prepared(place.folder), Report(as_json=as_json) as report:
@@ -136,9 +134,8 @@ def generate(
         # First, and without torch: a photo that will not do is said at once.
         photos = [look.source for look in sound]
         reader = reader_for(photos, model, base=base, accept_licence=accept_licence)
-        found = gather(
-            reader, photos, on_no_face=on_no_face.value, skipped=note, failed=None if together else report.failed
-        )
+        failed = None if together else report.failed
+        found = gather(reader, photos, on_no_face=on_no_face.value, skipped=note, failed=failed)
         found = _changed(found, model, blend, shift, accept_licence=accept_licence)
         if not found:
             return
@@ -175,9 +172,8 @@ def generate(
         paths = place.save(made, people=who, stems=stems, identity=not no_identity, force=force)
         report.wrote(_rows(made, paths))
         if sheet:
-            report.wrote_page(
-                place.save_page(contact.of_generation(made, paths, found), f"{stems[0]}-seed{first}", force)
-            )
+            page = contact.of_generation(made, paths, found)
+            report.wrote_page(place.save_page(page, f"{stems[0]}-seed{first}", force))
 
 
 def _changed(

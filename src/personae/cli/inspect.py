@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from personae.cli import inputs
-from personae.cli.destination import refuse_stdout
+from personae.cli.destination import prepared, refuse_stdout
 from personae.cli.options import Base, Force, Json, Licence, Model, Quiet
 from personae.cli.terminal import load_model, note, require_reader, say, say_json
 from personae.errors import BadImage, BadOption
@@ -131,13 +131,14 @@ def replay(
     given = dict(_named_file(text) for text in files or []) | ({} if photo is None else {replaying.PHOTO: photo})
     if out is not None:
         output.refuse_overwriting([out], force)
-    # Before the model is loaded: what the file or its inputs lack should be said at once.
-    recipe = replaying.readable(path)
-    given = replaying.taken(recipe, given)
-    pipe = None if model is None else load_model(model, quiet, dtype=recipe.get("dtype"))
-    made = replaying.remake(path, pipe=pipe, inputs=given, budget=budget)
-    if out is not None:
-        output.write(out, output.encode(made.image, "png", made.recipe), force=force)
+    with prepared(None if out is None else out.parent):
+        # Before the model is loaded: what the file or its inputs lack should be said at once.
+        recipe = replaying.readable(path)
+        given = replaying.taken(recipe, given)
+        pipe = None if model is None else load_model(model, quiet, dtype=recipe.get("dtype"))
+        made = replaying.remake(path, pipe=pipe, inputs=given, budget=budget)
+        if out is not None:
+            output.write(out, output.encode(made.image, "png", made.recipe), force=force)
     drift = made.drift
     if as_json:
         say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})
