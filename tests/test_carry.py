@@ -156,6 +156,46 @@ def test_a_head_takes_its_hair_along_and_what_lay_there_is_covered() -> None:
     assert (made == 255).all(-1).mean() < 0.1
 
 
+def cut(face: Aligned, top: int) -> Aligned:
+    """The same photo without its first rows."""
+    matrix = face.matrix + np.array([(0, 0, 0), (0, 0, top * face.matrix[1, 1])])
+    photo = face.photo[top:]
+    crop, inside = align.crop(photo, matrix, face.size), align.coverage(matrix, face.size, photo.shape)
+    return replace(face, photo=photo, matrix=matrix, crop=crop, coverage=inside)
+
+
+@pytest.mark.parametrize("task", ["swap", "head"])
+def test_beyond_a_photos_edge_nothing_is_carried(task: str) -> None:
+    """What a source is cut off at is left to the model, not smeared: no row of it depends on the row at the edge."""
+    source, target = person(0), person(1)
+    short = cut(source, 140)  # through the forehead
+    assert not short.coverage.all()
+    other = replace(short, photo=short.photo.copy())
+    other.photo[:2] = 255 - other.photo[:2]
+    other = replace(other, crop=align.crop(other.photo, other.matrix, other.size))
+    made = [carried(task, scene_of(task, source=one, target=target)) for one in (source, short, other)]
+    whole_one, rough, bright = made
+    assert not whole_one.missing.any()
+    assert rough.missing.any()
+    assert np.flatnonzero(rough.missing.any(1)).max() < rough.margin + 60  # the forehead and above it
+    assert rough.share[rough.missing].max() < 1
+    first, second = (one.onto(target.photo, target.matrix).astype(int) for one in (rough, bright))
+    assert np.abs(first - second).max() < 100  # faded: of an edge that is repeated, 255 would be seen
+    assert np.abs(first - second).mean() < 1
+
+
+def test_a_face_that_moves_in_from_beyond_the_edge_is_the_models_to_fill() -> None:
+    face = cut(person(), 140)
+    lowered = carry.doing(face, Pose(yaw=0, pitch=-25, roll=0), shapes())
+    rough = carry.within(face, lowered, whole(face))
+    assert rough.missing.any()
+    assert not carry.within(
+        person(), carry.doing(person(), Pose(yaw=0, pitch=-25, roll=0), shapes()), whole(face)
+    ).missing.any()
+    still = carry.within(face, face, whole(face))
+    assert not still.missing.any()
+
+
 def test_how_many_steps_are_walked_from_here() -> None:
     assert carry.angle(AHEAD, AHEAD) == pytest.approx(0, abs=1e-3)
     assert carry.angle(AHEAD, Pose(yaw=30, pitch=0, roll=0)) == pytest.approx(30)

@@ -26,6 +26,7 @@ from personae.conditioning.moved import moved
 from personae.conditioning.pose_map import visible
 from personae.editing.canvas import Scene, free_of
 from personae.editing.paste import RECOLOURS, Patch
+from personae.editing.recolour import Change
 from personae.reading import align, regions
 from personae.reading.aligned import Aligned
 from personae.reading.pose import rotation
@@ -55,8 +56,10 @@ class Carried:
     """What is carried into a window, which has `margin` more pixels than the crop on every side. `shift` (W, W, 2): how
     far from each pixel its texture lies, in crop pixels; `share` (W, W) 0-1 of the texture in the result; `shade`
     (W, W) 0-1, how dark; `mask` (W, W) bool: no other pixel changes. `turned`: degrees between the pose of the giver's
-    photo and that asked for. `giver`: whose crop and photo are the texture, None: the photo itself that it is carried
-    onto; `gain`, `offset` of its colours, (3,) or one for all; `under` (W, W, 3): what lies below it, None: the photo.
+    photo and that asked for. `missing` (W, W) bool: what should be carried here lies beyond the edge of the
+    giver's photo, so that it is the model's to fill. `giver`: whose crop and photo are the texture, None: the photo
+    itself that it is carried onto; `change` of its colours; `under` (W, W, 3): what lies below it, as far as `covered`
+    (W, W) 0-1 says, else the photo; None: the photo.
     """
 
     margin: int
@@ -65,10 +68,11 @@ class Carried:
     shade: Array
     mask: Array
     turned: float
+    missing: Array
     giver: Aligned | None = None
-    gain: Array | float = 1.0
-    offset: Array | float = 0.0
+    change: Change | None = None
     under: Array | None = None
+    covered: Array | None = None
 
     def onto(self, photo: Array, matrix: Array) -> Array:
         """A copy of `photo` (H, W', 3) uint8 with it, at the photo's own resolution. matrix: of the crop's."""
@@ -81,9 +85,13 @@ class Carried:
             y, x = y + top + first, x + left
             places = align.apply(matrix, np.stack([x, y], -1).astype(np.float64))
             shift = np.stack([_read(self.shift[..., axis], places) for axis in range(2)], -1)
-            made = _seen(texture, align.apply(to_texture, places + shift)) * self.gain + self.offset
+            made = _seen(texture, align.apply(to_texture, places + shift))
+            if self.change is not None:
+                made = self.change.at(made, places - self.margin)
             made *= 1 - _read(self.shade, places)[:, None]
-            below = photo[y, x] if self.under is None else _seen(self.under, places)
+            below = photo[y, x].astype(np.float32)
+            if self.under is not None and self.covered is not None:
+                below += _read(self.covered, places)[:, None] * (_seen(self.under, places) - below)
             share = _read(self.share, places)[:, None]
             result[y, x] = np.round(below + share * (made - below)).clip(0, 255)
         return result
@@ -133,7 +141,10 @@ def within(before: Aligned, after: Aligned, mask: Array) -> Carried:
     """A photo's own face, which lies `before` in the crop, doing what it does `after`. It moves inside `mask` (W, W)
     bool, of the window, so that nothing is seen twice."""
     made, fade, _ = _drawn(before, after, mask)
-    return replace(made, shift=made.shift * fade[..., None], shade=made.shade * fade)
+    shift = made.shift * fade[..., None]
+    known = _known(before, shift)
+    moving = np.abs(shift).max(-1) > 1
+    return replace(made, shift=shift, shade=made.shade * fade, share=known, missing=mask & moving & (known < 1))
 
 
 def _into(
@@ -143,16 +154,22 @@ def _into(
     made, fade, inside = _drawn(look, after, mask)
     made = replace(made, giver=look)
     where = after.widened(made.margin).region("head") if hair else inside
+    known = _known(look, made.shift)
     inner = middle(canvas.size)
     shown = replace(made, mask=np.ones_like(mask)).onto(canvas.crop, np.eye(2, 3))
-    patch = Patch(place=canvas, free=(mask & where)[inner], cells=mask[inner])
-    gain, offset = RECOLOURS[to](shown, canvas.crop, patch)
+    patch = Patch(place=canvas, free=(mask & where & (known == 1))[inner], cells=mask[inner])
+    missing = mask & where & (known < 1)
+    # Beyond the crop, and where what fills it fades out, the photo's own head is better than a hole.
+    bare, border = missing.copy(), made.margin + round(_FEATHER * canvas.size)
+    bare[border:-border, border:-border] = False
+    blur = _FEATHER * canvas.size / 4
     return replace(
         made,
-        share=gaussian_filter(where.astype(np.float64), _FEATHER * canvas.size / 4) * fade,
-        gain=gain,
-        offset=offset,
-        under=closed(window.crop, mask, 2 * _SMOOTH * canvas.size) if hair else None,
+        share=gaussian_filter(where.astype(np.float64), blur) * fade * known,
+        missing=missing,
+        change=RECOLOURS[to](shown, canvas.crop, patch),
+        under=closed(window.crop, mask | ~window.coverage, 2 * _SMOOTH * canvas.size) if hair else None,
+        covered=1 - gaussian_filter(bare.astype(np.float64), blur) if hair else None,
     )
 
 
@@ -168,10 +185,23 @@ def _drawn(before: Aligned, after: Aligned, mask: Array) -> tuple[Carried, Array
         mask=mask,
         shift=shift,
         share=np.ones(mask.shape),
+        missing=np.zeros_like(mask),
         shade=_SHADE * _opened(was, now, len(mask), blur=_FEATHER * before.size / 12),
         turned=angle(before.pose, after.pose),
     )
     return made, fade.clip(0, 1), inside
+
+
+def _known(face: Aligned, shift: Array) -> Array:
+    """(W, W) 0-1: how far inside the photo of a face, in its window, lies what each pixel of another window shows that
+    is `shift` (W, W, 2) away; 1 from a feather's width on. Beyond the photo there is only its edge, repeated."""
+    coverage = face.widened(margin_of(face.size)).coverage
+    if coverage.all():
+        return np.ones(coverage.shape)
+    inside = distance_transform_edt(coverage) / (_FEATHER * face.size)
+    y, x = np.mgrid[0 : len(shift), 0 : len(shift)]
+    places = (y + shift[..., 1], x + shift[..., 0])
+    return np.asarray(map_coordinates(inside, places, output=np.float64, order=1, mode="constant").clip(0, 1))
 
 
 def margin_of(size: int) -> int:

@@ -10,6 +10,7 @@ Only the crop around a face goes through the model; the rest of the photo stays 
 Legend: N images, F faces edited one after the other, S the side of the model's crops.
 """
 
+import secrets
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,10 +22,11 @@ from personae import directions
 from personae.conditioning.representation import TOKENS
 from personae.editing import pieces
 from personae.editing.canvas import Scene, free_of
-from personae.editing.carry import Carried, carried, strength
+from personae.editing.carry import Carried, carried, margin_of, middle, strength
 from personae.editing.cast import Given, Shown, identity_of, in_crop, read
-from personae.editing.paste import Patch, kept, pasted
+from personae.editing.paste import RECOLOURS, Patch, kept, pasted
 from personae.editing.tasks import TASKS, Task, named
+from personae.editing.tone import tone_of, toned
 from personae.errors import BadOption, unknown_name
 from personae.reading import align
 from personae.reading.aligned import Aligned
@@ -48,6 +50,10 @@ _OWN = (
     "regions",
     "num_images_per_prompt",
 )
+
+
+_SEAM = 1 / 32  # of the crop's side: over which what is filled fades in, to be painted over with all the rest
+_OTHER_NOISE = 1_000_003  # between the seeds of what is filled and of the rest: the same noise twice leaves its mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +160,7 @@ def _one_face(
     seeds: int | Sequence[int] | None,
     options: Mapping[str, Any],
 ) -> Step:
-    place = in_crop(pipe, face)
+    place, given = in_crop(pipe, face), photos
     faces = dict(others) | {row.canvas: face}
     crops_of = {role: in_crop(pipe, one) for role, one in others.items()} | {row.canvas: place}
     givers = {token: token if token in asked.tokens else role for token, role in row.givers.items()}
@@ -180,11 +186,18 @@ def _one_face(
     else:
         steered = pieces.without_facex(pipe, row, scene, asked.tokens)
     rough = None if row.carried is None else carried(scene, free, row=row.free, recolour=row.recolour)
+    tone = tone_of(place.widened(margin_of(place.size)))
+    person = replace(who, identity=wanted)
     if row.carried is not None and rough is not None:
-        photos = _begun(rough, photos, place, asked.mask)
+        photos = _begun(rough, photos, place, asked.mask, tone)
         steered["strength"] = strength(rough.turned, *row.carried)
+        hole = rough.missing[middle(place.size)] & painted
+        if hole.any():
+            seeds = _seeds(seeds, len(photos))
+            photos = _filled(pipe, row, scene, person, hole, photos, seeds, steered | dict(options), asked.mask)
+            photos = [toned(photo, before, tone) for photo, before in zip(photos, given, strict=True)]
     made = pipe(
-        [replace(who, identity=wanted)] * len(photos),
+        [person] * len(photos),
         seed=seeds,
         image=[align.crop(photo, place.matrix, place.size) for photo in photos],
         mask_image=open_,
@@ -194,17 +207,66 @@ def _one_face(
     patch = Patch(place=place, free=painted, cells=_whole_cells(pipe, open_))
     recolour = "border" if {"light", "texture"} & set(asked.tokens) else row.recolour
     result = [
-        pasted(photo, np.asarray(image), patch, recolour=recolour, mask=asked.mask, fine=rough is not None)
-        for photo, image in zip(photos, made.images, strict=True)
+        toned(
+            pasted(photo, np.asarray(image), patch, recolour=recolour, mask=asked.mask, fine=rough is not None),
+            before,
+            tone,
+        )
+        for photo, before, image in zip(photos, given, made.images, strict=True)
     ]
     return Step(photos=result, place=place, free=free, carried=rough, wanted=wanted, made=made)
 
 
-def _begun(rough: Carried, photos: Sequence[Array], place: Aligned, mask: Array | None) -> list[Array]:
+def _begun(
+    rough: Carried, photos: Sequence[Array], place: Aligned, mask: Array | None, tone: Array | None
+) -> list[Array]:
     """Photos (H, W, 3) with what is carried into them, inside a mask (H, W) bool."""
     each = {id(photo): photo for photo in photos}  # before the first face is edited, all images share one
-    begun = {key: kept(rough.onto(photo, place.matrix), photo, mask) for key, photo in each.items()}
+    begun = {key: toned(kept(rough.onto(photo, place.matrix), photo, mask), photo, tone) for key, photo in each.items()}
     return [begun[id(photo)] for photo in photos]
+
+
+def _filled(
+    pipe: "FacePipeline",
+    row: Task,
+    scene: Scene,
+    person: Face,
+    hole: Array,
+    photos: Sequence[Array],
+    seeds: Sequence[int],
+    options: Mapping[str, Any],
+    mask: Array | None,
+) -> list[Array]:
+    """Photos with what no photo shows made by the model from nothing but noise: the `hole` (S, S) bool that the edge of
+    the giver's photo leaves. What is carried around it stays."""
+    place = scene.canvas
+    crops = [align.crop(photo, place.matrix, place.size) for photo in photos]
+    open_ = hole | ~place.coverage
+    if pipe.part("facex") is not None:
+        options = dict(options) | pieces.with_facex(replace(row, reference="hole"), scene, open_, crops)
+    made = pipe(
+        [person] * len(photos),
+        seed=[(seed + _OTHER_NOISE) % 2**63 for seed in seeds],
+        image=crops,
+        mask_image=open_,
+        measure_likeness=False,
+        **(dict(options) | {"strength": 1.0, "motion_guidance": 0.0, "likeness_guidance": 0.0}),
+    )
+    patch = Patch(place=place, free=hole, cells=_whole_cells(pipe, open_))
+    filled = []
+    for photo, crop, image in zip(photos, crops, made.images, strict=True):
+        pixels = np.asarray(image)
+        pixels = RECOLOURS["border"](pixels, crop, patch).on(pixels)
+        pixels = align.paste(photo, pixels, place.matrix, mask=hole, feather=_SEAM * place.size)
+        filled.append(kept(pixels, photo, mask))
+    return filled
+
+
+def _seeds(seeds: int | Sequence[int] | None, count: int) -> list[int]:
+    """One for each image, drawn now if there is none."""
+    if seeds is None:
+        seeds = secrets.randbelow(2**31)
+    return [seeds + n for n in range(count)] if isinstance(seeds, int) else list(seeds)
 
 
 def _touched(shape: tuple[int, ...], steps: Sequence[Step], mask: Array | None) -> Array:

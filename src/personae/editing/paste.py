@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter  # type: ignore[import-untyped]
 
+from personae.editing.recolour import ENOUGH, Change, skin_to_skin
 from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.types import Array
@@ -18,6 +19,7 @@ from personae.types import Array
 FEATHER = 1 / 16  # of the crop's side: over which an edit fades into the photo, inwards from the free region's border
 _SAME = (8, 40)  # of 255: two crops that are so far apart show the same, or something else
 _AROUND = 1 / 64  # of the crop's side, over which that is averaged
+_SKIN = 0.1  # of a free region that must be skin for its colours to be the skin's
 _LEAST = 16  # pixels of a border, below which it says nothing of colours
 
 
@@ -35,10 +37,10 @@ def pasted(photo: Array, made: Array, patch: Patch, *, recolour: str, mask: Arra
     """A copy of `photo` (H, W, 3) with the free part of `made` (S, S, 3) in its place. recolour: a row of `RECOLOURS`.
     mask: (H, W) bool, what else must hold of a pixel that changes. fine: where both agree, the photo's detail stays."""
     shown = align.crop(photo, patch.place.matrix, patch.place.size)
-    gain, shift = RECOLOURS[recolour](made, shown, patch)
+    change = RECOLOURS[recolour](made, shown, patch)
     # A region narrower than twice the feather would never be all the edit's.
     feather = min(patch.place.size * FEATHER, float(distance_transform_edt(patch.free).max()) / 2)
-    made = align.recoloured(made, gain, shift)
+    made = change.on(made)
     detail = agreement(made, shown) if fine else None
     result = align.paste(photo, made, patch.place.matrix, mask=patch.free, feather=feather, detail=detail)
     return kept(result, photo, mask)
@@ -56,17 +58,16 @@ def agreement(made: Array, shown: Array) -> Array:
     return np.asarray(((far - gaussian_filter(apart, _AROUND * len(made))) / (far - near)).clip(0, 1))
 
 
-Change = tuple[Array, Array]  # (3,) gain and (3,) shift, as `align.recoloured` takes them
-
-
 def _none(made: Array, shown: Array, patch: Patch) -> Change:
     """The model's own colours."""
-    return np.ones(3), np.zeros(3)
+    return Change(size=len(made))
 
 
 def _region(made: Array, shown: Array, patch: Patch) -> Change:
-    """The mean and the spread that the photo has in the free region: for what takes the place of the same."""
-    return align.colour_change(made, shown, patch.free.astype(np.float32))
+    """The skin, the contrast and the side light that the photo has in the free region: for what takes the place of the
+    same."""
+    skin = patch.free & patch.place.region("skin")
+    return skin_to_skin(made, shown, skin if skin.sum() >= max(ENOUGH, _SKIN * patch.free.sum()) else patch.free)
 
 
 def _border(made: Array, shown: Array, patch: Patch) -> Change:
@@ -75,7 +76,7 @@ def _border(made: Array, shown: Array, patch: Patch) -> Change:
     around = patch.cells & ~patch.free & patch.place.coverage
     if around.sum() < _LEAST:
         return _none(made, shown, patch)
-    return np.ones(3), np.median(shown[around].astype(np.float64) - made[around], axis=0)
+    return Change(size=len(made), added=np.median(shown[around].astype(np.float64) - made[around], axis=0))
 
 
 RECOLOURS: dict[str, Callable[[Array, Array, Patch], Change]] = {"none": _none, "region": _region, "border": _border}
