@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personae import directions, model_config
+from personae import angles, directions, model_config
 from personae.errors import WeightsCorrupt, WeightsMissing, unknown_name
 from personae.identity import PEOPLE
 from personae.io.boundary import errors_as
@@ -148,6 +148,6 @@ def copy(source: Path, target: Path) -> None:
         part = EXTRAS[name].folder
         if (source / part).resolve() != (target / part).resolve():
             shutil.copytree(source / part, target / part, dirs_exist_ok=True)
-    for file in (PEOPLE, directions.FILE):
+    for file in (PEOPLE, directions.FILE, angles.FILE):
         if (source / file).is_file() and (source / file).resolve() != (target / file).resolve():
             shutil.copyfile(source / file, target / file)

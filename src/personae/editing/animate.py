@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from personae import __version__, output
+from personae.angles import Limits
 from personae.editing import cast, smoothing, video
 from personae.editing import driver as driving
 from personae.editing import track as tracks
@@ -119,7 +120,7 @@ def animate(
         read = _track(pipe, driver, asked, fps, store, limits, on_frame)
         start, stop = _range(frames, len(read))
         steady = smoothing.smoothed(_filled(read, asked, start, stop), asked.smooth)
-        moves = moves_of(steady, pipe.config.crop_template)
+        moves = moves_of(steady, pipe.config.crop_template, Limits.of(pipe.folder).most)
         puppet = _puppet(pipe, face, moves, asked, options)
         drawn = _draw(puppet, moves, range(start, stop), store, batch_size, on_frame)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from personae import directions
+from personae.angles import Limits
 from personae.conditioning.representation import TOKENS
 from personae.editing import pieces
 from personae.editing.canvas import Scene, free_of
@@ -111,6 +112,8 @@ def edit(
     if canvas.photo.original is not None and canvas.photo.original.loss is not None:
         name = canvas.photo.source or "the photo"
         warnings.warn(f"{name} is not kept as it was filed: {canvas.photo.original.loss}", stacklevel=3)
+    if pose is not None:
+        Limits.of(pipe.folder).require(pieces.named_angles(pose))
     others = {role: shown.face(1) for role, shown in cast.items() if role != row.canvas}
 
     photos, seeds, done = [canvas.photo.pixels] * num_images, seed, []

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from personae.angles import Limits
 from personae.conditioning import expression as expressions
 from personae.conditioning.assembly import Assembly
 from personae.conditioning.mesh import FaceModel
@@ -113,7 +114,8 @@ def without_facex(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collect
     said = {name: value for name, value in named.items() if value >= 0.01}
     if pipe.part("controlnet") is not None:
         held = dataclasses.asdict(scene.giver("pose").pose)
-        options["pose"] = {name: round(min(max(held[name], -most), most), 2) for name, most in LIMITS.items()} | said
+        able = Limits.of(pipe.folder).most
+        options["pose"] = {name: round(min(max(held[name], -most), most), 2) for name, most in able.items()} | said
     if pipe.part("exp_adapter") is not None and pipe.extra("expression").space == "blendshapes":
         options["expression"] = said
     if pipe.part("ref_adapter") is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from personae.angles import GEOMETRY
 from personae.conditioning.assembly import Assembly
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.moved import moved
@@ -27,7 +28,6 @@ from personae.errors import BadOption, WeightsMissing
 from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.reading.motion import marks_in_crop
-from personae.steers.pose import LIMITS
 from personae.types import BLENDSHAPES, Array, Face, Photo, Pose
 
 if TYPE_CHECKING:
@@ -61,10 +61,11 @@ class Move:
         return {name: value for name, value in shapes if name != "_neutral" and value > 0}
 
 
-def moves_of(track: Track, template: str) -> list[Move | None]:
-    """A move for every frame of a track, None where no face is seen; as crops of `template` stand."""
+def moves_of(track: Track, template: str, able: Mapping[str, float] = GEOMETRY) -> list[Move | None]:
+    """A move for every frame of a track, None where no face is seen; as crops of `template` stand. able: degrees either
+    way that the model can hold, by angle."""
     upright, tilts = track.upright(template)
-    most = np.array([LIMITS[name] for name in ANGLES])
+    most = np.array([able[name] for name in ANGLES])
     return [
         Move(
             pose=Pose(**dict(zip(ANGLES, angles.clip(-most, most).tolist(), strict=True))),

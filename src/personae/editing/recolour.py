@@ -41,14 +41,14 @@ class Change:
 
     def at(self, pixels: Array, places: Array) -> Array:
         """(M, 3) 0-255, float, of pixels (M, 3) at places (M, 2) of the crop."""
-        result = np.asarray(pixels, np.float32)
+        result: Array = np.asarray(pixels, np.float32)
         if self.shift is not None:
             odds = _odds(result)
             common = float(self.shift.mean())
             toned = self._toned(odds)[:, None] * (self.shift - common)
             light = (places / self.size - 0.5) @ np.array(self.slope)
             odds = self.gain * odds + common + toned + light[:, None]
-            result = 255 * _share(odds)
+            result = 256 * _share(odds) - 0.5
         return result if self.added is None else result + self.added
 
     def on(self, crop: Array) -> Array:
@@ -121,5 +121,6 @@ def _share(odds: Array) -> Array:
 
 
 def _odds(pixels: Array) -> Array:
-    share = (pixels / 255).clip(1 / 255, 254 / 255)
+    """Of 0-255, each level taken at its middle, so that black and white have some, too."""
+    share = (pixels.clip(0, 255) + 0.5) / 256
     return np.asarray(np.log(share / (1 - share)))

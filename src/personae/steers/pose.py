@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from personae.angles import GEOMETRY, Limits
 from personae.conditioning.mesh import FaceModel
 from personae.conditioning.pose_map import place, render
 from personae.errors import BadOption, NoFaceFound, WeightsMissing, unknown_name
@@ -21,7 +22,7 @@ from personae.types import BLENDSHAPES, Array, Face, Identity, Photo, Pose
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
 
-LIMITS = {"yaw": 75.0, "pitch": 75.0, "roll": 60.0}  # degrees either way; beyond, no face is left to see
+LIMITS = GEOMETRY  # of any model; its own are in its folder
 STRONGEST = 2.0
 
 
@@ -60,7 +61,17 @@ Held = dict[str, float]  # yaw, pitch, roll in degrees; blendshapes by name that
 
 
 def held(pipe: "FacePipeline", pose: Any) -> Held:
-    """What the option asks for, in numbers. Raises as `steer`."""
+    """What the option asks for, in numbers, within what the model can hold. Raises as `steer`."""
+    limits = Limits.of(pipe.folder)
+    numbers = _numbers(pose)
+    if numbers is None:
+        return limits.within(_of_photo(pipe, pose))
+    limits.require(numbers)
+    return numbers
+
+
+def _numbers(pose: Any) -> Held | None:
+    """None: it is a photo."""
     if isinstance(pose, Pose):
         return _checked(dataclasses.asdict(pose), pose)
     if isinstance(pose, Mapping):
@@ -69,7 +80,7 @@ def held(pipe: "FacePipeline", pose: Any) -> Held:
         if len(pose) != len(LIMITS):
             raise BadOption(f"a pose is three angles, yaw, pitch, roll in degrees, got {len(pose)}: {list(pose)}")
         return _checked(dict(zip(LIMITS, pose, strict=True)), pose)
-    return _of_photo(pipe, pose)
+    return None
 
 
 def _checked(numbers: Mapping[str, Any], asked: Any) -> Held:

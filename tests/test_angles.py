@@ -1,0 +1,97 @@
+"""The angles that a model can hold: from its folder, refused beyond, warned of near the edge."""
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import personae
+from personae import catalog, extras
+from personae.angles import FILE, GEOMETRY, Limits
+from personae.editing.puppet import moves_of
+from personae.editing.track import COLUMNS, Track
+from personae.errors import BadOption, WeightsCorrupt
+from personae.pipeline import FacePipeline
+from personae.steers import pose
+
+NANO = catalog.MODELS["nano"].folder
+ROWS = {name: {"good": 10, "most": 20} for name in GEOMETRY}
+
+
+def folder_with(folder: Path, table: object) -> Path:
+    (folder / FILE).write_text(table if isinstance(table, str) else json.dumps(table))
+    return folder
+
+
+def test_a_folder_says_how_far(tmp_path: Path) -> None:
+    assert Limits.of(None).most == Limits.of(tmp_path).good == GEOMETRY
+    limits = Limits.of(folder_with(tmp_path, {"format": "personae.limits/1", "pose": ROWS}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        limits.require({"yaw": -10, "jawOpen": 1})
+        assert limits.within({"yaw": 20, "roll": 0, "jawOpen": 1}) == {"yaw": 20, "roll": 0, "jawOpen": 1}
+    with pytest.warns(UserWarning, match=r"pitch 15 is near .*20 degrees.*up to 10"):
+        limits.require({"pitch": 15})
+    with pytest.warns(UserWarning, match="photo's yaw is -64 degrees, of which this model holds 20"):
+        assert limits.within({"yaw": -64}) == {"yaw": -20}
+    for angle in (21, -21, float("nan")):
+        with pytest.raises(BadOption, match="roll of a pose lies within 20 degrees with this model"):
+            limits.require({"roll": angle})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "[]",
+        "no json",
+        {"format": "personae.limits/2", "pose": ROWS},
+        {"format": "personae.limits/1", "pose": {"yaw": ROWS["yaw"]}},
+        {"format": "personae.limits/1", "pose": ROWS | {"yaw": {"good": 30, "most": 20}}},
+        {"format": "personae.limits/1", "pose": ROWS | {"yaw": {"good": 30, "most": 90}}},
+        {"format": "personae.limits/1", "pose": ROWS | {"yaw": {"good": "x", "most": 20}}},
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, table: object) -> None:
+    with pytest.raises(WeightsCorrupt, match=r"limits\.json"):
+        Limits.of(folder_with(tmp_path, table))
+
+
+def test_the_bundled_model_refuses_what_it_cannot_hold() -> None:
+    pipe = personae.load("nano", device="cpu")
+    for asked in ({"yaw": -60}, (0, 0, 30), {"roll": 45}, {"pitch": 50}):
+        with pytest.raises(BadOption, match=r"lies within .* degrees with this model"):
+            pose.held(pipe, asked)
+    with pytest.warns(UserWarning, match="near what this model can hold"):
+        assert pose.held(pipe, {"yaw": 38})["yaw"] == 38
+    assert pose.held(pipe, (25, 0, 0))["yaw"] == 25
+    sampler = personae.identity.IdentitySampler.load(NANO / personae.identity.PEOPLE)
+    made = pipe(sampler.sample(1, seed=4), seed=0, num_inference_steps=8, measure_likeness=False)
+    with pytest.raises(BadOption, match="yaw of a pose lies within 40 degrees with this model"):
+        pipe.edit("attribute", target=made.images[0], pose={"yaw": 41}, seed=0)
+
+
+def test_a_driver_is_followed_as_far_as_the_model_can() -> None:
+    motion = np.zeros((1, len(COLUMNS)))
+    motion[0, 0] = 60
+    [free], [held] = (
+        moves_of(Track(fps=25, motion=motion), "portrait", able) for able in (GEOMETRY, Limits.of(NANO).most)
+    )
+    assert not free.limited
+    assert held.limited
+    assert held.pose.yaw == 40
+
+
+def test_copies_take_the_table_along(tmp_path: Path) -> None:
+    shutil.copy(NANO / FILE, tmp_path)
+    target = tmp_path / "copy"
+    target.mkdir()
+    extras.copy(tmp_path, target)
+    assert (target / FILE).read_bytes() == (NANO / FILE).read_bytes()
+
+
+def test_an_unknown_model_is_free(sd15_like: FacePipeline) -> None:
+    assert pose.held(sd15_like, {"yaw": 70})["yaw"] == 70
