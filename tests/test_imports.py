@@ -26,7 +26,7 @@ LAYERS = (
     ("directions",),
     ("recipe_schema",),
     ("recipe",),
-    ("compiled",),
+    ("compiled", "angles"),
     ("conditioning",),
     ("model_config",),
     ("sampling", "model_folder", "extras"),
