@@ -29,7 +29,7 @@ from transformers import CLIPTokenizer
 from personae.evaluation import machine, tables
 from personae.evaluation.estimate import Estimate, mean
 from personae.pipeline import FacePipeline
-from personae.sampling import speed
+from personae.sampling import precision, speed
 from personae.sampling.allocator import give_back_freed_memory
 
 PLAIN = {"cpu": ("float32", "bfloat16"), "cuda": ("float16",)}  # the README's on this device; a better one, if any
@@ -160,7 +160,7 @@ class Side:
 
 def sides(size: Size, tokenizer: Path, device: torch.device, timed: int | None, compile: bool) -> list[Side]:  # noqa: A002
     """Everyone, the README's recipe first."""
-    best = _name(speed.best_dtype(device))
+    best = _name(precision.best_dtype(device))
     plain = dict.fromkeys([PLAIN[device.type][0], *(d for d in PLAIN[device.type][1:] if d == best)])
     rows = [(f"diffusers {dtype}", dtype, None) for dtype in plain]
     rows += [(f"personae {mode} ({best})", best, mode) for mode in MODES]

@@ -408,7 +408,10 @@ def test_models_train_and_doctor_answer(run: Run) -> None:
     assert {"nano", "arc2face"} <= set(json.loads(run("models", "--json").out))
     assert "CC BY 4.0" in run("models").out
     assert "nano-base" in run("train", "--list").out
-    assert json.loads(run("doctor", "--json").out)["versions"]["torch"]
+    doctor = json.loads(run("doctor", "--json").out)
+    assert doctor["versions"]["torch"]
+    assert {"float32_gflops", "bfloat16_gflops", "ratio", "picked", "by"} <= set(doctor["precision"])
+    assert (doctor["precision"]["by"], doctor["machine"]["dtype"]) == ("PERSONAE_DTYPE", "float32")  # conftest's
     fails(run("train", "nano-bass"), "nano-base")
 
 
@@ -553,13 +556,21 @@ def test_ctrl_c_amid_an_exec_is_as_clean(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "personae: stopped\n")
 
 
-def test_help_is_instant() -> None:
-    took = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "personae", "--help"], check=True, capture_output=True)
-        took.append(time.perf_counter() - started)
-    assert min(took) < 1.0  # 0.1 s on an idle machine
+def test_help_loads_nothing_that_takes_its_time() -> None:
+    """How long it takes is benchmarks/speed.py's to measure; what takes long is these."""
+    code = """
+        import sys
+        from personae import cli
+        sys.argv = ["personae", "--help"]
+        try:
+            cli.main()
+        except SystemExit:
+            print([name for name in ("torch", "diffusers", "transformers", "onnxruntime", "skimage", "scipy", "numpy")
+                   if name in sys.modules], file=sys.stderr)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert "Start with: personae demo" in ended.stdout
+    assert ended.stderr.strip() == "[]"
 
 
 def test_evaluate_and_assemble_say_what_they_lack(run: Run, model: Path, tmp_path: Path) -> None:

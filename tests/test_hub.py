@@ -13,7 +13,7 @@ from huggingface_hub import constants
 import personae
 from official_fixtures import published
 from official_reference import people
-from personae import catalog, hub, licences
+from personae import catalog, hub, licences, user_folders
 from personae.errors import BadOption, BadOutput, LicenceRefused, WeightsCorrupt, WeightsMissing
 from personae.hub import Source
 from personae.pipeline import FacePipeline
@@ -226,4 +226,4 @@ def test_an_acceptance_that_cannot_be_kept_warns(tmp_path: Path, monkeypatch: py
 def test_the_configuration_lies_where_the_system_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PERSONAE_CONFIG")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert licences.config_folder() == tmp_path / "personae"
+    assert user_folders.config_folder() == tmp_path / "personae"

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from personae import catalog, licences
+from personae import catalog, user_folders
 from personae.errors import LicenceRefused, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.official import layout
 from personae.reading.insightface import InsightFaceReader, open_folder
@@ -22,6 +22,7 @@ from personae.reading.network import file_sha256
 from personae.reading.reader import FaceReader
 from reading_fixtures import FACE, model_of
 from test_reader import red_recogniser, scrfd
+from tolerances import assert_same
 
 installed = pytest.mark.skipif(importlib.util.find_spec("insightface") is None, reason="insightface is not installed")
 
@@ -80,7 +81,7 @@ def test_an_identity_equals_insightfaces_own(tmp_path: Path, picture: np.ndarray
     vector = recogniser.get_feat(face_align.norm_crop(picture[:, :, ::-1], points[0], 112)).ravel()
     np.testing.assert_allclose(face.detection.points, points[0], atol=1e-4)
     np.testing.assert_allclose(face.detection.box, boxes[0, :4], atol=1e-4)
-    np.testing.assert_allclose(face.identity.vector, vector / np.linalg.norm(vector), atol=1e-5)
+    assert_same(face.identity.vector, vector / np.linalg.norm(vector))
     assert face.motion is not None  # from the bundled reader: pose and expression, which InsightFace lacks
 
 
@@ -126,7 +127,7 @@ def test_a_published_folder_reads_with_its_own_two_networks(
     reader = found.reader(accept_licence=True, threads=1)
     assert reader.space == found.space()
     assert reader.read(picture)[0].identity.space == found.space()
-    assert licences.config_folder() == tmp_path / "config"
+    assert user_folders.config_folder() == tmp_path / "config"
 
 
 def test_the_folder_of_another_library_without_its_config(tmp_path: Path) -> None:

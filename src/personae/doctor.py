@@ -43,6 +43,7 @@ def examine() -> dict[str, Any]:
     return {
         "ok": None not in versions.values() and models["nano"] == "ready",
         "personae": __version__,
+        "precision": _precision(),
         "machine": _machine(),
         "models": models,
         "extras": {extra: all(map(find_spec, modules)) for extra, modules in _EXTRAS.items()},
@@ -70,7 +71,7 @@ def _state(model: catalog.Model) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    from personae.sampling import speed  # late: it brings torch
+    from personae.sampling import precision, speed  # late: they bring torch
 
     device = speed.device_for(None)
     return {
@@ -78,5 +79,22 @@ def _machine() -> dict[str, Any]:
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "device": str(device),
-        "dtype": str(speed.best_dtype(device)).removeprefix("torch."),
+        "dtype": str(precision.best_dtype(device)).removeprefix("torch."),
+    }
+
+
+def _precision() -> dict[str, Any]:
+    """What the processor computes in either precision, measured now, and the one that it gets models in."""
+    import torch
+
+    from personae.sampling import precision
+
+    rates = precision.rates(anew=True)
+    return {
+        "float32_gflops": round(rates.float32, 1),
+        "bfloat16_gflops": round(rates.bfloat16, 1),
+        "ratio": round(rates.ratio, 2),
+        "worth_it_from": precision.WORTH,
+        "picked": str(precision.best_dtype(torch.device("cpu"))).removeprefix("torch."),
+        "by": precision.ENVIRONMENT if os.environ.get(precision.ENVIRONMENT) else "measurement",
     }

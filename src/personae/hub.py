@@ -20,7 +20,7 @@ from pathlib import Path
 
 from personae.errors import BadOutput, WeightsCorrupt, WeightsMissing
 from personae.io import atomic
-from personae.licences import config_folder
+from personae.user_folders import config_folder
 
 _only_cached: ContextVar[bool] = ContextVar("only_cached", default=False)
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

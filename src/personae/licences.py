@@ -11,10 +11,10 @@ import os
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from personae.errors import BadOutput, LicenceRefused
 from personae.io import atomic
+from personae.user_folders import config_folder
 
 ENVIRONMENT = "PERSONAE_ACCEPT_LICENCE"
 
@@ -35,13 +35,6 @@ ARC2FACE = Licence(
     terms="non-commercial research only",
     urls=("https://github.com/deepinsight/insightface#license", "https://huggingface.co/FoivosPar/Arc2Face"),
 )
-
-
-def config_folder() -> Path:
-    """Where personae keeps what a person decided: `PERSONAE_CONFIG`, or `personae/` in the user's configuration."""
-    if own := os.environ.get("PERSONAE_CONFIG"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "personae"
 
 
 def require(licence: Licence, *, accepted: bool = False) -> None:

@@ -45,7 +45,7 @@ from personae.reading import align
 from personae.reading.insightface import open_folder
 from personae.reading.photo import PhotoSource
 from personae.reading.reader import FaceReader
-from personae.sampling import codec, schedulers, speed
+from personae.sampling import codec, precision, schedulers, speed
 from personae.sampling.allocator import freed_memory_kept
 from personae.sampling.controls import engaged
 from personae.sampling.guidance import Side, guided
@@ -78,14 +78,15 @@ def load(
 ) -> "FacePipeline":
     """A model by name, folder or Hub id (`owner/name`), ready to use.
 
-    device: None = an accelerator if there is one. torch_dtype: of UNet and autoencoder; None = bfloat16 where the
-    hardware is built for it, else float32. compile: let torch compile the UNet (pays off in bulk). reader: instead
-    of the model's own; False: none, for identities only. base: Stable Diffusion 1.5, for Arc2Face's published files
-    that lie without it. revision: of a Hub id. accept_licence: of weights that ask for it, remembered.
+    device: None = an accelerator if there is one. torch_dtype: of UNet and autoencoder; None = bfloat16 where this
+    machine was measured to be faster in it, else float32 (`sampling/precision.py`). compile: let torch compile the UNet
+    (pays off in bulk). reader: instead of the model's own; False: none, for identities only. base: Stable Diffusion
+    1.5, for Arc2Face's published files that lie without it. revision: of a Hub id. accept_licence: of weights that ask
+    for it, remembered.
     Raises `BadOption`, `WeightsMissing`, `WeightsCorrupt`, `LicenceRefused`.
     """
     place = speed.device_for(device)
-    dtype = torch_dtype or speed.best_dtype(place)
+    dtype = torch_dtype or precision.best_dtype(place)
     dtypes = {"unet": dtype, "vae": dtype, "default": torch.float32}
     with model_folder.no_bars():
         pipe = FacePipeline.from_pretrained(

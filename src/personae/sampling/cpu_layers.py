@@ -10,10 +10,12 @@
 - `ChannelsLastTransformer2DModel` hands its result on as it lies, channels last, not turned to NCHW for the next
   layer to turn it back.
 
-Written for bfloat16 on CPUs that multiply it in hardware, and measured there (docs/performance.md); for anything else
-each layer does what it always did.
+Written for bfloat16 on CPUs that multiply it in hardware, and measured there (docs/performance.md), so `speed.prepare`
+installs them where `precision.rates` found bfloat16 to be the faster one. For anything else each layer does what it
+always did, also where oneDNN has no product in bfloat16 to fuse into: AVX2, or ONEDNN_MAX_CPU_ISA=AVX2.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -48,7 +50,8 @@ class FusedGEGLU(GEGLU):
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         # A projection in something's hands (LoRA, quantisation) is more than its weights; and there is no backward.
-        if type(self.proj) is not torch.nn.Linear or torch.is_grad_enabled() or not _suits(hidden_states):
+        plain = type(self.proj) is torch.nn.Linear and not torch.is_grad_enabled()
+        if not (plain and _suits(hidden_states) and _fuses()):
             return super().forward(hidden_states, *args, **kwargs)
         value, gate = self.proj.weight.chunk(2)
         of_value, of_gate = self.proj.bias.chunk(2) if self.proj.bias is not None else (None, None)
@@ -83,6 +86,13 @@ def install(network: torch.nn.Module) -> None:
 def _unfolds(conv: torch.nn.Conv2d) -> bool:
     plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
     return plain and (conv.kernel_size, conv.padding) in {((1, 1), (0, 0)), ((3, 3), (1, 1))}
+
+
+@cache
+def _fuses() -> bool:
+    """Whether oneDNN multiplies matrices of bfloat16 with the instructions that it has and may use. Without, the fused
+    product raises; torch's own compiler asks the same before it fuses."""
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _suits(tensor: Tensor) -> bool:

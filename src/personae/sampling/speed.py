@@ -1,7 +1,6 @@
-"""Fast without changing what is computed: the precision and memory layout this machine is good at. And the modes that
-do change it, by name.
+"""Fast without changing what is computed: the device and memory layout that suit. And the modes that do change it, by
+name. The precision is `precision.py`'s.
 
-    dtype = best_dtype(torch.device("cpu"))
     prepare(pipe, compile=False)
     low, high = guided_times(scheduler.timesteps, MODES["balanced"].guidance_interval)
 
@@ -10,15 +9,13 @@ What each mode costs is measured in docs/performance.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from personae.errors import BadOption
-from personae.sampling import cpu_layers
+from personae.sampling import cpu_layers, precision
 from personae.sampling.deep_cache import DeepCache
 
 _DECODED_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}  # pixels: one picture of 512 px, or eight
@@ -39,29 +36,17 @@ def device_for(wish: str | torch.device | None) -> torch.device:
     return device
 
 
-@cache
-def cpu_has_amx() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware: about eight times float32 then, but often *slower*
-    than float32 without it."""
-    info = Path("/proc/cpuinfo")
-    return info.is_file() and "amx_bf16" in info.read_text().split("processor", 2)[1].split()
-
-
-def best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware has it, else float32."""
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and cpu_has_amx()
-    return torch.bfloat16 if fast else torch.float32
-
-
 def prepare(pipe: Any, *, compile: bool = False) -> None:  # noqa: A002 (torch's own word)
-    """Lay the convolutional networks out channels_last, and put a CPU's faster layers in where it is one for them;
-    optionally compile the UNet and the decoder, once for each batch size, which pays off from a few dozen images on."""
+    """Lay the convolutional networks out channels_last, and put a CPU's faster layers in where it is one for them: the
+    UNet is in bfloat16 and this machine was measured to be faster in it. Optionally compile the UNet and the decoder,
+    once for each batch size, which pays off from a few dozen images on."""
     for network in (pipe.unet, pipe.vae):
         network.to(memory_format=torch.channels_last)
     for module in pipe.vae.decoder.modules():
         if isinstance(module, torch.nn.SiLU):  # after a norm or convolution, whose result nobody else needs
             module.inplace = True
-    if cpu_has_amx():
+    half_on_cpu = pipe.unet.device.type == "cpu" and pipe.unet.dtype == torch.bfloat16
+    if half_on_cpu and precision.rates().dtype == torch.bfloat16:
         cpu_layers.install(pipe.unet)
     if compile:
         # The autoencoder's own `forward` is never called: compiling the whole would compile nothing.
