@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check clean
+.PHONY: demo test kernels check clean
 
 demo: $(VENV)/installed
 	$(BIN)/personae demo
 
 test: $(VENV)/installed-dev check
 	$(BIN)/python -m pytest
+
+# What compares float computations, again with the kernels of an older processor and one thread.
+kernels: $(VENV)/installed-dev
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m kernels
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

@@ -1,7 +1,8 @@
 """python benchmarks/speed.py --model nano -o docs/figures/speed.json
 
-How fast it is on this machine: reading on one core, one command in a new process, many faces in one call. Run it on
-an otherwise idle machine. The photo is scikit-image's public-domain astronaut, at 640 px.
+How fast it is on this machine: reading on one core, one command in a new process, many faces in one call, and what a
+user waits for before anything happens. Run it on an otherwise idle machine. The photo is scikit-image's public-domain
+astronaut, at 640 px.
 """
 
 import json
@@ -102,6 +103,28 @@ def importing(repeats: int) -> Estimate:
     return mean(np.array(full) - np.median(bare))
 
 
+def helping(repeats: int) -> Estimate:
+    """Seconds until `personae --help` has said it all."""
+    return mean(np.array([run([sys.executable, "-m", "personae", "--help"], CORES)[1] for _ in range(repeats)]))
+
+
+def regions_ms(repeats: int) -> Estimate:
+    """Milliseconds to part one face of 128 px into its regions, which training does for every photo that it sees."""
+    from personae.conditioning.mesh import FaceModel
+    from personae.conditioning.pose_map import place
+    from personae.reading.regions import partition
+    from personae.types import BLENDSHAPES, Pose
+
+    pose = Pose(yaw=20, pitch=0, roll=0)
+    landmarks = place(FaceModel.bundled().posed(None, np.zeros(len(BLENDSHAPES)), pose), pose, "motion", 128)
+    took = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        partition(landmarks, 128)
+        took.append(1000 * (time.perf_counter() - start))
+    return mean(np.array(took[1:]))
+
+
 def main(
     model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
     out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("docs/figures/speed.json"),
@@ -116,6 +139,8 @@ def main(
         figures |= generate(model, photo, folder, repeats)
         figures["bulk_images_per_s"] = bulk(model, people, repeats)
         figures["import_s"] = importing(repeats)
+        figures["help_s"] = helping(repeats)
+        figures["regions_ms"] = regions_ms(10 * repeats)
     report: dict[str, Any] = {
         "kind": "speed",
         "subject": f"model {model}",

@@ -15,6 +15,7 @@ from personae.training import distil, recipes, reference
 from personae.training.base import build_unet
 from personae.training.loop import Schedule, train
 from personae.training.lora_task import ATTENTION, EVERYWHERE, LoraTask, attach
+from tolerances import assert_same
 from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
 
 FOLDERS = {"nano-fast": "lcm", "nano-reference": "ref_adapter"}
@@ -73,7 +74,7 @@ def test_a_lora_is_learnt_and_ships(task: LoraTask, request: pytest.FixtureReque
         layer.lora_B["default"].weight.data = change.up.view_as(layer.lora_B["default"].weight)
     with torch.no_grad():
         attached = task.model(x, torch.full((2,), 0.5), tokens, vectors)
-    torch.testing.assert_close(merged, attached, atol=1e-4, rtol=1e-3)
+    assert_same(merged, attached)
 
 
 @torch.no_grad()
@@ -90,7 +91,7 @@ def test_the_teachers_path_ends_where_its_own_sampling_does(inputs: recipes.Inpu
         blind, seeing = task.frozen.predict(x, time, free), task.frozen.predict(x, time, told)
         x = x - (blind + 2.0 * (seeing - blind)) / count
         if (step + 1) % 3 == 0:
-            torch.testing.assert_close(points[(step + 1) // 3], x, atol=1e-4, rtol=1e-3)
+            assert_same(points[(step + 1) // 3], x, steps=12)
 
 
 @torch.no_grad()

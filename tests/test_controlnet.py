@@ -37,6 +37,7 @@ from personae.sampling.schedulers import fresh
 from personae.steers import pose as steers_pose
 from personae.training.pose_control import trainable_copy
 from personae.types import Pose
+from tolerances import assert_same
 
 GOLDEN = Path(__file__).parent / "golden" / "controlnet.npz"
 
@@ -106,9 +107,9 @@ def test_scale_0_calls_nothing_and_changes_nothing(pipe: FacePipeline) -> None:
 
 def test_each_image_has_its_own_map_in_any_batch(pipe: FacePipeline) -> None:
     whole = sampled(pipe, 1.0, steps=3)
-    torch.testing.assert_close(sampled(pipe, 1.0, steps=3, batch_size=2), whole, atol=1e-4, rtol=1e-4)
+    assert_same(sampled(pipe, 1.0, steps=3, batch_size=2), whole, steps=3)
     one_for_all = sampled(pipe, 1.0, three_maps()[:1], steps=3)
-    torch.testing.assert_close(one_for_all[0], whole[0], atol=1e-4, rtol=1e-4)
+    assert_same(one_for_all[0], whole[0], steps=3)
     assert (one_for_all[1:] - whole[1:]).abs().max() > 1e-3 * whole.std()
 
 
@@ -238,7 +239,7 @@ def test_a_difference_loads_as_the_network_that_was_trained(pipe: FacePipeline, 
         )
     for a, b in zip([*one[0], one[1]], [*other[0], other[1]], strict=True):
         assert a.std() > 1e-3
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+        assert_same(a, b)
 
 
 def test_damaged_or_strange_weights_are_refused(pipe: FacePipeline, tmp_path: Path) -> None:
@@ -293,5 +294,5 @@ def test_a_difference_may_steer_the_conditional_half_alone(pipe: FacePipeline, t
         posed, unposed, untold = predicted(1.0, control), predicted(1.0), predicted(0.0)
         assert (posed - unposed).abs().max() > 0.01
         torch.testing.assert_close(predicted(0.0, control), untold)
-        torch.testing.assert_close(predicted(2.0, control), untold + 2 * (posed - untold), atol=1e-4, rtol=1e-4)
+        assert_same(predicted(2.0, control), untold + 2 * (posed - untold))
     assert set(rows_seen) == {3}

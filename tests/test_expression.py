@@ -33,6 +33,7 @@ from personae.sampling.controls import engaged, halves
 from personae.sampling.guidance import guided
 from personae.types import BLENDSHAPES
 from reading_fixtures import SMILE, white_face
+from tolerances import assert_same
 
 GOLDEN = Path(__file__).parent / "golden" / "expression.npz"
 
@@ -288,7 +289,7 @@ def test_beside_another_control(asked: tuple, first: str) -> None:
     both = predict(controls)
     assert snapshot(pipe.unet) == before
     assert torch.equal(predict([]), plain)
-    torch.testing.assert_close(both, predict(controls[::-1]), atol=1e-5, rtol=1e-5)
+    assert_same(both, predict(controls[::-1]))
     for alone in controls:
         assert not torch.allclose(both, predict([alone]), atol=1e-3)
 
@@ -317,8 +318,8 @@ def test_three_at_once_are_three_times_one(asked: tuple) -> None:
     together = latents(pipe, 3, expression=what, seed=5)
     for person in range(3):
         alone = pipe(made_up(pipe, 3)[person], seed=5 + person, output_type="latent", expression=what).images
-        torch.testing.assert_close(together[person], alone[0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(together, latents(pipe, 3, expression=what, seed=5, batch_size=2), atol=1e-4, rtol=1e-4)
+        assert_same(together[person], alone[0], steps=4)
+    assert_same(together, latents(pipe, 3, expression=what, seed=5, batch_size=2), steps=4)
 
 
 @torch.no_grad()
@@ -327,7 +328,7 @@ def test_an_expression_of_each_person(smiling: FacePipeline) -> None:
     together = latents(smiling, 3, expression=asked_for, seed=5)
     for person, what in enumerate(asked_for):
         alone = smiling(made_up(smiling, 3)[person], seed=5 + person, output_type="latent", expression=what).images
-        torch.testing.assert_close(together[person], alone[0], atol=1e-4, rtol=1e-4)
+        assert_same(together[person], alone[0], steps=4)
     with pytest.raises(BadOption, match="2 expressions for 3 people"):
         latents(smiling, 3, expression=asked_for[:2])
 

@@ -24,6 +24,7 @@ from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.reading.aligned import resized
 from personae.types import BLENDSHAPES, Pose
+from tolerances import assert_same
 
 MODEL = FaceModel.bundled()
 
@@ -239,7 +240,7 @@ def test_what_is_added_is_the_formula(pipe: FacePipeline) -> None:
         k, v = (part.unflatten(-1, (-1, 32)).transpose(1, 2) for part in following.to_kv(told).chunk(2, -1))
         weights = (q @ k.transpose(-1, -2) / 32**0.5).softmax(-1)
         wanted = following.to_out((weights @ v).transpose(1, 2).flatten(2))
-    torch.testing.assert_close(added, wanted, atol=1e-4, rtol=1e-3)
+    assert_same(added, wanted)
 
 
 def test_another_unet_is_refused(nano_like: FacePipeline) -> None:

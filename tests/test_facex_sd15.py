@@ -31,6 +31,7 @@ from personae.training.roll import Course, roll
 from personae.training.straight import Straight
 from personae.types import Identity
 from reading_fixtures import LANDMARKS, tiny_reader_folder, white_face
+from tolerances import assert_same
 from training_fixtures import tiny_onnx
 
 PHOTOS = 6
@@ -125,7 +126,7 @@ def test_a_step_on_it_is_ddims(base: str) -> None:
     torch.testing.assert_close(path.steps(here), first[None].float(), atol=1e-2, rtol=0)
     torch.testing.assert_close(path.shown(noisy, here), x)
     noisy = noisy + (there - here) * path.velocity(made, noisy, here)
-    torch.testing.assert_close(path.shown(noisy, there), stepped, atol=1e-4, rtol=1e-4)
+    assert_same(path.shown(noisy, there), stepped)
 
 
 def test_schedules_of_another_kind_are_refused() -> None:
@@ -180,7 +181,7 @@ def test_a_fresh_one_is_the_base_as_its_own_scheduler_noises(task: FaceXSd15Task
     expected = task.base.unet(noisy, steps, task.base.condition(people)[0].tokens).sample
     times = task.path.at(steps)
     made = task.model(task.path.between(clean, noise, times), times, words.tokens, words.pooled, asked)
-    torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-3)
+    assert_same(made, expected)
     torch.testing.assert_close(task.path.wanted(clean, noise, times), noise, atol=1e-3, rtol=1e-3)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from conftest import WORDS, tiny_text_encoder, tiny_tokenizer
 from personae.conditioning.id_prompt import encode_identities, encode_text
 from personae.errors import BadIdentity, BadOption, WeightsCorrupt
+from tolerances import assert_same
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +65,16 @@ def test_identities_equal_the_computation_by_hand(count: int, tokenizer, encoder
     ids = padded_ids("photo of a id person", tokenizer)
     for row, vector in enumerate(vectors(count)):
         tokens, pooled = by_hand(ids, {4: torch.cat([vector, torch.zeros(8)])}, encoder)
-        torch.testing.assert_close(told.tokens[row], tokens, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(told.pooled[row], pooled, atol=1e-5, rtol=1e-4)
+        assert_same(told.tokens[row], tokens)
+        assert_same(told.pooled[row], pooled)
 
 
 def test_text_and_the_empty_prompt_equal_the_computation_by_hand(tokenizer, encoder) -> None:
     told = encode_text(["", "a smiling man"], tokenizer, encoder)
     for row, text in enumerate(("", "a smiling man")):
         tokens, pooled = by_hand(padded_ids(text, tokenizer), {}, encoder)
-        torch.testing.assert_close(told.tokens[row], tokens, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(told.pooled[row], pooled, atol=1e-5, rtol=1e-4)
+        assert_same(told.tokens[row], tokens)
+        assert_same(told.pooled[row], pooled)
 
 
 def test_only_the_person_is_replaced_not_another_id_in_the_text(tokenizer, encoder) -> None:
@@ -84,7 +85,7 @@ def test_only_the_person_is_replaced_not_another_id_in_the_text(tokenizer, encod
     second, _ = by_hand(
         padded_ids("photo of id person", tokenizer), {3: torch.cat([vectors(2)[1], torch.zeros(8)])}, encoder
     )
-    torch.testing.assert_close(told.tokens, torch.stack([first, second]), atol=1e-5, rtol=1e-4)
+    assert_same(told.tokens, torch.stack([first, second]))
 
 
 def test_an_identity_as_wide_as_the_text_fits_and_a_wider_one_does_not(tokenizer, encoder) -> None:

@@ -35,6 +35,8 @@ from test_evaluation_report import judge_file
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import likeness_guidance as benchmark
 
+from tolerances import assert_same
+
 FLOW = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.5)
 NOISE = diffusers.DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
 STEPS = 6
@@ -135,7 +137,7 @@ def test_latents_predicted_as_such_mean_themselves() -> None:
 def test_the_tiny_recogniser_is_the_same_in_torch(reader: FaceReader) -> None:
     crops = torch.rand(3, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
     expected = onnxruntime.InferenceSession(reader.embedder.path).run(None, {"crop": crops.numpy()})[0]
-    np.testing.assert_allclose(OnnxModule(reader.embedder.path)(crops).numpy(), expected, atol=1e-5)
+    assert_same(OnnxModule(reader.embedder.path)(crops), expected)
 
 
 def faint(side: int) -> Array:

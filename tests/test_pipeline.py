@@ -25,8 +25,8 @@ from personae.pipeline import FacePipeline
 from personae.sampling import codec
 from personae.types import Face, Identity
 from reading_fixtures import white_face
+from tolerances import assert_same
 
-CLOSE = {"atol": 1e-5, "rtol": 1e-4}  # float32: batches only change the order of sums
 SDE = "dpm++-sde"  # draws noise at every step, for either family
 
 
@@ -43,7 +43,7 @@ def test_four_at_once_are_four_singles(pipe: FacePipeline, scheduler: str | None
     options = {"scheduler": scheduler, "guidance_scale": 2.0}
     four = pixels(pipe, person, num_images_per_prompt=4, seed=7, **options)
     singles = torch.cat([pixels(pipe, person, seed=seed, **options) for seed in (7, 8, 9, 10)])
-    torch.testing.assert_close(four, singles, **CLOSE)
+    assert_same(four, singles, steps=4)
     assert (four[0] - four[1]).abs().max() > 0.01
 
 
@@ -53,7 +53,7 @@ def test_batch_size_changes_nothing(pipe: FacePipeline, scheduler: str | None) -
     whole = pixels(pipe, people, num_images_per_prompt=2, seed=0, scheduler=scheduler)
     for batch_size in (1, 4):
         parts = pixels(pipe, people, num_images_per_prompt=2, seed=0, scheduler=scheduler, batch_size=batch_size)
-        torch.testing.assert_close(parts, whole, **CLOSE)
+        assert_same(parts, whole, steps=4)
 
 
 def test_three_people_are_three_single_calls_with_seeds_running_on(pipe: FacePipeline) -> None:
@@ -62,7 +62,7 @@ def test_three_people_are_three_single_calls_with_seeds_running_on(pipe: FacePip
     assert together.seeds == [5, 6, 7, 8, 9, 10]
     assert together.people == [0, 0, 1, 1, 2, 2]
     alone = [pixels(pipe, person, num_images_per_prompt=2, seed=5 + 2 * i) for i, person in enumerate(people)]
-    torch.testing.assert_close(together.images, torch.cat(alone), **CLOSE)
+    assert_same(together.images, torch.cat(alone), steps=4)
 
 
 def test_bf16_batches_agree_within_its_own_precision() -> None:
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_image_and_the_person_matters(pipe: FacePip
 def test_seeds_may_be_listed_drawn_or_given_as_generators(pipe: FacePipeline) -> None:
     person = made_up(pipe)[0]
     listed = pixels(pipe, person, num_images_per_prompt=2, seed=[40, 4])
-    torch.testing.assert_close(listed[1:], pixels(pipe, person, seed=4), **CLOSE)
+    assert_same(listed[1:], pixels(pipe, person, seed=4), steps=4)
     generators = [torch.Generator().manual_seed(s) for s in (40, 4)]
     torch.testing.assert_close(
         listed, pixels(pipe, person, num_images_per_prompt=2, generator=generators), rtol=0, atol=0
@@ -99,7 +99,7 @@ def test_seeds_may_be_listed_drawn_or_given_as_generators(pipe: FacePipeline) ->
 def test_given_latents_are_used(pipe: FacePipeline) -> None:
     person = made_up(pipe)[0]
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(6))
-    torch.testing.assert_close(pixels(pipe, person, latents=noise), pixels(pipe, person, seed=6), **CLOSE)
+    assert_same(pixels(pipe, person, latents=noise), pixels(pipe, person, seed=6), steps=4)
     with pytest.raises(BadOption, match=r"latents must be \(1, 4, 8, 8\)"):
         pipe(person, latents=noise[:, :2])
 
@@ -124,7 +124,7 @@ def test_faces_identities_and_bare_embeddings_are_the_same_people(nano_like: Fac
     vector = faces[0].identity.vector
     expected = pixels(nano_like, faces[0], seed=0)
     for people in (faces, faces[0].identity, vector[None], torch.from_numpy(vector)[None], [vector.tolist()]):
-        torch.testing.assert_close(pixels(nano_like, people, seed=0), expected, **CLOSE)
+        assert_same(pixels(nano_like, people, seed=0), expected, steps=4)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_output_types_show_the_same_pictures(pipe: FacePipeline) -> None:
     np.testing.assert_allclose(np.asarray(images["pil"][0]) / 255, images["np"][0], atol=0.003)
     np.testing.assert_array_equal(images["np"][0], images["pt"][0].permute(1, 2, 0).numpy())
     decoded = codec.decode(pipe.vae, images["latent"])
-    torch.testing.assert_close(decoded.detach() / 2 + 0.5, images["pt"], **CLOSE)
+    assert_same(decoded.detach() / 2 + 0.5, images["pt"], steps=4)
 
 
 def test_likeness_is_the_cosine_of_what_is_read_back(nano_like: FacePipeline) -> None:
@@ -254,7 +254,7 @@ def test_a_saved_pipeline_comes_back_whole(nano_like: FacePipeline, nano_folder:
         assert again.config[name] == nano_like.config[name]
     assert again.reader.space == nano_like.reader.space
     person = made_up(nano_like)[0]
-    torch.testing.assert_close(pixels(again, person, seed=0), pixels(nano_like, person, seed=0), **CLOSE)
+    assert_same(pixels(again, person, seed=0), pixels(nano_like, person, seed=0), steps=4)
     assert again(person).recipe["model"]["sha256"] == again.sha256
     assert len(again.sha256) == 64
     assert str(nano_folder.parent) not in (nano_folder / "model_index.json").read_text()

@@ -24,6 +24,7 @@ from personae.reading.network import file_sha256
 from personae.reading.reader import CONFIG_NAME, FaceReader, pack
 from personae.types import BLENDSHAPES, Face
 from reading_fixtures import FACE, LANDMARKS, POSE, SMILE, model_of, tiny_reader_folder, white_face
+from tolerances import assert_same
 
 BUNDLED = Path(personae.__file__).parent / "weights" / "nano" / "reader"
 
@@ -148,7 +149,7 @@ def test_many_at_once_equal_one_by_one(reader: FaceReader, count: int) -> None:
             assert alone == []
         else:
             assert alone[0].identity is not None
-            assert np.allclose(identity.vector, alone[0].identity.vector, atol=1e-5)
+            assert_same(identity.vector, alone[0].identity.vector)
 
 
 def test_images_of_many_sizes_are_identified_together(reader: FaceReader) -> None:

@@ -23,6 +23,7 @@ from personae.sampling.controls import engaged
 from personae.sampling.guidance import guided
 from personae.steers.reference import latents_of, look
 from reading_fixtures import tiny_reader_folder
+from tolerances import assert_same
 
 GOLDEN = Path(__file__).parent / "golden" / "fast_reference.json"
 CASES = {"sd15": sd15_parts, "nano": nano_parts}
@@ -85,9 +86,9 @@ def test_any_batch_gives_the_same_images(model: FacePipeline) -> None:
     parts = model(
         made_up(model), num_images_per_prompt=2, seed=0, output_type="latent", reference=photo, batch_size=2
     ).images
-    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-4)
+    assert_same(parts, whole, steps=4)
     one = model(made_up(model), seed=[0, 2, 4], output_type="latent", reference=photo).images
-    torch.testing.assert_close(one, whole[::2], atol=1e-4, rtol=1e-4)
+    assert_same(one, whole[::2], steps=4)
 
 
 @torch.no_grad()
@@ -154,9 +155,7 @@ def test_the_photo_is_cut_as_the_models_images_are(model: FacePipeline) -> None:
     with torch.no_grad():
         encoded = model.vae.encode(image)
     expected = encoded.latent if hasattr(encoded, "latent") else encoded.latent_dist.mean
-    torch.testing.assert_close(
-        latents_of(model, path), expected * model.vae.config.scaling_factor, atol=1e-5, rtol=1e-4
-    )
+    assert_same(latents_of(model, path), expected * model.vae.config.scaling_factor)
 
 
 def test_the_recipe_names_the_photo(model: FacePipeline) -> None:

@@ -21,8 +21,8 @@ from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.sampling.controls import halves
 from reading_fixtures import white_face
+from tolerances import assert_same
 
-CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 LEFT, RIGHT = (0, 0, 0.5, 1), (0.5, 0, 1, 1)
 
 
@@ -98,9 +98,7 @@ def test_every_position_sees_the_words_and_its_own_person() -> None:
         alone = torch.cat([words.tokens[:, :-TOKENS], person], dim=1).expand(2, -1, -1)
         expected = layer(x, encoder_hidden_states=alone)
         here = (slice(None), slice(None), columns)
-        torch.testing.assert_close(
-            found.unflatten(1, (4, 8))[here], expected.unflatten(1, (4, 8))[here], atol=1e-5, rtol=1e-4
-        )
+        assert_same(found.unflatten(1, (4, 8))[here], expected.unflatten(1, (4, 8))[here])
 
 
 @torch.no_grad()
@@ -115,21 +113,19 @@ def test_an_adapter_in_the_same_layer_is_heard_everywhere() -> None:
     with control.engaged(unet):
         found = layer(x, encoder_hidden_states=(regional(words, tokens).tokens, image))
     alone = torch.cat([words.tokens[:, :-TOKENS], tokens], dim=1)
-    torch.testing.assert_close(found, layer(x, encoder_hidden_states=(alone, image)), atol=1e-5, rtol=1e-4)
+    assert_same(found, layer(x, encoder_hidden_states=(alone, image)))
 
 
 def test_one_person_everywhere_is_an_ordinary_picture(model: FacePipeline) -> None:
     person = made_up(model, 1)
     for options in ({}, {"look": "stylised"}, {"look": "painting"}, {"face_weight": 1, "both_weight": 0}):
-        torch.testing.assert_close(
-            pixels(model, person, regions=[(0, 0, 1, 1)], **options), pixels(model, person, **options), **CLOSE
-        )
+        assert_same(pixels(model, person, regions=[(0, 0, 1, 1)], **options), pixels(model, person, **options), steps=3)
 
 
 def test_regions_belong_to_their_people_in_any_order(model: FacePipeline) -> None:
     ann, bob, eve = made_up(model)
     both = pixels(model, [ann, bob], regions=[LEFT, RIGHT])
-    torch.testing.assert_close(pixels(model, [bob, ann], regions=[RIGHT, LEFT]), both, **CLOSE)
+    assert_same(pixels(model, [bob, ann], regions=[RIGHT, LEFT]), both, steps=3)
     for others in ([bob, ann], [ann, eve], [eve, bob]):
         assert (pixels(model, others, regions=[LEFT, RIGHT]) - both).abs().max() > 1e-4
 
@@ -159,11 +155,11 @@ def test_the_class_embedding_is_each_ones_own(nano: FacePipeline) -> None:
         with control.engaged(unet):
             blank, found = map_of(regional(text, tokens), control)
         plain = map_of(text)[0]
-        torch.testing.assert_close(blank, plain, **CLOSE)  # nobody is asked for
-        torch.testing.assert_close(found[:, :, 2:4], plain[:, :, 2:4], **CLOSE)
+        assert_same(blank, plain)  # nobody is asked for
+        assert_same(found[:, :, 2:4], plain[:, :, 2:4])
         for person, columns in ((0, slice(0, 2)), (1, slice(4, 8))):
             alone = map_of(Conditioning(tokens=text.tokens, pooled=text.pooled + added[person]))[0]
-            torch.testing.assert_close(found[:, :, columns], alone[:, :, columns], **CLOSE)
+            assert_same(found[:, :, columns], alone[:, :, columns])
             assert (alone - plain).abs().max() > 1e-3
 
 
@@ -192,7 +188,7 @@ def test_seeds_make_pictures_of_all_and_batches_change_nothing(model: FacePipeli
     assert (made.seeds, made.people) == ([4, 5, 6], [0, 0, 0])
     assert made.images.shape == (3, 3, options.get("height", 32), options.get("width", 32))
     singles = [model(people, prompt="a man", seed=seed, output_type="pt", **asked).images for seed in (4, 5, 6)]
-    torch.testing.assert_close(made.images, torch.cat(singles), **CLOSE)
+    assert_same(made.images, torch.cat(singles), steps=4)
 
 
 def test_any_request_may_have_another_size(model: FacePipeline) -> None:

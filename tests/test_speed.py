@@ -13,6 +13,7 @@ from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.sampling import codec, schedulers, speed
 from personae.sampling.speed import MODES, Mode, guided_times
+from tolerances import assert_same
 
 STEPS = 10
 
@@ -75,9 +76,9 @@ def test_exact_is_what_a_call_without_speed_is(pipe: FacePipeline) -> None:
 def test_a_fast_mode_is_deterministic_and_alone_as_in_company(pipe: FacePipeline, name: str) -> None:
     together = latents(pipe, 4, speed=name)
     torch.testing.assert_close(latents(pipe, 4, speed=name), together, rtol=0, atol=0)
-    torch.testing.assert_close(latents(pipe, 4, speed=name, batch_size=3), together, atol=1e-4, rtol=1e-4)
+    assert_same(latents(pipe, 4, speed=name, batch_size=3), together, steps=STEPS)
     for seed in range(4):
-        torch.testing.assert_close(latents(pipe, seed=seed, speed=name)[0], together[seed], atol=1e-4, rtol=1e-4)
+        assert_same(latents(pipe, seed=seed, speed=name)[0], together[seed], steps=STEPS)
     assert not torch.allclose(together, latents(pipe, 4), atol=1e-3)
 
 
@@ -151,7 +152,7 @@ def test_a_padded_batch_is_the_same(pipe: FacePipeline, monkeypatch: pytest.Monk
     hook = pipe.unet.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
     padded = latents(pipe, 5, batch_size=2)
     hook.remove()
-    torch.testing.assert_close(padded, plain, atol=1e-5, rtol=1e-4)
+    assert_same(padded, plain, steps=STEPS)
     assert set(rows) == {4}
 
 
@@ -181,7 +182,7 @@ def test_the_tiny_decoder_decodes_the_same_latents(with_taesd: FacePipeline) -> 
     full = pipe(made_up(pipe, 1), **options)
     assert tiny.images.shape == full.images.shape == (1, 3, 32, 32)
     expected = pipe.extra("taesd").decode(latents(pipe, num_inference_steps=4, guidance_scale=None)).sample
-    torch.testing.assert_close(tiny.images, (expected.clamp(-1, 1) / 2 + 0.5).detach(), atol=1e-5, rtol=1e-4)
+    assert_same(tiny.images, (expected.clamp(-1, 1) / 2 + 0.5).detach())
     assert not torch.allclose(tiny.images, full.images, atol=1e-2)
     fast = pipe(made_up(pipe, 1), speed="fast", **options)  # four steps: nothing of fast but its decoder is left
     torch.testing.assert_close(fast.images, tiny.images, rtol=0, atol=0)
@@ -218,4 +219,4 @@ def test_preparing_changes_no_picture(pipe: FacePipeline) -> None:
     before = decoded()
     speed.prepare(pipe)
     for one, other in zip(decoded(), before, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+        assert_same(one, other)

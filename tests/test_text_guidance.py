@@ -20,8 +20,8 @@ from personae.sampling.guidance import Side, guided
 from personae.sampling.weights import LOOKS, NAMES, Weights
 from personae.steering import Told
 from test_controls import Nudge
+from tolerances import assert_same
 
-CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 PARTS = pytest.mark.parametrize("parts", [nano_parts, sd15_parts])
 TIMES = torch.tensor([800.0, 600.0, 400.0, 200.0])
 
@@ -108,7 +108,7 @@ def test_the_prediction_is_the_papers_formula(parts, weights: Weights) -> None:
     for w in (0.0, 1.0, 7.5):
         for batch_size in (1, 2, 16):
             predict = guided(unet, asked.sides(TIMES), asked.negative, w, batch_size=batch_size)
-            torch.testing.assert_close(predict(x, torch.tensor(400.0)), w * e + (1 - w) * z, atol=1e-4, rtol=1e-4)
+            assert_same(predict(x, torch.tensor(400.0)), w * e + (1 - w) * z, guidance=w)
 
 
 def test_the_looks_are_the_papers_c_and_a() -> None:
@@ -137,15 +137,13 @@ def test_sides_that_ask_for_the_same_are_ordinary_guidance(parts) -> None:
     unet, x, t, asked = parts()["unet"], torch.randn(3, 4, 8, 8), torch.tensor(400.0), told(Weights())
     both = asked.asked["both"]
     found = guided(unet, [Side(told=both, weight=0.7), Side(told=both, weight=0.3)], asked.negative, 3.0)(x, t)
-    torch.testing.assert_close(found, guided(unet, both, asked.negative, 3.0)(x, t), **CLOSE)
+    assert_same(found, guided(unet, both, asked.negative, 3.0)(x, t))
 
 
 def test_only_proportions_count(model: FacePipeline) -> None:
     person = made_up(model, 1)
     half = pixels(model, person, seed=0, prompt="a man", text_weight=0.5, both_weight=0.5)
-    torch.testing.assert_close(
-        pixels(model, person, seed=0, prompt="a man", text_weight=3, both_weight=3), half, **CLOSE
-    )
+    assert_same(pixels(model, person, seed=0, prompt="a man", text_weight=3, both_weight=3), half, steps=4)
 
 
 def test_without_weights_the_look_is_a_photo(model: FacePipeline) -> None:
@@ -160,7 +158,7 @@ def test_without_weights_the_look_is_a_photo(model: FacePipeline) -> None:
 def test_text_alone_shows_nobody(model: FacePipeline) -> None:
     ann, bob, _ = made_up(model)
     options = {"seed": 0, "prompt": "a man", "text_weight": 1, "both_weight": 0}
-    torch.testing.assert_close(pixels(model, ann, **options), pixels(model, bob, **options), **CLOSE)
+    assert_same(pixels(model, ann, **options), pixels(model, bob, **options), steps=4)
 
 
 # ---------------------------------------------------------------------- what it costs
@@ -204,7 +202,7 @@ def test_a_scheduled_weight_acts_in_its_steps_alone(parts) -> None:
     predict = guided(unet, asked.sides(TIMES), asked.negative, 2.0)
     for t, weights in zip(TIMES, [Weights(text=1.0)] * 2 + [Weights(face=-0.5)] * 2, strict=True):
         expected = guided(unet, told(weights, 2).sides(TIMES), asked.negative, 2.0)
-        torch.testing.assert_close(predict(x, t), expected(x, t), **CLOSE)
+        assert_same(predict(x, t), expected(x, t))
 
 
 # ---------------------------------------------------------------------- together with all the rest
@@ -216,9 +214,9 @@ def test_four_at_once_are_four_singles(model: FacePipeline, scheduler: str | Non
     person = made_up(model)[0]
     four = pixels(model, person, num_images_per_prompt=4, seed=7, **options)
     singles = torch.cat([pixels(model, person, seed=seed, **options) for seed in (7, 8, 9, 10)])
-    torch.testing.assert_close(four, singles, **CLOSE)
+    assert_same(four, singles, steps=4)
     parts = pixels(model, person, num_images_per_prompt=4, seed=7, batch_size=3, **options)
-    torch.testing.assert_close(parts, four, **CLOSE)
+    assert_same(parts, four, steps=4)
 
 
 @pytest.mark.parametrize("name", [name for name in schedulers.SCHEDULERS if name != "lcm"])
@@ -233,14 +231,14 @@ def test_every_scheduler_weighs_and_batches_change_nothing(model: FacePipeline, 
     with Counted(model.unet) as seen:
         two = model(person, num_images_per_prompt=2, seed=7, **options).images
     assert set(seen) == {4, 6}
-    torch.testing.assert_close(two[1:], model(person, seed=8, **options).images, **CLOSE)
+    assert_same(two[1:], model(person, seed=8, **options).images, steps=3)
 
 
 def test_each_person_is_told_of_with_the_same_words(model: FacePipeline) -> None:
     people, options = made_up(model), {"prompt": "a man", "look": "stylised"}
     together = pixels(model, people, seed=5, **options)
     alone = torch.cat([pixels(model, person, seed=5 + i, **options) for i, person in enumerate(people)])
-    torch.testing.assert_close(together, alone, **CLOSE)
+    assert_same(together, alone, steps=4)
 
 
 @pytest.mark.parametrize("speed", ["balanced", "fast"])
@@ -248,7 +246,7 @@ def test_the_speeds_work_and_batches_change_nothing(model: FacePipeline, speed: 
     options = {"prompt": "a man", "look": "stylised", "speed": speed, "num_inference_steps": 10}
     person = made_up(model)[0]
     two = pixels(model, person, num_images_per_prompt=2, seed=7, **options)
-    torch.testing.assert_close(two[1:], pixels(model, person, seed=8, **options), **CLOSE)
+    assert_same(two[1:], pixels(model, person, seed=8, **options), steps=10)
     exact = pixels(model, person, num_images_per_prompt=2, seed=7, **options | {"speed": "exact"})
     assert (two - exact).abs().mean() < 0.2 * exact.std()
 
@@ -264,7 +262,7 @@ def test_controls_act_on_all_that_is_asked_for(parts) -> None:
     asked = told(LOOKS["painting"], 2)
     found = guided(unet, asked.sides(TIMES), asked.negative, 3.0, controls=[nudge])(x, t)
     e = 1.4 * one["both"] - 0.4 * one["face"]
-    torch.testing.assert_close(found, 3 * e - 2 * plain(unet, x, 400.0, asked.negative), atol=1e-4, rtol=1e-4)
+    assert_same(found, 3 * e - 2 * plain(unet, x, 400.0, asked.negative), guidance=3.0)
     names = nudge.seen[-1].names()
     assert names == [(n, asked, side) for asked, side in ((False, 0), (True, 0), (True, 1)) for n in (0, 1)]
 
@@ -280,7 +278,7 @@ def test_kept_features_do_not_confuse_the_sides(parts) -> None:
     with engaged([cache], unet):
         led(x, t)
         kept = unled(x, t)
-    torch.testing.assert_close(kept, guided(unet, asked.sides(TIMES), asked.negative, 1.0)(x, t), **CLOSE)
+    assert_same(kept, guided(unet, asked.sides(TIMES), asked.negative, 1.0)(x, t))
 
 
 @PARTS
@@ -290,7 +288,7 @@ def test_padding_changes_nothing(parts) -> None:
     whole = guided(unet, asked.sides(TIMES), asked.negative, 2.0)(x, torch.tensor(400.0))
     with Counted(unet) as seen:
         padded = guided(unet, asked.sides(TIMES), asked.negative, 2.0, batch_size=2, pad=True)(x, torch.tensor(400.0))
-    torch.testing.assert_close(padded, whole, **CLOSE)
+    assert_same(padded, whole)
     assert seen == [6, 6]
 
 

@@ -110,6 +110,8 @@ SPEED = {
     "generate_peak_gib": Measure(says="its peak memory", bars=(1.5,), unit="GiB", at_least=False),
     "bulk_images_per_s": Measure(says="64 people in one call after warm-up", bars=(8.0,), unit="images/s"),
     "import_s": Measure(says="`import personae` in a new process", bars=(0.3,), unit="s", at_least=False),
+    "help_s": Measure(says="`personae --help` in a new process", bars=(1.0,), unit="s", at_least=False),
+    "regions_ms": Measure(says="one face parted into its regions", bars=(6.0,), unit="ms", at_least=False),
 }
 
 _COMPARED = {
