@@ -165,10 +165,11 @@ def test_a_small_face_in_a_large_photo_gets_a_second_look(reader: FaceReader) ->
     assert np.abs(box_of(faces[0]) - (1200, 1300, 1259, 1308)).max() <= 5
 
 
-def test_tiles_cover_the_photo_and_overlap() -> None:
+@pytest.mark.parametrize("share", [0.55, 0.3, 0.16])
+def test_tiles_cover_the_photo_and_overlap(share: float) -> None:
     for width, height in [(1000, 1000), (1600, 900), (500, 2000)]:
         seen = np.zeros((height, width), int)
-        for view in tiles((width, height)):
+        for view in tiles((width, height), share):
             rows = slice(round(view.top), round(view.top + view.height))
             seen[rows, round(view.left) : round(view.left + view.width)] += 1
         assert seen.min() == 1
@@ -180,12 +181,12 @@ def test_tiles_cover_the_photo_and_overlap() -> None:
 def test_the_canvas_maps_back_to_the_photo(width: int, height: int, margin: float) -> None:
     edge = margin * max(width, height)
     view = View(left=-edge, top=-edge, width=width + 2 * edge, height=height + 2 * edge)
-    canvas, scale, shift = draw(np.full((height, width, 3), 255, np.uint8), view, 320)
+    canvas, matrix = draw(np.full((height, width, 3), 255, np.uint8), view, 320)
     white = np.argwhere(canvas[0] > 0.99)
     (top, left), (bottom, right) = white.min(0), white.max(0) + 1
     assert set(np.unique(canvas)) <= {np.float32(0), np.float32(1)}
-    assert np.allclose(np.array((0, 0)) * scale + shift, (left, top))
-    assert np.allclose(np.array((width, height)) * scale + shift, (right, bottom))
+    edges = align.apply(matrix, np.array([(0, 0), (width, height)]) - 0.5) + 0.5
+    assert np.allclose(edges, [(left, top), (right, bottom)])
 
 
 def test_of_overlapping_boxes_the_best_stays() -> None:

@@ -44,7 +44,7 @@ def faceless(photos: Sequence[tuple[Array, Array]], count: int, rng: np.random.G
     photos: (pixels, box (4,)) of real photos with one face each, for the last two kinds.
     """
     makers: list[tuple[str, Callable[[], Array]]] = [
-        ("texture", lambda: _texture(rng)),
+        ("texture", lambda: texture(rng)),
         ("shapes", lambda: _shapes(rng)),
         ("sample photograph", lambda: _sample(rng)),
         ("painted over, blurred", lambda: _blurred(_painted(photos, rng), rng)),
@@ -58,7 +58,7 @@ def compose(photos: Sequence[Array], rng: np.random.Generator, *, side: int = 64
     the room a cell gives, on a texture."""
     cells = int(np.ceil(np.sqrt(len(photos))))
     room = side // cells
-    canvas = _texture(rng, side)
+    canvas = texture(rng, side)
     places = rng.permutation(cells * cells)[: len(photos)]
     for place, photo in zip(places, photos, strict=True):
         size = int(room * rng.uniform(0.6, 1))
@@ -79,7 +79,7 @@ def tight(pixels: Array, box: Array, rng: np.random.Generator) -> tuple[Array, A
     return np.ascontiguousarray(pixels[y0:y1, x0:x1]), box - np.array((x0, y0, x0, y0), np.float32)
 
 
-def _texture(rng: np.random.Generator, side: int = 320) -> Array:
+def texture(rng: np.random.Generator, side: int = 320) -> Array:
     """Coloured noise of a random roughness, from clouds to gravel."""
     spectrum = np.fft.rfftfreq(side)[None, :] ** 2 + np.fft.fftfreq(side)[:, None] ** 2
     fall = np.maximum(spectrum, 1 / side**2) ** (-rng.uniform(0.2, 1.1))

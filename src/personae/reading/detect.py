@@ -1,8 +1,11 @@
 """detector.detect(pixels (H, W, 3) RGB uint8) -> list[Detection], largest first.
 
-One look at the whole photo, shrunk onto the network's canvas, finds most faces. A second look follows only where
-the first cannot be trusted: tiles, when a large photo shows nothing or only small faces; a wide margin, when it
-shows nothing, because a tight crop lacks the surroundings that a detector knows faces by.
+One look at the whole photo, shrunk onto the network's canvas, finds most faces. What it saw too weakly to count, a
+small or a tilted face as much as a stone, is looked at again through a window around it. Where nothing counts, the
+photo is looked at with a wide margin, because a tight crop lacks the surroundings that a detector knows faces by, and
+lying on its other sides; a large photo with nothing or only small faces is looked at tile by tile.
+
+Legend: a row is box (4), points (10) and score, in pixels of the photo.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,15 +17,31 @@ import numpy as np
 from PIL import Image
 
 from personae.errors import BadOption
+from personae.reading import align
 from personae.reading.network import Network
 from personae.types import Array, Detection
 
 _BATCH = 8
 _CANDIDATES = 300  # per look, before overlapping ones are dropped
-_LARGE = 2  # a photo longer than so many canvases holds detail that the first look lost
 _SMALL = 0.1  # of the photo's longer side: if the largest face is smaller, there may be more
-_TILE = 0.55  # of the longer side; neighbours overlap by as much as the largest face called small
 _MARGIN = 0.4  # of the longer side, on every side
+# On held-out photos pasted into textures, 83 % of the faces 10 px wide on the canvas and 98 % of those of 16 px score
+# more, and so do 95 % of the large ones that lie on their side or stand on their head; of textures without a face 10 %.
+_WEAK = 0.3
+_BESIDE = (
+    0.45  # the same beside a face that counts: most photos show no other, and every look costs as much as the first
+)
+# Tiles' sides as shares of the photo's longer side, coarse to fine; each must hold more than so many canvases' detail.
+_LEVELS = ((0.55, 1.0), (0.3, 1.0), (0.16, 2.0))
+_LAP = 0.18  # of a tile's side, by which neighbours overlap at least
+_FINE = 32.0  # canvas pixels: where a tile shows faces smaller than this, there may be some too small for it
+_WINDOW = 90.0  # canvas pixels that a face is wide in a window cut for it
+_ALIKE = (0.6, 1.6)  # faces so much smaller or larger share a window
+_WINDOWS = 24  # per photo and level: the strongest candidates first
+_SIDES = (90, 180, 270)
+# Two boxes are one face, seen in two looks, if so much of the smaller lies in the larger, and it is no smaller than so
+# much of it: a face on a shirt is another.
+_WITHIN, _PART = 0.7, 0.2
 
 
 class Detector(Protocol):
@@ -60,12 +79,35 @@ class DetectorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A window of a photo, in photo pixels; it may reach beyond the photo."""
+    """A window of a photo, in photo pixels; it may reach beyond the photo. `turn`: degrees clockwise by which the
+    window lies turned about its middle, so that a face tilted as much stands upright in it; only of square ones."""
 
     left: float
     top: float
     width: float
     height: float
+    turn: float = 0.0
+
+    @classmethod
+    def around(cls, centre: Array, side: float, turn: float = 0.0) -> "View":
+        """The square of `side` photo pixels around `centre` (2,)."""
+        left, top = (float(middle) + 0.5 - side / 2 for middle in centre)
+        return cls(left=left, top=top, width=side, height=side, turn=turn)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search of one photo found: `faces` that count at first sight, `later` ones that do so at a second, largest
+    first, and `weak` candidates that no look was sure of, strongest first."""
+
+    faces: list[Detection]
+    later: list[Detection]
+    weak: list[Detection]
+
+    @property
+    def counted(self) -> list[Detection]:
+        """All that count, largest first."""
+        return sorted(self.faces + self.later, key=lambda one: -float((one.box[2:] - one.box[:2]).prod()))
 
 
 class OnnxDetector:
@@ -88,57 +130,139 @@ class OnnxDetector:
 
     def detect_many(self, images: Sequence[Array]) -> list[list[Detection]]:
         """`detect` of each image, in batches."""
-        sizes = [(image.shape[1], image.shape[0]) for image in images]
-        whole = [(i, View(left=0, top=0, width=w, height=h)) for i, (w, h) in enumerate(sizes)]
-        first = self._look(images, whole, self._config.score)
-        again = [(i, view) for i, size in enumerate(sizes) for view in self._second_views(size, first[i])]
-        second = self._look(images, again, self._config.second_score)
-        return [
-            settle(np.concatenate([a, b]), size, self._config.overlap)
-            for a, b, size in zip(first, second, sizes, strict=True)
-        ]
+        return [found.counted for found in self.search(images)]
 
-    def _second_views(self, size: tuple[int, int], found: Array) -> list[View]:
-        """The windows that deserve a second look, given the (n, 15) rows found in the first."""
-        longer = max(size)
-        views = []
-        if not len(found):
-            margin = _MARGIN * longer
-            views.append(View(left=-margin, top=-margin, width=size[0] + 2 * margin, height=size[1] + 2 * margin))
-        largest = max((found[:, 2:4] - found[:, 0:2]).max(axis=1), default=0)
-        if longer > _LARGE * self._config.size and largest < _SMALL * longer:
-            views += tiles(size)
-        return views
+    def search(self, images: Sequence[Array]) -> list[Found]:
+        """Faces and weak candidates of each image; the first look at them is made in batches."""
+        whole = [[View(left=0, top=0, width=image.shape[1], height=image.shape[0])] for image in images]
+        first = self._look(images, whole)
+        return [self._again(image, rows) for image, rows in zip(images, first, strict=True)]
 
-    def _look(self, images: Sequence[Array], views: list[tuple[int, View]], score: float) -> list[Array]:
-        """Per image, the (n, 15) rows (box, points, score) in photo pixels found through its `views`."""
+    def turned(self, pixels: Array, candidate: Detection, turns: Sequence[float]) -> list[Detection]:
+        """The face at `candidate`, as it is seen in windows turned by so many degrees clockwise, best first; only
+        turns in which something is seen there at all."""
+        centre, width = (
+            (candidate.box[:2] + candidate.box[2:]) / 2,
+            float((candidate.box[2:] - candidate.box[:2]).max()),
+        )
+        side = width * self._config.size / _WINDOW
+        views = [View.around(centre, side, turn) for turn in turns]
+        seen = self._look([pixels] * len(views), [[view] for view in views])
+        size = (pixels.shape[1], pixels.shape[0])
+        near = [rows[np.abs(rows[:, :4].reshape(-1, 2, 2).mean(1) - centre).max(1) < width / 2] for rows in seen]
+        best = [settle(rows[rows[:, 14].argmax()][None], size, self._config.overlap) for rows in near if len(rows)]
+        return sorted((one for found in best for one in found), key=lambda one: -one.score)
+
+    def _again(self, pixels: Array, first: Array) -> Found:
+        """What the later looks leave of the rows (n, 15) of the first."""
+        size = (pixels.shape[1], pixels.shape[0])
+        longer, config = max(size), self._config
+        # A later look must be surer: more looks must not mean more false finds.
+        sure = first[first[:, 14] >= config.score]
+        rows = merged(np.concatenate([sure, first[first[:, 14] < config.score]]), config.overlap)
+        rows, looked = self._windows(pixels, rows, np.zeros((0, 4)))
+        if not self._counted(rows, sure).any():
+            rows = merged(np.concatenate([rows, *self._look([pixels], [elsewhere(size)])]), config.overlap)
+            rows, looked = self._windows(pixels, rows, looked)
+        for share, canvases in _LEVELS:
+            faces = rows[self._counted(rows, sure)]
+            widths = (faces[:, 2:4] - faces[:, :2]).max(axis=1)
+            if share * longer <= canvases * config.size or max(widths, default=0) >= _SMALL * longer:
+                break
+            if len(faces) and share != _LEVELS[0][0] and min(widths) * config.size >= 2 * _FINE * share * longer:
+                break
+            rows = merged(np.concatenate([rows, *self._look([pixels], [tiles(size, share)])]), config.overlap)
+            rows, looked = self._windows(pixels, rows, looked)
+        first, counted = self._first(rows, sure), self._counted(rows, sure)
+        weak = ~counted & (rows[:, 14] >= (_BESIDE if counted.any() else _WEAK))
+        kinds = [settle(rows[kind], size, config.overlap) for kind in (first, counted & ~first, weak)]
+        return Found(faces=kinds[0], later=kinds[1], weak=sorted(kinds[2], key=lambda one: -one.score))
+
+    def _counted(self, rows: Array, sure: Array) -> Array:
+        """(n,) bool: the rows that count as faces: those that the first look was `sure` of, and those that a later look
+        is sure enough of."""
+        return np.asarray((rows[:, 14] >= self._config.second_score) | self._first(rows, sure))
+
+    def _first(self, rows: Array, sure: Array) -> Array:
+        """(n,) bool: the rows that the first look was `sure` of, even where a later look shows them better."""
+        return np.array([_same(row[None, :4], sure[:, :4], self._config.overlap).any() for row in rows], bool)
+
+    def _windows(self, pixels: Array, rows: Array, looked: Array) -> tuple[Array, Array]:
+        """Rows with what windows around the weak ones show in their place, and the boxes looked at so far."""
+        weak = rows[:, 14] < self._config.score
+        known = np.array([_same(row[None, :4], looked).any() for row in rows], bool)
+        strong = rows[:, 14] >= (_WEAK if weak.all() else _BESIDE)
+        views, shown = windows(rows[weak & ~known & strong], self._config.size, _WINDOWS)
+        if not views:
+            return rows, looked
+        # The closer look decides: what it does not see at all was nothing.
+        left = rows[[not (row[None] == shown).all(1).any() for row in rows]]
+        seen = self._look([pixels], [views])[0]
+        return merged(np.concatenate([left, seen]), self._config.overlap), np.concatenate([looked, shown[:, :4]])
+
+    def _look(self, images: Sequence[Array], views: Sequence[Sequence[View]]) -> list[Array]:
+        """Per image, the (n, 15) rows seen through its `views`, from the weakest that may be a face."""
         rows: list[list[Array]] = [[np.zeros((0, 15), np.float32)] for _ in images]
-        for start in range(0, len(views), _BATCH):
-            part = views[start : start + _BATCH]
+        todo = [(i, view) for i, some in enumerate(views) for view in some]
+        for start in range(0, len(todo), _BATCH):
+            part = todo[start : start + _BATCH]
             drawn = [draw(images[i], view, self._config.size) for i, view in part]
-            outputs = self._network(np.stack([canvas for canvas, _, _ in drawn]))
-            for (i, view), (_, scale, shift), *output in zip(part, drawn, *outputs, strict=True):
+            outputs = self._network(np.stack([canvas for canvas, _ in drawn]))
+            for (i, view), (_, matrix), *output in zip(part, drawn, *outputs, strict=True):
                 boxes, points, scores = output
                 best = np.argsort(-scores, kind="stable")[:_CANDIDATES]
-                best = best[scores[best] >= score]
-                corners = np.concatenate([boxes[best], points[best]], axis=1).reshape(-1, 7, 2)
-                mapped = ((corners + 0.5 - shift) / scale - 0.5).reshape(-1, 14)
-                found = np.concatenate([mapped, scores[best, None]], axis=1).astype(np.float32)
-                rows[i].append(_uncut(found, view, images[i].shape))
+                best = best[scores[best] >= _WEAK]
+                back = align.invert(matrix)
+                mapped = align.apply(back, points[best].reshape(-1, 5, 2).astype(np.float64)).reshape(-1, 10)
+                found = np.concatenate([_upright(boxes[best], back), mapped, scores[best, None]], axis=1)
+                found = found.astype(np.float32)
+                rows[i].append(found if view.turn else _uncut(found, view, images[i].shape))
         return [np.concatenate(found) for found in rows]
 
 
-def tiles(size: tuple[int, int]) -> list[View]:
-    """Square windows that cover a photo of `size` (W, H): two along each side that is longer than a tile."""
-    side = _TILE * max(size)
-    starts = [[0.0] if length <= side else [0.0, length - side] for length in size]
+def tiles(size: tuple[int, int], share: float) -> list[View]:
+    """Square windows, `share` of the longer side wide, that cover a photo of `size` (W, H) and overlap."""
+    side = share * max(size)
+    lap = _LAP * side
+    spans = [max(0.0, length - side) for length in size]
+    counts = [1 if not span else 1 + int(np.ceil(span / (side - lap))) for span in spans]
+    starts = [np.linspace(0, span, count).tolist() for span, count in zip(spans, counts, strict=True)]
     width, height = (min(side, length) for length in size)
     return [View(left=x, top=y, width=width, height=height) for y in starts[1] for x in starts[0]]
 
 
-def draw(pixels: Array, view: View, size: int) -> tuple[Array, Array, Array]:
-    """The (3, size, size) float32 canvas in [-1, 1] that shows `view`, anchored top left, grey (0) where there is no
-    photo; with the `scale` (2,) and `shift` (2,), x and y, that take pixel edges from photo to canvas."""
+def elsewhere(size: tuple[int, int]) -> list[View]:
+    """How else a photo of `size` (W, H) that shows nothing is looked at: with a wide margin, and from its other sides
+    with half of that."""
+    longer, middle = max(size), (np.array(size) - 1) / 2
+    margin = _MARGIN * longer
+    wide = View(left=-margin, top=-margin, width=size[0] + 2 * margin, height=size[1] + 2 * margin)
+    return [wide, *(View.around(middle, longer + margin, turn) for turn in _SIDES)]
+
+
+def windows(rows: Array, size: int, most: int) -> tuple[list[View], Array]:
+    """At most so many windows that show the rows (n, 15) as large as a detector of `size` canvas pixels knows faces
+    best, the strongest first, neighbours of about one size in one; and the rows (m, 15) that they show."""
+    views: list[View] = []
+    covered, left = [np.zeros((0, 15), np.float32)], rows[np.argsort(-rows[:, 14], kind="stable")]
+    while len(left) and len(views) < most:
+        sides = (left[:, 2:4] - left[:, :2]).max(axis=1)
+        view = View.around((left[0, :2] + left[0, 2:4]) / 2, float(sides[0]) * size / _WINDOW)
+        start, edge = np.array((view.left, view.top)), 0.1 * view.width
+        shown = ((left[:, :2] > start + edge) & (left[:, 2:4] < start + view.width - edge)).all(1)
+        shown &= (sides >= _ALIKE[0] * sides[0]) & (sides <= _ALIKE[1] * sides[0])
+        shown[0] = True
+        views.append(view)
+        covered.append(left[shown])
+        left = left[~shown]
+    return views, np.concatenate(covered)
+
+
+def draw(pixels: Array, view: View, size: int) -> tuple[Array, Array]:
+    """The (3, size, size) float32 canvas in [-1, 1] that shows `view`, grey (0) where there is no photo, and the (2, 3)
+    matrix that takes photo pixels to the canvas's. A view that is not turned lies in the top left."""
+    if view.turn:
+        return _draw_turned(pixels, view, size)
     extent = np.array((pixels.shape[1], pixels.shape[0]))
     corner, span = np.array((view.left, view.top)), np.array((view.width, view.height))
     zoom = size / span.max()
@@ -157,7 +281,28 @@ def draw(pixels: Array, view: View, size: int) -> tuple[Array, Array, Array]:
     part = canvas[:, offset[1] : offset[1] + shown[1], offset[0] : offset[0] + shown[0]]
     part[:] = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(127.5) - np.float32(1)
     scale = shown / (far - near)
-    return canvas, scale, offset - near * scale
+    # Between pixel edges; both pictures put pixel centres at integers.
+    return canvas, np.column_stack([np.diag(scale), offset - near * scale + 0.5 * scale - 0.5])
+
+
+def _draw_turned(pixels: Array, view: View, size: int) -> tuple[Array, Array]:
+    """`draw` of a square that lies turned about its middle."""
+    scale, angle = size / view.width, np.radians(-view.turn)
+    linear = scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+    middle = np.array((view.left + view.width / 2, view.top + view.height / 2)) - 0.5
+    matrix = np.column_stack([linear, (size - 1) / 2 - linear @ middle])
+    crop = align.crop(pixels, matrix, size)
+    canvas = crop.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - np.float32(1)
+    return canvas * align.coverage(matrix, size, pixels.shape), matrix
+
+
+def _upright(boxes: Array, back: Array) -> Array:
+    """The boxes (n, 4) of a canvas in the photo, (n, 4): around the ellipses within, since the corners of a face's box
+    are empty and a turn would make them larger. `back` (2, 3) takes canvas to photo."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    reach = np.sqrt(np.square(back[:, :2][None] * half[:, None]).sum(2))
+    middle = align.apply(back, centre.astype(np.float64))
+    return np.concatenate([middle - reach, middle + reach], axis=1)
 
 
 def _uncut(rows: Array, view: View, shape: tuple[int, ...]) -> Array:
@@ -197,14 +342,26 @@ def settle(rows: Array, size: tuple[int, int], overlap: float) -> list[Detection
     ]
 
 
+def merged(rows: Array, overlap: float) -> Array:
+    """The rows (n, 15) without those that show the same face as a stronger one."""
+    return rows[list(nms(rows[:, :4], rows[:, 14], overlap))]
+
+
+def _same(box: Array, others: Array, overlap: float = 1.0) -> Array:
+    """(n,) bool: whether boxes `others` (n, 4) show the face of `box` (1, 4): they overlap by more than `overlap`, or
+    most of the smaller lies within the larger."""
+    shared = np.minimum(box[:, 2:], others[:, 2:]) - np.maximum(box[:, :2], others[:, :2])
+    both = shared.clip(0).prod(axis=1)
+    one, other = ((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1) for boxes in (box, others))
+    smaller, larger = np.minimum(one, other), np.maximum(one, other)
+    within = (both > _WITHIN * smaller) & (smaller > _PART * larger)
+    return np.asarray((both > overlap * (one + other - both).clip(1e-6)) | within)
+
+
 def nms(boxes: Array, scores: Array, overlap: float) -> Iterable[int]:
     """Non-maximum suppression: indices of the (n, 4) boxes that stay, best score first."""
-    order = list(np.argsort(-scores, kind="stable"))
-    area = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
-    while order:
-        best, rest = order[0], np.array(order[1:], dtype=int)
+    order = np.argsort(-scores, kind="stable")
+    while len(order):
+        best, rest = order[0], order[1:]
         yield int(best)
-        shared = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2])
-        both = shared.clip(0).prod(axis=1)
-        union = (area[best] + area[rest] - both).clip(1e-6)
-        order = list(rest[both / union <= overlap])
+        order = rest[~_same(boxes[best][None], boxes[rest], overlap)]

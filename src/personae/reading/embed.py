@@ -13,6 +13,7 @@ from personae.reading.network import Network, to_tensor
 from personae.types import Array, Detection
 
 _BATCH = 32
+POINTS = ("detector", "landmarks")
 
 
 class Embedder(Protocol):
@@ -51,6 +52,9 @@ class EmbedderConfig:
     width: int
     template: str = "arcface"
     size: int = 112
+    points: str = "detector"
+    """Which five points cut its crops, and with them every crop of a face that was read: "detector", those found, or
+    "landmarks", those of the motion reader, which are measured better and follow a tilted head."""
 
     def __post_init__(self) -> None:
         size = BOX_CROPS[self.template].size if self.template in BOX_CROPS else None
@@ -58,6 +62,8 @@ class EmbedderConfig:
             align.template(self.template)
         elif self.size != size:
             raise WeightsCorrupt(f"{self.file} reads crops of {self.size} pixels, those of {self.template} have {size}")
+        if self.points not in POINTS:
+            raise WeightsCorrupt(f"{self.file} is cut by {self.points!r} points: this version knows {list(POINTS)}")
         expected = space_name(self.space.partition("/")[0], self.template, self.sha256)
         if self.space != expected:
             raise WeightsCorrupt(f"identity space {self.space!r} does not belong to {self.file}: expected {expected!r}")

@@ -1,7 +1,8 @@
 """reader = FaceReader.from_folder("src/personae/weights/nano/reader"); reader.read("me.jpg")[0].identity
 
 A reader is three parts behind three protocols: a detector, a motion reader, an embedder. A folder holds the bundled
-ones: `reader.json`, which promises their hashes, and three ONNX files.
+ones: `reader.json`, which promises their hashes, and three ONNX files. Whose five points cut a face's crops, the
+detector's or those among the landmarks, is a property of the reader (`EmbedderConfig.points`).
 """
 
 import shutil
@@ -19,7 +20,8 @@ from personae.reading.embed import Embedder, EmbedderConfig, OnnxEmbedder, face_
 from personae.reading.motion import MotionConfig, MotionReader, OnnxMotionReader
 from personae.reading.network import file_sha256, verified
 from personae.reading.photo import PhotoSource, load_photo
-from personae.types import Array, Detection, Face, Identity
+from personae.reading.upright import Finder, Sight
+from personae.types import Array, Detection, Face, Identity, Motion
 
 CONFIG_NAME = "reader.json"
 _SIDES = (16, 2048)  # pixels
@@ -72,10 +74,19 @@ class ReaderConfig:
 
 
 class FaceReader:
-    """Photos in, faces out. Without a `motion` reader, faces come without motion."""
+    """Photos in, faces out. Without a `motion` reader, faces come without motion; with a `finder`, their points are
+    those of the landmarks, whatever way a head is tilted."""
 
-    def __init__(self, *, detector: Detector, embedder: Embedder, motion: MotionReader | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        detector: Detector,
+        embedder: Embedder,
+        motion: MotionReader | None = None,
+        finder: Finder | None = None,
+    ) -> None:
         self.detector, self.embedder, self.motion = detector, embedder, motion
+        self._finder = finder
         self._folder: Path | None = None
 
     @classmethod
@@ -86,10 +97,13 @@ class FaceReader:
         """
         path = Path(folder)
         config = ReaderConfig.read(path)
+        detector = OnnxDetector(path, config.detector, threads=threads)
+        motion = OnnxMotionReader(path, config.motion, threads=threads)
         reader = cls(
-            detector=OnnxDetector(path, config.detector, threads=threads),
+            detector=detector,
             embedder=OnnxEmbedder(path, config.embedder, threads=threads),
-            motion=OnnxMotionReader(path, config.motion, threads=threads),
+            motion=motion,
+            finder=Finder(detector, motion) if config.embedder.points == "landmarks" else None,
         )
         reader._folder = path
         return reader
@@ -125,16 +139,16 @@ class FaceReader:
         motion, identity: whether to measure these too. Raises `BadImage`.
         """
         loaded = load_photo(photo)
-        found = self.detector.detect(loaded.pixels)
-        identities = self.identities([(loaded.pixels, face) for face in found]) if identity else []
+        (found,) = self.find([loaded.pixels])
+        identities = self.identities([(loaded.pixels, one.detection) for one in found]) if identity else []
         return [
             Face(
-                detection=detection,
-                motion=self.motion.read(loaded.pixels, detection.points) if motion and self.motion else None,
+                detection=one.detection,
+                motion=self._motion_of(loaded.pixels, one) if motion else None,
                 identity=identities[i] if identity else None,
                 photo=loaded,
             )
-            for i, detection in enumerate(found)
+            for i, one in enumerate(found)
         ]
 
     def identify(self, images: Array | Sequence[PhotoSource]) -> list[Identity | None]:
@@ -143,14 +157,26 @@ class FaceReader:
         images: (N, H, W, 3) RGB uint8, or a list of anything that `load_photo` takes.
         """
         pixels = [load_photo(image).pixels for image in images]
-        found = self.detector.detect_many(pixels)
+        found = self.find(pixels)
         shown = [i for i, faces in enumerate(found) if faces]
-        identities = self.identities([(pixels[i], found[i][0]) for i in shown])
+        identities = self.identities([(pixels[i], found[i][0].detection) for i in shown])
         known = dict(zip(shown, identities, strict=True))
         return [known.get(i) for i in range(len(pixels))]
 
+    def find(self, images: Sequence[Array]) -> list[list[Sight]]:
+        """The faces of each image (H, W, 3) RGB uint8, largest first, with the points by which they are cut; their
+        motion as far as finding them took measuring it."""
+        if self._finder is not None:
+            return self._finder.find(images)
+        return [[Sight(detection=one) for one in found] for found in self.detector.detect_many(images)]
+
+    def _motion_of(self, pixels: Array, one: Sight) -> Motion | None:
+        if one.motion is not None or self.motion is None:
+            return one.motion
+        return self.motion.read(pixels, one.detection.points)
+
     def identities(self, faces: Sequence[tuple[Array, Detection]]) -> list[Identity]:
-        """Of faces found already, each with its photo (H, W, 3) RGB uint8."""
+        """Of faces found already, by `find` or a reading, each with its photo (H, W, 3) RGB uint8."""
         size = self.embedder.size
         crops = [face_crop(self.embedder, pixels, found) for pixels, found in faces]
         stacked = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
@@ -167,12 +193,13 @@ def pack(
     width: int,
     template: str = EmbedderConfig.template,
     size: int = EmbedderConfig.size,
+    points: str = EmbedderConfig.points,
     **thresholds: Any,
 ) -> ReaderConfig:
     """Make a reader folder of three ONNX files: copy them, take their hashes, write `reader.json`.
 
-    recogniser: the first part of the identity space's name. width, template, size: of the embedder's vectors and
-    crops. thresholds: `score`, `second_score`, `overlap`.
+    recogniser: the first part of the identity space's name. width, template, size, points: of the embedder's vectors
+    and crops. thresholds: `score`, `second_score`, `overlap`.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -187,7 +214,7 @@ def pack(
     config = ReaderConfig(
         detector=DetectorConfig(**adopt(detector, "detector.onnx"), **thresholds),
         motion=MotionConfig(**adopt(motion, "motion.onnx")),
-        embedder=EmbedderConfig(**who, space=space, width=width, template=template, size=size),
+        embedder=EmbedderConfig(**who, space=space, width=width, template=template, size=size, points=points),
     )
     config.write(target)
     return config

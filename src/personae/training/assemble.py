@@ -55,6 +55,7 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
         embedder=inputs.export("nano-embedder", "embedder.onnx"),
         recogniser=RECOGNISER,
         width=128,
+        points="landmarks",
         **_THRESHOLDS,
     )
     reader = FaceReader.from_folder(reader_folder)
