@@ -153,7 +153,7 @@ def test_windows_share_neighbours_of_one_size_and_are_counted() -> None:
     def row(x: float, y: float, side: float, score: float) -> Array:
         return np.array([x, y, x + side, y + side, *np.zeros(10), score], np.float32)
 
-    rows = np.stack([row(0, 0, 20, 0.5), row(25, 0, 20, 0.4), row(300, 300, 20, 0.6), row(302, 302, 200, 0.45)])
+    rows = np.stack([row(0, 0, 20, 0.5), row(17, 0, 20, 0.4), row(300, 300, 20, 0.6), row(302, 302, 200, 0.45)])
     views, shown = windows(rows, 320, 9)
     assert len(views) == 3
     assert len(shown) == 4

@@ -37,7 +37,7 @@ _LAP = 0.18  # of a tile's side, by which neighbours overlap at least
 _FINE = 32.0  # canvas pixels: where a tile shows faces smaller than this, there may be some too small for it
 _WINDOW = 90.0  # canvas pixels that a face is wide in a window cut for it
 _ALIKE = (0.6, 1.6)  # faces so much smaller or larger share a window
-_WINDOWS = 24  # per photo and level: the strongest candidates first
+_WINDOWS = 40  # per photo and level: the strongest candidates first
 _SIDES = (90, 180, 270)
 # Two boxes are one face, seen in two looks, if so much of the smaller lies in the larger, and it is no smaller than so
 # much of it: a face on a shirt is another.

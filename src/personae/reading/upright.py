@@ -81,26 +81,31 @@ class Finder:
     def _sure(self, pixels: Array, found: Detection, least: float, limit: float) -> Sight | None:
         """A face that the detector counts, unless, stood upright from its best side, it scores less than `least` or
         its landmarks move more than `limit`."""
-        look = steady(self._motion, pixels, found.points)
+        look, as_is = steady(self._motion, pixels, found.points), None
         if look is not None and look.settled:
+            as_is = _Stood(sight=_sight(found, look), score=found.score, moved=look.moved)
             if found.score >= _CLEAR:
-                return _sight(found, look)
+                return as_is.sight
             again = self._stood(pixels, found, look)
             if again is not None and again.score >= _SURE:
                 return again.sight
         best = self._from_sides(pixels, found)
-        return None if best is None or best.score < least or best.moved >= limit else best.sight
+        if best is not None and (best.score < least or best.moved >= limit):
+            best = None
+        return _better(as_is, best)
 
     def _unsure(self, pixels: Array, candidate: Detection, *, turn: bool) -> Sight | None:
         """A weak candidate, if it holds still as it was seen, or (`turn`) from a side from which it is seen well."""
+        as_is, best = None, None
         if candidate.score >= _FIRM:
             look = steady(self._motion, pixels, candidate.points)
             if look is not None and look.moved < (LIMIT if candidate.score >= _FIRMER else STILL):
-                again = self._stood(pixels, candidate, look)
-                if again is not None and again.score >= _FIRM and again.moved < LIMIT:
-                    return again.sight
-        best = self._from_sides(pixels, candidate) if turn else None
-        return None if best is None or best.score < _FIRM_FROM_SIDES or best.moved >= LIMIT else best.sight
+                as_is = _Stood(sight=_sight(candidate, look), score=candidate.score, moved=look.moved)
+        if turn:
+            best = self._from_sides(pixels, candidate)
+            if best is not None and (best.score < _FIRM_FROM_SIDES or best.moved >= LIMIT):
+                best = None
+        return _better(as_is, best)
 
     def _from_sides(self, pixels: Array, found: Detection) -> "_Stood | None":
         """The face as it scores best when it is stood upright by what is measured from one of the best sides."""
@@ -109,7 +114,7 @@ class Finder:
             look = steady(self._motion, pixels, side.points)
             if look is not None and (one := self._stood(pixels, replace(found, box=side.box), look)) is not None:
                 stood.append(one)
-        return max(stood, key=lambda one: one.score - _PENALTY * one.moved, default=None)
+        return max(stood, key=lambda one: one.worth, default=None)
 
     def _stood(self, pixels: Array, found: Detection, look: Look) -> "_Stood | None":
         """What the detector, and then the motion reader, see of a face that is stood upright by a `look` at it."""
@@ -125,11 +130,23 @@ class Finder:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stood:
-    """A face stood upright: the detector's `score` of it there, and how far its landmarks `moved` in the last look."""
+    """A face, stood upright or as it was seen: the detector's `score` of it, and how far its landmarks `moved` in the
+    last look."""
 
     sight: Sight
     score: float
     moved: float
+
+    @property
+    def worth(self) -> float:
+        """What to choose between sides by."""
+        return self.score - _PENALTY * self.moved
+
+
+def _better(as_is: _Stood | None, best: _Stood | None) -> Sight | None:
+    """A face as it was seen, or as it is from its best side."""
+    seen = [one for one in (as_is, best) if one is not None]
+    return max(seen, key=lambda one: one.worth).sight if seen else None
 
 
 def _sight(found: Detection, look: Look) -> Sight:
