@@ -5,6 +5,7 @@ for faces found, by the labellers' detector (YuNet). Held-out people only; figur
 """
 
 import argparse
+import sys
 
 import numpy as np
 
@@ -17,6 +18,12 @@ from personae.types import Array
 
 _SIZES = ((51, (640, 480)), (64, (640, 480)), (64, (1280, 960)), (150, (3000, 2000)))
 _SHEETS = ((12, 160, 4), (48, 120, 8), (96, 80, 12))  # people, pixels of a cell, columns
+
+
+def say(line: str) -> None:
+    """One line, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -45,14 +52,14 @@ def main() -> None:
             found(detect, sitters[: given.n], width=width, size=size, rng=np.random.default_rng(given.seed)).sum()
             for detect in (ours, theirs)
         ]
-        print(f"{width} px in {size[0]} x {size[1]}: {counts[0]} of {given.n}, YuNet {counts[1]}", flush=True)
+        say(f"{width} px in {size[0]} x {size[1]}: {counts[0]} of {given.n}, YuNet {counts[1]}")
     for count, cell, columns in _SHEETS:
         picture = sheet(sitters[:count], cell=cell, columns=columns)
-        print(f"sheet of {count}: {len(ours(picture))}, YuNet {len(theirs(picture))}", flush=True)
+        say(f"sheet of {count}: {len(ours(picture))}, YuNet {len(theirs(picture))}")
     tilts = range(0, 360, 15)
     cosines = np.stack([likeness_by_tilt(reader, sitter.pixels, tilts) for sitter in sitters[: given.n]])
     for tilt, column in zip(tilts, cosines.T, strict=True):
-        print(f"tilt {tilt}: median {np.median(column):.3f}, at least 0.9: {(column >= 0.9).mean():.0%}", flush=True)
+        say(f"tilt {tilt}: median {np.median(column):.3f}, at least 0.9: {(column >= 0.9).mean():.0%}")
 
 
 if __name__ == "__main__":
