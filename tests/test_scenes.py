@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from personae.data import shards
 from personae.training.augment import photometric
+from personae.training.bodies import draw_body, outlines, roll
 from personae.training.faces import FaceTable
 from personae.training.networks import CANVAS
 from personae.training.scenes import Scene, Stage
@@ -91,14 +92,38 @@ def test_layout(stage: Stage, layout: str) -> None:
         assert scene.ignored.shape[1:] == (4,)
         inside = (scene.points >= scene.boxes[:, None, :2]) & (scene.points <= scene.boxes[:, None, 2:])
         assert inside.all()
-        # Mirrored faces too: the right eye and mouth corner stay left of the left ones.
-        assert (scene.points[:, 0, 0] < scene.points[:, 1, 0]).all()
-        assert (scene.points[:, 3, 0] < scene.points[:, 4, 0]).all()
+        # Mirrored faces too, whichever way up: seen from the eyes with the mouth below, the right one is on the left.
+        across = scene.points[:, 1] - scene.points[:, 0]
+        down = scene.points[:, 3:].mean(1) - scene.points[:, :2].mean(1)
+        assert (across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0] > 0).all()
+        assert ((scene.points[:, 4] - scene.points[:, 3]) * across > 0).any(1).all()
         shine += dots_shine(scene)
     if layout == "empty":
         assert not shine
     else:
         assert np.mean(shine) > 0.95  # a dot at the very edge of a cut-out may be gone
+
+
+def test_heads_are_turned_every_way_and_small_ones_come_down_to_16_pixels(stage: Stage) -> None:
+    turns = np.array([roll(np.random.default_rng(seed)) for seed in range(2000)])
+    assert 0.1 < (np.abs(turns) > 45).mean() < 0.2
+    assert 0.25 < ((np.abs(turns) > 20) & (np.abs(turns) <= 45)).mean() < 0.4
+    scenes = [stage.crowd(np.random.default_rng(seed)) for seed in range(12)]
+    widths = np.concatenate([scene.boxes[:, 2] - scene.boxes[:, 0] for scene in scenes])
+    assert widths.min() < 18
+    assert widths.max() < 100
+    assert len(widths) > 36
+
+
+def test_a_body_hangs_below_its_face() -> None:
+    image, box = Image.new("RGB", (200, 300), (1, 2, 3)), np.array((80.0, 20.0, 120.0, 70.0))
+    extent = draw_body(image, np.array([(1.0, 0, 0), (0, 1.0, 0)]), box, np.random.default_rng(0))
+    painted = (np.asarray(image) != (1, 2, 3)).any(-1)
+    assert painted[100:200].any(1).all()
+    assert not painted[:40].any()
+    assert extent[1] > 40
+    assert extent[3] - extent[1] > 200
+    assert len(outlines(box, np.random.default_rng(1))) == 6
 
 
 def test_shares_of_layouts_are_whole() -> None:

@@ -3,9 +3,10 @@
     stage = Stage(FaceTable.load("cache/faces"))
     scene = stage.compose(rng)             # (320, 320, 3) pixels, boxes, points; three to four milliseconds
 
-Six layouts (`Stage.LAYOUTS`): one photo alone, a face that overruns the picture, a photo in a wide grey margin, sheets
-of photos side by side, faces cut out and pasted over anything, and no face at all. A face may be turned, mirrored
-and stretched; its labels are carried along by the same (2, 3) matrix that draws it.
+Seven layouts (`Stage.LAYOUTS`): one photo alone, a face that overruns the picture, a photo in a wide grey margin,
+sheets of photos side by side, faces cut out and pasted over anything, crowds of small ones with bodies below them, and
+no face at all. A face may be turned any way, mirrored and stretched; its labels are carried along by the same (2, 3)
+matrix that draws it.
 """
 
 import io
@@ -17,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from personae.reading import align
 from personae.training.augment import photometric, tone_curves
+from personae.training.bodies import draw_body, roll
 from personae.training.faces import FaceTable
 from personae.training.networks import CANVAS
 from personae.training.textures import colour, texture
@@ -106,12 +108,13 @@ class Stage:
         self.table = table.where(table.faces == 1)
 
     LAYOUTS: tuple[tuple[str, float], ...] = (
-        ("whole", 0.24),
-        ("tight", 0.14),
+        ("whole", 0.22),
+        ("tight", 0.13),
         ("margin", 0.06),
-        ("sheet", 0.16),
-        ("group", 0.27),
-        ("empty", 0.13),
+        ("sheet", 0.15),
+        ("group", 0.22),
+        ("crowd", 0.1),
+        ("empty", 0.12),
     )
 
     def compose(self, rng: np.random.Generator) -> Scene:
@@ -187,6 +190,14 @@ class Stage:
                 break
             row, goal = self._row(rng), float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
             self._paste(sketch, row, goal, rng)
+        return sketch.finish(rng)
+
+    def crowd(self, rng: np.random.Generator) -> Scene:
+        """Up to 16 small faces, 14 to 48 pixels wide, most of them with a body."""
+        sketch = _Sketch(self.background(rng))
+        for _ in range(int(rng.integers(2, 17))):
+            goal = float(np.exp(rng.uniform(np.log(14), np.log(48))))
+            self._paste(sketch, self._row(rng), goal, rng, body=bool(rng.random() < 0.75))
         return sketch.finish(rng)
 
     def empty(self, rng: np.random.Generator) -> Scene:
@@ -279,22 +290,22 @@ class Stage:
         corner = np.asarray(shift) - 0.5
         goal = np.concatenate([corner, corner + size * side / size.max()])
         matrix, degrees = _fit(window, goal), 0.0
-        if rng.random() < 0.3:
-            degrees = float(rng.normal(0, 20))
+        if rng.random() < 0.4:
+            degrees = roll(rng)
             sketch.image = self.background(rng)
         matrix = _swing(matrix, (goal[:2] + goal[2:]) / 2, degrees, bool(rng.random() < 0.5))
         self._draw(sketch, row, matrix, window, "sharp", rng)
 
-    def _paste(self, sketch: _Sketch, row: int, goal: float, rng: np.random.Generator) -> None:
-        """Put a face `goal` pixels wide somewhere; nothing happens where it would hide another."""
+    def _paste(self, sketch: _Sketch, row: int, goal: float, rng: np.random.Generator, *, body: bool = False) -> None:
+        """Put a face `goal` pixels wide somewhere, with a `body` where that hides no other; nothing happens where it
+        would hide another."""
         box = self.table.box[row].astype(np.float64)
         middle, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
         scale = goal / size[0] * np.exp(rng.normal(0, 0.05, 2))
         half = size * scale / 2
         place = rng.uniform(half * 0.75, np.maximum(CANVAS - half * 0.75, half * 0.75 + 1))
         matrix = np.column_stack([np.diag(scale), place - scale * middle])
-        degrees = float(np.clip(rng.normal(0, 16), -45, 45))
-        matrix = _swing(matrix, place, degrees, bool(rng.random() < 0.5))
+        matrix = _swing(matrix, place, roll(rng), bool(rng.random() < 0.5))
         edge = ("oval", "soft", "sharp")[rng.choice(3, p=(0.45, 0.25, 0.3))]
         reach = 1.0 + rng.uniform(0.05, 0.4, 4)
         window = np.concatenate([middle - size / 2 * reach[:2], middle + size / 2 * reach[2:]])
@@ -305,6 +316,11 @@ class Stage:
         taken = sketch.boxes + sketch.ignored
         if any(_common(patch, other) > 0.12 * _area(other) or _common(face, other) > 0 for other in taken):
             return
+        if body:
+            drawn = sketch.image.copy()
+            extent = draw_body(drawn, matrix, box, rng)
+            if not any(_common(extent, other) > 0 for other in taken):
+                sketch.image = drawn
         self._draw(sketch, row, matrix, window, edge, rng)
 
     def _draw(
