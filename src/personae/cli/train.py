@@ -15,6 +15,12 @@ def train(
     cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
     teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
     runs: Annotated[Path, typer.Option(help="Where runs lie; this one goes into a folder of its name.")] = Path("runs"),
+    people: Annotated[
+        Path | None,
+        typer.Option(
+            help="nano-embedder, nano-embedder-longer: people who do not exist, made by personae prepare people."
+        ),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="face0-sd15: captioned pictures, in folders or tars; facex-sd15: photos.")
     ] = None,
@@ -52,6 +58,7 @@ def train(
             steps=steps,
             minutes=minutes,
             compiled=compile,
+            people=people,
             data=data,
             base=base,
             reader=reader,

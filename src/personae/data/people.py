@@ -46,7 +46,7 @@ class Settings:
     seed: int = 0
     per_shard: int = 50
     most_alike: float = 0.6
-    least_alike: float = 0.5
+    least_alike: float = 0.6
     fitted: int = 256
 
     def __post_init__(self) -> None:

@@ -61,7 +61,7 @@ class View:
             yaw=round(float(goals[0] - held[0]) * reach, 2),
             pitch=round(float(goals[1] - held[1]) * reach, 2),
             smile=round(float(rng.uniform(-0.6, 0.6) * reach), 3),
-            jaw=round(float(rng.uniform(0.1, 0.35) * opened * reach), 3),
+            jaw=round(float(rng.uniform(0.1, 0.3) * opened * reach), 3),
             light=round(float(rng.uniform(-0.1, 0.1) * reach), 3),
             mix=round(float(rng.uniform(0, 0.5) * reach), 3),
         )
@@ -127,14 +127,17 @@ def unit_directions(w: Array, labels: Array, covariance: Array) -> Array:
     regression sees it.
 
     covariance: (W, W) of w. What best *predicts* a label points where hardly anybody is, and soon melts faces;
-    multiplied by the covariance it points along how people who differ in it differ (Haufe et al. 2014, NeuroImage 87).
+    multiplied by the covariance it points along how people who differ in it differ (Haufe et al. 2014, NeuroImage 87),
+    but for what is rare, as an open mouth, hardly towards the trait at all. By its square root, it does both.
     """
     x = (w - w.mean(0)).astype(np.float64)
     y = (labels - labels.mean(0)) / labels.std(0).clip(1e-9)
     gram = x @ x.T
     slopes = np.linalg.solve(gram + _RIDGE * np.trace(gram) / len(x) * np.eye(len(x)), y).T @ x
     apart = []
-    for number, along in enumerate(slopes @ covariance):
+    sizes, axes = np.linalg.eigh(covariance)
+    root = (axes * np.sqrt(sizes.clip(0))) @ axes.T
+    for number, along in enumerate(slopes @ root):
         others = np.linalg.qr(np.delete(slopes, number, 0).T)[0]
         rest = along - others @ (others.T @ along)
         apart.append(rest / max(float(np.linalg.norm(rest)), 1e-12))

@@ -1,9 +1,10 @@
-"""Recipe `nano-embedder`: the identity encoder, distilled to agree with a teacher's embedding.
+"""Recipes `nano-embedder`, `nano-embedder-longer`: the identity encoder, distilled to agree with a teacher's vectors.
 
-Half of every batch are training photos, jittered, with the teacher's vector of the plain photo as target (the
-student learns to ignore the jitter). The other half are pictures that no photo shows - two faces blended or cut
-together, stretched, mirrored - for which the teacher is asked on the spot: function matching (Beyer et al.,
-"Knowledge distillation: a good teacher is patient and consistent", CVPR 2022), which makes 24,000 photos go far.
+Half of every batch are pictures that somebody may show it: photos and views of people who do not exist, cut a little
+off and spoilt in every way, with the teacher's vector of the *clean* crop as target, so that the student learns to see
+through all that. The other half are pictures that no photo shows - two faces blended or cut together, stretched,
+mirrored - for which the teacher is asked on the spot: function matching (Beyer et al., "Knowledge distillation: a good
+teacher is patient and consistent", CVPR 2022).
 """
 
 from pathlib import Path
@@ -15,14 +16,17 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from personae.data.teachers import teacher_input
-from personae.reading import align
 from personae.reading.network import model_of
 from personae.training.autoencoder import to_tensor
-from personae.training.faces import FaceTable
+from personae.training.face_crops import FaceCrops, Jitter, degraded
 from personae.training.loop import Metrics
+from personae.training.unfold import unfolded
 from personae.types import Array
 
-_WIDE = 144  # side of the crops kept in memory: the arcface template with room to jitter
+_BANK = 1024  # people of each batch whom everybody is compared with
+_TEMPERATURE = 0.1  # of that comparison
+_TESTED = 800  # held-out faces of each kind in the report
+_STRETCHED = Jitter(points=0.05, shift=0.025, turn=7, scale=0.08)  # of pictures for which the teacher is asked
 
 
 class _Block(nn.Module):
@@ -96,42 +100,6 @@ class _Distilled(nn.Module):
         return self.embedder.vectors(features), features
 
 
-def _wide_crop(pixels: Array, points: Array) -> Array:
-    """The arcface crop with a margin of 16 px on each side, (144, 144, 3)."""
-    matrix = align.similarity(points, "arcface", 112)
-    matrix[:, 2] += (_WIDE - 112) / 2
-    return align.crop(pixels, matrix, _WIDE)
-
-
-def _jitter(image: Array, rng: np.random.Generator, strength: float) -> Array:
-    """A (112, 112, 3) view of a wide crop: shift, turn, scale, mirror-free."""
-    angle, scale = rng.normal(0, 0.06 * strength), np.exp(rng.normal(0, 0.04 * strength))
-    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
-    linear = np.array([[cosine, -sine], [sine, cosine]])
-    middle = np.array([(_WIDE - 1) / 2] * 2)
-    shift = np.array([55.5, 55.5]) - linear @ middle + rng.normal(0, 1.5 * strength, 2)
-    return align.crop(image, np.column_stack([linear, shift]), 112)
-
-
-def _photometric(image: Array, rng: np.random.Generator) -> Array:
-    """Light, contrast, tint, grey, noise, blur: what must not change who it is."""
-    x = image.astype(np.float32)
-    x = (x - 128) * np.exp(rng.normal(0, 0.2)) + 128 + rng.normal(0, 18)
-    x += rng.normal(0, 8, 3)
-    if rng.random() < 0.15:
-        x[:] = x.mean(-1, keepdims=True)
-    if rng.random() < 0.3:
-        small = (
-            x[::2, ::2].repeat(2, 0).repeat(2, 1)
-            if rng.random() < 0.3
-            else (x + np.roll(x, 1, 0) + np.roll(x, 1, 1)) / 3
-        )
-        x = small
-    if rng.random() < 0.3:
-        x += rng.normal(0, rng.uniform(2, 12), x.shape)
-    return np.clip(x, 0, 255).astype(np.uint8)
-
-
 def _fused(one: Array, other: Array, rng: np.random.Generator) -> Array:
     """A face that nobody has: two aligned faces blended, or cut together along a soft line."""
     if rng.random() < 0.5:
@@ -173,68 +141,100 @@ class _Teacher:
 
 
 class EmbedderTask:
-    """See `training.loop.Trainable`."""
+    """See `training.loop.Trainable`.
 
-    def __init__(self, cache: Path, teachers: Path) -> None:
+    caches: labelled photos, and after them, if there are any, people who do not exist; every kind is drawn equally
+    often. start: an `embedder.onnx` to go on from.
+    """
+
+    def __init__(self, caches: list[Path], teachers: Path, *, start: Path | None = None) -> None:
         self.teacher = _Teacher(teachers / "mobilefacenet.onnx")
-        faces, held_out = FaceTable.load(cache), FaceTable.load(cache, held_out=True)
-        self.wide = np.stack([_wide_crop(faces.photo(i), faces.points[i]) for i in range(len(faces))])
-        self.targets = faces.identity
-        self.test = np.stack(
-            [_wide_crop(held_out.photo(i), held_out.points[i])[16:-16, 16:-16] for i in range(len(held_out))]
-        )
-        self.test_targets = held_out.identity[:, 0]
-        maps = np.stack([self.teacher(image)[1] for image in self.wide[:256, 16:-16, 16:-16]])
+        self.kinds = [FaceCrops.load([cache]) for cache in caches]
+        self.bank = np.concatenate([kind.vectors for kind in self.kinds])
+        self._clean: dict[tuple[int, int, bool], Array] = {}  # teacher vectors of clean crops, as far as asked for
+        self.tests = {name: self._test(cache) for name, cache in zip(("photos", "people"), caches, strict=False)}
+        crops = np.stack([self.kinds[0].cut(row) for row in range(min(256, len(self.kinds[0])))])
+        maps = np.stack([self.teacher(crop)[1] for crop in crops])
         self.mean, self.spread = maps.mean((0, 2, 3)), maps.std((0, 2, 3)) + 1e-3
         self.model = _Distilled()
+        if start is not None:
+            unfolded(self.model.embedder, start, to_tensor(crops))
 
-    def _known(self, rng: np.random.Generator) -> tuple[Array, Array]:
-        row, mirrored = rng.integers(len(self.wide)), int(rng.random() < 0.5)
-        image = _jitter(self.wide[row], rng, 1.0)
-        return _photometric(image[:, ::-1] if mirrored else image, rng), self.targets[row, mirrored]
+    def _test(self, cache: Path) -> dict[str, Array]:
+        """Held-out crops, plain and spoilt, and the teacher's vectors of the plain ones."""
+        held = FaceCrops.load([cache], held_out=True, limit=_TESTED)
+        plain = [held.cut(row) for row in range(len(held))]
+        rngs = [np.random.default_rng([1, row]) for row in range(len(held))]
+        spoilt = [degraded(held.cut(row, jitter=Jitter(), rng=rng), rng) for row, rng in enumerate(rngs)]
+        vectors = [self.teacher(crop)[0] for crop in plain]
+        return {"plain": np.stack(plain), "spoilt": np.stack(spoilt), "vectors": np.stack(vectors)}
 
-    def _asked(self, rng: np.random.Generator) -> Array:
-        image = _jitter(self.wide[rng.integers(len(self.wide))], rng, 2.0)
-        if rng.random() < 0.6:
-            image = _fused(image, _jitter(self.wide[rng.integers(len(self.wide))], rng, 1.5), rng)
-        if rng.random() < 0.5:
-            image = image[:, ::-1]
-        return _photometric(image, rng) if rng.random() < 0.4 else image
+    def _row(self, rng: np.random.Generator) -> tuple[int, int, bool]:
+        kind = int(rng.integers(len(self.kinds)))
+        return kind, int(rng.integers(len(self.kinds[kind]))), bool(rng.random() < 0.5)
+
+    def _spoilt(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        """A face as somebody may show it, and the teacher's vector of its clean crop."""
+        kind, row, mirrored = key = self._row(rng)
+        if key not in self._clean:
+            self._clean[key] = self.teacher(self.kinds[kind].cut(row, mirrored=mirrored))[0]
+        crop = self.kinds[kind].cut(row, mirrored=mirrored, jitter=Jitter(), rng=rng)
+        return degraded(crop, rng), self._clean[key]
+
+    def _odd(self, rng: np.random.Generator) -> Array:
+        """A picture to ask the teacher about."""
+
+        def cut() -> Array:
+            kind, row, mirrored = self._row(rng)
+            return self.kinds[kind].cut(row, mirrored=mirrored, jitter=_STRETCHED, rng=rng)
+
+        image = _fused(cut(), cut(), rng) if rng.random() < 0.6 else cut()
+        return degraded(image, rng) if rng.random() < 0.4 else image
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
-        known = [self._known(rng) for _ in range(size // 2)]
-        asked = [self._asked(rng) for _ in range(size - len(known))]
-        answers = [self.teacher(image) for image in asked]
+        """Half of them odd, which come first, half spoilt."""
+        spoilt = [self._spoilt(rng) for _ in range(size // 2)]
+        odd = [self._odd(rng) for _ in range(size - len(spoilt))]
+        answers = [self.teacher(image) for image in odd]
         maps = np.stack([answer[1] for answer in answers])
         return {
-            "crops": np.stack([*asked, *(pair[0] for pair in known)]),
-            "targets": np.stack([*(answer[0] for answer in answers), *(pair[1] for pair in known)]),
+            "crops": np.stack([*odd, *(pair[0] for pair in spoilt)]),
+            "targets": np.stack([*(answer[0] for answer in answers), *(pair[1] for pair in spoilt)]),
             "maps": (maps - self.mean[:, None, None]) / self.spread[:, None, None],
+            "bank": self.bank[rng.integers(len(self.bank), size=_BANK)],
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        made, features = model(to_tensor(batch["crops"]))
-        asked = len(batch["maps"])
-        cosine = (made * batch["targets"]).sum(-1)
-        hint = (features[:asked].float() - batch["maps"]).pow(2).mean()
-        # A student that hedges draws all people together: hold it to the teacher's distances between them.
-        relation = (made @ made.T - batch["targets"] @ batch["targets"].T).pow(2).mean()
-        figures = {"known": cosine[asked:].mean().detach(), "asked": cosine[:asked].mean().detach()}
-        figures |= {"hint": hint.detach(), "relation": relation.detach()}
-        return 1 - cosine.mean() + hint + 4 * relation, figures
+        vectors, features = model(to_tensor(batch["crops"]))
+        odd, targets = len(batch["maps"]), batch["targets"]
+        cosine = (vectors * targets).sum(-1)
+        hint = (features[:odd].float() - batch["maps"]).pow(2).mean()
+        # A student that hedges draws all people together: hold it to the teacher's distances between them, and to
+        # whom of a thousand others the teacher sees the likeness.
+        relation = (vectors @ vectors.T - targets @ targets.T).pow(2).mean()
+        likeness, goal = (found @ batch["bank"].T / _TEMPERATURE for found in (vectors, targets))
+        others = F.kl_div(likeness.log_softmax(-1), goal.log_softmax(-1), log_target=True, reduction="batchmean")
+        figures = {"spoilt": cosine[odd:].mean().detach(), "odd": cosine[:odd].mean().detach()}
+        figures |= {"hint": hint.detach(), "relation": relation.detach(), "others": others.detach()}
+        return 1 - cosine.mean() + hint + 4 * relation + 0.2 * others, figures
 
     def report(self, model: nn.Module) -> dict[str, float]:
-        """Held out: mean cosine to the teacher, and the mean and spread between different people."""
+        """Held out: cosine to the teacher's vector of the clean crop, of clean crops and of spoilt ones; of photos, the
+        mean and spread between different people, and how the teacher sees these."""
         home = next(model.parameters()).device
-        made = torch.cat([model(to_tensor(part).to(home))[0] for part in np.array_split(self.test, 16)]).float().cpu()
-        cosine = (made * torch.from_numpy(self.test_targets)).sum(-1)
-        apart = (made @ made.T)[~torch.eye(len(made), dtype=torch.bool)]
-        return {
-            "held_out_cosine": float(cosine.mean()),
-            "held_out_cosine_p5": float(cosine.quantile(0.05)),
-            "between_people": float(apart.mean()),
-            "between_people_std": float(apart.std()),
-        }
+        found = {}
+        for name, test in self.tests.items():
+            for state in ("plain", "spoilt"):
+                parts = np.array_split(test[state], 16)
+                made = torch.cat([model(to_tensor(part).to(home))[0] for part in parts]).float().cpu()
+                cosine = (made * torch.from_numpy(test["vectors"])).sum(-1)
+                found[f"{name}_{state}"] = float(cosine.mean())
+                found[f"{name}_{state}_p5"] = float(cosine.quantile(0.05))
+                if (name, state) == ("photos", "plain"):
+                    for who, vectors in (("", made), ("teacher_", torch.from_numpy(test["vectors"]))):
+                        apart = (vectors @ vectors.T)[~torch.eye(len(vectors), dtype=torch.bool)]
+                        found |= {f"{who}between": float(apart.mean()), f"{who}between_std": float(apart.std())}
+        return found
 
     def _spread_out(self, count: int = 2000) -> None:
         """Take as much of the mean vector out of the last bias as puts strangers as far apart as the teacher does.
@@ -243,13 +243,14 @@ class EmbedderTask:
         costs nothing.
         """
         embedder = self.model.embedder.eval()
-        crops, last = self.wide[:count, 16:-16, 16:-16], embedder.head[-1]
+        photos, last = self.kinds[0], embedder.head[-1]
+        crops = np.stack([photos.cut(row) for row in range(min(count, len(photos)))])
         assert isinstance(last, nn.Linear)
         with torch.no_grad():
             home = last.weight.device
             parts = (to_tensor(part).to(home) for part in np.array_split(crops, 16))
             raw = torch.cat([embedder.head(embedder.trunk(part)) for part in parts])
-            goal = _between(torch.from_numpy(self.targets[:count, 0]).to(home))
+            goal = _between(torch.from_numpy(photos.vectors[:count]).to(home))
             shares = torch.linspace(0, 1, 101, device=home)
             gaps = torch.stack([(_between(F.normalize(raw - s * raw.mean(0), dim=-1)) - goal).abs() for s in shares])
             last.bias.sub_(shares[gaps.argmin()] * raw.mean(0))

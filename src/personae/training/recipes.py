@@ -7,6 +7,7 @@ recipe finds the exports of the earlier ones under `--runs` (default `runs/`), o
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ class Inputs:
     cache: Path  # labelled shards, made by `personae prepare`
     teachers: Path  # the labellers' folder
     runs: Path  # earlier recipes' outputs
+    people: Path | None = None  # more labelled shards: people who do not exist, made by `personae prepare people`
     bundle: Path | None = None  # a model folder that stands in for runs that are not there
     data: Path | None = None  # pictures, see `data.captioned`
     base: Path | None = None  # a Stable Diffusion folder in diffusers' layout; facex-sd15: a model, by name or folder
@@ -115,10 +117,12 @@ def _autoencoder(inputs: Inputs) -> Trainable:
     return AutoencoderTask(inputs.cache, inputs.teachers / "mobilefacenet.onnx")
 
 
-def _embedder(inputs: Inputs) -> Trainable:
+def _embedder(inputs: Inputs, *, longer: bool = False) -> Trainable:
     from personae.training.embedder import EmbedderTask
 
-    return EmbedderTask(inputs.cache, inputs.teachers)
+    caches = [inputs.cache] if inputs.people is None else [inputs.cache, inputs.people]
+    start = inputs.export("nano-embedder", "embedder.onnx") if longer else None
+    return EmbedderTask(caches, inputs.teachers, start=start)
 
 
 def _detector(inputs: Inputs) -> Trainable:
@@ -238,6 +242,22 @@ RECIPES = {
                 ema=0.998,
                 weight_decay=0.02,
                 report_every=250,
+            ),
+        ),
+        Recipe(
+            name="nano-embedder-longer",
+            summary="the identity encoder goes on, from its export or the bundled one; with --people, on these, too",
+            build=partial(_embedder, longer=True),
+            schedule=Schedule(
+                steps=12_000,
+                batch=128,
+                lr=1e-3,
+                warmup=100,
+                decay=0.7,
+                ema=0.998,
+                weight_decay=0.02,
+                report_every=250,
+                compile=False,
             ),
         ),
         Recipe(
@@ -429,14 +449,15 @@ def run(
     steps: int | None = None,
     minutes: float | None = None,
     compiled: bool | None = None,
+    people: str | Path | None = None,
     data: str | Path | None = None,
     base: str | Path | None = None,
     reader: str = "nano",
     backbone: str | Path | None = None,
 ) -> dict[str, float]:
     """Run, or go on with, a recipe; returns its last report. `steps` and `compiled` override the schedule's,
-    `minutes` stops early (resume with the same command). data, base, reader, backbone: as in
-    `Inputs`, for the recipes on Stable Diffusion 1.5."""
+    `minutes` stops early (resume with the same command). people, data, base, reader, backbone: as in
+    `Inputs`, for the recipes that take them."""
     chosen = recipe(name)
     schedule = replace(
         chosen.schedule,
@@ -447,6 +468,7 @@ def run(
         cache=Path(cache),
         teachers=Path(teachers),
         runs=Path(runs),
+        people=None if people is None else Path(people),
         bundle=bundled(),
         data=None if data is None else Path(data),
         base=None if base is None else Path(base),
