@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from personae.errors import BadOption
 from personae.io import atomic, lock
+from personae.sampling.speed import best_dtype
 from personae.training.optimizer import Muon, grouped
 
 Metrics = dict[str, Any]
@@ -219,14 +220,20 @@ def _resume(accelerator: Accelerator, folder: Path) -> int:
 
 
 def train(
-    task: Trainable, schedule: Schedule, out: str | Path, *, minutes: float | None = None, bf16: bool = True
+    task: Trainable, schedule: Schedule, out: str | Path, *, minutes: float | None = None, bf16: bool | None = None
 ) -> dict[str, float]:
     """Run, or go on with, a training in `out`; export at the end (and whenever `minutes` run out).
+
+    bf16: autocast to bfloat16; None: where the device is faster so. One without the instructions emulates them, many
+    times slower than float32.
 
     Writes `log.jsonl` (one line per logged step), TensorBoard files, `checkpoints/` and `export/`.
     Returns the last report. Raises `BadOutput` if they cannot be written, or another process trains in `out`.
     """
     folder = Path(out)
+    if bf16 is None:
+        home = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        bf16 = best_dtype(home) is torch.bfloat16
     with atomic.errors_about(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # One process of a spread training owns the folder for all: the one that writes into it.
