@@ -11,10 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 from personae.data import shards
 from personae.errors import BadData
 from personae.reading import align
+from personae.reading.steady import FIVE
 from personae.training.autoencoder import to_tensor
 from personae.training.embedder import Embedder, EmbedderTask, _Teacher
 from personae.training.export_onnx import export_onnx
-from personae.training.face_crops import FIVE, FaceCrops, Jitter, degraded
+from personae.training.face_crops import FaceCrops, Jitter, degraded
 from personae.training.loop import Schedule, train
 from personae.training.unfold import unfolded
 from personae.types import Array

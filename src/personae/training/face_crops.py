@@ -18,11 +18,11 @@ from PIL import Image, ImageFilter
 from personae.data import shards
 from personae.errors import BadData
 from personae.reading import align
+from personae.reading.steady import FIVE
 from personae.training.augment import photometric
 from personae.types import Array
 
 SIZE = 112
-FIVE = (468, 473, 4, 61, 291)  # a detector's five points among the 478 landmarks
 _EDGES = 0.12  # share of crops that are cut off at a side, as at a picture's edge
 
 
