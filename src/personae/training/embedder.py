@@ -143,13 +143,15 @@ class _Teacher:
 class EmbedderTask:
     """See `training.loop.Trainable`.
 
-    caches: labelled photos, and after them, if there are any, people who do not exist; every kind is drawn equally
-    often. start: an `embedder.onnx` to go on from.
+    caches: labelled photos, and after them, if there are any, people who do not exist, who are drawn as often as photos
+    once there are as many, before that more rarely. start: an `embedder.onnx` to go on from.
     """
 
     def __init__(self, caches: list[Path], teachers: Path, *, start: Path | None = None) -> None:
         self.teacher = _Teacher(teachers / "mobilefacenet.onnx")
         self.kinds = [FaceCrops.load([cache]) for cache in caches]
+        sizes = np.array([len(kind) for kind in self.kinds])
+        self.shares = np.minimum(sizes, sizes[0]) / np.minimum(sizes, sizes[0]).sum()
         self.bank = np.concatenate([kind.vectors for kind in self.kinds])
         self._clean: dict[tuple[int, int, bool], Array] = {}  # teacher vectors of clean crops, as far as asked for
         self.tests = {name: self._test(cache) for name, cache in zip(("photos", "people"), caches, strict=False)}
@@ -170,7 +172,7 @@ class EmbedderTask:
         return {"plain": np.stack(plain), "spoilt": np.stack(spoilt), "vectors": np.stack(vectors)}
 
     def _row(self, rng: np.random.Generator) -> tuple[int, int, bool]:
-        kind = int(rng.integers(len(self.kinds)))
+        kind = int(rng.choice(len(self.kinds), p=self.shares))
         return kind, int(rng.integers(len(self.kinds[kind]))), bool(rng.random() < 0.5)
 
     def _spoilt(self, rng: np.random.Generator) -> tuple[Array, Array]:
