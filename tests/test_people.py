@@ -13,7 +13,7 @@ from PIL import Image
 
 from people_fixtures import FakeTeachers, as_network, stored, tiny_networks, tiny_wheel
 from personae.data import people, shards
-from personae.data.generator import SIZE, Generator, find_wheel, networks
+from personae.data.generator import RANDOM_FACE, SIZE, Generator, networks
 from personae.data.mobile_stylegan import MappingNet, SynthesisNet, inverse_haar
 from personae.data.people import Settings, Studio, prepare_people
 from personae.data.views import GROUPS, TRAITS, Directions, View, unit_directions
@@ -86,7 +86,7 @@ def test_a_damaged_network_is_one_error(spoil: str) -> None:
 
 def test_a_wheel_that_is_not_there_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match="--wheel"):
-        find_wheel(tmp_path, tmp_path / "none.whl")
+        RANDOM_FACE.find(tmp_path, tmp_path / "none.whl")
 
 
 def test_pip_fetches_the_wheel_alone_and_its_failure_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +96,9 @@ def test_pip_fetches_the_wheel_alone_and_its_failure_is_said(tmp_path: Path, mon
         commands.append(command)
         return type("Done", (), {"returncode": 1, "stderr": "no network\n"})
 
-    monkeypatch.setattr("personae.data.generator.subprocess.run", refuse)
+    monkeypatch.setattr("personae.data.wheel.subprocess.run", refuse)
     with pytest.raises(WeightsMissing, match="no network"):
-        find_wheel(tmp_path)
+        RANDOM_FACE.find(tmp_path)
     assert "download" in commands[0]
     assert "--no-deps" in commands[0]
     assert "install" not in commands[0]

@@ -18,7 +18,7 @@ def train(
     people: Annotated[
         Path | None,
         typer.Option(
-            help="nano-embedder, nano-embedder-longer: people who do not exist, made by personae prepare people."
+            help="For nano-embedder... and portrait-...: people who do not exist, of personae prepare people."
         ),
     ] = None,
     data: Annotated[

