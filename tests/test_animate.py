@@ -24,6 +24,7 @@ from personae.editing import carry, driver, track, video
 from personae.editing.animate import Settings, _draw, animate
 from personae.editing.frame_store import FrameStore, folders_of
 from personae.editing.puppet import InPhoto, Move, Portrait, moves_of
+from personae.editing.tilt import leaning
 from personae.editing.track import COLUMNS, Track
 from personae.errors import BadOption, BadOutput, BadVideo, NoFaceFound, PersonaeError, WeightsMissing
 from personae.evaluation import flicker
@@ -135,7 +136,7 @@ def test_frames_of_a_leaning_head_lean(moving: FacePipeline, photo: Path) -> Non
     upright = Move(pose=moves_of(motion(1), "portrait")[0].pose, tilt=0, blendshapes=np.zeros(52))
     puppet = InPhoto(moving, face, [upright], seed=0, options=FAST)
     for tilt in (-20.0, 0.0, 20.0):
-        place = puppet._leaning(tilt)
+        place = leaning(puppet._still, tilt)
         inverse = np.linalg.inv(place.matrix[:, :2])
         across = inverse @ (1, 0)  # what lies to the right in the crop, in the photo
         assert np.degrees(np.arctan2(across[1], across[0])) == pytest.approx(tilt)
@@ -150,7 +151,7 @@ def test_what_facex_is_told_of_a_frame(moving: FacePipeline, photo: Path) -> Non
     [face] = moving.read(photo)
     [move] = moves_of(motion(1, yaw=20, jawOpen=0.7), "portrait")
     puppet = InPhoto(moving, face, [move], seed=0, options=FAST)
-    canvas = puppet._leaning(move.tilt)
+    canvas = leaning(puppet._still, move.tilt)
     free = puppet._free(canvas)[carry.middle(canvas.size)]
     told = puppet._assembly(move, canvas, free)
     assert set(told.givers) == set(TOKENS)

@@ -10,6 +10,7 @@ from personae.conditioning.representation import TOKENS
 from personae.editing import carry
 from personae.editing.canvas import FREE, Scene, free_of
 from personae.editing.tasks import TASKS
+from personae.editing.tilt import lean, leaning
 from personae.errors import BadData
 from personae.reading import align, regions
 from personae.reading.aligned import Aligned
@@ -76,6 +77,22 @@ def test_the_texture_follows_the_landmarks() -> None:
     assert np.abs(shift[0]).max() < np.abs(shift).max() / 2
     right = face.landmarks[454, :2].round().astype(int)
     assert np.abs(shift[right[1], min(right[0] + 3, 127)]).max() > 1
+
+
+@pytest.mark.parametrize("tilt", [-50, 30])
+def test_in_a_crop_that_leans_the_face_is_carried_upright(tilt: float) -> None:
+    """Whole and unchanged: what its upright crop shows, the crop that leans then shows, too."""
+    still = person()
+    scene = replace(scene_of("attribute", target=still), canvas=leaning(still, tilt), still=still)
+    rough = carried("attribute", scene)
+    assert rough is not None
+    assert rough.turned == 0
+    made = align.crop(rough.onto(still.photo, scene.canvas.matrix), scene.canvas.matrix, 128)
+    middle = still.region("face") & (align.depth(still.region("face")) > 4)
+    assert middle.sum() > 2000
+    apart = np.abs(made.astype(int) - still.crop)[middle].mean()
+    assert apart < 2 < np.abs(scene.canvas.crop.astype(int) - still.crop)[middle].mean() / 5
+    assert lean(scene.canvas) == pytest.approx(lean(still) + tilt)
 
 
 def test_of_what_lies_over_each_other_the_nearest_counts() -> None:

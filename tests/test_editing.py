@@ -373,6 +373,18 @@ def test_two_photos_with_the_bundled_model(nano: FacePipeline, people: list[np.n
     assert differs(edit, people[0] if task == "reenact" else people[1]).mean() > 0.1
 
 
+def test_a_reenacted_head_leans_as_its_driver_does(
+    nano: FacePipeline, people: list[np.ndarray], portrait: np.ndarray
+) -> None:
+    driver = Image.fromarray(portrait).rotate(-30, Image.Resampling.BICUBIC)
+    edit = nano.edit("reenact", source=people[1], target=driver, seed=0, num_inference_steps=4)
+    [asked], [found] = nano.read(driver), nano.read(edit.images[0])
+    assert asked.motion.pose.roll == pytest.approx(30, abs=8)
+    assert found.motion.pose.roll == pytest.approx(asked.motion.pose.roll, abs=8)
+    [place] = nano.read(edit.after[0, 0])  # in its own crop it stands upright
+    assert abs(place.motion.pose.roll) < 8
+
+
 def test_a_swap_is_of_the_source(nano: FacePipeline, people: list[np.ndarray]) -> None:
     edit = nano.edit("swap", source=people[0], target=people[1], seed=0, num_inference_steps=8)
     (seen,) = nano.reader.identify([edit.after[0, 0]])

@@ -13,8 +13,9 @@ wrinkles; ours is the surface of 468 landmarks from chin to hairline, lids and l
 
 import numpy as np
 
-from personae.conditioning.mesh import IRISES, five_points, in_photo
+from personae.conditioning.mesh import IRISES, FaceModel, five_points, in_photo
 from personae.reading import align
+from personae.reading.pose import image_turn
 from personae.types import Array, Pose
 
 
@@ -35,6 +36,17 @@ def place(vertices: Array, pose: Pose, template: str, size: int) -> Array:
     scale = (off * wanted).sum() / (off**2).sum()
     shift = goal.mean(0) - scale * source.mean(0)
     return np.column_stack([points[:, :2] * scale + shift, points[:, 2] * scale])
+
+
+def tilt_of(model: FaceModel, pose: Pose, blendshapes: Array, template: str) -> float:
+    """Degrees clockwise by which a crop of `template` that stands a face upright leans in the photo that shows the
+    face in `pose`, making `blendshapes` (52,): the crop that the mean face gets.
+
+    A detector's five points would say the same less steadily: what they err by is in the roll read off their crop,
+    too, and only the sum is right.
+    """
+    points = five_points(in_photo(model.posed(None, blendshapes, pose)))
+    return -image_turn(align.similarity(points * 100, template))  # in pixels: any scale will do
 
 
 def render(vertices: Array, triangles: Array, size: int) -> Array:

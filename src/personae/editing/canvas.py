@@ -25,17 +25,23 @@ GREY, WHITE = 128, 255  # of what the region image leaves out, and of the ring a
 class Scene:
     """`canvas`: the face that is edited, in the photo that stays; `faces`: who gives something, by token; `region`: the
     names of regions that the caller asks for; `mask`: (S, S) bool, the caller's own, or None; `other`: whether somebody
-    else is to be seen than the canvas shows, or the same older or younger."""
+    else is to be seen than the canvas shows, or the same older or younger; `still`: the canvas's face in the crop that
+    stands it upright, where the canvas's own leans (`editing.tilt`), None: they are the same."""
 
     canvas: Aligned
     faces: Mapping[str, Aligned]
     region: Sequence[str] = ()
     mask: Array | None = None
     other: bool = False
+    still: Aligned | None = None
 
     def giver(self, token: str) -> Aligned:
         """Who gives a token; the canvas's own face if nobody else does."""
-        return self.faces.get(token, self.canvas)
+        return self.faces.get(token, self.still or self.canvas)
+
+    def own(self, face: Aligned) -> bool:
+        """Whether a face is the canvas's own, in whichever crop."""
+        return face.crop is self.canvas.crop or (self.still is not None and face.crop is self.still.crop)
 
 
 def free_of(row: str, scene: Scene) -> Array:

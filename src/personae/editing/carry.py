@@ -116,14 +116,14 @@ def carried(scene: Scene, free: Array, *, row: str, recolour: str) -> Carried | 
     `paste.RECOLOURS`, how another's colours are matched to the photo's.
     """
     look = scene.giver("skin")
-    own = look.crop is scene.canvas.crop
+    own = scene.own(look)
     if "skin" not in scene.faces or scene.other or not _one_person(scene, look):
         return None
     making = scene.giver("expression").blendshapes.copy()
     making[GAZE] = scene.giver("gaze").blendshapes[GAZE]
     after = doing(look, scene.giver("pose").pose, making)
     size = scene.canvas.size
-    if own and np.abs(after.landmarks - look.landmarks)[:, :2].max() < _STILL * size:
+    if own and np.abs(after.landmarks - scene.canvas.landmarks)[:, :2].max() < _STILL * size:
         return None
     margin = margin_of(size)
     window, mask = _widened(scene, margin), np.pad(free, margin)
@@ -131,7 +131,8 @@ def carried(scene: Scene, free: Array, *, row: str, recolour: str) -> Carried | 
         mask = free_of(row, window)
         mask[middle(size)] = free
     if own:
-        return within(look, after, mask)
+        # A crop that leans turns nothing out of sight.
+        return replace(within(scene.canvas, after, mask), turned=angle(look.pose, after.pose))
     return _into(
         look, after, scene.canvas, window.canvas, mask, hair=scene.giver("hair").crop is look.crop, to=recolour
     )
@@ -257,7 +258,7 @@ def _one_person(scene: Scene, look: Aligned) -> bool:
     """Whether all looks are one photo's, or stay as the canvas has them; and of the person who is to be seen."""
     looks = {token: giver for token, giver in scene.faces.items() if token not in _MOTION}
     return scene.giver("identity").crop is look.crop and all(
-        giver.crop is look.crop or giver.crop is scene.canvas.crop for giver in looks.values()
+        giver.crop is look.crop or scene.own(giver) for giver in looks.values()
     )
 
 
@@ -277,7 +278,8 @@ def _widened(scene: Scene, margin: int) -> Scene:
         return known[id(face)]
 
     faces = {token: wide(giver) for token, giver in scene.faces.items()}
-    return Scene(canvas=wide(scene.canvas), faces=faces, other=scene.other)
+    still = None if scene.still is None else wide(scene.still)
+    return Scene(canvas=wide(scene.canvas), faces=faces, other=scene.other, still=still)
 
 
 def _look(shift: Array, before: Array, after: Array, points: Sequence[int], open_: Array) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from personae import directions
 from personae.angles import Limits
 from personae.conditioning.representation import TOKENS
-from personae.editing import pieces
+from personae.editing import pieces, tilt
 from personae.editing.canvas import Scene, free_of
 from personae.editing.carry import Carried, carried, margin_of, middle, strength
 from personae.editing.cast import Given, Shown, identity_of, in_crop, read
@@ -113,7 +113,10 @@ def edit(
         name = canvas.photo.source or "the photo"
         warnings.warn(f"{name} is not kept as it was filed: {canvas.photo.original.loss}", stacklevel=3)
     if pose is not None:
-        Limits.of(pipe.folder).require(pieces.named_angles(pose))
+        angles = pieces.named_angles(pose)
+        if _leans(row, asked):
+            angles.pop("roll", None)  # which its crop takes, not the model
+        Limits.of(pipe.folder).require(angles)
     others = {role: shown.face(1) for role, shown in cast.items() if role != row.canvas}
 
     photos, seeds, done = [canvas.photo.pixels] * num_images, seed, []
@@ -163,34 +166,26 @@ def _one_face(
     seeds: int | Sequence[int] | None,
     options: Mapping[str, Any],
 ) -> Step:
-    place, given = in_crop(pipe, face), photos
-    faces = dict(others) | {row.canvas: face}
-    crops_of = {role: in_crop(pipe, one) for role, one in others.items()} | {row.canvas: place}
-    givers = {token: token if token in asked.tokens else role for token, role in row.givers.items()}
-    givers |= {token: token for token in asked.tokens}
-    told = {token: crops_of[role] for token, role in givers.items()}
-    told = pieces.changed(told, place, asked.pose, asked.expression)
-    mask = _mask_in_crop(asked.mask, place)
-    scene = Scene(canvas=place, faces=told, region=asked.region, mask=mask, other=bool(asked.shift))
+    faces, given = dict(others) | {row.canvas: face}, photos
+    crops_of = {role: in_crop(pipe, one) for role, one in faces.items()}
+    scene = _scene(pipe, row, asked, crops_of)
+    place, still = scene.canvas, crops_of[row.canvas]
     free = free_of(row.free, scene)
     painted = free & place.coverage
     if not painted.any():
         raise BadOption("nothing of what is to be made anew lies in the square around the face: give another region")
 
-    who = faces["identity" if "identity" in asked.tokens else row.person]
-    wanted = identity_of(pipe, crops_of["identity" if "identity" in asked.tokens else row.person])
+    who = "identity" if "identity" in asked.tokens else row.person
+    wanted = identity_of(pipe, crops_of[who])
     if asked.shift:
         wanted = directions.shift(wanted, _directions(pipe), asked.shift)
     crops = [align.crop(photo, place.matrix, place.size) for photo in photos]
     # The model may paint beyond the photo's edge, too: what the crop shows there is only its edge, repeated.
     open_ = free | ~place.coverage
-    if pipe.part("facex") is not None:
-        steered = pieces.with_facex(row, scene, open_, crops)
-    else:
-        steered = pieces.without_facex(pipe, row, scene, asked.tokens)
+    steered = pieces.steered(pipe, row, scene, open_, crops, asked.tokens)
     rough = None if row.carried is None else carried(scene, free, row=row.free, recolour=row.recolour)
     tone = tone_of(place.widened(margin_of(place.size)))
-    person = replace(who, identity=wanted)
+    person = replace(faces[who], identity=wanted)
     if row.carried is not None and rough is not None:
         photos = _begun(rough, photos, place, asked.mask, tone)
         steered["strength"] = strength(rough.turned, *row.carried)
@@ -207,7 +202,8 @@ def _one_face(
         measure_likeness=False,
         **(pieces.guidance_of(pipe, row) | steered | dict(options)),
     )
-    patch = Patch(place=place, free=painted, cells=_whole_cells(pipe, open_))
+    looks = replace(place, landmarks=still.landmarks, parts=still.parts)  # a head that leaned stands upright now
+    patch = Patch(place=looks, free=painted, cells=_whole_cells(pipe, open_))
     recolour = "border" if {"light", "texture"} & set(asked.tokens) else row.recolour
     result = [
         toned(
@@ -218,6 +214,29 @@ def _one_face(
         for photo, before, image in zip(photos, given, made.images, strict=True)
     ]
     return Step(photos=result, place=place, free=free, carried=rough, wanted=wanted, made=made)
+
+
+def _scene(pipe: "FacePipeline", row: Task, asked: Asked, crops_of: Mapping[str, Aligned]) -> Scene:
+    """Who gives what to whom, of the faces in their crops, by role or token. Its canvas leans as the head is to."""
+    still = crops_of[row.canvas]
+    roles = dict(row.givers) | {token: token for token in asked.tokens}
+    told = {token: crops_of[role] for token, role in roles.items()}
+    told = pieces.changed(told, still, asked.pose, asked.expression)
+    rolled = asked.pose is not None and "roll" in pieces.named_angles(asked.pose)
+    place, told = tilt.followed(still, told, Limits.of(pipe.folder), leans=_leans(row, asked), rolled=rolled)
+    return Scene(
+        canvas=place,
+        faces=told,
+        region=asked.region,
+        mask=_mask_in_crop(asked.mask, place),
+        other=bool(asked.shift),
+        still=None if place is still else still,
+    )
+
+
+def _leans(row: Task, asked: Asked) -> bool:
+    """Whether the head that is edited is the canvas's own, and its pixels can be turned with the crop."""
+    return row.carried is not None and row.givers.get("skin") == row.canvas and "skin" not in asked.tokens
 
 
 def _begun(

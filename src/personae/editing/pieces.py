@@ -1,7 +1,7 @@
 """What the model is told of an edit: whose pieces, by `facex/` if the model has it, else by what else it has.
 
     givers = changed(givers, canvas, pose={"yaw": 20}, expression={"smile": 0.8})
-    options = with_facex(scene, free, crops) if pipe.part("facex") else without_facex(pipe, task, scene, asked)
+    options = steered(pipe, task, scene, free, crops, asked)
 
 Without `facex/` the identity prompt says who, the mask what stays, a ControlNet (`controlnet/`) which pose and
 expression is held, an expression adapter (`exp_adapter/`) the expression, a reference adapter (`ref_adapter/`) the
@@ -76,6 +76,15 @@ def named_angles(pose: Any) -> dict[str, float]:
     return {name: float(value) for name, value in pose.items()}
 
 
+def steered(
+    pipe: "FacePipeline", task: Task, scene: Scene, free: Array, crops: Sequence[Array], asked: Collection[str]
+) -> dict[str, Any]:
+    """The options of the call, as far as they follow from the scene: of `with_facex`, or of `without_facex`."""
+    if pipe.part("facex") is not None:
+        return with_facex(task, scene, free, crops)
+    return without_facex(pipe, task, scene, asked)
+
+
 def with_facex(task: Task, scene: Scene, free: Array, crops: Sequence[Array]) -> dict[str, Any]:
     """An assembly for each image, whose canvas is one of `crops` (S, S, 3)."""
     return {
@@ -136,7 +145,7 @@ def _require(pipe: "FacePipeline", task: Task, scene: Scene, asked: Collection[s
             f"{where} has neither facex/ nor controlnet/, one of which {task.name} needs to hold another pose: add "
             "that folder to the model's, or use a model that has it (personae models)"
         )
-    if any(scene.giver(token) is not scene.canvas for token in ("hair", "surroundings")):
+    if not all(scene.own(scene.giver(token)) for token in ("hair", "surroundings")):
         warnings.warn(
             f"{where} has no facex/, which carries hair over: {task.name} lets the model make up its own",
             stacklevel=4,

@@ -7,9 +7,8 @@
 Every picture begins at the noise of one and the same seed, so that what is not told to move stays where it was.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,11 +22,11 @@ from personae.editing.canvas import REFERENCES, Scene
 from personae.editing.cast import in_crop
 from personae.editing.paste import FEATHER, agreement
 from personae.editing.tasks import TASKS
+from personae.editing.tilt import lean, leaning
 from personae.editing.track import ANGLES, Track
 from personae.errors import BadOption, WeightsMissing
 from personae.reading import align
 from personae.reading.aligned import Aligned
-from personae.reading.motion import marks_in_crop
 from personae.types import BLENDSHAPES, Array, Face, Photo, Pose
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class InPhoto:
         self._still = in_crop(pipe, face)
         self.moved_by = ways_to_move(pipe) if pipe.part("facex") is None else ("facex",)
         # What a face in the crop leans by in the photo.
-        self._tilt = -math.degrees(math.atan2(self._still.matrix[1, 0], self._still.matrix[0, 0]))
+        self._tilt = lean(self._still)
         self._margin = carry.margin_of(self._still.size)
         self._heads = np.any([self._doing(move).widened(self._margin).region("head") for move in moves], axis=0)
         # One for all frames: what is made of less noise in one than in the next would flicker.
@@ -135,7 +134,7 @@ class InPhoto:
     def draw(self, moves: Sequence[Move]) -> list[Array]:
         """See `Puppet`; as large as the photo."""
         gain, shift = self._colours or self._as_photographed()
-        canvases = [self._leaning(move.tilt) for move in moves]
+        canvases = [leaning(self._still, move.tilt) for move in moves]
         masks = [self._free(canvas) for canvas in canvases]
         photos = [
             carry.within(canvas, carry.doing(self._still, move.pose, move.blendshapes), mask).onto(
@@ -210,22 +209,6 @@ class InPhoto:
         """(W, W) bool, of the window around the crop (`carry`): where the head is in the photo, and where any frame has
         it."""
         return self._heads | canvas.widened(self._margin).region("head")
-
-    def _leaning(self, tilt: float) -> Aligned:
-        """The photo's face in a crop turned about its middle, so that a face upright in the crop leans by `tilt`."""
-        still, middle = self._still, (self._still.size - 1) / 2
-        angle = math.radians(self._tilt - tilt)
-        spin = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
-        matrix = np.column_stack([spin @ still.matrix[:, :2], spin @ (still.matrix[:, 2] - middle) + middle])
-        assert self._face.motion is not None  # as above
-        return replace(
-            still,
-            crop=align.crop(self._photo.pixels, matrix, still.size),
-            matrix=matrix,
-            landmarks=marks_in_crop(self._face.motion.landmarks, matrix),
-            coverage=align.coverage(matrix, still.size, self._photo.pixels.shape),
-            parts=None,
-        )
 
 
 def ways_to_move(pipe: "FacePipeline") -> tuple[str, ...]:

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from personae.conditioning.mesh import FaceModel, five_points, in_photo
+from personae.conditioning.mesh import FaceModel
+from personae.conditioning.pose_map import tilt_of
 from personae.errors import BadData, BadOption, unknown_name
 from personae.io import archive, regular
 from personae.io.boundary import errors_as
-from personae.reading import align
-from personae.reading.pose import image_turn, turn
+from personae.reading.pose import turn
 from personae.types import BLENDSHAPES, Array, Pose
 
 ANGLES = ("yaw", "pitch", "roll")
@@ -83,16 +83,11 @@ class Track:
 
     def upright(self, template: str) -> tuple[Array, Array]:
         """(T, 3) the angles in a crop of `template` that stands the face upright, which is what models are trained on;
-        and (T,) the tilt that the crop took away, degrees clockwise.
-
-        The crop is the one that the mean face gets in that pose and expression. A detector's five points would say the
-        same less steadily: what they err by is in the roll read off their crop, too, and only the sum is right.
-        """
+        and (T,) the tilt that the crop took away, degrees clockwise (`pose_map.tilt_of`)."""
         model, tilt = FaceModel.bundled(), np.full(len(self), np.nan)
         for t in np.flatnonzero(self.seen):
             pose = Pose(**dict(zip(ANGLES, self.angles[t], strict=True)))
-            points = five_points(in_photo(model.posed(None, self.blendshapes[t], pose)))
-            tilt[t] = -image_turn(align.similarity(points * 100, template))  # in pixels: any scale will do
+            tilt[t] = tilt_of(model, pose, self.blendshapes[t], template)
         return turn(self.angles, -tilt), tilt
 
 
