@@ -13,9 +13,11 @@ from personae import catalog, extras
 from personae.angles import FILE, GEOMETRY, Limits
 from personae.editing.puppet import moves_of
 from personae.editing.track import COLUMNS, Track
-from personae.errors import BadOption, WeightsCorrupt
+from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.steers import pose
+from personae.training import assemble as assembling
+from personae.training.assemble import assemble
 
 NANO = catalog.MODELS["nano"].folder
 ROWS = {name: {"good": 10, "most": 20} for name in GEOMETRY}
@@ -91,6 +93,30 @@ def test_copies_take_the_table_along(tmp_path: Path) -> None:
     target.mkdir()
     extras.copy(tmp_path, target)
     assert (target / FILE).read_bytes() == (NANO / FILE).read_bytes()
+
+
+def test_an_assembled_model_has_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled one's, or one that was measured; without either, or with what is none, nothing is made."""
+    made = tmp_path / "made"
+    monkeypatch.setattr(assembling, "_fill", lambda partial, inputs, final: None)  # networks, which take long
+    assemble(made, cache=tmp_path, runs=tmp_path)
+    assert (made / FILE).read_bytes() == (NANO / FILE).read_bytes()
+    own = folder_with(tmp_path, {"format": "personae.limits/1", "pose": ROWS}) / FILE
+    assemble(made, cache=tmp_path, runs=tmp_path, limits=own)
+    assert Limits.of(made).most == dict.fromkeys(GEOMETRY, 20)
+    with pytest.raises(WeightsCorrupt, match="is no table of angles"):
+        assemble(tmp_path / "none", cache=tmp_path, runs=tmp_path, limits=tmp_path / "nowhere.json")
+    monkeypatch.setattr(assembling, "bundled", lambda: None)
+    with pytest.raises(WeightsMissing, match=r"benchmarks/angles\.py"):
+        assemble(tmp_path / "none", cache=tmp_path, runs=tmp_path)
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_hashes_of_an_assembled_model_cover_the_table(tmp_path: Path, sd15_like: FacePipeline) -> None:
+    """It lies in the folder before the pipeline is written there, as `assemble` does it."""
+    shutil.copy(NANO / FILE, tmp_path)
+    sd15_like.save_pretrained(tmp_path)
+    assert FILE in json.loads((tmp_path / "sha256.json").read_text())
 
 
 def test_an_unknown_model_is_free(sd15_like: FacePipeline) -> None:

@@ -31,10 +31,15 @@ class Limits:
 
     @classmethod
     def of(cls, folder: Path | None) -> "Limits":
-        """Of a model's folder. Raises `WeightsCorrupt` for a file that is none."""
+        """Of a model's folder. Raises as `read`."""
         path = None if folder is None else folder / FILE
         if path is None or not path.is_file():
             return cls(good=GEOMETRY, most=GEOMETRY)
+        return cls.read(path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Limits":
+        """Of a file. Raises `WeightsCorrupt` for one that is no table, or is not there."""
         try:
             with path.open("rb") as file:
                 table = json.loads(file.read(_MOST_BYTES))

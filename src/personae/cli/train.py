@@ -72,6 +72,10 @@ def assemble(
     cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
     runs: Annotated[Path, typer.Option(help="Where the recipes' runs lie.")] = Path("runs"),
     final: Annotated[str, typer.Option(help="The recipe whose UNet is taken.")] = "face0-nano",
+    limits: Annotated[
+        Path | None,
+        typer.Option(help="A measured limits.json: how far it turns a head.", show_default="the bundled model's"),
+    ] = None,
 ) -> None:
     """Put the exports of nano's recipes together as one model folder.
 
@@ -79,5 +83,5 @@ def assemble(
     """
     from personae.training.assemble import assemble as put_together
 
-    put_together(out, cache=cache, runs=runs, final=final)
+    put_together(out, cache=cache, runs=runs, final=final, limits=limits)
     say(out)

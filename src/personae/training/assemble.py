@@ -1,8 +1,8 @@
 """personae assemble --runs runs -o src/personae/weights/nano
 
 Put the exports of nano's recipes together as one model folder: networks, adapters, scheduler, reader, the cloud of
-people that random identities are drawn from, the directions in which identities can be shifted, and hashes of it all.
-What was not trained here is the bundled model's.
+people that random identities are drawn from, the directions in which identities can be shifted, the angles to which it
+turns a head, and hashes of it all. What was not trained or measured here is the bundled model's.
 """
 
 import shutil
@@ -13,8 +13,11 @@ import torch
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from personae.angles import FILE as LIMITS
+from personae.angles import Limits
 from personae.data.labelled_people import LabelledPeople
 from personae.directions import FILE as DIRECTIONS
+from personae.errors import WeightsMissing
 from personae.gather import PEOPLE
 from personae.io import atomic
 from personae.pipeline import FacePipeline
@@ -30,17 +33,41 @@ _MOTION_GUIDANCE = 0.1  # heads turn half as far without it, and the expression 
 _THRESHOLDS: dict[str, Any] = {"score": 0.72, "second_score": 0.77}
 
 
-def assemble(out: str | Path, *, cache: str | Path, runs: str | Path = "runs", final: str = "face0-nano") -> None:
+def assemble(
+    out: str | Path,
+    *,
+    cache: str | Path,
+    runs: str | Path = "runs",
+    final: str = "face0-nano",
+    limits: str | Path | None = None,
+) -> None:
     """Write the model folder `out` whole (built beside it and moved into place).
 
-    `final`: the recipe whose UNet and text encoder are taken.
+    `final`: the recipe whose UNet and text encoder are taken. `limits`: a measured table of angles (`personae.angles`).
 
-    Raises `WeightsMissing`, naming the recipe to run, if an export is not there; an adapter that is not is left out.
+    Raises `WeightsMissing`, naming the recipe to run, if an export is not there, and without a table; an adapter that
+    is not is left out. Raises `WeightsCorrupt` for what is no table.
     """
     inputs = Inputs(cache=Path(cache), teachers=Path(), runs=Path(runs), bundle=bundled())
-    target = Path(out)
+    target, table = Path(out), _table(limits, inputs)
     with atomic.folder(target, replace=True) as partial:
+        shutil.copyfile(table, partial / LIMITS)
         _fill(partial, inputs, final)
+
+
+def _table(limits: str | Path | None, inputs: Inputs) -> Path:
+    """The table of angles to take, read once: a model without it would be asked for heads that it cannot make."""
+    if limits is not None:
+        table = Path(limits)
+    elif inputs.bundle is not None:
+        table = inputs.bundle / LIMITS
+    else:
+        raise WeightsMissing(
+            "there is no bundled model whose angles could be taken: measure them (benchmarks/angles.py) and give "
+            "limits, a file as docs/formats.md has it"
+        )
+    Limits.read(table)
+    return table
 
 
 def _fill(partial: Path, inputs: Inputs, final: str) -> None:
