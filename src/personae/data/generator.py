@@ -1,5 +1,6 @@
 """generator = Generator.of_wheel(RANDOM_FACE.find("."))      # people who do not exist, from PyPI's random-face
-pixels = generator.picture(generator.styles(z))       # (320, 320, 3) uint8 RGB, eyes 77 px apart
+styles = generator.w(z, 0.8).repeat(generator.rows, 0)      # of one z (1, 512): the same w for every layer
+pixels = generator.picture(styles)                          # (320, 320, 3) uint8 RGB, eyes 0.25 of the width apart
 
 The wheel is fetched without its dependencies, its hash checked and its zip read; nothing of it is installed or run.
 OpenVINO draws where it is installed (extra `synthetic`), torch elsewhere.
