@@ -345,7 +345,7 @@ def test_the_largest_face_is_measured(folder: Path, tmp_path: Path) -> None:
         Image.fromarray(white_face(other, 20, 40, 50, 80)).save(tmp_path / "a.png")
         (tmp_path / "a.txt").write_text("two")
         reader = reader_of(folder)
-        (one,) = CaptionedFaces(find(tmp_path), reader.detector).epoch()
+        (one,) = CaptionedFaces(find(tmp_path), reader).epoch()
         np.testing.assert_allclose(one.box, (180, 20, 299, 139), atol=1)
         vectors.append(reader.identities([(one.photo, one.found)])[0].vector)
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)

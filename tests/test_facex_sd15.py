@@ -152,10 +152,10 @@ def test_a_batch_is_what_the_bases_own_reader_reads(task: FaceXSd15Task) -> None
 
 def test_a_mirrored_photo_has_its_face_where_a_detector_finds_it(task: FaceXSd15Task) -> None:
     photo = white_face(np.zeros((120, 200, 3), np.uint8), 15, 20, 65, 90)
-    (found,) = task.reader.detector.detect(photo)
+    (found,) = task.reader.detect(photo)
     one = CaptionedFace(name="", photo=photo, caption="", found=found, face=photo)
     pixels, mirrored = _mirror(one)
-    (again,) = task.reader.detector.detect(pixels)
+    (again,) = task.reader.detect(pixels)
     np.testing.assert_allclose(mirrored.points, again.points, atol=1.5)
     np.testing.assert_allclose(mirrored.box, again.box, atol=1.5)
 

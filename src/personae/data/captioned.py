@@ -1,6 +1,6 @@
 """Photos with captions, for text and face together: `personae train face0-sd15 --data photos/` reads these.
 
-    faces = CaptionedFaces(find("photos/"), reader.detector)      # a folder, a .tar, or a folder of .tar
+    faces = CaptionedFaces(find("photos/"), reader)               # a folder, a .tar, or a folder of .tar
     for one in faces.epoch(0, worker=0, workers=2):
         one.photo, one.caption, one.face                          # (H, W, 3), str, (160, 160, 3)
     batch = faces.draw(np.random.default_rng(step), 8)            # or at random: depends on the generator alone
@@ -29,7 +29,6 @@ from personae.errors import BadData, BadImage, BadOption
 from personae.io import regular
 from personae.io.boundary import errors_as
 from personae.reading.box_crop import FACE0, BoxCrop
-from personae.reading.detect import Detector
 from personae.reading.photo import MAX_BYTES, load_photo
 from personae.types import Array, Detection
 
@@ -49,6 +48,14 @@ class _CutShort(BadData):
 
 class Unusable(Exception):
     """Why a record is left out, in two or three words that are counted."""
+
+
+class Detects(Protocol):
+    """Where faces are: a reader, or a detector by itself."""
+
+    def detect(self, pixels: Array) -> list[Detection]:
+        """The faces of (H, W, 3) RGB uint8, largest first."""
+        ...
 
 
 class Records(Protocol):
@@ -84,7 +91,7 @@ class CaptionedFaces:
     each process looks and counts for itself."""
 
     def __init__(
-        self, records: Records, detector: Detector, *, crop: BoxCrop = FACE0, smallest: float = SMALLEST, seed: int = 0
+        self, records: Records, detector: Detects, *, crop: BoxCrop = FACE0, smallest: float = SMALLEST, seed: int = 0
     ) -> None:
         """crop: how the face is cut for its encoder. smallest: pixels that both sides of its box must exceed.
         seed: of the order."""

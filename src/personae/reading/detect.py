@@ -40,8 +40,8 @@ _ALIKE = (0.6, 1.6)  # faces so much smaller or larger share a window
 _WINDOWS = 40  # per photo and level: the strongest candidates first
 _SIDES = (90, 180, 270)
 # Two boxes are one face, seen in two looks, if so much of the smaller lies in the larger, and it is no smaller than so
-# much of it: a face on a shirt is another.
-_WITHIN, _PART = 0.7, 0.2
+# much of it (a face on a shirt is another), or if their intersection over union is larger than so much.
+_WITHIN, _PART, _OVERLAP = 0.7, 0.2, 0.4
 
 
 class Detector(Protocol):
@@ -68,7 +68,7 @@ class DetectorConfig:
     """A face counts from this score on, in the first look."""
     second_score: float = 0.6
     """The same for second looks: more looks must not mean more false finds."""
-    overlap: float = 0.4
+    overlap: float = _OVERLAP
     """Of two boxes whose intersection over union is larger, the better scored one stays."""
 
     def __post_init__(self) -> None:
@@ -109,6 +109,16 @@ class Found:
         """All that count, largest first."""
         return sorted(self.faces + self.later, key=lambda one: -float((one.box[2:] - one.box[:2]).prod()))
 
+    def without(self, other: "Found") -> "Found":
+        """What this search found where the `other` one found nothing."""
+        known = [one.box for one in other.faces + other.later + other.weak]
+        boxes = np.array(known).reshape(-1, 4)
+
+        def new(kind: list[Detection]) -> list[Detection]:
+            return [one for one in kind if not _same(one.box[None], boxes, _OVERLAP).any()]
+
+        return Found(faces=new(self.faces), later=new(self.later), weak=new(self.weak))
+
 
 class OnnxDetector:
     """A `Detector` from an ONNX file: `image` (N, 3, S, S) RGB in [-1, 1] -> `boxes` (N, A, 4) left, top, right,
@@ -132,11 +142,14 @@ class OnnxDetector:
         """`detect` of each image, in batches."""
         return [found.counted for found in self.search(images)]
 
-    def search(self, images: Sequence[Array]) -> list[Found]:
-        """Faces and weak candidates of each image; the first look at them is made in batches."""
+    def search(self, images: Sequence[Array], *, doubtful: bool = False) -> list[Found]:
+        """Faces and weak candidates of each image; the first look at them is made in batches.
+
+        doubtful: look everywhere and at everything weak, as if no face had counted.
+        """
         whole = [[View(left=0, top=0, width=image.shape[1], height=image.shape[0])] for image in images]
         first = self._look(images, whole)
-        return [self._again(image, rows) for image, rows in zip(images, first, strict=True)]
+        return [self._again(image, rows, doubtful) for image, rows in zip(images, first, strict=True)]
 
     def turned(self, pixels: Array, candidate: Detection, turns: Sequence[float]) -> list[Detection]:
         """The face at `candidate`, as it is seen in windows turned by so many degrees clockwise, best first; only
@@ -153,17 +166,17 @@ class OnnxDetector:
         best = [settle(rows[rows[:, 14].argmax()][None], size, self._config.overlap) for rows in near if len(rows)]
         return sorted((one for found in best for one in found), key=lambda one: -one.score)
 
-    def _again(self, pixels: Array, first: Array) -> Found:
+    def _again(self, pixels: Array, first: Array, doubtful: bool) -> Found:
         """What the later looks leave of the rows (n, 15) of the first."""
         size = (pixels.shape[1], pixels.shape[0])
         longer, config = max(size), self._config
         # A later look must be surer: more looks must not mean more false finds.
         sure = first[first[:, 14] >= config.score]
         rows = merged(np.concatenate([sure, first[first[:, 14] < config.score]]), config.overlap)
-        rows, looked = self._windows(pixels, rows, np.zeros((0, 4)))
-        if not self._counted(rows, sure).any():
+        rows, looked = self._windows(pixels, rows, np.zeros((0, 4)), doubtful)
+        if doubtful or not self._counted(rows, sure).any():
             rows = merged(np.concatenate([rows, *self._look([pixels], [elsewhere(size)])]), config.overlap)
-            rows, looked = self._windows(pixels, rows, looked)
+            rows, looked = self._windows(pixels, rows, looked, doubtful)
         for share, canvases in _LEVELS:
             faces = rows[self._counted(rows, sure)]
             widths = (faces[:, 2:4] - faces[:, :2]).max(axis=1)
@@ -172,9 +185,9 @@ class OnnxDetector:
             if len(faces) and share != _LEVELS[0][0] and min(widths) * config.size >= 2 * _FINE * share * longer:
                 break
             rows = merged(np.concatenate([rows, *self._look([pixels], [tiles(size, share)])]), config.overlap)
-            rows, looked = self._windows(pixels, rows, looked)
+            rows, looked = self._windows(pixels, rows, looked, doubtful)
         first, counted = self._first(rows, sure), self._counted(rows, sure)
-        weak = ~counted & (rows[:, 14] >= (_BESIDE if counted.any() else _WEAK))
+        weak = ~counted & (rows[:, 14] >= (_WEAK if doubtful or not counted.any() else _BESIDE))
         kinds = [settle(rows[kind], size, config.overlap) for kind in (first, counted & ~first, weak)]
         return Found(faces=kinds[0], later=kinds[1], weak=sorted(kinds[2], key=lambda one: -one.score))
 
@@ -187,11 +200,11 @@ class OnnxDetector:
         """(n,) bool: the rows that the first look was `sure` of, even where a later look shows them better."""
         return np.array([_same(row[None, :4], sure[:, :4], self._config.overlap).any() for row in rows], bool)
 
-    def _windows(self, pixels: Array, rows: Array, looked: Array) -> tuple[Array, Array]:
+    def _windows(self, pixels: Array, rows: Array, looked: Array, doubtful: bool) -> tuple[Array, Array]:
         """Rows with what windows around the weak ones show in their place, and the boxes looked at so far."""
         weak = rows[:, 14] < self._config.score
         known = np.array([_same(row[None, :4], looked).any() for row in rows], bool)
-        strong = rows[:, 14] >= (_WEAK if weak.all() else _BESIDE)
+        strong = rows[:, 14] >= (_WEAK if doubtful or weak.all() else _BESIDE)
         views, shown = windows(rows[weak & ~known & strong], self._config.size, _WINDOWS)
         if not views:
             return rows, looked

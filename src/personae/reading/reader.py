@@ -163,6 +163,11 @@ class FaceReader:
         known = dict(zip(shown, identities, strict=True))
         return [known.get(i) for i in range(len(pixels))]
 
+    def detect(self, pixels: Array) -> list[Detection]:
+        """The faces of one image (H, W, 3) RGB uint8, largest first, with the points by which this reader cuts them."""
+        (found,) = self.find([pixels])
+        return [one.detection for one in found]
+
     def find(self, images: Sequence[Array]) -> list[list[Sight]]:
         """The faces of each image (H, W, 3) RGB uint8, largest first, with the points by which they are cut; their
         motion as far as finding them took measuring it."""

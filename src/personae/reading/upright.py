@@ -7,7 +7,7 @@ what was measured, and looked at by the detector once more: which side was right
 is what the detector then says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,26 +20,29 @@ from personae.types import Array, Detection, Motion
 
 _TURNS = tuple(range(0, 360, 45))  # degrees clockwise in which a doubtful face is tried
 _TURNED = 4  # weak candidates of a photo that are looked at from eight sides, strongest first
-_SIDES = 3  # of the eight, how many are measured: the best scored
+_SIDES, _SIDE = 3, 0.5  # of the eight, how many are measured: the best scored, if they score as much
 # Scores of an upright face: 95 % of held-out photos reach the first at first sight; what does not, and is stood
 # upright, must reach the second to be taken as it is.
 _CLEAR, _SURE = 0.8, 0.85
-# What counts at first sight but is not clear must reach this when it is stood upright from its best side, whether it
-# holds still or not: faces in profile and such as overrun the picture do not (two of 150 photos: .78 and .87; a retina
-# gets .31). What counts at second sight only must be clear there, and hold still (a cat's face gets .79).
-_SOME = 0.7
+# What counts at first sight but is not clear must reach the first of these when it is stood upright from its best side,
+# whether it holds still or not, or the second if it does: faces in profile and such as overrun the picture do not (two
+# of 150 photos: .78 and .87; of what is no face, coins reach .62, a retina .31). What counts at second sight only must
+# be clear there and hold still (a cat's face gets .79), or be sure.
+_SOME, _SOME_STILL = 0.7, 0.65
 _PENALTY = 2.0  # of the score, for each eye distance by which the landmarks move: to choose between sides
 # From which score on a weak candidate that holds still is a face: as the detector saw it (from the second on, about
 # still), and stood upright from the best of eight sides, of which one may look like a face by chance.
 _FIRM, _FIRMER, _FIRM_FROM_SIDES = 0.6, 0.7, 0.75
+_LEAST = _SOME_STILL  # what scores less, stood upright, is no face by any of these
 _OVERLAP = 0.4  # of two boxes whose intersection over union is larger, the better scored one stays
 
 
 class SearchingDetector(Detector, Protocol):
     """A detector that also says what it is not sure of, and looks at a place from all sides."""
 
-    def search(self, images: Sequence[Array]) -> list[Found]:
-        """Faces and weak candidates of each image (H, W, 3) RGB uint8; sizes may differ."""
+    def search(self, images: Sequence[Array], *, doubtful: bool = False) -> list[Found]:
+        """Faces and weak candidates of each image (H, W, 3) RGB uint8; sizes may differ. doubtful: look everywhere and
+        at everything weak, as if no face had counted."""
         ...
 
     def turned(self, pixels: Array, candidate: Detection, turns: Sequence[float]) -> list[Detection]:
@@ -68,19 +71,26 @@ class Finder:
         return [self._measured(pixels, one) for pixels, one in zip(images, found, strict=True)]
 
     def _measured(self, pixels: Array, found: Found) -> list[Sight]:
-        sights = [self._sure(pixels, one, _SOME, np.inf) for one in found.faces]
-        sights += [self._sure(pixels, one, _CLEAR, LIMIT) for one in found.later]
-        sights += [self._unsure(pixels, one, turn=i < _TURNED) for i, one in enumerate(found.weak)]
-        seen = [sight for sight in sights if sight is not None]
+        seen = self._faces(pixels, found, _TURNED)
+        if not seen and found.counted:
+            # What counted was no face, and kept the detector from looking further: a hand beside a face on its side.
+            (again,) = self._detector.search([pixels], doubtful=True)
+            seen = self._faces(pixels, again.without(found), _TURNED - len(found.weak))
         if not seen:
             return []
         boxes = np.stack([sight.detection.box for sight in seen])
         kept = [seen[i] for i in nms(boxes, np.array([sight.detection.score for sight in seen]), _OVERLAP)]
         return sorted(kept, key=lambda sight: -float((sight.detection.box[2:] - sight.detection.box[:2]).prod()))
 
-    def _sure(self, pixels: Array, found: Detection, least: float, limit: float) -> Sight | None:
-        """A face that the detector counts, unless, stood upright from its best side, it scores less than `least` or
-        its landmarks move more than `limit`."""
+    def _faces(self, pixels: Array, found: Found, turns: int) -> list[Sight]:
+        """The faces among what was found; so many of the weak candidates are looked at from eight sides."""
+        sights = [self._sure(pixels, one, _first) for one in found.faces]
+        sights += [self._sure(pixels, one, _later) for one in found.later]
+        sights += [self._unsure(pixels, one, turn=i < turns) for i, one in enumerate(found.weak)]
+        return [sight for sight in sights if sight is not None]
+
+    def _sure(self, pixels: Array, found: Detection, holds: Callable[["_Stood"], bool]) -> Sight | None:
+        """A face that the detector counts, unless, stood upright from its best side, it no longer `holds`."""
         look, as_is = steady(self._motion, pixels, found.points), None
         if look is not None and look.settled:
             as_is = _Stood(sight=_sight(found, look), score=found.score, moved=look.moved)
@@ -89,9 +99,9 @@ class Finder:
             again = self._stood(pixels, found, look)
             if again is not None and again.score >= _SURE:
                 return again.sight
-        best = self._from_sides(pixels, found)
-        if best is not None and (best.score < least or best.moved >= limit):
-            best = None
+        best = self._from_sides(pixels, found, holds)
+        if best is None and as_is is None and look is not None and holds is _first and found.score >= _CLEAR:
+            return _sight(found, look)  # in profile, say: no side shows it better than it was seen
         return _better(as_is, best)
 
     def _unsure(self, pixels: Array, candidate: Detection, *, turn: bool) -> Sight | None:
@@ -102,24 +112,24 @@ class Finder:
             if look is not None and look.moved < (LIMIT if candidate.score >= _FIRMER else STILL):
                 as_is = _Stood(sight=_sight(candidate, look), score=candidate.score, moved=look.moved)
         if turn:
-            best = self._from_sides(pixels, candidate)
-            if best is not None and (best.score < _FIRM_FROM_SIDES or best.moved >= LIMIT):
-                best = None
+            best = self._from_sides(pixels, candidate, _from_weak)
         return _better(as_is, best)
 
-    def _from_sides(self, pixels: Array, found: Detection) -> "_Stood | None":
-        """The face as it scores best when it is stood upright by what is measured from one of the best sides."""
+    def _from_sides(self, pixels: Array, found: Detection, holds: Callable[["_Stood"], bool]) -> "_Stood | None":
+        """The face as it `holds` best when it is stood upright by what is measured from one of the best sides."""
         stood = []
         for side in self._detector.turned(pixels, found, _TURNS)[:_SIDES]:
+            if side.score < _SIDE:
+                break
             look = steady(self._motion, pixels, side.points)
             if look is not None and (one := self._stood(pixels, replace(found, box=side.box), look)) is not None:
                 stood.append(one)
-        return max(stood, key=lambda one: one.worth, default=None)
+        return max((one for one in stood if holds(one)), key=lambda one: one.worth, default=None)
 
     def _stood(self, pixels: Array, found: Detection, look: Look) -> "_Stood | None":
         """What the detector, and then the motion reader, see of a face that is stood upright by a `look` at it."""
         upright = self._detector.turned(pixels, found, (look.tilt,))
-        if not upright:
+        if not upright or upright[0].score < _LEAST:
             return None
         again = steady(self._motion, pixels, upright[0].points)
         if again is None:
@@ -141,6 +151,21 @@ class _Stood:
     def worth(self) -> float:
         """What to choose between sides by."""
         return self.score - _PENALTY * self.moved
+
+
+def _first(stood: _Stood) -> bool:
+    """Whether what counts at first sight is a face, by how it is seen upright."""
+    return stood.score >= (_SOME_STILL if stood.moved < STILL else _SOME)
+
+
+def _later(stood: _Stood) -> bool:
+    """The same of what counts at second sight only."""
+    return stood.score >= (_CLEAR if stood.moved < LIMIT else _SURE)
+
+
+def _from_weak(stood: _Stood) -> bool:
+    """The same of what no look was sure of."""
+    return stood.score >= _FIRM_FROM_SIDES and stood.moved < LIMIT
 
 
 def _better(as_is: _Stood | None, best: _Stood | None) -> Sight | None:

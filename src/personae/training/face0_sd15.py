@@ -95,8 +95,8 @@ class Face0Sd15Task:
         self.size = unet.config.sample_size * codec.pixels_per_cell(self.vae)
         sizes = replace(sizes, features=reader.width, text_width=self.text_encoder.config.hidden_size)
         self.model = TextAndFace(unet, FaceTokens(sizes, reader.space))
-        self.faces = CaptionedFaces(Part(records, held_out=False), reader.detector)
-        judged = list(islice(CaptionedFaces(Part(records, held_out=True), reader.detector).epoch(), _JUDGED))
+        self.faces = CaptionedFaces(Part(records, held_out=False), reader)
+        judged = list(islice(CaptionedFaces(Part(records, held_out=True), reader).epoch(), _JUDGED))
         self.judged = self._seen(judged, [one.caption for one in judged], np.ones(len(judged), bool))
 
     def compile(self) -> None:

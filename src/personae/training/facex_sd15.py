@@ -123,8 +123,8 @@ class FaceXSd15Task:
         where = {"source": base.config.crop_template, "template": embedder.template, "size": embedder.size}
         self.maps = AlignedMap(embedder.path, name, **where).eval()
         self.recogniser = AlignedRecogniser(embedder.path, **where).eval()
-        self.faces = CaptionedFaces(Part(records, held_out=False), self.reader.detector)
-        judged = list(islice(CaptionedFaces(Part(records, held_out=True), self.reader.detector).epoch(), _JUDGED))
+        self.faces = CaptionedFaces(Part(records, held_out=False), self.reader)
+        judged = list(islice(CaptionedFaces(Part(records, held_out=True), self.reader).epoch(), _JUDGED))
         rng = np.random.default_rng(0)
         self.judged = []
         for start in range(0, len(judged), _AT_ONCE):
