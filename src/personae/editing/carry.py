@@ -194,15 +194,17 @@ def _drawn(before: Aligned, after: Aligned, mask: Array) -> tuple[Carried, Array
 
 
 def _known(face: Aligned, shift: Array) -> Array:
-    """(W, W) 0-1: how far inside the photo of a face, in its window, lies what each pixel of another window shows that
-    is `shift` (W, W, 2) away; 1 from a feather's width on. Beyond the photo there is only its edge, repeated."""
+    """(W, W) 0-1: whether what each pixel of another window shows, which is `shift` (W, W, 2) away in the window of a
+    face, lies in the photo of the face. Beyond it there is only its edge, repeated: nobody sees that over a feather's
+    width, and over another one it fades; what is further away would be streaks."""
     coverage = face.widened(margin_of(face.size)).coverage
     if coverage.all():
         return np.ones(coverage.shape)
-    inside = distance_transform_edt(coverage) / (_FEATHER * face.size)
+    inside = (distance_transform_edt(coverage) - distance_transform_edt(~coverage)) / (_FEATHER * face.size)
     y, x = np.mgrid[0 : len(shift), 0 : len(shift)]
     places = (y + shift[..., 1], x + shift[..., 0])
-    return np.asarray(map_coordinates(inside, places, output=np.float64, order=1, mode="constant").clip(0, 1))
+    found = map_coordinates(inside, places, output=np.float64, order=1, mode="constant", cval=-2)
+    return np.asarray((2 + found).clip(0, 1))
 
 
 def margin_of(size: int) -> int:
