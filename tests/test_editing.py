@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -383,6 +384,15 @@ def test_a_reenacted_head_leans_as_its_driver_does(
     assert found.motion.pose.roll == pytest.approx(asked.motion.pose.roll, abs=8)
     [place] = nano.read(edit.after[0, 0])  # in its own crop it stands upright
     assert abs(place.motion.pose.roll) < 8
+
+
+def test_a_head_leans_further_than_the_model_could_hold_it(nano: FacePipeline, portrait: np.ndarray) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*this model.*")
+        edit = nano.edit("attribute", target=portrait, pose={"roll": 40}, seed=0, num_inference_steps=4)
+    (before,), (after,) = nano.read(portrait), nano.read(edit.images[0])
+    assert after.motion.pose.roll - before.motion.pose.roll == pytest.approx(40, abs=8)
+    assert edit.likeness[0] > 0.6
 
 
 def test_a_swap_is_of_the_source(nano: FacePipeline, people: list[np.ndarray]) -> None:
