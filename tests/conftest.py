@@ -6,6 +6,7 @@ embedding, an epsilon schedule, identities narrower than its text. Both make 32-
 
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unlike_the_shell(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A job in a shell's background is born deaf to SIGINT, and so would be its children. And compiled code is this
+    run's own: what a killed run left half-written in the usual place would be loaded."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
 
 
 @pytest.fixture(autouse=True)

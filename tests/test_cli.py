@@ -521,12 +521,7 @@ def test_ctrl_c_is_clean(model: Path, photo: Path, tmp_path: Path) -> None:
     words = ["generate", photo, "-m", model, "-n", "400", "--steps", "1000", "-o", "out", "--json"]
     command = [sys.executable, "-m", "personae", *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-
-    def heard() -> None:
-        """A job in a shell's background is born deaf to SIGINT, and so would be its children."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    running = subprocess.Popen(command, cwd=tmp_path, preexec_fn=heard, **pipes)
+    running = subprocess.Popen(command, cwd=tmp_path, **pipes)
     try:
         while not (tmp_path / "out").exists():
             time.sleep(0.05)

@@ -153,7 +153,8 @@ def test_the_conditioning_recogniser_may_not_judge(nano_like: FacePipeline, nano
 def test_evaluate_writes_json_table_and_sheet(nano_like: FacePipeline, tmp_path: Path) -> None:
     cache = people_folder(tmp_path / "cache", count=9, faceless=1)
     judge = str(judge_file(tmp_path / "judge.onnx"))
-    options = {"people": 7, "images_per_person": 2, "judge": judge, "source": cache, "steps": 2, "progress": False}
+    options = {"people": 7, "images_per_person": 2, "judge": judge, "finder": "reader", "source": cache, "steps": 2}
+    options["progress"] = False
     report = evaluate(nano_like, out=tmp_path / "out", seed=1, batch_people=3, **options)
 
     written = json.loads((tmp_path / "out" / "report.json").read_text())
