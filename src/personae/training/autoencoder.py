@@ -71,6 +71,19 @@ def save_half(model: Any, folder: Path) -> None:
     copied.save_pretrained(folder)
 
 
+def unevenness(latents: Tensor) -> Tensor:
+    """How far latents (N, c, h, w) are from unit variance and zero mean in every channel, which is what a diffusion
+    model likes to find."""
+    spread = latents.var(dim=(0, 2, 3))
+    return (spread - 1).pow(2).mean() + latents.mean(dim=(0, 2, 3)).pow(2).mean()
+
+
+def export_scaled(vae: AutoencoderDC, latents: Tensor, folder: Path) -> None:
+    """Write `vae/`, its scaling factor set so that such latents have unit spread."""
+    vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
+    save_half(vae, folder / "vae")
+
+
 class _Codec(nn.Module):
     """Encoder, some noise, decoder, as one graph to compile. The noise teaches the decoder to take latents that
     a generator got slightly wrong."""
@@ -110,9 +123,7 @@ class AutoencoderTask:
         made, latents = model(real, noise)
         made, latents = made.float(), latents.float()
         loss = reconstruction_loss(made, real)
-        # Latents near unit variance and zero mean in every channel: what a diffusion model likes to find.
-        spread = latents.var(dim=(0, 2, 3))
-        loss = loss + 0.01 * ((spread - 1).pow(2).mean() + latents.mean(dim=(0, 2, 3)).pow(2).mean())
+        loss = loss + 0.01 * unevenness(latents)
         figures: Metrics = {"psnr": psnr(made.detach(), real)}
         if batch["judged"]:
             self.recogniser.to(made.device)
@@ -139,5 +150,4 @@ class AutoencoderTask:
         vae = self.model.vae
         with torch.no_grad():
             latents = vae.encoder(to_tensor(self.held_out.crops).to(vae.device))
-        vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
-        save_half(vae, folder / "vae")
+        export_scaled(vae, latents, folder)

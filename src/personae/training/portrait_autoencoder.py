@@ -20,7 +20,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from personae.evaluation import appearance
 from personae.reading.differentiable import AlignedRecogniser
-from personae.training.autoencoder import psnr, save_half, to_tensor
+from personae.training.autoencoder import export_scaled, psnr, to_tensor, unevenness
 from personae.training.frozen_features import CHANNELS, FrozenFeatures
 from personae.training.loop import Metrics
 from personae.training.pictures import DETAIL, SIDE, Pictures
@@ -157,8 +157,7 @@ class _Portraits:
         """`vae/`, in the diffusers layout, its scaling factor measured so that latents have unit spread."""
         with torch.no_grad():
             latents = torch.cat([vae.encoder(part) for part in to_tensor(self.held_out).to(vae.device).split(8)])
-        vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
-        save_half(vae, folder / "vae")
+        export_scaled(vae, latents, folder)
 
 
 def to_pixels(images: Tensor) -> Array:
@@ -203,10 +202,7 @@ class PortraitAutoencoderTask:
             figures: Metrics = {"psnr": psnr(y.detach(), x)}
             if batch["whole"]:
                 loss = loss + self.identity_weight * (1 - self.portraits.alike(y, x))
-        # Latents near unit spread and zero mean in every channel: what a diffusion model likes to find.
-        spread = latents.var(dim=(0, 2, 3))
-        loss = loss + 0.01 * ((spread - 1).pow(2).mean() + latents.mean(dim=(0, 2, 3)).pow(2).mean())
-        return loss, figures
+        return loss + 0.01 * unevenness(latents), figures
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """See `_Portraits.measured`."""
