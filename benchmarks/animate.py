@@ -20,15 +20,15 @@ from PIL import Image
 
 import personae
 from personae.data.teachers import Teachers
-from personae.editing import driver, smoothing, video
-from personae.editing.animate import Settings, animate
-from personae.editing.puppet import Portrait, moves_of
-from personae.editing.track import COLUMNS, Track
 from personae.evaluation import estimate, flicker, machine
 from personae.evaluation.estimate import Estimate
 from personae.gather import strangers
 from personae.pipeline import FacePipeline
 from personae.types import Array, Face, Identity, Motion
+from personae.video import face_tracker, smoothing, video_file
+from personae.video.animate import Settings, animate
+from personae.video.frame_renderer import Portrait, moves_of
+from personae.video.motion_track import COLUMNS, Track
 
 FPS, RATE = Fraction(24), 16_000
 READ = ("yaw", "pitch", "roll", "blendshape")
@@ -61,7 +61,7 @@ def with_sound(path: Path, frames: Sequence[Array]) -> Path:
     """A video of the frames, twice as large, and a sine to copy."""
     silent = path.with_name("silent.mp4")
     large = [np.asarray(Image.fromarray(one).resize((256, 256), Image.Resampling.LANCZOS)) for one in frames]
-    video.write(silent, large, fps=FPS, force=True)
+    video_file.write(silent, large, fps=FPS, force=True)
     wave = np.sin(2 * np.pi * 440 * np.arange(int(RATE * len(frames) / FPS)) / RATE) * 8000
     with av.open(str(silent)) as seen, av.open(str(path), "w") as made:
         stream, heard = made.add_stream_from_template(seen.streams.video[0]), made.add_stream("aac", rate=RATE)
@@ -99,10 +99,10 @@ class Pair:
         )
         self.seconds = (time.perf_counter() - began) / frames
         self.sound_kept = sound_of(done.path) == sound_of(self.driver)
-        self.driving, self.made = list(video.frames(self.driver)), list(video.frames(done.path))
+        self.driving, self.made = list(video_file.frames(self.driver)), list(video_file.frames(done.path))
         assert len(self.made) == frames
         # The same moves once more without a photo around them: at one seed, and at one for every frame.
-        read = smoothing.smoothed(smoothing.held(driver.read(self.driver, pipe.reader)), "savgol")
+        read = smoothing.smoothed(smoothing.held(face_tracker.read(self.driver, pipe.reader)), "savgol")
         told = [move.numbers for move in moves_of(read, pipe.config.crop_template) if move is not None]
         self.same = _portraits(pipe, source, told, [number] * frames, options)
         self.own = _portraits(pipe, source, told, range(300, 300 + frames), options)

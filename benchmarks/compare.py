@@ -29,12 +29,12 @@ from transformers import CLIPTokenizer
 from personae.evaluation import machine, tables
 from personae.evaluation.estimate import Estimate, mean
 from personae.pipeline import FacePipeline
-from personae.sampling import precision, speed
-from personae.sampling.allocator import give_back_freed_memory
+from personae.sampling.fast import modes, precision
+from personae.sampling.fast.allocator import give_back_freed_memory
 
 PLAIN = {"cpu": ("float32", "bfloat16"), "cuda": ("float16",)}  # the README's on this device; a better one, if any
 KINDS = {"cpu": "compare", "cuda": "compare_gpu"}
-MODES = tuple(speed.MODES)
+MODES = tuple(modes.MODES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Personae:
         self.pipe.set_progress_bar_config(disable=True)
         self.pipe.folder, self.mode = folder, mode  # the folder holds taesd/
         self.person = np.random.default_rng(0).standard_normal((1, size.identity)).astype(np.float32)
-        speed.prepare(self.pipe)
+        modes.prepare(self.pipe)
 
     def seconds(self, work: Work) -> float:
         return _timed(lambda: self.generate(work), self.pipe.device)
@@ -216,7 +216,7 @@ def _flop(work: Work) -> int:
 def _ready() -> None:
     side, runner = _I
     if side.compile and isinstance(runner, Personae):
-        speed.prepare(runner.pipe, compile=True)
+        modes.prepare(runner.pipe, compile=True)
     if runner.pipe.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:  # the weights were made in float32; the peak counts from here

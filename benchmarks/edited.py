@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from personae.data.teachers import framed
-from personae.editing.cast import in_crop
+from personae.editing.inputs import in_crop
 from personae.editing.paste import Patch, pasted
 from personae.editing.tasks import TASKS
 from personae.errors import NoFaceFound

@@ -17,15 +17,15 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 import personae
-from personae import output
-from personae.editing.carry import closed
-from personae.editing.cast import in_crop
-from personae.editing.puppet import InPhoto, moves_of
-from personae.editing.track import COLUMNS, Track
+from personae.editing.inputs import in_crop
+from personae.editing.warp import closed
 from personae.gather import strangers
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 from personae.reading import regions
 from personae.types import Edit
+from personae.video.frame_renderer import InPhoto, moves_of
+from personae.video.motion_track import COLUMNS, Track
 
 # Of the strangers that are drawn, those of whom nano makes a fair picture.
 DRAWN, SEED, CHOSEN = 30, 3, (4, 14, 27, 23, 1, 19)
@@ -73,7 +73,7 @@ class Gallery:
     @property
     def decomposes(self) -> bool:
         """Whether single pieces can come from other photos."""
-        return self.pipe.part("facex") is not None
+        return self.pipe.has_component("facex")
 
     def edit(self, task: str, *, seed: int = 1, **asked: Any) -> Edit:
         """As `pipe.edit`."""
@@ -388,7 +388,7 @@ def main(
     steps: Annotated[int | None, typer.Option(min=1, help="Of sampling.", show_default="the model's")] = None,
 ) -> None:
     """Make the gallery."""
-    output.prepare(out / "gallery")
+    writer.prepare(out / "gallery")
     gallery = Gallery(personae.load(model), steps=steps)
     entries = []
     for make in ENTRIES:
@@ -398,9 +398,9 @@ def main(
         entry = make(gallery)
         file = io.BytesIO()
         sheet(entry.rows).save(file, "WEBP", quality=_QUALITY, method=6)
-        output.write(out / "gallery" / f"{entry.name}.webp", file.getvalue(), force=True)
+        writer.write(out / "gallery" / f"{entry.name}.webp", file.getvalue(), force=True)
         entries.append(entry)
-    output.write(out / "gallery.md", page_of(entries, gallery).encode(), force=True)
+    writer.write(out / "gallery.md", page_of(entries, gallery).encode(), force=True)
 
 
 if __name__ == "__main__":

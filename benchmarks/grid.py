@@ -13,10 +13,10 @@ from face0 import HALVES
 from PIL import Image, ImageDraw, ImageFont
 
 import personae
-from personae import output
 from personae.gather import PEOPLE
 from personae.identity import Identity, IdentitySampler
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 from personae.sampling import codec
 
 WEIGHTS: dict[str, Mapping[str, Any]] = {
@@ -94,8 +94,8 @@ def main(
     pairs = drawn(groups(pipe, people, seed), [], TOGETHER)
     recipe = {"task": "grid", "model": {"name": pipe.name, "sha256": pipe.sha256}, "seed": seed}
     for path, sheet in ((out, grid), (out.with_stem(f"{out.stem}-together"), pairs)):
-        encoded = output.encode(sheet, "webp", recipe)
-        output.write(path, encoded, force=True)
+        encoded = writer.encode(sheet, "webp", recipe)
+        writer.write(path, encoded, force=True)
         typer.echo(f"{path}: {sheet.width} x {sheet.height}, {len(encoded) // 1024} KB")
 
 

@@ -15,13 +15,13 @@ import typer
 from modes import generate, opened, write
 from PIL import Image
 
+from personae.controls.likeness import INTERVAL
 from personae.evaluation import estimate, machine
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.likeness import cosines
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
-from personae.steers.likeness import INTERVAL
 from personae.types import Array
 
 STRENGTHS = (0.0, 0.05, 0.1, 0.2)

@@ -14,7 +14,7 @@ import typer
 
 import personae
 from personae.evaluation import machine
-from personae.sampling import precision
+from personae.sampling.fast import precision
 
 
 def main(

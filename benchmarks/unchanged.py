@@ -21,7 +21,7 @@ import numpy as np
 
 GENERATIONS: dict[str, dict[str, Any]] = {
     "plain": {"num_images_per_prompt": 2},
-    "scheduler": {"scheduler": "euler", "num_inference_steps": 5},
+    "scheduler": {"scheduler": "flow-heun", "num_inference_steps": 5},
     "prompt": {"prompt": "a smiling {person}, black and white"},
     "words": {"prompt": "photo of a woman, smiling", "negative_prompt": "old"},
     "pose": {"pose": (20, 5, 0)},

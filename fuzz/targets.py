@@ -45,8 +45,8 @@ def photo(folder: Path) -> Target:
 
 def recipe(folder: Path) -> Target:
     """Recipes inside pictures."""
-    from personae import output
-    from personae.recipe import checked, find_recipe, past
+    from personae.provenance import writer
+    from personae.provenance.recipe import checked, find_recipe, past
 
     known = {
         "task": "generate", "seed": 7, "noise": "seed",
@@ -68,7 +68,7 @@ def recipe(folder: Path) -> Target:
             told = changed(told, rng)
         if not isinstance(told, dict) or len(json.dumps(told)) > 60_000:  # no writer of ours has to put it into a file
             told = known
-        content = output.encode(image, rng.choice(("png", "jpg", "webp")), told)
+        content = writer.encode(image, rng.choice(("png", "jpg", "webp")), told)
         return mutated(content, rng) if rng.random() < 0.3 else content
 
     return Target(once=once, read=_by_path(folder / "a.png", read))
@@ -91,7 +91,7 @@ def identity(folder: Path) -> Target:
 
 def track(folder: Path) -> Target:
     """Motion by frame, in its three kinds of file."""
-    from personae.editing import track as tracks
+    from personae.video import motion_track as tracks
 
     said = {
         "format": "personae.track/1",
@@ -141,7 +141,7 @@ def video(folder: Path) -> Target:
     """The first frames of tiny videos."""
     import av
 
-    from personae.editing import video as videos
+    from personae.video import video_file as videos
 
     av.logging.set_level(None)
     seeds = []
@@ -174,7 +174,7 @@ def model(folder: Path) -> Target:
     import transformers
 
     from model_fixtures import nano_parts
-    from personae import catalog
+    from personae.models import catalog
     from personae.pipeline import FacePipeline
 
     for library in (diffusers, transformers):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
-from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.types import Conditioning
 from personae.pipeline import FacePipeline
 from personae.sampling import schedulers
 

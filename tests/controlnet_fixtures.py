@@ -8,7 +8,7 @@ from diffusers import ControlNetModel
 from torch import Tensor
 
 from conftest import sd15_parts
-from personae.conditioning.mesh import FaceModel
+from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import place, render
 from personae.sampling.controlnet import ADDED, to_maps
 from personae.types import Pose

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from conftest import WIDTH, nano_parts, sd15_parts
-from personae.conditioning.face_tokens import FaceTokens, Sizes
+from personae.conditioning.face0 import FaceTokens, Sizes
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader
 from reading_fixtures import tiny_reader_folder

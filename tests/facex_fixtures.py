@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from personae.conditioning.facex import Sizes
-from personae.conditioning.mesh import FaceModel
+from personae.conditioning.facex.network import Sizes
+from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import place
 from personae.reading.aligned import Aligned
 from personae.types import BLENDSHAPES, Identity, Pose

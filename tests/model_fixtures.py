@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from conftest import WIDTH, nano_parts
-from personae import catalog
 from personae.gather import PEOPLE
 from personae.identity import IdentitySampler
+from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader
 from reading_fixtures import tiny_reader_folder, white_face

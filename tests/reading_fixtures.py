@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from personae.conditioning.mesh import FaceModel
+from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import place
 from personae.reading.reader import ReaderConfig, pack
 from personae.types import BLENDSHAPES, Pose

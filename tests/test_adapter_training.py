@@ -8,9 +8,9 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
-from personae.sampling.controls import engaged
 from personae.sampling.few_steps import FewSteps
 from personae.sampling.lora import FILE, Lora
+from personae.sampling.unet_hooks import engaged
 from personae.training import distil, recipes, reference
 from personae.training.base import build_unet
 from personae.training.loop import Schedule, train

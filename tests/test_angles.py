@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import personae
-from personae import catalog, extras
-from personae.angles import FILE, GEOMETRY, Limits
-from personae.editing.puppet import moves_of
-from personae.editing.track import COLUMNS, Track
+from personae.controls import pose
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.models import catalog, components
+from personae.models.limits import FILE, GEOMETRY, Limits
 from personae.pipeline import FacePipeline
-from personae.steers import pose
 from personae.training import assemble as assembling
 from personae.training.assemble import assemble
+from personae.video.frame_renderer import moves_of
+from personae.video.motion_track import COLUMNS, Track
 
 NANO = catalog.MODELS["nano"].folder
 ROWS = {name: {"good": 10, "most": 20} for name in GEOMETRY}
@@ -91,7 +91,7 @@ def test_copies_take_the_table_along(tmp_path: Path) -> None:
     shutil.copy(NANO / FILE, tmp_path)
     target = tmp_path / "copy"
     target.mkdir()
-    extras.copy(tmp_path, target)
+    components.copy(tmp_path, target)
     assert (target / FILE).read_bytes() == (NANO / FILE).read_bytes()
 
 

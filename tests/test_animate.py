@@ -18,19 +18,22 @@ from PIL import Image
 import personae
 from controlnet_fixtures import random_controlnet
 from model_fixtures import empty_photo, face_photo
-from personae import catalog, cli
-from personae.conditioning.representation import TOKENS
-from personae.editing import carry, driver, track, video
-from personae.editing.animate import Settings, _draw, animate
-from personae.editing.frame_store import FrameStore, folders_of
-from personae.editing.puppet import InPhoto, Move, Portrait, moves_of
+from personae import cli
+from personae.conditioning.facex.representation import TOKENS
+from personae.editing import warp as carry
 from personae.editing.tilt import leaning
-from personae.editing.track import COLUMNS, Track
 from personae.errors import BadOption, BadOutput, BadVideo, NoFaceFound, PersonaeError, WeightsMissing
 from personae.evaluation import flicker
 from personae.gather import strangers
+from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.types import Detection, Face, Identity, Photo
+from personae.video import face_tracker, video_file
+from personae.video import motion_track as track
+from personae.video.animate import Settings, _draw, animate
+from personae.video.frame_renderer import InPhoto, Move, Portrait, moves_of
+from personae.video.frame_store import FrameStore, folders_of
+from personae.video.motion_track import COLUMNS, Track
 from reading_fixtures import POSE
 from video_fixtures import packets, wandering, write_video
 
@@ -82,7 +85,7 @@ def report(path: Path) -> dict:
 
 
 def pictures(path: Path) -> np.ndarray:
-    return np.stack(list(video.frames(path)))
+    return np.stack(list(video_file.frames(path)))
 
 
 # ---------------------------------------------------------------------- the whole of it
@@ -91,7 +94,7 @@ def pictures(path: Path) -> np.ndarray:
 def test_a_photo_does_what_a_video_does(moving: FacePipeline, photo: Path, clip: Path, tmp_path: Path) -> None:
     done = animate(moving, photo, clip, tmp_path / "out.mp4", batch_size=3, **FAST)
     assert (done.path, done.drawn) == (tmp_path / "out.mp4", COUNT)
-    assert video.probe(done.path) == video.Clip(fps=Fraction(25), size=(320, 160), sound="aac")
+    assert video_file.probe(done.path) == video_file.Clip(fps=Fraction(25), size=(320, 160), sound="aac")
     assert packets(done.path) == packets(clip)
     told = report(done.path)
     assert [row["frame"] for row in told["frames"]] == list(range(COUNT))
@@ -108,7 +111,7 @@ def test_a_photo_does_what_a_video_does(moving: FacePipeline, photo: Path, clip:
 
 def test_beside_the_head_the_photo_is_kept_byte_for_byte(moving: FacePipeline, photo: Path, clip: Path) -> None:
     [face] = moving.read(photo)
-    moves = [move for move in moves_of(driver.read(clip, moving.reader), "portrait") if move is not None]
+    moves = [move for move in moves_of(face_tracker.read(clip, moving.reader), "portrait") if move is not None]
     puppet = InPhoto(moving, face, moves, seed=0, options=FAST)
     before = np.asarray(Image.open(photo))
     for after in puppet.draw(moves[:2]):
@@ -168,7 +171,7 @@ def test_a_track_drives_as_well(moving: FacePipeline, photo: Path, portrait: boo
     settings = Settings(portrait=portrait, smooth="none")
     done = animate(moving, photo, tmp_path / "nod.csv", tmp_path / "out.mkv", fps=12, settings=settings, **FAST)
     side = moving.unet.config.sample_size * 4
-    assert video.probe(done.path) == video.Clip(
+    assert video_file.probe(done.path) == video_file.Clip(
         fps=Fraction(12), size=(side, side) if portrait else (320, 160), sound=None
     )
     told = report(done.path)["frames"]
@@ -212,7 +215,7 @@ def test_without_a_face_in_any_frame(moving: FacePipeline, photo: Path, tmp_path
         with pytest.raises(NoFaceFound, match=r"none of the 3 frames of .*empty.mp4 shows a face"):
             animate(moving, photo, clip, tmp_path / "out.mp4", settings=Settings(on_no_face=mode))
     with pytest.raises(NoFaceFound, match="2 faces at once"):
-        driver.read(write_video(tmp_path / "one.mp4", wandering(2)), moving.reader, face=2)
+        face_tracker.read(write_video(tmp_path / "one.mp4", wandering(2)), moving.reader, face=2)
 
 
 # ---------------------------------------------------------------------- the same face
@@ -228,7 +231,7 @@ ANN, BOB = (1.0, 0.1, 0.0), (0.0, 0.1, 1.0)
 
 
 def test_the_same_face_is_followed() -> None:
-    follower = driver.Follower()
+    follower = face_tracker.Follower()
     assert follower.find([]) is None
     frames = [[seen(0, ANN), seen(100, BOB, 40)], [seen(95, BOB, 60), seen(5, ANN)], [seen(90, BOB)]]
     found = [follower.find(faces) for faces in frames]
@@ -239,16 +242,16 @@ def test_the_same_face_is_followed() -> None:
 
 
 def test_two_that_cross_are_told_apart() -> None:
-    follower = driver.Follower(face=2)
+    follower = face_tracker.Follower(face=2)
     follower.find([seen(0, ANN, 60), seen(40, BOB)])
     crossing = [seen(36, ANN, 60), seen(28, BOB)]
     assert follower.find(crossing) is crossing[1]
 
 
 def test_numbers_for_people() -> None:
-    assert driver.spans([0, 1, 2, 7, 9, 10]) == "0-2, 7, 9-10"
-    assert driver.overlap(np.array((0, 0, 2, 2)), np.array((1, 0, 3, 2))) == pytest.approx(1 / 3)
-    assert driver.overlap(np.array((0, 0, 2, 2)), np.array((5, 0, 6, 2))) == 0
+    assert face_tracker.spans([0, 1, 2, 7, 9, 10]) == "0-2, 7, 9-10"
+    assert face_tracker.overlap(np.array((0, 0, 2, 2)), np.array((1, 0, 3, 2))) == pytest.approx(1 / 3)
+    assert face_tracker.overlap(np.array((0, 0, 2, 2)), np.array((5, 0, 6, 2))) == 0
 
 
 # ---------------------------------------------------------------------- stopped, and gone on

@@ -20,21 +20,22 @@ from PIL import Image, ImageOps
 
 from cli_fixtures import Run
 from conftest import made_up
-from personae import catalog, identity
+from personae import identity
 from personae.conditioning.expression import read_file
 from personae.data import captioned, shards
-from personae.editing import track
 from personae.errors import BadData, BadIdentity, BadImage, BadOption, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.io import archive, regular
 from personae.io.boundary import errors_as
-from personae.official import layout
+from personae.models import catalog
+from personae.models.official import layout
 from personae.pipeline import FacePipeline
+from personae.provenance.recipe import find_recipe
 from personae.reading import blocks, photo
 from personae.reading.network import content_of, file_sha256
 from personae.reading.onnx_module import OnnxModule
 from personae.reading.photo import load_photo
 from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig
-from personae.recipe import find_recipe
+from personae.video import motion_track
 from reading_fixtures import tiny_reader_folder
 from test_photo import encoded, picture, png_of_size
 
@@ -76,13 +77,13 @@ def test_what_is_no_regular_file_is_one_error_at_once(kind: str, name: str, stra
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", track.SUFFIXES)
+@pytest.mark.parametrize("suffix", motion_track.SUFFIXES)
 @pytest.mark.parametrize("lead", ["/dev/zero", "fifo", "."])
 def test_a_track_is_a_regular_file(suffix: str, lead: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / f"nod{suffix}").symlink_to(lead)
     with pytest.raises(BadData, match="cannot be opened"):
-        track.load(tmp_path / f"nod{suffix}", fps=25)
+        motion_track.load(tmp_path / f"nod{suffix}", fps=25)
 
 
 def test_a_file_of_this_system_that_grows_while_it_is_read_is_bounded() -> None:
@@ -279,10 +280,10 @@ def test_an_array_holds_what_its_header_promises(tmp_path: Path) -> None:
 
 
 def test_a_track_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(track, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(motion_track, "_MOST_BYTES", 1 << 20)
     np.savez_compressed(tmp_path / "nod.npz", yaw=np.zeros(1 << 20))
     with pytest.raises(BadData, match="would unpack to"):
-        track.load(tmp_path / "nod.npz", fps=25)
+        motion_track.load(tmp_path / "nod.npz", fps=25)
 
 
 @pytest.mark.parametrize(
@@ -302,14 +303,14 @@ def test_tracks_that_would_never_end_or_raise_something_else(
 ) -> None:
     (tmp_path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises((BadData, BadOption), match=message):
-        track.load(tmp_path / name, fps=None if name == "a.json" else 25)
+        motion_track.load(tmp_path / name, fps=None if name == "a.json" else 25)
 
 
 def test_a_track_has_so_many_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(track, "MOST_FRAMES", 10)
+    monkeypatch.setattr(motion_track, "MOST_FRAMES", 10)
     (tmp_path / "a.csv").write_text("yaw\n" + "1\n" * 11)
     with pytest.raises(BadData, match="at most 10 frames, got 11"):
-        track.load(tmp_path / "a.csv", fps=25)
+        motion_track.load(tmp_path / "a.csv", fps=25)
 
 
 # ---------------------------------------------------------------------- vectors

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from facex_fixtures import made_up_face
-from personae.conditioning.representation import TOKENS
-from personae.editing import carry
-from personae.editing.canvas import FREE, Scene, free_of
+from personae.conditioning.facex.representation import TOKENS
+from personae.editing import warp
+from personae.editing.masks import FREE, Scene, free_of
 from personae.editing.tasks import TASKS
 from personae.editing.tilt import lean, leaning
 from personae.errors import BadData
@@ -26,7 +26,7 @@ def shapes(**named: float) -> np.ndarray:
 
 def person(seed: int = 0, scale: int = 1, **pose: float) -> Aligned:
     """A resting face that looks ahead, in the middle of a photo of smooth colours, 320 x `scale` pixels wide."""
-    face = carry.doing(replace(made_up_face(seed), blendshapes=shapes()), AHEAD, shapes())
+    face = warp.doing(replace(made_up_face(seed), blendshapes=shapes()), AHEAD, shapes())
     side, (red, green, blue) = 320 * scale, np.random.default_rng(seed).permutation(3)
     down, across = np.mgrid[0:side, 0:side] / side
     photo = np.stack([255 * down, 255 * across, 127 + 120 * np.sin(40 * across * down)], -1)[..., [red, green, blue]]
@@ -34,11 +34,11 @@ def person(seed: int = 0, scale: int = 1, **pose: float) -> Aligned:
     matrix = np.array([(1 / scale, 0, -96), (0, 1 / scale, -96)])
     found = replace(face, photo=photo, matrix=matrix, crop=align.crop(photo, matrix, 128))
     turned = Pose(yaw=pose.get("yaw", 0), pitch=pose.get("pitch", 0), roll=0)
-    return replace(carry.doing(found, turned, shapes()), pose=turned)
+    return replace(warp.doing(found, turned, shapes()), pose=turned)
 
 
 def whole(face: Aligned) -> np.ndarray:
-    side = face.size + 2 * carry.margin_of(face.size)
+    side = face.size + 2 * warp.margin_of(face.size)
     return np.ones((side, side), bool)
 
 
@@ -47,9 +47,9 @@ def scene_of(task: str, **faces: Aligned) -> Scene:
     return Scene(canvas=faces[row.canvas], faces={token: faces[role] for token, role in row.givers.items()})
 
 
-def carried(task: str, scene: Scene) -> carry.Carried | None:
+def carried(task: str, scene: Scene) -> warp.Carried | None:
     row = TASKS[task]
-    return carry.carried(scene, free_of(row.free, scene), row=row.free, recolour=row.recolour)
+    return warp.carried(scene, free_of(row.free, scene), row=row.free, recolour=row.recolour)
 
 
 # ---------------------------------------------------------------------- where everything goes
@@ -57,18 +57,18 @@ def carried(task: str, scene: Scene) -> carry.Carried | None:
 
 def test_who_does_nothing_new_stays() -> None:
     face = person()
-    shift, inside = carry.displacement(face.landmarks, face.landmarks, 128, unit=128)
+    shift, inside = warp.displacement(face.landmarks, face.landmarks, 128, unit=128)
     np.testing.assert_allclose(shift, 0, atol=1e-3)
     assert 0.2 < inside.mean() < 0.9
     assert (inside <= regions.head(face.landmarks, 128)).mean() > 0.99
-    rough = carry.within(face, face, whole(face))
+    rough = warp.within(face, face, whole(face))
     np.testing.assert_array_equal(rough.onto(face.photo, face.matrix), face.photo)
 
 
 def test_the_texture_follows_the_landmarks() -> None:
     face = person()
-    turned = carry.doing(face, Pose(yaw=25, pitch=0, roll=0), shapes(jawOpen=0.5))
-    shift, inside = carry.displacement(face.landmarks, turned.landmarks, 128, unit=128)
+    turned = warp.doing(face, Pose(yaw=25, pitch=0, roll=0), shapes(jawOpen=0.5))
+    shift, inside = warp.displacement(face.landmarks, turned.landmarks, 128, unit=128)
     for mark in (1, 168, 61, 17, 70, 55, 205):  # nose, its root, a corner of the mouth, below it, a brow, a cheek
         x, y = np.round(turned.landmarks[mark, :2]).astype(int)
         assert inside[y, x]
@@ -97,7 +97,7 @@ def test_in_a_crop_that_leans_the_face_is_carried_upright(tilt: float) -> None:
 
 def test_of_what_lies_over_each_other_the_nearest_counts() -> None:
     ahead, aside = person(), person(yaw=55)
-    shift, inside = carry.displacement(ahead.landmarks, aside.landmarks, 128, unit=128)
+    shift, inside = warp.displacement(ahead.landmarks, aside.landmarks, 128, unit=128)
     tip = aside.landmarks[1, :2].round().astype(int)
     np.testing.assert_allclose(tip + shift[tip[1], tip[0]], ahead.landmarks[1, :2], atol=2)
     assert inside[tip[1], tip[0]]
@@ -106,8 +106,8 @@ def test_of_what_lies_over_each_other_the_nearest_counts() -> None:
 @pytest.mark.parametrize("way", ["In", "Out"])
 def test_an_iris_goes_where_it_looks(way: str) -> None:
     face = person()
-    looking = carry.doing(face, AHEAD, shapes(**{f"eyeLook{way}Left": 0.3}))
-    shift, _ = carry.displacement(face.landmarks, looking.landmarks, 128, unit=128)
+    looking = warp.doing(face, AHEAD, shapes(**{f"eyeLook{way}Left": 0.3}))
+    shift, _ = warp.displacement(face.landmarks, looking.landmarks, 128, unit=128)
     x, y = looking.landmarks[473, :2].round().astype(int)
     moved = looking.landmarks[473, 0] - face.landmarks[473, 0]
     assert abs(moved) > 1
@@ -116,7 +116,7 @@ def test_an_iris_goes_where_it_looks(way: str) -> None:
 
 def test_landmarks_that_are_no_face_are_refused() -> None:
     with pytest.raises(BadData, match="not a face"):
-        carry.displacement(np.zeros((478, 3)), np.zeros((478, 3)), 128, unit=128)
+        warp.displacement(np.zeros((478, 3)), np.zeros((478, 3)), 128, unit=128)
 
 
 # ---------------------------------------------------------------------- what it looks like there
@@ -127,8 +127,8 @@ def test_outside_the_mask_every_byte_stays_and_inside_it_moves(scale: int) -> No
     face = person(scale=scale)
     mask = whole(face)
     mask[: len(mask) // 2] = False
-    opened = carry.doing(face, AHEAD, shapes(jawOpen=0.8))
-    rough = carry.within(face, opened, mask)
+    opened = warp.doing(face, AHEAD, shapes(jawOpen=0.8))
+    rough = warp.within(face, opened, mask)
     made = rough.onto(face.photo, face.matrix)
     changed = (made != face.photo).any(-1)
     assert changed.any()
@@ -142,11 +142,11 @@ def test_outside_the_mask_every_byte_stays_and_inside_it_moves(scale: int) -> No
 
 def test_a_mouth_that_opens_is_dark_inside() -> None:
     face = person()
-    opened = carry.doing(face, AHEAD, shapes(jawOpen=0.8))
-    made = carry.within(face, opened, whole(face)).onto(face.photo, face.matrix)
+    opened = warp.doing(face, AHEAD, shapes(jawOpen=0.8))
+    made = warp.within(face, opened, whole(face)).onto(face.photo, face.matrix)
     x, y = ((opened.landmarks[13] + opened.landmarks[14]) / 2)[:2].round().astype(int) + 96
     assert made[y, x].sum() < 0.6 * face.photo[y, x].sum()
-    shut = carry.within(opened, face, whole(face))
+    shut = warp.within(opened, face, whole(face))
     assert not shut.shade.any()
 
 
@@ -208,21 +208,21 @@ def test_beyond_a_photos_edge_nothing_is_carried(task: str) -> None:
 
 def test_a_face_that_moves_in_from_beyond_the_edge_is_the_models_to_fill() -> None:
     face = cut(person(), 140)
-    lowered = carry.doing(face, Pose(yaw=0, pitch=-25, roll=0), shapes())
-    rough = carry.within(face, lowered, whole(face))
+    lowered = warp.doing(face, Pose(yaw=0, pitch=-25, roll=0), shapes())
+    rough = warp.within(face, lowered, whole(face))
     assert rough.missing.any()
-    assert not carry.within(
-        person(), carry.doing(person(), Pose(yaw=0, pitch=-25, roll=0), shapes()), whole(face)
+    assert not warp.within(
+        person(), warp.doing(person(), Pose(yaw=0, pitch=-25, roll=0), shapes()), whole(face)
     ).missing.any()
-    still = carry.within(face, face, whole(face))
+    still = warp.within(face, face, whole(face))
     assert not still.missing.any()
 
 
 def test_how_many_steps_are_walked_from_here() -> None:
-    assert carry.angle(AHEAD, AHEAD) == pytest.approx(0, abs=1e-3)
-    assert carry.angle(AHEAD, Pose(yaw=30, pitch=0, roll=0)) == pytest.approx(30)
-    assert carry.strength(0, 0.3, 0.6) == 0.3
-    assert 0.3 < carry.strength(20, 0.3, 0.6) < carry.strength(90, 0.3, 0.6) == 0.6
+    assert warp.angle(AHEAD, AHEAD) == pytest.approx(0, abs=1e-3)
+    assert warp.angle(AHEAD, Pose(yaw=30, pitch=0, roll=0)) == pytest.approx(30)
+    assert warp.strength(0, 0.3, 0.6) == 0.3
+    assert 0.3 < warp.strength(20, 0.3, 0.6) < warp.strength(90, 0.3, 0.6) == 0.6
 
 
 # ---------------------------------------------------------------------- who is carried
@@ -246,11 +246,11 @@ def test_nothing_is_carried_where_nothing_moves_or_looks_are_not_one_persons() -
     target, other, third = person(0), person(1), person(2)
     row = TASKS["attribute"]
     same = scene_of("attribute", target=target)
-    moving = replace(same, faces={**same.faces, "expression": carry.doing(target, AHEAD, shapes(jawOpen=1))})
+    moving = replace(same, faces={**same.faces, "expression": warp.doing(target, AHEAD, shapes(jawOpen=1))})
     free = FREE["face"](same)
 
-    def found(scene: Scene) -> carry.Carried | None:
-        return carry.carried(scene, free, row=row.free, recolour=row.recolour)
+    def found(scene: Scene) -> warp.Carried | None:
+        return warp.carried(scene, free, row=row.free, recolour=row.recolour)
 
     assert found(same) is None
     assert found(moving) is not None
@@ -267,9 +267,9 @@ def test_nothing_is_carried_where_nothing_moves_or_looks_are_not_one_persons() -
 def test_a_region_of_ones_own_is_kept_to() -> None:
     face = person()
     scene = scene_of("attribute", target=face)
-    faces = {**scene.faces, "expression": carry.doing(face, AHEAD, shapes(jawOpen=1))}
+    faces = {**scene.faces, "expression": warp.doing(face, AHEAD, shapes(jawOpen=1))}
     free = face.region("mouth")
-    rough = carry.carried(
+    rough = warp.carried(
         replace(scene, faces=faces, region=("mouth",)), free, row=TASKS["attribute"].free, recolour="region"
     )
     assert rough.mask.sum() == free.sum()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from personae import catalog
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.models import catalog
 
 
 @pytest.fixture

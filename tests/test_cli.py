@@ -22,12 +22,13 @@ from controlnet_fixtures import random_controlnet
 from expression_fixtures import random_adapter
 from face_token_fixtures import random_tokens
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
-from personae import catalog, directions, identity
+from personae import identity
 from personae.cli.steering import Typed
+from personae.controls.request import Steering
 from personae.data import shards
-from personae.identity import Direction
+from personae.identity import Direction, directions
+from personae.models import catalog
 from personae.pipeline import FacePipeline
-from personae.steering import Steering
 from personae.types import BLENDSHAPES, Identity
 from training_fixtures import write_cache
 

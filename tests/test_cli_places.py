@@ -11,9 +11,10 @@ from PIL import Image
 
 from cli_fixtures import Run, fails
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
-from personae import cli, identity, output
+from personae import cli, identity
 from personae.errors import BadOutput
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 
 QUICK = ("--steps", 1, "--seed", 1)
 INPAINT = ("--region", "mouth", "--likeness-guidance", 0, *QUICK)
@@ -232,14 +233,14 @@ def test_a_folder_that_nothing_was_written_into_is_gone(run: Run, model: Path, p
 def test_what_was_written_before_the_disk_was_full_is_named(
     run: Run, model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plainly = output.write
+    plainly = writer.write
 
     def until_it_is_full(path: Path, content: bytes, *, force: bool = False) -> Path:
         if "seed2" in path.name:
             raise BadOutput(f"cannot write {path}: No space left on device")
         return plainly(path, content, force=force)
 
-    monkeypatch.setattr(output, "write", until_it_is_full)
+    monkeypatch.setattr(writer, "write", until_it_is_full)
     done = run("generate", photo, "-n", 3, *QUICK, "-m", model, "-o", "out")
     fails(done, "cannot write out/me-seed2.png: No space left", "written before it: out/me-seed1.png")
 

@@ -17,7 +17,7 @@ import pytest
 import typer
 
 from cli_fixtures import Run
-from personae import demo, identity, verified
+from personae import best_of, demo, identity
 from personae.cli import animate, edit, evaluate, generate, libraries, train
 from personae.cli import app as program
 from personae.cli import identity as people
@@ -25,10 +25,10 @@ from personae.cli import prepare as labelling
 from personae.cli.terminal import noted
 from personae.data import prepare
 from personae.data.people import Settings, prepare_people
-from personae.editing import animate as animating
 from personae.editing import edit as editing
 from personae.evaluation import reading, report
 from personae.training import assemble, recipes
+from personae.video import animate as animating
 
 
 def _verbs(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -78,7 +78,7 @@ SAME: list[tuple[Callable[..., Any], Callable[..., Any], dict[str, str]]] = [
     (evaluate.evaluate, report.evaluate, {"images": "images_per_person", "guidance": "guidance_scale"}),
     (evaluate.evaluate, reading.evaluate_reader, {}),
     (generate.demo, demo.run, {}),
-    (generate.generate, verified.generate_verified, {}),
+    (generate.generate, best_of.generate_verified, {}),
     (edit.Common, editing.edit, {"count": "num_images"}),
     (animate.animate, animating.animate, {}),
     (animate.animate, animating.Settings, {}),

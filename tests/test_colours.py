@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from colour_fixtures import ADOBE, P3, grey_profile, rgb_profile
-from personae import output
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 from personae.reading.colours import for_format, in_own_layout
 from personae.reading.photo import load_photo
 from personae.types import Edit
@@ -115,7 +115,7 @@ def test_a_png_keeps_profile_alpha_and_layout(nano_like: FacePipeline, tmp_path:
     photo = tmp_path / "photo.png"
     photo.write_bytes(as_png(image, profile))
     done = edited(nano_like, photo)
-    (path,) = output.save_edit(done, tmp_path / "out")
+    (path,) = writer.save_edit(done, tmp_path / "out")
     with Image.open(path) as saved:
         values = np.asarray(saved)
         assert saved.mode == mode
@@ -126,7 +126,7 @@ def test_a_png_keeps_profile_alpha_and_layout(nano_like: FacePipeline, tmp_path:
     assert (values[done.mask] != given[done.mask]).any()
     if mode in ("LA", "RGBA"):
         np.testing.assert_array_equal(values[..., -1], given[..., -1])
-    assert output.replay(path, pipe=nano_like, inputs={"target": photo})[1].max <= 1
+    assert writer.replay(path, pipe=nano_like, inputs={"target": photo})[1].max <= 1
     then = edited(nano_like, done, region="mouth", seed=1)  # one after the other, in memory as by file
     np.testing.assert_array_equal(
         np.asarray(then.images[0]), np.asarray(edited(nano_like, path, region="mouth", seed=1).images[0])
@@ -160,7 +160,7 @@ def test_other_formats_keep_what_they_can(kind: str, mode: str) -> None:
     image, profile = coloured(mode), rgb_profile(ADOBE) if mode.startswith("RGB") else grey_profile()
     image.info["icc_profile"] = profile
     shown = load_photo(image).pixels.astype(int)
-    content = output.encode(image, kind, RECIPE)
+    content = writer.encode(image, kind, RECIPE)
     with Image.open(io.BytesIO(content)) as saved:
         assert saved.mode == {"jpg": {"RGB": "RGB", "RGBA": "RGB"}.get(mode, "L")}.get(
             kind, "RGBA" if "A" in mode else "RGB"
@@ -173,7 +173,7 @@ def test_other_formats_keep_what_they_can(kind: str, mode: str) -> None:
 
 
 def test_what_is_generated_stays_without_a_profile() -> None:
-    content = output.encode(Image.fromarray(picture()), "png", {"task": "generate"})
+    content = writer.encode(Image.fromarray(picture()), "png", {"task": "generate"})
     assert "icc_profile" not in Image.open(io.BytesIO(content)).info
 
 

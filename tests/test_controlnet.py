@@ -25,16 +25,16 @@ from controlnet_fixtures import (
     three_maps,
 )
 from model_fixtures import empty_photo, face_photo
-from personae import output
-from personae.conditioning.mesh import FaceModel
+from personae.conditioning.head_mesh import FaceModel
+from personae.controls import pose as steers_pose
 from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 from personae.sampling.controlnet import DIFFERENCE, MARKER, PoseControl, load, save_difference
-from personae.sampling.controls import engaged
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise, draw_noise, generators_for
 from personae.sampling.schedulers import fresh
-from personae.steers import pose as steers_pose
+from personae.sampling.unet_hooks import engaged
 from personae.training.pose_control import trainable_copy
 from personae.types import Pose
 from tolerances import assert_same
@@ -73,7 +73,7 @@ def sampled(pipe: FacePipeline, scale: float | None, maps: torch.Tensor | None =
     generators = generators_for(SEEDS)
     scheduler = fresh("dpm++", like=pipe.scheduler, steps=options.pop("steps", STEPS))
     with torch.no_grad(), engaged(controls, pipe.unet):
-        predict = guided(pipe.unet, positive, negative, GUIDANCE, controls=controls, **options)
+        predict = guided(pipe.unet, positive, negative, GUIDANCE, hooks=controls, **options)
         return denoise(predict, draw_noise((4, 8, 8), generators), scheduler, generators=generators)
 
 
@@ -99,10 +99,10 @@ def test_scale_0_calls_nothing_and_changes_nothing(pipe: FacePipeline) -> None:
     with torch.no_grad():
         plain = guided(pipe.unet, positive, negative, 2.0)(x, t)
         off = PoseControl(network=network, maps=three_maps(), scale=0)
-        assert torch.equal(guided(pipe.unet, positive, negative, 2.0, controls=[off])(x, t), plain)
+        assert torch.equal(guided(pipe.unet, positive, negative, 2.0, hooks=[off])(x, t), plain)
         on = PoseControl(network=network, maps=three_maps(), scale=1)
         with pytest.raises(AssertionError, match="called"):
-            guided(pipe.unet, positive, negative, 2.0, controls=[on])(x, t)
+            guided(pipe.unet, positive, negative, 2.0, hooks=[on])(x, t)
 
 
 def test_each_image_has_its_own_map_in_any_batch(pipe: FacePipeline) -> None:
@@ -135,11 +135,11 @@ def test_a_pose_of_each_person(posing: FacePipeline, tmp_path: Path) -> None:
     people = made_up(posing, 3)
     asked = [(30, 0, 0), {"yaw": -20, "jawOpen": 0.5}, Pose(yaw=0, pitch=10, roll=0)]
     together = posing(people, pose=asked, seed=3, num_inference_steps=2, measure_likeness=False)
-    paths = output.save(together, tmp_path, people=people)
+    paths = writer.save(together, tmp_path, people=people)
     for n, (person, pose, image) in enumerate(zip(people, asked, together.images, strict=True)):
         alone = posing(person, pose=pose, seed=3 + n, num_inference_steps=2, measure_likeness=False)
         assert np.abs(np.asarray(image, np.int16) - np.asarray(alone.images[0], np.int16)).max() <= 1
-        assert output.read_recipe(paths[n])["settings"] == alone.recipe["settings"]
+        assert writer.read_recipe(paths[n])["settings"] == alone.recipe["settings"]
     with pytest.raises(BadOption, match="2 poses for 3 people"):
         posing(people, pose=asked[:2])
 
@@ -287,7 +287,7 @@ def test_a_difference_may_steer_the_conditional_half_alone(pipe: FacePipeline, t
     x, t = torch.randn(3, 4, 8, 8), torch.tensor(500)
 
     def predicted(scale: float, *controls: PoseControl) -> torch.Tensor:
-        return guided(pipe.unet, positive, negative, scale, controls=controls)(x, t)
+        return guided(pipe.unet, positive, negative, scale, hooks=controls)(x, t)
 
     with torch.no_grad():
         control = PoseControl(network=network, maps=three_maps())

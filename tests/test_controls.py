@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from conftest import made_up
-from personae import extras
+from personae.conditioning.types import Rows
 from personae.errors import BadOption, WeightsMissing
-from personae.extras import Extra
+from personae.models import components
+from personae.models.components import Component
 from personae.pipeline import FacePipeline
-from personae.sampling.controls import Rows, arguments, engaged, halves
 from personae.sampling.guidance import guided
+from personae.sampling.unet_hooks import arguments, engaged, halves
 from tolerances import assert_same
 
 
@@ -35,7 +36,7 @@ class Nudge:
 
     def arguments(self, latents, t, told, rows: Rows) -> dict:
         self.seen.append(rows)
-        amount = torch.where(rows.asked, self.amounts[rows.images], 0.0)
+        amount = torch.where(rows.conditional, self.amounts[rows.images], 0.0)
         # The tiny UNet has four skips, whose own additions stay zero.
         return {
             "mid_block_additional_residual": amount[:, None, None, None],
@@ -52,8 +53,8 @@ def told(pipe: FacePipeline, count: int):
 def test_controls_know_their_images_in_any_batch(pipe: FacePipeline) -> None:
     positive, negative = told(pipe, 3)
     x, t = torch.randn(3, 4, 8, 8), torch.tensor(500)
-    whole = guided(pipe.unet, positive, negative, 2.0, controls=[Nudge([0.0, 1.0, 5.0])])(x, t)
-    parts = guided(pipe.unet, positive, negative, 2.0, controls=[Nudge([0.0, 1.0, 5.0])], batch_size=2)(x, t)
+    whole = guided(pipe.unet, positive, negative, 2.0, hooks=[Nudge([0.0, 1.0, 5.0])])(x, t)
+    parts = guided(pipe.unet, positive, negative, 2.0, hooks=[Nudge([0.0, 1.0, 5.0])], batch_size=2)(x, t)
     plain = guided(pipe.unet, positive, negative, 2.0)(x, t)
     assert_same(whole, parts)
     assert_same(whole[0], plain[0])
@@ -65,16 +66,16 @@ def test_controls_know_their_images_in_any_batch(pipe: FacePipeline) -> None:
 def test_unguided_calls_have_no_unconditional_rows(pipe: FacePipeline) -> None:
     positive, negative = told(pipe, 2)
     nudge = Nudge([0.0, 0.0])
-    guided(pipe.unet, positive, negative, 1.0, controls=[nudge])(torch.randn(2, 4, 8, 8), torch.tensor(500))
+    guided(pipe.unet, positive, negative, 1.0, hooks=[nudge])(torch.randn(2, 4, 8, 8), torch.tensor(500))
     (rows,) = nudge.seen
-    assert rows.asked.tolist() == [True, True]
+    assert rows.conditional.tolist() == [True, True]
     assert rows.images.tolist() == [0, 1]
 
 
 def test_halves_are_first_unconditional_then_conditional() -> None:
     rows = halves(torch.tensor([4, 7]))
     assert rows.images.tolist() == [4, 7, 4, 7]
-    assert rows.asked.tolist() == [False, False, True, True]
+    assert rows.conditional.tolist() == [False, False, True, True]
 
 
 def test_two_controls_may_not_set_the_same(pipe: FacePipeline) -> None:
@@ -98,26 +99,26 @@ def test_unknown_steering_is_answered_with_the_nearest(pipe: FacePipeline) -> No
 
 @pytest.fixture
 def note(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An extra that is a text file."""
-    row = Extra(folder="note", about="reading aloud", load=lambda folder, pipe: (folder / "note.txt").read_text())
-    monkeypatch.setitem(extras.EXTRAS, "note", row)
+    """A component that is a text file."""
+    row = Component(about="reading aloud", load=lambda folder, pipe: (folder / "note.txt").read_text())
+    monkeypatch.setitem(components.COMPONENTS, "note", row)
 
 
 @pytest.mark.usefixtures("note")
-def test_an_extra_is_loaded_when_asked_for_and_saved_along(nano_folder: Path, tmp_path: Path) -> None:
+def test_a_component_is_loaded_when_first_used_and_saved_along(nano_folder: Path, tmp_path: Path) -> None:
     pipe = FacePipeline.from_pretrained(nano_folder)
     with pytest.raises(WeightsMissing, match="no note/, which reading aloud needs"):
-        pipe.extra("note")
+        pipe.component("note")
     pipe.save_pretrained(tmp_path / "first")
     (tmp_path / "first" / "note").mkdir()
     (tmp_path / "first" / "note" / "note.txt").write_text("hello")
     (tmp_path / "first" / "sha256.json").unlink()
     richer = FacePipeline.from_pretrained(tmp_path / "first")
-    assert richer.extra("note") == "hello"
+    assert richer.component("note") == "hello"
     richer.save_pretrained(tmp_path / "second")
-    assert FacePipeline.from_pretrained(tmp_path / "second").extra("note") == "hello"
+    assert FacePipeline.from_pretrained(tmp_path / "second").component("note") == "hello"
 
 
-def test_unknown_extras_are_answered(pipe: FacePipeline) -> None:
-    with pytest.raises(BadOption, match="unknown part 'nose'"):
-        pipe.extra("nose")
+def test_unknown_components_are_answered(pipe: FacePipeline) -> None:
+    with pytest.raises(BadOption, match="unknown component 'nose'"):
+        pipe.component("nose")

@@ -11,8 +11,8 @@ from diffusers.models.activations import GEGLU
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-from personae.sampling.allocator import freed_memory_kept
-from personae.sampling.cpu_layers import ChannelsLastTransformer2DModel, FusedGEGLU, GemmConv2d, install
+from personae.sampling.fast.allocator import freed_memory_kept
+from personae.sampling.fast.cpu_layers import ChannelsLastTransformer2DModel, FusedGEGLU, GemmConv2d, install
 
 HALF = torch.bfloat16
 
@@ -39,7 +39,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         seen.append(tuple(patches.shape))
         return own(patches, *args)
 
-    monkeypatch.setattr("personae.sampling.cpu_layers.linear", linear)
+    monkeypatch.setattr("personae.sampling.fast.cpu_layers.linear", linear)
     return seen
 
 

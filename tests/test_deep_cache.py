@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from conftest import WIDTH, nano_parts, sd15_parts
-from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
-from personae.sampling.controls import engaged
-from personae.sampling.deep_cache import DeepCache, inside
+from personae.sampling.fast.deep_cache import DeepCache, inside
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise, draw_noise, generators_for
+from personae.sampling.unet_hooks import engaged
 from test_controls import Nudge
 from tolerances import assert_same
 
@@ -30,7 +30,7 @@ def sampled(unet, controls, *, count: int = 3, steps: int = 6, batch_size: int =
     scheduler = diffusers.DDIMScheduler(clip_sample=False)  # clipped, latents hide how large they were
     scheduler.set_timesteps(steps)
     predict = guided(
-        unet, told(3, 0).rows(torch.arange(count)), told(1, 1), 2.0, controls=controls, batch_size=batch_size, **options
+        unet, told(3, 0).rows(torch.arange(count)), told(1, 1), 2.0, hooks=controls, batch_size=batch_size, **options
     )
     with engaged(controls, unet), torch.no_grad():
         return denoise(predict, draw_noise((4, 8, 8), generators), scheduler)
@@ -72,7 +72,7 @@ def test_between_whole_steps_only_the_outermost_layer_is_fresh(parts) -> None:
     features = last.resnets[-1](torch.cat([caught[0][:, :width], unet.conv_in(doubled)], 1), time)
     unconditional, conditional = unet.conv_out(unet.conv_act(unet.conv_norm_out(features))).chunk(2)
 
-    predict = guided(unet, told(2, 0), told(1, 1), 2.0, controls=[cache])
+    predict = guided(unet, told(2, 0), told(1, 1), 2.0, hooks=[cache])
     with engaged([cache], unet):
         predict(x[0], first)
         found = predict(x[1], then)
@@ -121,8 +121,8 @@ def test_a_half_that_was_not_kept_is_computed(parts) -> None:
 def test_residuals_of_a_controlnet_are_taken_along(parts) -> None:
     unet, x, t = parts()["unet"], torch.randn(2, 4, 8, 8), torch.tensor(400)
     nudge, cache = Nudge([3.0, -3.0]), DeepCache(2)
-    expected = guided(unet, told(2, 0), told(1, 1), 2.0, controls=[nudge])(x, t)
-    predict = guided(unet, told(2, 0), told(1, 1), 2.0, controls=[nudge, cache])
+    expected = guided(unet, told(2, 0), told(1, 1), 2.0, hooks=[nudge])(x, t)
+    predict = guided(unet, told(2, 0), told(1, 1), 2.0, hooks=[nudge, cache])
     with engaged([nudge, cache], unet):
         whole, kept = predict(x, t), predict(x, t)
     torch.testing.assert_close(whole, expected, rtol=0, atol=0)
@@ -140,7 +140,7 @@ def test_a_call_that_is_not_guidances_own_is_left_alone(parts) -> None:
         return unet(x, t, encoder_hidden_states=told(1, 0).tokens, class_labels=labels).sample
 
     expected = bare(2 * x)
-    predict = guided(unet, told(1, 0), told(1, 1), 2.0, controls=[cache])
+    predict = guided(unet, told(1, 0), told(1, 1), 2.0, hooks=[cache])
     with engaged([cache], unet):
         whole = predict(x, t)
         torch.testing.assert_close(bare(2 * x), expected, rtol=0, atol=0)

@@ -9,17 +9,18 @@ import pytest
 from safetensors.numpy import save_file
 
 from model_fixtures import tiny_model_folder
-from personae import catalog, directions, identity
+from personae import identity
 from personae.data.labelled_people import ATTRIBUTES, LabelledPeople, labels_of
 from personae.errors import BadData, BadIdentity, BadOption, SpaceMismatch, WeightsMissing
 from personae.evaluation import directions as judging
 from personae.evaluation.directions import Probe
 from personae.evaluation.judge import Judge, JudgeSpec
-from personae.identity import Direction, IdentitySampler, nearest_of
+from personae.identity import Direction, IdentitySampler, directions, nearest_of
+from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader
-from personae.training import cloud
 from personae.training import directions as fitting
+from personae.training import fit_sampler
 from personae.types import BLENDSHAPES, Identity
 from reading_fixtures import tiny_reader_folder
 from training_fixtures import write_cache
@@ -193,7 +194,7 @@ def test_the_whole_recipe_refuses_a_cache_that_teaches_nothing(reader: FaceReade
 
 def test_random_people_are_no_more_like_the_trained_on_than_real_strangers_are(people: LabelledPeople) -> None:
     others = made_up(300, seed=9)
-    sampler = cloud.fit(people, others, SPACE, count=2048)
+    sampler = fit_sampler.fit(people, others, SPACE, count=2048)
     nearest = nearest_of(others.vectors, people.vectors)
     assert sampler.most_alike_known == pytest.approx(np.median(nearest), abs=1e-3)
     assert isinstance(sampler, IdentitySampler)

@@ -13,10 +13,11 @@ from PIL import Image
 from cli_fixtures import Done, Run, fails
 from conftest import WIDTH
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
-from personae import catalog, directions
 from personae.cli import edit as edit_cli
-from personae.conditioning.representation import TOKENS
+from personae.conditioning.facex.representation import TOKENS
 from personae.editing.tasks import TASKS
+from personae.identity import directions
+from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.reading.reader import ReaderConfig
 from reading_fixtures import white_face

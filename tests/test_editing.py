@@ -17,18 +17,18 @@ from PIL import Image
 import personae
 from conftest import made_up, sd15_parts
 from model_fixtures import empty_photo
-from personae import output
-from personae.conditioning.assembly import Assembly
-from personae.conditioning.controller import widths_of
-from personae.conditioning.facex import SIZES, FaceX
-from personae.conditioning.representation import TOKENS
-from personae.editing import pieces
-from personae.editing.canvas import FREE, REFERENCES, Scene, free_of
-from personae.editing.cast import in_crop
+from personae.conditioning.facex.assembly import Assembly
+from personae.conditioning.facex.controller import widths_of
+from personae.conditioning.facex.network import SIZES, FaceX
+from personae.conditioning.facex.representation import TOKENS
+from personae.editing import conditioning
+from personae.editing.inputs import in_crop
+from personae.editing.masks import FREE, REFERENCES, Scene, free_of
 from personae.editing.paste import RECOLOURS, Patch
 from personae.editing.tasks import ROLES, TASKS, Task, named
 from personae.errors import BadImage, BadOption, NoFaceFound, SpaceMismatch, WeightsMissing
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 from personae.reading import align, regions
 from personae.types import BLENDSHAPES, Edit
 from reading_fixtures import white_face
@@ -265,7 +265,7 @@ def test_a_row_that_cannot_work_is_refused(row: dict[str, object], message: str)
 
 def test_free_regions_and_region_images(model: FacePipeline) -> None:
     own, other = (in_crop(model, model.read(photo)[0]) for photo in (group(), solo(70)))
-    turned = pieces.changed({"pose": own}, own, {"yaw": 40}, None)["pose"]
+    turned = conditioning.changed({"pose": own}, own, {"yaw": 40}, None)["pose"]
     side = own.size
     scene = Scene(canvas=own, faces={"hair": other, "pose": own})
     face, head = (regions.region(name, own.landmarks, side) for name in ("face", "head"))
@@ -276,7 +276,7 @@ def test_free_regions_and_region_images(model: FacePipeline) -> None:
     assert (more >= head).all()
     assert more.sum() > head.sum()
 
-    told = pieces.changed(dict.fromkeys(TOKENS, own), own, None, {"jawOpen": 1})
+    told = conditioning.changed(dict.fromkeys(TOKENS, own), own, None, {"jawOpen": 1})
     opened = FREE["moved"](Scene(canvas=own, faces=told))
     assert opened[regions.region("mouth", own.landmarks, side)].all()
     forehead = own.landmarks[151, :2].round().astype(int)
@@ -285,7 +285,7 @@ def test_free_regions_and_region_images(model: FacePipeline) -> None:
     np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=told, other=True)), face)
     np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=told | {"light": other})), face)
     np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces={"expression": other})), face)
-    same = pieces.changed(dict.fromkeys(TOKENS, own), own, None, {})
+    same = conditioning.changed(dict.fromkeys(TOKENS, own), own, None, {})
     np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=same)), face)
 
     with pytest.raises(BadOption, match="give region, one of face, head, skin"):
@@ -315,7 +315,7 @@ def test_an_assembly_is_made_of_the_tasks_givers(model: FacePipeline) -> None:
     scene = Scene(canvas=own, faces=faces)
     free = free_of(task.free, scene)
     crop = 255 - own.crop
-    (assembly,) = pieces.with_facex(task, scene, free, [crop])["assembly"]
+    (assembly,) = conditioning.with_facex(task, scene, free, [crop])["assembly"]
     assert isinstance(assembly, Assembly)
     assert assembly.givers["identity"] is assembly.givers["nose"] is other
     assert assembly.givers["hair"] is assembly.givers["pose"]
@@ -326,7 +326,7 @@ def test_an_assembly_is_made_of_the_tasks_givers(model: FacePipeline) -> None:
 
 def test_changes_keep_what_they_do_not_name(model: FacePipeline) -> None:
     own = in_crop(model, model.read(group())[0])
-    told = pieces.changed(dict.fromkeys(TOKENS, own), own, {"yaw": 30}, {"smile": 0.9, "eyeBlink": 0})
+    told = conditioning.changed(dict.fromkeys(TOKENS, own), own, {"yaw": 30}, {"smile": 0.9, "eyeBlink": 0})
     pose, shapes = told["pose"].pose, dict(zip(BLENDSHAPES, told["expression"].blendshapes, strict=True))
     assert (pose.yaw, pose.pitch) == (30, own.pose.pitch)
     assert shapes["mouthSmileLeft"] == pytest.approx(0.9)
@@ -359,7 +359,7 @@ def test_what_a_model_without_facex_is_asked(nano: FacePipeline, people: list[np
     source, target = (in_crop(nano, nano.read(photo)[0]) for photo in people)
     task = TASKS["reenact"]
     faces = {token: {"source": source, "target": target}[role] for token, role in task.givers.items()}
-    options = pieces.without_facex(nano, task, Scene(canvas=source, faces=faces), ())
+    options = conditioning.without_facex(nano, task, Scene(canvas=source, faces=faces), ())
     assert options["pose"]["yaw"] == pytest.approx(target.pose.yaw, abs=0.01)
     jaw = float(target.blendshapes[BLENDSHAPES.index("browDownLeft")])
     assert options["expression"].get("browDownLeft", 0) == pytest.approx(jaw, abs=0.011)
@@ -405,21 +405,21 @@ def test_a_swap_is_of_the_source(nano: FacePipeline, people: list[np.ndarray]) -
 
 def test_attributes_shift_the_identity(nano: FacePipeline, people: list[np.ndarray]) -> None:
     face = nano.read(people[0])[0]
-    table = personae.directions.of_model(nano.folder)
+    table = personae.identity.directions.of_model(nano.folder)
     options = {"target": people[0], "seed": 0, "num_inference_steps": 8}
     plain = nano.edit("attribute", expression={}, **options)
     older = nano.edit("attribute", shift={"age": 2}, **options)
     seen = nano.reader.identify([plain.after[0, 0], older.after[0, 0]])
     along = [float(one.vector @ table["age"].vector) for one in seen]
     assert along[1] > along[0]
-    wanted = personae.directions.shift(face.identity, table, {"age": 2})
+    wanted = personae.identity.directions.shift(face.identity, table, {"age": 2})
     assert older.likeness[0] == pytest.approx(float(seen[1].vector @ wanted.vector), abs=1e-4)
     with pytest.raises(BadOption, match="did you mean 'age'"):
         nano.edit("attribute", target=people[0], shift={"agee": 1})
 
 
 def test_what_only_facex_can_do_is_said(nano: FacePipeline, model: FacePipeline, people: list[np.ndarray]) -> None:
-    if nano.part("facex") is None:
+    if not nano.has_component("facex"):
         with pytest.raises(WeightsMissing, match=r"no facex/.*but no hair"):
             nano.edit("mix", target=people[0], tokens={"hair": people[1]}, seed=0)
         with pytest.warns(UserWarning, match="makes up|make up its own"):
@@ -483,7 +483,7 @@ def test_facex_edits_several_images_and_replays(
     alone = with_facex.edit("reenact", seed=4, **options)
     assert np.abs(two.after[1].astype(int) - alone.after[0]).max() <= 2  # batches change the order of sums
     given = {"source": paths[0], "target": paths[1]}
-    assert output.replay(output.save_edit(two, tmp_path)[1], pipe=with_facex, inputs=given)[1].max <= 2
+    assert writer.replay(writer.save_edit(two, tmp_path)[1], pipe=with_facex, inputs=given)[1].max <= 2
 
 
 # ---------------------------------------------------------------------- files
@@ -499,26 +499,26 @@ def photos(tmp_path: Path) -> dict[str, Path]:
 
 def test_a_saved_edit_is_replayed(model: FacePipeline, photos: dict[str, Path], tmp_path: Path) -> None:
     edit = model.edit("swap", **photos, seed=3, num_images=2, face=2, **CHEAP)
-    paths = output.save_edit(edit, tmp_path / "out", stem="both")
+    paths = writer.save_edit(edit, tmp_path / "out", stem="both")
     assert [path.name for path in paths] == ["both-seed3.png", "both-seed4.png"]
     np.testing.assert_array_equal(np.asarray(Image.open(paths[1])), np.asarray(edit.images[1]))
-    recipe = output.read_recipe(paths[1])
+    recipe = writer.read_recipe(paths[1])
     assert recipe["inputs"]["target"]["name"] == "target.png"
     assert str(photos["target"].parent) not in json.dumps(recipe)  # a folder is its owner's business
     assert recipe["inputs"]["target"]["faces"] == [2]
     assert b"compositeWithTrainedAlgorithmicMedia" in paths[1].read_bytes()
-    assert output.replay(paths[1], pipe=model, inputs=photos)[1].max <= 1
+    assert writer.replay(paths[1], pipe=model, inputs=photos)[1].max <= 1
     with pytest.raises(BadOption, match=r"no recipe opens a file.*--input source=FILE --input target=FILE"):
-        output.replay(paths[0], pipe=model)
+        writer.replay(paths[0], pipe=model)
     moved = photos | {"target": photos["target"].rename(tmp_path / "moved.png")}
-    assert output.replay(paths[0], pipe=model, photos=moved)[1].max <= 1
+    assert writer.replay(paths[0], pipe=model, photos=moved)[1].max <= 1
     with pytest.raises(BadOption, match=r"source\.png is not the target file.*\(target\.png\): its sha256"):
-        output.replay(paths[0], pipe=model, inputs=photos | {"target": photos["source"]})
+        writer.replay(paths[0], pipe=model, inputs=photos | {"target": photos["source"]})
     with pytest.raises(BadOption, match="did you mean 'target'"):
-        output.replay(paths[0], pipe=model, inputs=moved | {"targe": moved["target"]})
-    (anonymous,) = output.save_edit(edit, tmp_path / "anonymous", names=False)[:1]
-    assert "target.png" not in json.dumps(output.read_recipe(anonymous))
-    assert output.replay(anonymous, pipe=model, inputs=moved)[1].max <= 1
+        writer.replay(paths[0], pipe=model, inputs=moved | {"targe": moved["target"]})
+    (anonymous,) = writer.save_edit(edit, tmp_path / "anonymous", names=False)[:1]
+    assert "target.png" not in json.dumps(writer.read_recipe(anonymous))
+    assert writer.replay(anonymous, pipe=model, inputs=moved)[1].max <= 1
 
 
 def test_a_replay_knows_changes_masks_and_all_faces(nano_like: FacePipeline, photos: dict[str, Path], tmp_path) -> None:
@@ -533,24 +533,24 @@ def test_a_replay_knows_changes_masks_and_all_faces(nano_like: FacePipeline, pho
         "given": nano_like.edit("swap", source=solo(), target=nano_like.read(photos["target"])[1], seed=1, **CHEAP),
     }
     for stem, edit in edits.items():
-        (path,) = output.save_edit(edit, tmp_path, stem=stem)
-        inputs = output.read_recipe(path)["inputs"]
+        (path,) = writer.save_edit(edit, tmp_path, stem=stem)
+        inputs = writer.read_recipe(path)["inputs"]
         here = {**photos, "mask": mask} | ({"source": Image.fromarray(solo())} if stem == "given" else {})
         given = {name: here[name] for name in inputs}
-        assert output.replay(path, pipe=nano_like, inputs=given)[1].max <= 1, stem
+        assert writer.replay(path, pipe=nano_like, inputs=given)[1].max <= 1, stem
 
 
 def test_edits_in_a_row_hold_the_chain(model: FacePipeline, photos: dict[str, Path], tmp_path: Path) -> None:
     first = model.edit("swap", **photos, seed=3, **CHEAP)
-    (saved,) = output.save_edit(first, tmp_path, stem="first")
+    (saved,) = writer.save_edit(first, tmp_path, stem="first")
     second = model.edit("inpaint", target=saved, region="mouth", seed=4, **CHEAP)
-    (again,) = output.save_edit(second, tmp_path, stem="second")
+    (again,) = writer.save_edit(second, tmp_path, stem="second")
     third = model.edit("inpaint", target=again, region="nose", seed=5, **CHEAP)
     chain = third.recipe["earlier"]
     assert [one["edit"]["task"] for one in chain] == ["swap", "inpaint"]
     assert [one["seed"] for one in chain] == [3, 4]
-    (last,) = output.save_edit(third, tmp_path, stem="third")
-    assert output.replay(last, pipe=model, inputs={"target": again})[1].max <= 1
+    (last,) = writer.save_edit(third, tmp_path, stem="third")
+    assert writer.replay(last, pipe=model, inputs={"target": again})[1].max <= 1
     in_memory = model.edit("inpaint", target=first, region="mouth", seed=4, **CHEAP)
     assert [one["seed"] for one in in_memory.recipe["earlier"]] == [3]
     np.testing.assert_array_equal(np.asarray(in_memory.images[0]), np.asarray(second.images[0]))

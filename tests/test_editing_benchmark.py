@@ -12,12 +12,12 @@ from PIL import Image
 
 import personae
 from controlnet_fixtures import random_controlnet
-from personae import catalog
 from personae.evaluation import tables
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.measures import EDITING
 from personae.evaluation.people import Person
 from personae.evaluation.subjects import Subject
+from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.reading import align
 from personae.types import BLENDSHAPES, Array, Edit, Motion, Photo, Pose

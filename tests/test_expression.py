@@ -29,8 +29,8 @@ from personae.conditioning.expression import blendshape_vector, flame_vector, pa
 from personae.conditioning.expression_adapter import ExpressionAdapter, ExpressionControl, convert
 from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
-from personae.sampling.controls import engaged, halves
 from personae.sampling.guidance import guided
+from personae.sampling.unet_hooks import engaged, halves
 from personae.types import BLENDSHAPES
 from reading_fixtures import SMILE, white_face
 from tolerances import assert_same
@@ -218,14 +218,14 @@ def snapshot(unet) -> tuple:
 
 
 def control_for(pipe: FacePipeline, count: int = 1, scale: float = 1.0) -> ExpressionControl:
-    adapter = pipe.extra("expression")
+    adapter = pipe.component("exp_adapter")
     vectors = torch.rand(count, adapter.width, generator=torch.Generator().manual_seed(3))
     return ExpressionControl(adapter=adapter, vectors=vectors, scale=scale)
 
 
 def test_spaces_follow_from_the_width(smiling: FacePipeline, flame: FacePipeline) -> None:
-    assert smiling.extra("expression").space == "blendshapes"
-    assert flame.extra("expression").space == "flame55"
+    assert smiling.component("exp_adapter").space == "blendshapes"
+    assert flame.component("exp_adapter").space == "flame55"
 
 
 @torch.no_grad()
@@ -283,7 +283,7 @@ def test_beside_another_control(asked: tuple, first: str) -> None:
 
     def predict(active: list) -> torch.Tensor:
         with engaged(active, pipe.unet):
-            return guided(pipe.unet, positive, negative, 2.0, controls=active)(x, t)
+            return guided(pipe.unet, positive, negative, 2.0, hooks=active)(x, t)
 
     before, plain = snapshot(pipe.unet), predict([])
     both = predict(controls)
@@ -428,7 +428,7 @@ def test_converted_once_it_reads_the_same(flame: FacePipeline, tmp_path: Path) -
     pickled = write(tmp_path, random_adapter(flame.unet, 55))
     assert convert(pickled.parent).name == "exp_adapter.safetensors"
     pickled.unlink()
-    one, other = flame.extra("expression"), ExpressionAdapter.load(pickled.parent, flame.unet)
+    one, other = flame.component("exp_adapter"), ExpressionAdapter.load(pickled.parent, flame.unet)
     assert list(one.processors) == list(other.processors)
     for key, processor in {"projection": one.projection, **one.processors}.items():
         again = other.processors.get(key, other.projection).state_dict()
@@ -455,7 +455,9 @@ def ours(flame: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict
     """(an adapter's weights, scale) -> final latents of three people."""
 
     def sample(weights: dict, scale: float) -> torch.Tensor:
-        monkeypatch.setitem(flame._extras, "expression", ExpressionAdapter.from_weights(weights, flame.unet))
+        monkeypatch.setitem(
+            flame._loaded_components, "exp_adapter", ExpressionAdapter.from_weights(weights, flame.unet)
+        )
         made = flame(
             made_up(flame),
             latents=starting_noise(),

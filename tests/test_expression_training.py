@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from personae.conditioning.expression_adapter import FILE, ExpressionAdapter, ExpressionControl
-from personae.sampling.controls import engaged, halves
+from personae.sampling.unet_hooks import engaged, halves
 from personae.training import recipes
 from personae.training.base import build_unet
 from personae.training.expression import ExpressionTask, build_adapter, correlation, rarity
@@ -143,7 +143,7 @@ def test_what_it_exports_predicts_the_same(task: ExpressionTask, tmp_path: Path)
             times * 1000,
             told.tokens,
             class_labels=told.pooled,
-            added_cond_kwargs={"image_embeds": [both[rows.asked]]},
+            added_cond_kwargs={"image_embeds": [both[rows.conditional]]},
             return_dict=False,
         )[0]
         wanted = task.model.eval()(noisy, times, batch["tokens"], batch["vectors"], expressions)

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from conftest import sd15_parts
-from personae.conditioning.face_tokens import Sizes
-from personae.conditioning.id_prompt import encode_text
+from personae.conditioning.arc2face import encode_text
+from personae.conditioning.face0 import Sizes
 from personae.data.captioned import CaptionedFaces, Part, find
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
@@ -290,7 +290,7 @@ def test_what_is_exported_is_a_model_for_words_and_faces(folder: Path, tmp_path:
         pipe(pipe.read(folder / "data" / "04.png")[0], prompt="photo of a man", **options).images,
     ):
         assert np.abs(changed - made).max() > 1e-4
-    assert pipe.extra("face_tokens").sizes == Sizes(features=128, text_width=128, tokens=TOKENS, layers=2, width=16)
+    assert pipe.component("face_tokens").sizes == Sizes(features=128, text_width=128, tokens=TOKENS, layers=2, width=16)
 
 
 def test_the_recipe_is_the_papers() -> None:
@@ -307,7 +307,7 @@ def test_it_is_run_by_name(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
     parts = {"cache": tmp_path, "teachers": tmp_path, "runs": tmp_path / "runs"}
     recipes.run("face0-sd15", **parts, data=folder / "data", base=folder / "base", reader=str(model))
     pipe = FacePipeline.from_pretrained(tmp_path / "runs" / "face0-sd15" / "export")
-    assert pipe.extra("face_tokens").sizes.tokens == 3
+    assert pipe.component("face_tokens").sizes.tokens == 3
     assert pipe.config.identity_space == reader_of(folder).space
 
 

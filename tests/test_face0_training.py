@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from conftest import WIDTH
-from personae.conditioning.face_tokens import SIZES, FaceTokens, Sizes
-from personae.conditioning.id_prompt import encode_text
+from personae.conditioning.arc2face import encode_text
+from personae.conditioning.face0 import SIZES, FaceTokens, Sizes
 from personae.training import captions, recipes
 from personae.training.face0 import Dropped, Face0Task, Shares
 from personae.training.loop import Schedule, train

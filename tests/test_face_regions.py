@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personae.conditioning.mesh import FaceModel
+from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import place
 from personae.errors import BadData, BadOption
 from personae.reading import regions

@@ -12,8 +12,8 @@ from torch import Tensor
 from conftest import made_up, tiny_text_encoder, tiny_tokenizer
 from face_token_fixtures import FREE, TOKENS, random_tokens, telling
 from personae import identity
-from personae.conditioning.face_tokens import SIZES, FaceTokens, Sizes
-from personae.conditioning.id_prompt import encode_text
+from personae.conditioning.arc2face import encode_text
+from personae.conditioning.face0 import SIZES, FaceTokens, Sizes
 from personae.errors import BadIdentity, BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from reading_fixtures import white_face

@@ -11,15 +11,15 @@ from torch import nn
 
 from conftest import made_up
 from facex_fixtures import SPACE, made_up_face, tiny_sizes
-from personae.conditioning import representation
-from personae.conditioning.assembly import Assembly, assemble, region_image, structure
-from personae.conditioning.controller import Controller, transformer_blocks, widths_of
-from personae.conditioning.facex import SIZES, FaceX, require_fit
-from personae.conditioning.mesh import FaceModel
-from personae.conditioning.moved import moved
-from personae.conditioning.packed import packed, unpacked
+from personae.conditioning.facex import representation
+from personae.conditioning.facex.assembly import Assembly, assemble, region_image, structure
+from personae.conditioning.facex.controller import Controller, transformer_blocks, widths_of
+from personae.conditioning.facex.network import SIZES, FaceX, require_fit
+from personae.conditioning.facex.packed import packed, unpacked
+from personae.conditioning.facex.representation import GRID, MEASURES, REGIONS, TOKENS, Measured
+from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
-from personae.conditioning.representation import GRID, MEASURES, REGIONS, TOKENS, Measured
+from personae.conditioning.retarget import moved
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.reading.aligned import resized

@@ -15,20 +15,20 @@ from transformers import Dinov2Backbone, Dinov2Config
 
 from conftest import nano_parts, sd15_parts
 from facex_fixtures import tiny_sizes
-from personae import catalog
-from personae.conditioning.facex import SIZES, FaceX
+from personae.conditioning.facex.network import SIZES, FaceX
 from personae.data.captioned import CaptionedFace, find
 from personae.errors import BadData, BadOption, WeightsMissing
+from personae.models import catalog
 from personae.pipeline import FacePipeline, load
 from personae.reading.differentiable import AlignedMap, last_map
 from personae.reading.reader import FaceReader, pack
 from personae.training import recipes
 from personae.training.facex_lessons import shown
 from personae.training.facex_sd15 import FaceXSd15Task, _mirror
+from personae.training.flow_schedule import Straight
 from personae.training.loop import Schedule, train
 from personae.training.networks import MotionNet
-from personae.training.roll import Course, roll
-from personae.training.straight import Straight
+from personae.training.rollout import Course, roll
 from personae.types import Identity
 from reading_fixtures import LANDMARKS, tiny_reader_folder, white_face
 from tolerances import assert_same
@@ -241,11 +241,11 @@ def test_a_stopped_run_goes_on_exactly_and_edits_use_what_it_exports(folder: Pat
     catalog.seal(tmp_path / "model")
     pipe = load(tmp_path / "model", device="cpu", torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    assert isinstance(pipe.extra("facex"), FaceX)
+    assert isinstance(pipe.component("facex"), FaceX)
     source, target = (folder / "photos" / f"{number}.png" for number in (1, 2))
     options = {"source": source, "target": target, "seed": 0, "likeness_guidance": 0.0}
     plain = pipe.edit("swap", **options)
-    for block in pipe.extra("facex").controller.each():
+    for block in pipe.component("facex").controller.each():
         torch.nn.init.normal_(block.to_out.weight)
     told = pipe.edit("swap", **options)
     assert (plain.after != told.after).any()

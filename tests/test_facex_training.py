@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from facex_fixtures import SPACE, last_map, tiny_sizes
-from personae.conditioning.facex import SIZES, FaceX
-from personae.conditioning.representation import GRID, REGIONS, TOKENS
-from personae.training import own_photo, recipes
+from personae.conditioning.facex.network import SIZES, FaceX
+from personae.conditioning.facex.representation import GRID, REGIONS, TOKENS
+from personae.training import recipes, self_edit_tasks
 from personae.training.autoencoder import to_tensor
 from personae.training.base import build_unet
 from personae.training.decomposed import Decomposed
@@ -127,7 +127,7 @@ def test_own_photos_are_asked_for_what_is_rare(task: FaceXTask) -> None:
         for yaw in (4, 30)
     )
     for _ in range(60):
-        change = own_photo.drawn(rng, face, lender, template="portrait", size=128)
+        change = self_edit_tasks.drawn(rng, face, lender, template="portrait", size=128)
         assert change.free.any()
         assert not change.free.all()
         assert change.mesh(128, 32).shape == (32, 32, 3)
@@ -145,7 +145,9 @@ def test_the_free_regions_that_are_asked_for() -> None:
     told["regions"][:, REGIONS.index("mouth"), 20:24, 10:22] = 1
     lessons = np.full(count, NAMES.index("inpaint"))
     own = np.arange(count) % 2 == 0
-    free = own_photo.ask(np.random.default_rng(0), lessons, own, np.zeros((count, 0, 3)), told, template="portrait")
+    free = self_edit_tasks.ask(
+        np.random.default_rng(0), lessons, own, np.zeros((count, 0, 3)), told, template="portrait"
+    )
     face = (free == told["regions"][0].sum(0).astype(bool)).all((1, 2))
     assert not face[~own].any()
     assert 0.4 < face[own].mean() < 0.6

@@ -9,12 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from adapters_by_hand import ATTENTION, FILE, adapted, euler_by_hand, plain_lcm, write_lora
 from conftest import made_up, nano_parts, sd15_parts
-from personae import catalog
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.models import catalog
 from personae.pipeline import FacePipeline
-from personae.sampling.controls import engaged
 from personae.sampling.few_steps import FewSteps
 from personae.sampling.lora import Lora
+from personae.sampling.unet_hooks import engaged
 from tolerances import assert_same
 
 GOLDEN = Path(__file__).parent / "golden" / "fast_reference.json"

@@ -15,8 +15,8 @@ from conftest import made_up
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.sampling import codec, parameterisation, schedulers
-from personae.sampling.fusion import Fusion, cells
 from personae.sampling.loop import denoise, draw_noise, generators_for
+from personae.sampling.mask_blend import Fusion, cells
 from tolerances import assert_same
 
 FLOW = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.5)

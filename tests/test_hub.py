@@ -13,9 +13,10 @@ from huggingface_hub import constants
 import personae
 from official_fixtures import published
 from official_reference import people
-from personae import catalog, hub, licences, user_folders
 from personae.errors import BadOption, BadOutput, LicenceRefused, WeightsCorrupt, WeightsMissing
-from personae.hub import Source
+from personae.io import user_folders
+from personae.models import catalog, hub, licences
+from personae.models.hub import Source
 from personae.pipeline import FacePipeline
 
 REVISION = "a" * 40
@@ -175,11 +176,13 @@ def test_arc2face_by_name_comes_out_of_the_cache(filled: Path) -> None:
     assert pipe.name == "arc2face"
     assert len(pipe(people(1), seed=0, num_inference_steps=2).images) == 1
     with pytest.raises(WeightsMissing, match=r"controlnet/config.json.*HF_HUB_OFFLINE"):
-        pipe.part("controlnet")
+        pipe.component("controlnet")
     lora = catalog.MODELS["arc2face"].extras["lcm"]
     snapshot = store(filled, lora.repo, REVISION, {lora.files[0]: b"lora"})
-    assert pipe.part("lcm") == snapshot
-    assert pipe.part("no such part") is None
+    assert pipe.has_component("lcm")
+    with pytest.raises(WeightsCorrupt, match=str(snapshot)):
+        pipe.component("lcm")  # found there, and not a LoRA
+    assert not pipe.has_component("no such component")
 
 
 def test_arc2face_by_name_is_not_here_without_its_files(cache: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from conftest import WORDS, tiny_text_encoder, tiny_tokenizer
-from personae.conditioning.id_prompt import encode_identities, encode_text
+from personae.conditioning.arc2face import encode_identities, encode_text
 from personae.errors import BadIdentity, BadOption, WeightsCorrupt
 from tolerances import assert_same
 

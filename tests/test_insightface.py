@@ -14,9 +14,10 @@ import onnx
 import pytest
 from onnx import helper
 
-from personae import catalog, user_folders
 from personae.errors import LicenceRefused, PersonaeError, WeightsCorrupt, WeightsMissing
-from personae.official import layout
+from personae.io import user_folders
+from personae.models import catalog
+from personae.models.official import layout
 from personae.reading.insightface import InsightFaceReader, open_folder
 from personae.reading.network import file_sha256
 from personae.reading.reader import FaceReader

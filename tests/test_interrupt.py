@@ -25,7 +25,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["personae.cli.app", "typer", "personae.cli.generate", "personae.catalog"])
+@pytest.mark.parametrize("module", ["personae.cli.app", "typer", "personae.cli.generate", "personae.models.catalog"])
 def test_while_libraries_are_imported(module: str) -> None:
     done = ended(AT_IMPORT, module, "models")
     assert done.returncode == 130

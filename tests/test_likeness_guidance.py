@@ -15,20 +15,21 @@ from torch import Tensor
 
 from conftest import made_up, sd15_parts
 from model_fixtures import face_photo
-from personae import output
 from personae.errors import BadOption, WeightsMissing
 from personae.evaluation import tables
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.people import Person
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
 from personae.reading.onnx_module import OnnxModule
 from personae.reading.reader import FaceReader
-from personae.sampling import codec, parameterisation, schedulers, speed
+from personae.sampling import codec, parameterisation, schedulers
+from personae.sampling.fast import modes
+from personae.sampling.identity_guidance import Alike, ReaderGuidance
 from personae.sampling.loop import denoise, draw_noise, generators_for
-from personae.sampling.reader_guidance import Alike, ReaderGuidance
 from personae.types import Array
 from test_evaluation_report import judge_file
 
@@ -222,7 +223,7 @@ def test_decoders_prepared_for_speed_have_the_same_gradient(pipe: FacePipeline) 
         **(pipe.components | {"vae": type(pipe.vae).from_config(pipe.vae.config)}), reader=pipe.reader
     )
     prepared.vae.load_state_dict(pipe.vae.state_dict())
-    speed.prepare(prepared)
+    modes.prepare(prepared)
     found = replace(towards(pipe), vae=prepared.vae.eval()).direction(clean)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
@@ -232,8 +233,8 @@ def test_the_recipe_asks_for_the_same_again(nano_like: FacePipeline, tmp_path: P
     made = nano_like(person, seed=3, likeness_guidance=STRENGTH, likeness_interval=(0.25, 1))
     settings = made.recipe["settings"]
     assert (settings["likeness_guidance"], settings["likeness_interval"]) == (STRENGTH, [0.25, 1.0])
-    (path,) = output.save(made, tmp_path, people=person)
-    assert output.replay(path, pipe=nano_like)[1].max == 0
+    (path,) = writer.save(made, tmp_path, people=person)
+    assert writer.replay(path, pipe=nano_like)[1].max == 0
     assert "likeness_guidance" not in nano_like(person, seed=3).recipe["settings"]
 
 

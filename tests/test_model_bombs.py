@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from personae import catalog, extras, model_config, model_folder
 from personae.errors import PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.io.folder import require_plain
+from personae.models import catalog, components
+from personae.models import config as model_config
+from personae.models import folder as model_folder
 from personae.pipeline import FacePipeline
 
 
@@ -93,7 +95,7 @@ def test_nothing_outside_is_sent_on_with_a_saved_model(tmp_path: Path) -> None:
     (tmp_path / "model" / "taesd").mkdir(parents=True)
     (tmp_path / "model" / "taesd" / "note").symlink_to(tmp_path / "private")
     with pytest.raises(WeightsCorrupt, match="leads out"):
-        extras.copy(tmp_path / "model", tmp_path / "saved")
+        components.copy(tmp_path / "model", tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
 
 

@@ -9,15 +9,15 @@ import torch
 import personae
 from conftest import made_up
 from facex_fixtures import made_up_face
-from personae import output
-from personae.conditioning.assembly import Assembly
+from personae.conditioning.facex.assembly import Assembly
+from personae.controls import motion
 from personae.errors import BadOption, WeightsMissing
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 from personae.reading.differentiable import AlignedMotion
 from personae.reading.reader import FaceReader
 from personae.sampling import codec
-from personae.sampling.reader_guidance import Moving, ReaderGuidance
-from personae.steers import motion
+from personae.sampling.identity_guidance import Moving, ReaderGuidance
 from personae.types import BLENDSHAPES, Array
 
 SMILE = [BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right")]
@@ -116,8 +116,8 @@ def test_the_recipe_asks_for_the_same_again(nano: FacePipeline, tmp_path: Path) 
     made = nano(person, seed=3, num_inference_steps=6, **asked)
     settings = made.recipe["settings"]
     assert (settings["motion_guidance"], settings["motion_interval"]) == (0.1, [0.25, 1.0])
-    (path,) = output.save(made, tmp_path, people=person)
-    assert output.replay(path, pipe=nano)[1].max <= 1
+    (path,) = writer.save(made, tmp_path, people=person)
+    assert writer.replay(path, pipe=nano)[1].max <= 1
 
 
 # ---------------------------------------------------------------------- what is looked for

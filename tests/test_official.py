@@ -22,7 +22,7 @@ from personae.errors import (
     WeightsCorrupt,
     WeightsMissing,
 )
-from personae.official import layout, parts
+from personae.models.official import layout, parts
 from personae.pipeline import FacePipeline
 from personae.types import Identity
 from tolerances import assert_same
@@ -145,8 +145,8 @@ def test_saved_in_our_layout_it_comes_back_with_its_optional_parts(files: tuple[
     (models / "exp_adapter").mkdir()
     (models / "exp_adapter" / "exp_adapter.bin").write_bytes(b"weights")
     pipe = loaded(models, files[1])
-    assert pipe.part("exp_adapter") == models / "exp_adapter"
-    assert pipe.part("controlnet") is None
+    assert pipe.has_component("exp_adapter")
+    assert not pipe.has_component("controlnet")
     pipe.save_pretrained(tmp_path / "ours")
     assert not list(tmp_path.glob(".ours*"))
     again = loaded(tmp_path / "ours")
@@ -154,7 +154,7 @@ def test_saved_in_our_layout_it_comes_back_with_its_optional_parts(files: tuple[
         assert again.config[name] == pipe.config[name]
     wanted = pipe(people(1), seed=0, **SHORT).images
     assert_same(again(people(1), seed=0, **SHORT).images, wanted, steps=5)
-    assert (again.part("exp_adapter") / "exp_adapter.bin").read_bytes() == b"weights"
+    assert (tmp_path / "ours" / "exp_adapter" / "exp_adapter.bin").read_bytes() == b"weights"
     (tmp_path / "ours" / "exp_adapter" / "exp_adapter.bin").write_bytes(b"others")
     with pytest.raises(WeightsCorrupt, match=r"exp_adapter\.bin is not the file"):
         personae.load(tmp_path / "ours")
@@ -336,7 +336,7 @@ def test_a_failed_save_leaves_nothing(pipe: FacePipeline, tmp_path: Path, monkey
     def full(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("personae.catalog.seal", full)
+    monkeypatch.setattr("personae.models.catalog.seal", full)
     with pytest.raises(BadOutput, match="No space left"):
         pipe.save_pretrained(tmp_path / "ours")
     assert list(tmp_path.iterdir()) == []

@@ -13,9 +13,9 @@ from PIL import Image
 
 from conftest import made_up
 from model_fixtures import face_photo, tiny_model_folder
-from personae import output
 from personae.errors import BadIdentity, BadImage, BadOption, BadOutput
 from personae.pipeline import FacePipeline, load
+from personae.provenance import writer
 from personae.types import Generation, Identity
 
 MARKER = b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -36,14 +36,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
     return load(tiny_model_folder(tmp_path_factory.mktemp("model")))
 
 
-@pytest.mark.parametrize("kind", output.FORMATS)
+@pytest.mark.parametrize("kind", writer.FORMATS)
 def test_every_format_carries_recipe_and_marker(made: Generation, person: Identity, tmp_path: Path, kind: str) -> None:
-    paths = output.save(made, tmp_path, people=[person], stems=["me"], format=kind)
+    paths = writer.save(made, tmp_path, people=[person], stems=["me"], format=kind)
     assert [path.name for path in paths] == [f"me-seed7.{kind}", f"me-seed8.{kind}"]
     for path, seed in zip(paths, (7, 8), strict=True):
-        recipe = output.read_recipe(path)
+        recipe = writer.read_recipe(path)
         assert (recipe["seed"], recipe["ai_generated"], recipe["settings"]["num_inference_steps"]) == (seed, True, 4)
-        np.testing.assert_array_equal(output.recipe_identity(recipe).vector, person.vector)
+        np.testing.assert_array_equal(writer.recipe_identity(recipe).vector, person.vector)
         assert MARKER in path.read_bytes()
     saved = np.asarray(Image.open(paths[0]).convert("RGB"))
     assert saved.shape == np.asarray(made.images[0]).shape
@@ -55,14 +55,14 @@ def test_a_recipe_names_no_one_else(nano_like: FacePipeline, tmp_path: Path) -> 
     people = made_up(nano_like, 2)
     both = nano_like(people, seed=1)
     hashes = [entry["identity_sha256"] for entry in both.recipe["inputs"]]
-    paths = output.save(both, tmp_path, people=people)
-    assert [output.read_recipe(path)["inputs"][0]["identity_sha256"] for path in paths] == hashes
-    assert all(len(output.read_recipe(path)["inputs"]) == 1 for path in paths)
+    paths = writer.save(both, tmp_path, people=people)
+    assert [writer.read_recipe(path)["inputs"][0]["identity_sha256"] for path in paths] == hashes
+    assert all(len(writer.read_recipe(path)["inputs"]) == 1 for path in paths)
 
 
 def test_the_identity_can_be_left_out(made: Generation, person: Identity, tmp_path: Path) -> None:
-    path = output.save(made, tmp_path, people=[person], identity=False)[0]
-    assert output.recipe_identity(output.read_recipe(path)) is None
+    path = writer.save(made, tmp_path, people=[person], identity=False)[0]
+    assert writer.recipe_identity(writer.read_recipe(path)) is None
     vector = base64.b64encode(person.vector.tobytes())
     assert vector not in path.read_bytes()
 
@@ -71,11 +71,11 @@ def test_nothing_is_replaced_silently(made: Generation, person: Identity, tmp_pa
     second = tmp_path / "me-seed8.png"
     second.write_bytes(b"precious")
     with pytest.raises(BadOutput, match=r"me-seed8.png already there.*--force"):
-        output.save(made, tmp_path, people=[person], stems=["me"])
+        writer.save(made, tmp_path, people=[person], stems=["me"])
     assert [path.name for path in tmp_path.iterdir()] == ["me-seed8.png"]
     assert second.read_bytes() == b"precious"
-    output.save(made, tmp_path, people=[person], stems=["me"], force=True)
-    assert output.read_recipe(second)["seed"] == 8
+    writer.save(made, tmp_path, people=[person], stems=["me"], force=True)
+    assert writer.read_recipe(second)["seed"] == 8
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     with _no_room_beyond(1000):
         for path in (tmp_path / "new.bin", old):
             with pytest.raises(BadOutput, match=f"cannot write {path}"):
-                output.write(path, bytes(5000), force=True)
+                writer.write(path, bytes(5000), force=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"old.bin": b"old"}
 
 
@@ -103,43 +103,43 @@ def test_unwritable_folders_are_found_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/personae")):
         with pytest.raises(BadOutput, match="cannot write to folder"):
-            output.prepare(folder)
+            writer.prepare(folder)
     with pytest.raises(BadOutput, match="cannot write"):
-        output.write(tmp_path / "file" / "a.png", b"")
+        writer.write(tmp_path / "file" / "a.png", b"")
 
 
 def test_an_unknown_format_is_answered(made: Generation, person: Identity, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="unknown image format 'jpeg': did you mean 'jpg'"):
-        output.save(made, tmp_path, people=[person], format="jpeg")
+        writer.save(made, tmp_path, people=[person], format="jpeg")
 
 
 def test_files_without_a_recipe(made: Generation, tmp_path: Path) -> None:
     plain = tmp_path / "plain.png"
     made.images[0].save(plain)
     with pytest.raises(BadImage, match="carries no recipe"):
-        output.read_recipe(plain)
+        writer.read_recipe(plain)
     (tmp_path / "noise.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
     for bad in ("noise.png", "nowhere.png"):
         with pytest.raises(BadImage, match=bad):
-            output.read_recipe(tmp_path / bad)
+            writer.read_recipe(tmp_path / bad)
 
 
 def test_damaged_recipes_are_said_to_be_so(made: Generation, tmp_path: Path) -> None:
     path = tmp_path / "image.png"
-    path.write_bytes(output.encode(made.images[0], "png", {"seed": 7}))
+    path.write_bytes(writer.encode(made.images[0], "png", {"seed": 7}))
     with pytest.raises(BadImage, match="damaged"):
-        output.read_recipe(path)
+        writer.read_recipe(path)
     for stored in ({"space": "a/b/c", "vector": "*"}, {"space": "a/b/c"}, "text"):
         with pytest.raises(BadIdentity, match="damaged"):
-            output.recipe_identity({"identity": stored})
+            writer.recipe_identity({"identity": stored})
 
 
-@pytest.mark.parametrize("kind", output.FORMATS)
+@pytest.mark.parametrize("kind", writer.FORMATS)
 def test_a_replay_makes_the_image_again(model: FacePipeline, tmp_path: Path, kind: str) -> None:
     face = model.read(face_photo(tmp_path / "photo.png"))[0]
     out = model(face, seed=3, num_images_per_prompt=3, guidance_scale=2.0, num_inference_steps=3)
-    path = output.save(out, tmp_path, people=[face], format=kind)[2]
-    image, drift = output.replay(path, pipe=model)
+    path = writer.save(out, tmp_path, people=[face], format=kind)[2]
+    image, drift = writer.replay(path, pipe=model)
     assert drift.same_model
     first = np.asarray(out.images[2], int)
     assert np.abs(np.asarray(image, int) - first).max() <= 1
@@ -152,17 +152,17 @@ def test_a_replay_makes_the_image_again(model: FacePipeline, tmp_path: Path, kin
 def test_a_replay_without_identity_needs_the_very_photo(model: FacePipeline, tmp_path: Path) -> None:
     photo = face_photo(tmp_path / "photo.png")
     face = model.read(photo)[0]
-    path = output.save(model(face, seed=3), tmp_path, people=[face], identity=False)[0]
-    assert str(tmp_path) not in json.dumps(output.read_recipe(path))  # no paths of the maker's machine
+    path = writer.save(model(face, seed=3), tmp_path, people=[face], identity=False)[0]
+    assert str(tmp_path) not in json.dumps(writer.read_recipe(path))  # no paths of the maker's machine
     with pytest.raises(BadOption, match="--input photo=FILE"):
-        output.replay(path, pipe=model)
+        writer.replay(path, pipe=model)
     with pytest.raises(BadOption, match="is not the photo file"):
-        output.replay(path, pipe=model, photo=face_photo(tmp_path / "other.png", left=30))
-    assert output.replay(path, pipe=model, photo=photo)[1].max <= 1
+        writer.replay(path, pipe=model, photo=face_photo(tmp_path / "other.png", left=30))
+    assert writer.replay(path, pipe=model, photo=photo)[1].max <= 1
 
 
 def test_a_recipe_never_chooses_a_folder(model: FacePipeline, tmp_path: Path) -> None:
     face = model.read(face_photo(tmp_path / "photo.png"))[0]
-    path = output.save(model(face, seed=3), tmp_path, people=[face])[0]
+    path = writer.save(model(face, seed=3), tmp_path, people=[face])[0]
     with pytest.raises(BadOption, match="--model"):
-        output.replay(path)
+        writer.replay(path)

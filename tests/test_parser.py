@@ -12,10 +12,10 @@ import torch
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from facex_fixtures import made_up_face
-from personae.conditioning.mesh import FaceModel
-from personae.conditioning.moved import moved
-from personae.conditioning.representation import GRID, measure
-from personae.editing.cast import in_crop
+from personae.conditioning.facex.representation import GRID, measure
+from personae.conditioning.head_mesh import FaceModel
+from personae.conditioning.retarget import moved
+from personae.editing.inputs import in_crop
 from personae.errors import BadOption, WeightsCorrupt
 from personae.pipeline import FacePipeline
 from personae.reading import regions
@@ -152,10 +152,10 @@ def test_an_edit_follows_the_parser(nano_like: FacePipeline, nano_folder: Path, 
     photo = white_face(np.zeros((120, 200, 3), np.uint8), 15, 20, 65, 90)
     place = in_crop(pipe, pipe.read(photo)[0])
     assert place.parts is not None
-    np.testing.assert_array_equal(place.parts, pipe.extra("parser").parts([place.crop])[0])
+    np.testing.assert_array_equal(place.parts, pipe.component("parser").parts([place.crop])[0])
     assert in_crop(nano_like, nano_like.read(photo)[0]).parts is None
 
-    pipe._extras["parser"] = FaceParser(Seeing(hair_above))
+    pipe._loaded_components["parser"] = FaceParser(Seeing(hair_above))
     done = pipe.edit("inpaint", target=photo, region="hair", seed=0, num_inference_steps=2, likeness_guidance=0)
     free = done.free[0]
     assert free[: len(free) // 2 - 1].all()

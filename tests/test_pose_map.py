@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from personae import catalog
-from personae.conditioning.mesh import FaceModel, five_points, in_photo, upright
+from personae.conditioning.head_mesh import FaceModel, five_points, in_photo, upright
 from personae.conditioning.pose_map import mirrored, place, render
 from personae.errors import BadData, WeightsCorrupt
+from personae.models import catalog
 from personae.reading import align
 from personae.reading.motion import marks_in_crop
 from personae.reading.pose import image_turn, turn

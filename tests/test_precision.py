@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from conftest import sd15_parts
-from personae import user_folders
 from personae.errors import BadOption
-from personae.sampling import cpu_layers, precision, speed
-from personae.sampling.cpu_layers import FusedGEGLU
-from personae.sampling.precision import Machine, Rates
+from personae.io import user_folders
+from personae.sampling.fast import cpu_layers, modes, precision
+from personae.sampling.fast.cpu_layers import FusedGEGLU
+from personae.sampling.fast.precision import Machine, Rates
 
 CPU = torch.device("cpu")
 NAME = precision.processor()[0]
@@ -272,7 +272,7 @@ def test_layers_for_bfloat16_are_installed_where_it_is_faster(
     probes += [found] if found else []
     parts = sd15_parts()
     pipe = SimpleNamespace(unet=parts["unet"].to(dtype), vae=parts["vae"].to(dtype))
-    speed.prepare(pipe)
+    modes.prepare(pipe)
     assert any(isinstance(module, FusedGEGLU) for module in pipe.unet.modules()) is installed
     assert probes == []
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from personae import catalog
-from personae.editing import video
+from personae.models import catalog
+from personae.video import video_file
 from watched import Record, needs_strace, plainly, watched
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -69,7 +69,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photo.crop((40, 0, 340, 300)).save(folder / "me-too.jpg")
     ImageOps.mirror(photo).save(folder / "ann.jpg")
     turning = [np.asarray(photo.rotate(degrees)) for degrees in (0, 3, 6)]
-    video.write(folder / "talk.mp4", turning, fps=Fraction(25))
+    video_file.write(folder / "talk.mp4", turning, fps=Fraction(25))
     return folder
 
 

@@ -23,11 +23,13 @@ from PIL import Image, PngImagePlugin
 from cli_fixtures import Run, fails
 from conftest import made_up
 from model_fixtures import face_photo, tiny_model_folder
-from personae import catalog, hub, output, pipeline, recipe_schema, replay
-from personae import recipe as recipes
+from personae import pipeline, replay
+from personae.controls.request import Steering
 from personae.errors import BadImage, BadOption, BadOutput, BadRecipe, PersonaeError, WeightsMissing
+from personae.models import catalog, hub
 from personae.pipeline import FacePipeline, load
-from personae.steering import Steering
+from personae.provenance import recipe as recipes
+from personae.provenance import recipe_schema, writer
 from personae.types import Edit, Face, Generation, Identity
 
 HASH = "0123456789abcdef" * 4
@@ -275,10 +277,10 @@ def person(nano_like: FacePipeline) -> Identity:
     return made_up(nano_like, 1)[0]
 
 
-@pytest.mark.parametrize("kind", output.FORMATS)
+@pytest.mark.parametrize("kind", writer.FORMATS)
 def test_mutated_files_are_errors_of_ours(kind: str, tmp_path: Path) -> None:
     chance, path = random.Random(kind), tmp_path / f"a.{kind}"
-    whole = output.encode(Image.new("RGB", (32, 32)), kind, generation())
+    whole = writer.encode(Image.new("RGB", (32, 32)), kind, generation())
     for _ in range(400):
         broken = bytearray(whole)
         for _ in range(chance.randint(1, 12)):
@@ -327,7 +329,7 @@ def test_no_recipe_opens_a_path(nano_like: FacePipeline, tmp_path: Path, name: s
     path = forged(tmp_path / "made.png", json.dumps(recipe))
     error, words = (BadOption, f"--input {name}=FILE") if first_version else (BadRecipe, f"{name} of settings")
     with pytest.raises(error, match=words):
-        output.replay(path, pipe=Stand(nano_like))  # type: ignore[arg-type]
+        writer.replay(path, pipe=Stand(nano_like))  # type: ignore[arg-type]
 
 
 def test_recipes_of_the_first_version_replay_with_files_of_the_caller(model: FacePipeline, tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ def test_recipes_of_the_first_version_replay_with_files_of_the_caller(model: Fac
     drawing = tmp_path / "crop.png"
     Image.new("RGB", (32, 32), (200, 90, 10)).save(drawing)
     face = model.read(photo)[0]
-    (path,) = output.save(model(face, seed=3, image=drawing, strength=0.5), tmp_path / "new", people=[face])
+    (path,) = writer.save(model(face, seed=3, image=drawing, strength=0.5), tmp_path / "new", people=[face])
     recipe = recipes.read_recipe(path)
     assert recipe["format"] == "personae.recipe/2"
     assert str(tmp_path) not in json.dumps(recipe)
@@ -346,10 +348,10 @@ def test_recipes_of_the_first_version_replay_with_files_of_the_caller(model: Fac
     Image.open(path).save(tmp_path / "old.png", pnginfo=info)
     for made in (path, tmp_path / "old.png"):
         with pytest.raises(BadOption, match=r"the image file \(crop.png\): --input image=FILE"):
-            output.replay(made, pipe=model)
-        assert output.replay(made, pipe=model, inputs={"image": drawing})[1].max == 0
+            writer.replay(made, pipe=model)
+        assert writer.replay(made, pipe=model, inputs={"image": drawing})[1].max == 0
     with pytest.raises(BadOption, match=r"photo.png is not the image file.*\(crop.png\): its sha256 is another"):
-        output.replay(path, pipe=model, inputs={"image": photo})
+        writer.replay(path, pipe=model, inputs={"image": photo})
 
 
 @pytest.mark.parametrize(
@@ -371,14 +373,14 @@ def test_work_has_a_budget(
     path = forged(tmp_path / "made.png", json.dumps(generation(**settings)), (size, size))
     stand: Any = Stand(nano_like)
     with pytest.raises(PersonaeError, match=words):
-        output.replay(path, pipe=stand)
+        writer.replay(path, pipe=stand)
     assert not stand.asked
 
 
 def test_a_budget_can_be_raised(nano_like: FacePipeline, tmp_path: Path) -> None:
     recipe = generation(num_inference_steps=1000, likeness_guidance=0.1)
     stand: Any = Stand(nano_like)
-    assert output.replay(forged(tmp_path / "made.png", json.dumps(recipe)), pipe=stand, budget=3000)
+    assert writer.replay(forged(tmp_path / "made.png", json.dumps(recipe)), pipe=stand, budget=3000)
     assert stand.asked["num_inference_steps"] == 1000
 
 
@@ -392,7 +394,7 @@ def test_no_recipe_starts_a_download(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     path = forged(tmp_path / "made.png", json.dumps(recipe), (512, 512))
     assert not catalog.present(catalog.MODELS["arc2face"])
     with pytest.raises(WeightsMissing, match=r"no file makes personae fetch a model.*--model arc2face"):
-        output.replay(path)
+        writer.replay(path)
     with hub.only_cached(), pytest.raises(WeightsMissing, match="not in the Hub's cache"):
         hub.fetch(catalog.MODELS["arc2face"].extras["controlnet"])
     monkeypatch.setattr(hub, "_offline", lambda: False)
@@ -415,7 +417,7 @@ def test_a_replay_has_the_precision_of_the_recipe(
     monkeypatch.setattr(pipeline, "load", loads)
     recipe = generation() | {"model": {"name": "nano", "sha256": HASH}, "dtype": dtype}
     path = forged(tmp_path / "made.png", json.dumps(recipe))
-    output.replay(path)
+    writer.replay(path)
     assert run("replay", path, "-m", "elsewhere").code == 0
     assert loaded == [("nano", getattr(torch, dtype)), ("elsewhere", getattr(torch, dtype))]
 
@@ -446,13 +448,13 @@ def test_a_strangers_vectors_go_no_further(model: FacePipeline, photos: dict[str
     recipe["edit"] = {"task": "swap", "shift": {hidden: 1.0}}
     with_recipe(photos["target"], json.dumps(recipe))
     edit = model.edit("inpaint", target=photos["target"], region="mouth", seed=1, **CHEAP)
-    (path,) = output.save_edit(edit, tmp_path / "out")
+    (path,) = writer.save_edit(edit, tmp_path / "out")
     made = recipes.read_recipe(path)
     assert [one["task"] for one in made["earlier"]] == ["generate", "edit", "edit"]
     assert hidden not in json.dumps(made)
     assert not any({"identity", "others"} & one.keys() for one in made["earlier"])
     assert "me.png" in json.dumps(made)
-    (nameless,) = output.save_edit(edit, tmp_path / "nameless", names=False)
+    (nameless,) = writer.save_edit(edit, tmp_path / "nameless", names=False)
     said = json.dumps(recipes.read_recipe(nameless))
     assert not any(name in said for name in ("me.png", "mask.png", "target.png"))
 
@@ -485,11 +487,11 @@ def test_a_jpeg_without_room_says_what_it_leaves_out(
     with_recipe(photos["target"], json.dumps(edited() | {"earlier": [long] * 40}))
     edit = model.edit("inpaint", target=photos["target"], region="mouth", seed=1, **CHEAP)
     with pytest.warns(UserWarning, match="jpg file has no room .* the details of earlier edits left out"):
-        (path,) = output.save_edit(edit, tmp_path / "out", format="jpg")
+        (path,) = writer.save_edit(edit, tmp_path / "out", format="jpg")
     recipe = recipes.read_recipe(path)
     assert recipe["left_out"] == ["earlier"]
     assert [one["seed"] for one in recipe["earlier"]] == [7] * 32
-    assert output.replay(path, pipe=model, inputs={"target": photos["target"]})[1].same_model
+    assert writer.replay(path, pipe=model, inputs={"target": photos["target"]})[1].same_model
     # Said before the work, and once.
     done = run("edit", "inpaint", photos["target"], "--region", "mouth", "-m", "nobody", "--format", "jpg")
     assert done.code == 2
@@ -502,12 +504,12 @@ def test_whatever_is_in_it_a_recipe_fits(tmp_path: Path) -> None:
         "earlier": [generation()] * 300,
         "others": [stored(2000)] * 15,
     }
-    for kind in output.FORMATS:
+    for kind in writer.FORMATS:
         path = tmp_path / f"a.{kind}"
         if kind == "png":
             large["settings"]["regions"] = [grid] * 12
         with pytest.warns(UserWarning, match="no room"):
-            path.write_bytes(output.encode(Image.new("RGB", (32, 32)), kind, large))
+            path.write_bytes(writer.encode(Image.new("RGB", (32, 32)), kind, large))
         found = recipes.read_recipe(path)
         assert found["seed"] == 7
         assert "settings" in found["left_out"] or kind == "webp"
@@ -517,11 +519,11 @@ def test_whatever_is_in_it_a_recipe_fits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "longest"), [("webp", 16_383), ("jpg", 65_535)])
 def test_formats_have_a_largest_side(run: Run, model: FacePipeline, kind: str, longest: int, tmp_path: Path) -> None:
-    output.require_room(kind, (longest, longest))
+    writer.require_room(kind, (longest, longest))
     with pytest.raises(BadOutput, match=f"at most {longest} pixels"):
-        output.require_room(kind, (20, longest + 1))
+        writer.require_room(kind, (20, longest + 1))
     with pytest.raises(BadOutput, match=f"at most {longest} pixels"):
-        output.encode(Image.new("L", (longest + 1, 1)), kind, generation())
+        writer.encode(Image.new("L", (longest + 1, 1)), kind, generation())
     photo = tmp_path / "wide.png"
     Image.new("RGB", (longest + 1, 16)).save(photo)
     asked = ("-m", model.folder, "--format", kind, "-o", tmp_path / "out")

@@ -13,15 +13,15 @@ from PIL import Image
 from adapters_by_hand import ATTENTION, FILE, reference_by_hand, write_lora
 from conftest import made_up, nano_parts, sd15_parts
 from model_fixtures import empty_photo, face_photo
-from personae.conditioning.id_prompt import Conditioning
 from personae.conditioning.reference import Reference, recorded
+from personae.conditioning.types import Conditioning
+from personae.controls.reference import latents_of, look
 from personae.errors import BadImage, BadOption, NoFaceFound, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.reading import align
 from personae.reading.reader import FaceReader
-from personae.sampling.controls import engaged
 from personae.sampling.guidance import guided
-from personae.steers.reference import latents_of, look
+from personae.sampling.unet_hooks import engaged
 from reading_fixtures import tiny_reader_folder
 from tolerances import assert_same
 
@@ -100,7 +100,7 @@ def test_the_unconditional_half_does_not_look(model: FacePipeline) -> None:
     control = Reference(seen, [0, 1])
     for scale, alike in ((0.0, True), (1.0, False)):
         with engaged([control], model.unet):
-            looking = guided(model.unet, positive, negative, scale, controls=[control])(x, t)
+            looking = guided(model.unet, positive, negative, scale, hooks=[control])(x, t)
         plain = guided(model.unet, positive, negative, scale)(x, t)
         assert torch.allclose(looking, plain, atol=1e-5) == alike
 

@@ -13,13 +13,13 @@ from conftest import made_up, sd15_parts
 from expression_fixtures import random_adapter
 from face_token_fixtures import TOKENS, telling
 from model_fixtures import face_photo
-from personae import output
 from personae.conditioning.expression_adapter import ExpressionAdapter
-from personae.conditioning.id_prompt import Conditioning
 from personae.conditioning.regions import Regions, likeness_by_region, masks_of, regional, shrunk
+from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
-from personae.sampling.controls import halves
+from personae.provenance import writer
+from personae.sampling.unet_hooks import halves
 from reading_fixtures import white_face
 from tolerances import assert_same
 
@@ -132,7 +132,7 @@ def test_regions_belong_to_their_people_in_any_order(model: FacePipeline) -> Non
 
 def test_the_class_embedding_is_each_ones_own(nano: FacePipeline) -> None:
     """A block's map before its norm, in each region, is what it would be for a picture of its person alone."""
-    unet, network = nano.unet, nano.extra("face_tokens")
+    unet, network = nano.unet, nano.component("face_tokens")
     block, seen = unet.down_blocks[0].resnets[0], []
     vectors = torch.from_numpy(np.stack([person.vector for person in made_up(nano, 2)]))
     text = Conditioning(tokens=torch.randn(1, 16, 128), pooled=torch.randn(1, 128))
@@ -221,19 +221,19 @@ def test_a_picture_of_two_is_replayed_from_its_file(nano: FacePipeline, tmp_path
     mask[:, 40:] = True
     made = nano(people, prompt="a man", seed=3, regions=[LEFT, mask], width=64, look="painting")
     assert json.loads(json.dumps(made.recipe["settings"]))["width"] == 64
-    (path,) = output.save(made, tmp_path / "with", people=people)
-    assert len(output.read_recipe(path)["inputs"]) == 2
-    assert output.replay(path, pipe=nano)[1].max == 0
+    (path,) = writer.save(made, tmp_path / "with", people=people)
+    assert len(writer.read_recipe(path)["inputs"]) == 2
+    assert writer.replay(path, pipe=nano)[1].max == 0
 
 
 def test_without_identities_a_picture_of_two_cannot_be_replayed(nano: FacePipeline, tmp_path: Path) -> None:
     photo = face_photo(tmp_path / "ann.png")
     people = [nano.read(photo)[0], *made_up(nano, 1)]
     made = nano(people, prompt="a man", seed=3, regions=[LEFT, RIGHT])
-    (path,) = output.save(made, tmp_path, people=people, identity=False)
-    assert not {"identity", "others"} & output.read_recipe(path).keys()
+    (path,) = writer.save(made, tmp_path, people=people, identity=False)
+    assert not {"identity", "others"} & writer.read_recipe(path).keys()
     with pytest.raises(BadOption, match="shows several people and was written without their identities"):
-        output.replay(path, pipe=nano, photo=photo)
+        writer.replay(path, pipe=nano, photo=photo)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.types import Conditioning
 from personae.sampling.guidance import combine, join
 from personae.training.base import BaseTask, PromptMix
-from personae.training.roll import Course, ends_and_scales, roll
+from personae.training.rollout import Course, ends_and_scales, roll
 from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
 
 

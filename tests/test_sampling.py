@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from conftest import WIDTH, nano_parts, sd15_parts
-from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
-from personae.sampling import codec, schedulers, speed
+from personae.sampling import codec, schedulers
+from personae.sampling.fast import modes
 from personae.sampling.guidance import combine, guided
 from personae.sampling.loop import denoise, draw_noise, generators_for
 from tolerances import assert_same
@@ -173,9 +174,9 @@ def test_pixels_come_back_from_tensors() -> None:
 
 
 def test_a_device_that_is_not_here_is_refused() -> None:
-    assert speed.device_for("cpu") == torch.device("cpu")
+    assert modes.device_for("cpu") == torch.device("cpu")
     with pytest.raises(BadOption, match="unknown device 'gpu'"):
-        speed.device_for("gpu")
+        modes.device_for("gpu")
     if not torch.cuda.is_available():
         with pytest.raises(BadOption, match="no cuda device"):
-            speed.device_for("cuda:0")
+            modes.device_for("cuda:0")

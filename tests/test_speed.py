@@ -11,8 +11,9 @@ from conftest import made_up
 from personae import pipeline
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
-from personae.sampling import codec, schedulers, speed
-from personae.sampling.speed import MODES, Mode, guided_times
+from personae.sampling import codec, schedulers
+from personae.sampling.fast import modes
+from personae.sampling.fast.modes import MODES, Mode, guided_times
 from tolerances import assert_same
 
 STEPS = 10
@@ -157,8 +158,8 @@ def test_a_padded_batch_is_the_same(pipe: FacePipeline, monkeypatch: pytest.Monk
 
 
 def test_decoding_together_is_bounded_by_pixels(pipe: FacePipeline) -> None:
-    assert speed.decoded_at_once(pipe.vae, torch.zeros(9, 4, 8, 8)) == 256  # of 32 px: as many pixels as one of 512
-    assert speed.decoded_at_once(pipe.vae, torch.zeros(9, 4, 256, 256)) == 1
+    assert modes.decoded_at_once(pipe.vae, torch.zeros(9, 4, 8, 8)) == 256  # of 32 px: as many pixels as one of 512
+    assert modes.decoded_at_once(pipe.vae, torch.zeros(9, 4, 256, 256)) == 1
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_the_tiny_decoder_decodes_the_same_latents(with_taesd: FacePipeline) -> 
     tiny = pipe(made_up(pipe, 1), decoder="tiny", **options)
     full = pipe(made_up(pipe, 1), **options)
     assert tiny.images.shape == full.images.shape == (1, 3, 32, 32)
-    expected = pipe.extra("taesd").decode(latents(pipe, num_inference_steps=4, guidance_scale=None)).sample
+    expected = pipe.component("taesd").decode(latents(pipe, num_inference_steps=4, guidance_scale=None)).sample
     assert_same(tiny.images, (expected.clamp(-1, 1) / 2 + 0.5).detach())
     assert not torch.allclose(tiny.images, full.images, atol=1e-2)
     fast = pipe(made_up(pipe, 1), speed="fast", **options)  # four steps: nothing of fast but its decoder is left
@@ -200,10 +201,10 @@ def test_a_tiny_decoder_for_other_latents_or_damaged(with_taesd: FacePipeline) -
     folder = with_taesd.folder / "taesd"
     diffusers.AutoencoderTiny(latent_channels=16).save_pretrained(folder)
     with pytest.raises(WeightsCorrupt, match="16 channels, this model's have 4"):
-        with_taesd.extra("taesd")
+        with_taesd.component("taesd")
     (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsCorrupt, match="is no tiny autoencoder"):
-        with_taesd.extra("taesd")
+        with_taesd.component("taesd")
 
 
 def test_preparing_changes_no_picture(pipe: FacePipeline) -> None:
@@ -217,6 +218,6 @@ def test_preparing_changes_no_picture(pipe: FacePipeline) -> None:
         return images.detach(), gradient
 
     before = decoded()
-    speed.prepare(pipe)
+    modes.prepare(pipe)
     for one, other in zip(decoded(), before, strict=True):
         assert_same(one, other)

@@ -10,15 +10,16 @@ from torch import Tensor
 from adapters_by_hand import write_lora
 from conftest import made_up, nano_parts, sd15_parts, tiny_text_encoder, tiny_tokenizer
 from face_token_fixtures import random_tokens, telling
-from personae.conditioning.id_prompt import Conditioning, encode_text
+from personae.conditioning.arc2face import encode_text
+from personae.conditioning.types import Conditioning
+from personae.controls.request import GuidanceInputs
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.sampling import schedulers
-from personae.sampling.controls import engaged
-from personae.sampling.deep_cache import DeepCache
-from personae.sampling.guidance import Side, guided
-from personae.sampling.weights import LOOKS, NAMES, Weights
-from personae.steering import Told
+from personae.sampling.fast.deep_cache import DeepCache
+from personae.sampling.guidance import GuidanceTerm, guided
+from personae.sampling.guidance_weights import LOOKS, NAMES, Weights
+from personae.sampling.unet_hooks import engaged
 from test_controls import Nudge
 from tolerances import assert_same
 
@@ -32,7 +33,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @torch.no_grad()
-def told(weights: Weights, count: int = 3, *, pooled: bool = True) -> Told:
+def told(weights: Weights, count: int = 3, *, pooled: bool = True) -> GuidanceInputs:
     """Of `count` random people and a prompt."""
     tokenizer = tiny_tokenizer()
     network = random_tokens(16, pooled=pooled)
@@ -40,8 +41,8 @@ def told(weights: Weights, count: int = 3, *, pooled: bool = True) -> Told:
         encode_text([text], tokenizer, tiny_text_encoder(tokenizer), reserved=3) for text in ("a man", "", "black")
     )
     vectors = torch.nn.functional.normalize(torch.randn(count, 16, generator=torch.Generator().manual_seed(1)), dim=1)
-    return Told(
-        asked={
+    return GuidanceInputs(
+        conditionings={
             "text": network.told(words).rows(torch.zeros(count, dtype=torch.int64)),
             "face": network.told(nothing, vectors),
             "both": network.told(words, vectors),
@@ -101,13 +102,13 @@ WEIGHTS = [
 @torch.no_grad()
 def test_the_prediction_is_the_papers_formula(parts, weights: Weights) -> None:
     unet, x, asked = parts()["unet"], torch.randn(3, 4, 8, 8), told(weights)
-    eps = {name: plain(unet, x, 400.0, asked.asked[name]) for name in NAMES}
+    eps = {name: plain(unet, x, 400.0, asked.conditionings[name]) for name in NAMES}
     z = plain(unet, x, 400.0, asked.negative)
     total = weights.text + weights.face + weights.both
     e = (weights.text * eps["text"] + weights.face * eps["face"] + weights.both * eps["both"]) / total
     for w in (0.0, 1.0, 7.5):
         for batch_size in (1, 2, 16):
-            predict = guided(unet, asked.sides(TIMES), asked.negative, w, batch_size=batch_size)
+            predict = guided(unet, asked.terms(TIMES), asked.negative, w, batch_size=batch_size)
             assert_same(predict(x, torch.tensor(400.0)), w * e + (1 - w) * z, guidance=w)
 
 
@@ -126,8 +127,8 @@ def test_a_single_weight_is_ordinary_guidance_to_the_bit(parts, name: str) -> No
     for weight in (1.0, 0.3, 5.0):
         alone = told(Weights(**({"both": 0.0} | {name: weight})))
         for scale in (1.0, 3.0):
-            found = guided(unet, alone.sides(TIMES), alone.negative, scale)(x, t)
-            ordinary = guided(unet, alone.asked[name], alone.negative, scale)(x, t)
+            found = guided(unet, alone.terms(TIMES), alone.negative, scale)(x, t)
+            ordinary = guided(unet, alone.conditionings[name], alone.negative, scale)(x, t)
             torch.testing.assert_close(found, ordinary, rtol=0, atol=0)
 
 
@@ -135,8 +136,13 @@ def test_a_single_weight_is_ordinary_guidance_to_the_bit(parts, name: str) -> No
 @torch.no_grad()
 def test_sides_that_ask_for_the_same_are_ordinary_guidance(parts) -> None:
     unet, x, t, asked = parts()["unet"], torch.randn(3, 4, 8, 8), torch.tensor(400.0), told(Weights())
-    both = asked.asked["both"]
-    found = guided(unet, [Side(told=both, weight=0.7), Side(told=both, weight=0.3)], asked.negative, 3.0)(x, t)
+    both = asked.conditionings["both"]
+    found = guided(
+        unet,
+        [GuidanceTerm(conditioning=both, weight=0.7), GuidanceTerm(conditioning=both, weight=0.3)],
+        asked.negative,
+        3.0,
+    )(x, t)
     assert_same(found, guided(unet, both, asked.negative, 3.0)(x, t))
 
 
@@ -199,9 +205,9 @@ def test_schedules_cost_only_what_acts(model: FacePipeline) -> None:
 def test_a_scheduled_weight_acts_in_its_steps_alone(parts) -> None:
     unet, x = parts()["unet"], torch.randn(2, 4, 8, 8)
     asked = told(Weights(text=1.0, text_interval=(0, 0.5), face=-0.5, face_interval=(0.5, 1)), 2)
-    predict = guided(unet, asked.sides(TIMES), asked.negative, 2.0)
+    predict = guided(unet, asked.terms(TIMES), asked.negative, 2.0)
     for t, weights in zip(TIMES, [Weights(text=1.0)] * 2 + [Weights(face=-0.5)] * 2, strict=True):
-        expected = guided(unet, told(weights, 2).sides(TIMES), asked.negative, 2.0)
+        expected = guided(unet, told(weights, 2).terms(TIMES), asked.negative, 2.0)
         assert_same(predict(x, t), expected(x, t))
 
 
@@ -258,9 +264,9 @@ def test_controls_act_on_all_that_is_asked_for(parts) -> None:
     nudge, one = Nudge([1.0, -2.0]), {}
     for name in ("face", "both"):
         asked = told(Weights(**({"both": 0.0} | {name: 1.0})), 2)
-        one[name] = guided(unet, asked.sides(TIMES), asked.negative, 1.0, controls=[nudge])(x, t)
+        one[name] = guided(unet, asked.terms(TIMES), asked.negative, 1.0, hooks=[nudge])(x, t)
     asked = told(LOOKS["painting"], 2)
-    found = guided(unet, asked.sides(TIMES), asked.negative, 3.0, controls=[nudge])(x, t)
+    found = guided(unet, asked.terms(TIMES), asked.negative, 3.0, hooks=[nudge])(x, t)
     e = 1.4 * one["both"] - 0.4 * one["face"]
     assert_same(found, 3 * e - 2 * plain(unet, x, 400.0, asked.negative), guidance=3.0)
     names = nudge.seen[-1].names()
@@ -274,20 +280,20 @@ def test_kept_features_do_not_confuse_the_sides(parts) -> None:
     unet, x = parts()["unet"], torch.randn(3, 4, 8, 8)
     asked = told(Weights(both=0.6, text=0.4))
     cache, t = DeepCache(2), torch.tensor(400.0)
-    led, unled = (guided(unet, asked.sides(TIMES), asked.negative, scale, controls=[cache]) for scale in (3.0, 1.0))
+    led, unled = (guided(unet, asked.terms(TIMES), asked.negative, scale, hooks=[cache]) for scale in (3.0, 1.0))
     with engaged([cache], unet):
         led(x, t)
         kept = unled(x, t)
-    assert_same(kept, guided(unet, asked.sides(TIMES), asked.negative, 1.0)(x, t))
+    assert_same(kept, guided(unet, asked.terms(TIMES), asked.negative, 1.0)(x, t))
 
 
 @PARTS
 @torch.no_grad()
 def test_padding_changes_nothing(parts) -> None:
     unet, x, asked = parts()["unet"], torch.randn(3, 4, 8, 8), told(LOOKS["painting"])
-    whole = guided(unet, asked.sides(TIMES), asked.negative, 2.0)(x, torch.tensor(400.0))
+    whole = guided(unet, asked.terms(TIMES), asked.negative, 2.0)(x, torch.tensor(400.0))
     with Counted(unet) as seen:
-        padded = guided(unet, asked.sides(TIMES), asked.negative, 2.0, batch_size=2, pad=True)(x, torch.tensor(400.0))
+        padded = guided(unet, asked.terms(TIMES), asked.negative, 2.0, batch_size=2, pad=True)(x, torch.tensor(400.0))
     assert_same(padded, whole)
     assert seen == [6, 6]
 
@@ -340,6 +346,6 @@ def test_fast_sampling_cannot_weigh(tmp_path: Path) -> None:
 def test_guidance_refuses_sides_without_weight() -> None:
     asked = told(Weights())
     for weights in ([], [0.0], [1.0, -1.0]):
-        sides = [Side(told=asked.asked["both"], weight=weight) for weight in weights]
+        sides = [GuidanceTerm(conditioning=asked.conditionings["both"], weight=weight) for weight in weights]
         with pytest.raises(BadOption, match="sum to more than 0"):
             guided(sd15_parts()["unet"], sides, asked.negative, 2.0)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from facex_fixtures import made_up_face
-from personae.angles import GEOMETRY, Limits
 from personae.editing.tilt import followed, lean, leaning, turned, upright
+from personae.models.limits import GEOMETRY, Limits
 from personae.reading import align
 from personae.reading.aligned import Aligned
 

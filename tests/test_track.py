@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from personae.editing import smoothing, track
-from personae.editing.track import COLUMNS, Track
 from personae.errors import BadData, BadOption, PersonaeError
 from personae.types import BLENDSHAPES
+from personae.video import motion_track, smoothing
+from personae.video.motion_track import COLUMNS, Track
 
 RNG = np.random.default_rng(0)
 RATE = 25
@@ -38,12 +38,12 @@ def column(of: Track, name: str = "yaw") -> np.ndarray:
 # ---------------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("suffix", track.SUFFIXES)
+@pytest.mark.parametrize("suffix", motion_track.SUFFIXES)
 @pytest.mark.parametrize("count", [1, 6])
 def test_what_is_saved_comes_back(suffix: str, count: int, tmp_path: Path) -> None:
     before = moving(count, holes=() if count == 1 else (0, 3))
-    track.save(tmp_path / f"a{suffix}", before)
-    after = track.load(tmp_path / f"a{suffix}", fps=RATE if suffix == ".csv" else None)
+    motion_track.save(tmp_path / f"a{suffix}", before)
+    after = motion_track.load(tmp_path / f"a{suffix}", fps=RATE if suffix == ".csv" else None)
     assert after.fps == before.fps
     np.testing.assert_allclose(after.motion, before.motion, atol=1e-4)
     assert after.seen.tolist() == before.seen.tolist()
@@ -51,13 +51,13 @@ def test_what_is_saved_comes_back(suffix: str, count: int, tmp_path: Path) -> No
 
 def test_a_table_of_ones_own_has_the_columns_it_needs(tmp_path: Path) -> None:
     (tmp_path / "nod.csv").write_text("pitch,jawOpen\n1,0.5\n\n-2.5,0\n,\n")
-    nod = track.load(tmp_path / "nod.csv", fps=12.5)
+    nod = motion_track.load(tmp_path / "nod.csv", fps=12.5)
     assert nod.fps == Fraction(25, 2)
     assert nod.seen.tolist() == [True, False, True, False]
     assert column(nod, "pitch")[[0, 2]].tolist() == [1, -2.5]
     assert nod.blendshapes[0].sum() == 0.5
     np.savez(tmp_path / "nod.npz", yaw=[1, 2, 3])
-    assert column(track.load(tmp_path / "nod.npz", fps=30)).tolist() == [1, 2, 3]
+    assert column(motion_track.load(tmp_path / "nod.npz", fps=30)).tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -85,18 +85,18 @@ def test_files_that_are_no_tracks(
 ) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(error, match=message):
-        track.load(tmp_path / name, fps=fps)
+        motion_track.load(tmp_path / name, fps=fps)
 
 
 def test_nothing_is_unpickled_and_fps_is_not_contradicted(tmp_path: Path) -> None:
     np.savez(tmp_path / "evil.npz", yaw=np.array([print], object))
     with pytest.raises(BadData, match="holds object, not numbers"):
-        track.load(tmp_path / "evil.npz", fps=25)
-    track.save(tmp_path / "a.json", moving())
+        motion_track.load(tmp_path / "evil.npz", fps=25)
+    motion_track.save(tmp_path / "a.json", moving())
     with pytest.raises(BadOption, match="has 25 frames per second, got --fps 30"):
-        track.load(tmp_path / "a.json", fps=30)
+        motion_track.load(tmp_path / "a.json", fps=30)
     with pytest.raises(BadData, match="no such file"):
-        track.load(tmp_path / "none.json")
+        motion_track.load(tmp_path / "none.json")
     assert json.loads((tmp_path / "a.json").read_text())["format"] == "personae.track/1"
 
 

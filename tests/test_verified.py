@@ -10,13 +10,13 @@ from PIL import Image
 from conftest import made_up
 from face_token_fixtures import telling
 from model_fixtures import face_photo
-from personae import output
+from personae.best_of import Verified, generate_verified
 from personae.errors import BadOption, NoFaceFound, WeightsMissing
 from personae.evaluation.judge import Judge, JudgeSpec, SecondOpinion
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 from personae.reading.align import TEMPLATES
 from personae.types import Face, Generation
-from personae.verified import Verified, generate_verified
 
 PER_PERSON = 3
 QUICK = {"num_inference_steps": 2}
@@ -124,13 +124,13 @@ def test_what_fell_short_is_said_and_written_into_the_file(
     assert (
         made.shortfall == f"6 of 6 images fell short of likeness 1.00 in 2 tries: the best of them reached {best:.2f}"
     )
-    path = output.save(made.short, tmp_path, people=people)[0]
-    recipe = output.read_recipe(path)
+    path = writer.save(made.short, tmp_path, people=people)[0]
+    recipe = writer.read_recipe(path)
     assert recipe["verified"] == {"min_likeness": 1.0, "tries": 2, "judge": "tiny judge", "passed": False}
     assert recipe["tries"] == 2
     assert recipe["seed"] == made.short.seeds[0]
     assert recipe["likeness"] == pytest.approx(made.short.likeness[0], abs=1e-4)
-    _, drift = output.replay(path, pipe=pipe)
+    _, drift = writer.replay(path, pipe=pipe)
     assert drift.max <= 1
 
 

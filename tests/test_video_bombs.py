@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from personae.editing import video
-from personae.editing.video import Limits
 from personae.errors import BadOption, BadVideo
+from personae.video import video_file
+from personae.video.video_file import Limits
 from video_fixtures import wandering, write_video
 
 
@@ -35,14 +35,14 @@ def test_a_gap_of_hours_is_refused_before_it_is_filled(apart: Path) -> None:
     assert apart.stat().st_size < 10_000
     shown: list[np.ndarray] = []
     with pytest.raises(BadVideo, match=r"shows one picture for 3\d{4} seconds, more than 60: .*--max-gap"):
-        shown.extend(video.frames(apart))
+        shown.extend(video_file.frames(apart))
     assert len(shown) <= 2
 
 
 def test_frames_are_counted_and_the_limit_can_be_raised(apart: Path) -> None:
     shown: list[np.ndarray] = []
     with pytest.raises(BadVideo, match=r"more than 20 frames: .*--max-frames"):
-        shown.extend(video.frames(apart, Limits(frames=20, gap=1e9)))
+        shown.extend(video_file.frames(apart, Limits(frames=20, gap=1e9)))
     assert len(shown) == 20
 
 
@@ -50,10 +50,10 @@ def test_frames_are_counted_and_the_limit_can_be_raised(apart: Path) -> None:
 def test_as_many_frames_as_allowed_are_allowed(count: int, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", wandering(6), sound=None)
     if count == 6:
-        assert len(list(video.frames(path, Limits(frames=count)))) == 6
+        assert len(list(video_file.frames(path, Limits(frames=count)))) == 6
         return
     with pytest.raises(BadVideo, match="more than 5 frames"):
-        list(video.frames(path, Limits(frames=count)))
+        list(video_file.frames(path, Limits(frames=count)))
 
 
 @pytest.mark.parametrize("wrong", [{"frames": 0}, {"gap": 0}, {"gap": float("nan")}])
@@ -73,7 +73,7 @@ def test_a_playlist_reads_no_other_file(kind: str, name: str, tmp_path: Path) ->
     }[kind]
     (tmp_path / name).write_text(written)
     with pytest.raises(BadVideo, match="is not a video that can be read"):
-        video.probe(tmp_path / name)
+        video_file.probe(tmp_path / name)
 
 
 def test_a_name_with_a_pattern_reads_no_pictures(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_name_with_a_pattern_reads_no_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "x001.png")
     (tmp_path / "x%03d.png").write_bytes(b"")
     with pytest.raises(BadVideo):
-        video.probe(tmp_path / "x%03d.png")
+        video_file.probe(tmp_path / "x%03d.png")
 
 
 @pytest.mark.parametrize("lead", ["fifo", "/dev/zero", "."])
@@ -90,7 +90,7 @@ def test_a_video_is_a_regular_file(lead: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "a.mp4").symlink_to(lead)
     with pytest.raises(BadVideo, match="cannot be opened"):
-        video.probe(tmp_path / "a.mp4")
+        video_file.probe(tmp_path / "a.mp4")
 
 
 def test_a_codec_that_nobody_knows_is_said(tmp_path: Path) -> None:
@@ -99,14 +99,14 @@ def test_a_codec_that_nobody_knows_is_said(tmp_path: Path) -> None:
     assert b"V_MPEG4/ISO/AVC" in content
     path.write_bytes(content.replace(b"V_MPEG4/ISO/AVC", b"V_NOBODY/KNOWSIT"[:15]))
     with pytest.raises(BadVideo, match="cannot decode"):
-        video.probe(path)
+        video_file.probe(path)
 
 
 def test_large_frames_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "a.mp4", wandering(2), sound=None)
-    monkeypatch.setattr(video, "MOST_PIXELS", 320 * 160 - 1)
+    monkeypatch.setattr(video_file, "MOST_PIXELS", 320 * 160 - 1)
     with pytest.raises(BadVideo, match="320 x 160 pixels"):
-        video.probe(path)
+        video_file.probe(path)
 
 
 def test_a_frame_larger_than_its_container_says_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +116,6 @@ def test_a_frame_larger_than_its_container_says_is_refused(tmp_path: Path, monke
     small = re.sub(rb"\xb0\x82\x01\x40\xba\x81\xa0", b"\xb0\x82\x00\x20\xba\x81\x20", content, count=1)
     assert small != content
     path.write_bytes(small)
-    monkeypatch.setattr(video, "MOST_PIXELS", 320 * 160 - 1)
+    monkeypatch.setattr(video_file, "MOST_PIXELS", 320 * 160 - 1)
     with pytest.raises(BadVideo):
-        list(video.frames(path))
+        list(video_file.frames(path))

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from conftest import made_up
 from face_token_fixtures import telling
-from personae import output
 from personae.conditioning.regions import masks_of
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
-from personae.sampling.windows import Windows
+from personae.provenance import writer
+from personae.sampling.multidiffusion import Windows
 from tolerances import assert_same
 
 LEFT, RIGHT = (0, 0, 0.5, 1), (0.5, 0, 1, 1)
@@ -157,8 +157,8 @@ def test_a_picture_through_windows_is_replayed_from_its_file(
     model = telling("nano", tmp_path_factory.mktemp("replayed"))
     people = made_up(model, 2)
     made = model(people, prompt=NAMED, seed=3, regions=[LEFT, RIGHT], width=56)
-    (path,) = output.save(made, tmp_path / "with", people=people)
-    assert output.replay(path, pipe=model)[1].max == 0
+    (path,) = writer.save(made, tmp_path / "with", people=people)
+    assert writer.replay(path, pipe=model)[1].max == 0
 
 
 @pytest.mark.parametrize(

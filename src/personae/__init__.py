@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from personae import telemetry
+from personae.version import __version__
 
-__version__ = "0.1.0"
 telemetry.switch_off()
 
 _HOMES = {
@@ -27,7 +27,7 @@ _HOMES = {
     "Edit": "personae.types",
     "PersonaeError": "personae.errors",
 }
-__all__ = ["Edit", "Face", "FacePipeline", "Generation", "Identity", "PersonaeError", "Photo", "load"]
+__all__ = ["Edit", "Face", "FacePipeline", "Generation", "Identity", "PersonaeError", "Photo", "__version__", "load"]
 
 if TYPE_CHECKING:
     from personae.errors import PersonaeError

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from personae import identity, output, sheet
+from personae import identity, sheet
 from personae.errors import NoFaceFound, WeightsMissing
 from personae.gather import gather, strangers
+from personae.provenance import writer
 from personae.types import Identity
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def run(
     photo: someone to blend with; None: a random person. seed: of the first variation. stage: told what comes next
     and how many images; what it returns goes to the pipeline's call (progress callbacks).
     """
-    target = output.prepare(folder)
+    target = writer.prepare(folder)
     shown = portrait()
     faces = pipe.read(shown)
     if not faces or faces[0].identity is None:
@@ -67,7 +68,7 @@ def run(
             **stage(title, len(seeds)),
         )
         stems = [stem] if len(people) == 1 else [f"{stem}-{i}" for i in range(len(people))]
-        paths = output.save(out, target, people=people, stems=stems, force=True)
+        paths = writer.save(out, target, people=people, stems=stems, force=True)
         return sheet.cards(paths, out.likeness, captions)
 
     seeds = [seed + i for i in range(VARIATIONS)]
@@ -99,7 +100,7 @@ def run(
     ]
     lead = "A face becomes a handle: read once, generated at will. Everything here was made on this machine."
     page = sheet.page("personae", sections, lead=lead, foot=f"Model: {pipe.name}.")
-    return output.write(target / "index.html", page.encode(), force=True)
+    return writer.write(target / "index.html", page.encode(), force=True)
 
 
 def _whom(photo: str | Path | None) -> str:

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from personae import catalog, directions, identity, output
+from personae import identity
 from personae.errors import BadImage
 from personae.gather import SUFFIX
+from personae.identity import directions
+from personae.models import catalog
+from personae.provenance import writer
 from personae.types import BLENDSHAPES, Array, Face, Identity, Motion
 
 _SHOWN = 0.3  # an expression below this is not worth a word
@@ -87,7 +90,7 @@ def path(where: str | Path) -> dict[str, Any]:
         return person(identity.load(place)) | {"note": identity.note(place)}
     if not place.exists():
         raise BadImage(f"{place}: no such file")
-    return output.read_recipe(place)
+    return writer.read_recipe(place)
 
 
 def _pose(motion: Motion) -> dict[str, float]:

@@ -9,8 +9,9 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
-from personae import __version__, catalog
 from personae.errors import WeightsCorrupt
+from personae.models import catalog
+from personae.version import __version__
 
 _NEEDED = (
     "accelerate",
@@ -71,9 +72,9 @@ def _state(model: catalog.Model) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    from personae.sampling import precision, speed  # late: they bring torch
+    from personae.sampling.fast import modes, precision  # late: they bring torch
 
-    device = speed.device_for(None)
+    device = modes.device_for(None)
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -87,7 +88,7 @@ def _precision() -> dict[str, Any]:
     """What the processor computes in either precision, measured now, and the one that it gets models in."""
     import torch
 
-    from personae.sampling import precision
+    from personae.sampling.fast import precision
 
     rates = precision.rates(anew=True)
     return {

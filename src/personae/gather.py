@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from personae import directions, identity
+from personae import identity
 from personae.errors import (
     BadIdentity,
     BadImage,
@@ -20,7 +20,7 @@ from personae.errors import (
     SpaceMismatch,
     WeightsMissing,
 )
-from personae.identity import PEOPLE, Direction
+from personae.identity import PEOPLE, Direction, directions
 from personae.types import Face, Identity, Photo
 
 SUFFIX = ".identity"

@@ -26,10 +26,12 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from personae import __version__, catalog, extras, hub, model_folder
 from personae.compiled import is_compiled
-from personae.conditioning.id_prompt import PROMPT, Conditioning, encode_identities, encode_text
+from personae.conditioning.arc2face import PROMPT, encode_identities, encode_text
 from personae.conditioning.regions import likeness_by_region
+from personae.conditioning.types import Conditioning
+from personae.controls.registry import plan_for
+from personae.controls.request import GuidanceInputs, Plan, Request, Steering
 from personae.errors import (
     BadIdentity,
     BadOption,
@@ -40,22 +42,25 @@ from personae.errors import (
     WeightsMissing,
 )
 from personae.io.boundary import errors_as
-from personae.official import layout, parts
+from personae.models import catalog, components, hub
+from personae.models import folder as model_folder
+from personae.models.official import layout, parts
 from personae.reading import align
 from personae.reading.insightface import open_folder
 from personae.reading.photo import PhotoSource
 from personae.reading.reader import FaceReader
-from personae.sampling import codec, precision, schedulers, speed
-from personae.sampling.allocator import freed_memory_kept
-from personae.sampling.controls import engaged
-from personae.sampling.guidance import Side, guided
+from personae.sampling import codec, schedulers
+from personae.sampling.fast import modes, precision
+from personae.sampling.fast.allocator import freed_memory_kept
+from personae.sampling.guidance import GuidanceTerm, guided
 from personae.sampling.loop import OnStep, denoise, draw_noise, generators_for
-from personae.steering import Plan, Request, Steering, Told, plan_for
+from personae.sampling.unet_hooks import engaged
 from personae.threads import loading, one_at_a_time
 from personae.types import Array, Edit, Face, Generation, Identity
+from personae.version import __version__
 
 if TYPE_CHECKING:
-    from personae.editing.cast import Given
+    from personae.editing.inputs import Given
     from personae.editing.tasks import Task
 
 People = Face | Identity | Sequence[Face | Identity] | Array | Tensor
@@ -79,13 +84,12 @@ def load(
     """A model by name, folder or Hub id (`owner/name`), ready to use.
 
     device: None = an accelerator if there is one. torch_dtype: of UNet and autoencoder; None = bfloat16 where this
-    machine was measured to be faster in it, else float32 (`sampling/precision.py`). compile: let torch compile the UNet
-    (pays off in bulk). reader: instead of the model's own; False: none, for identities only. base: Stable Diffusion
-    1.5, for Arc2Face's published files that lie without it. revision: of a Hub id. accept_licence: of weights that ask
-    for it, remembered.
-    Raises `BadOption`, `WeightsMissing`, `WeightsCorrupt`, `LicenceRefused`.
+    machine was measured to be faster in it, else float32 (`sampling/fast/precision.py`). compile: let torch compile the
+    UNet (pays off in bulk). reader: instead of the model's own; False: none, for identities only. base: Stable
+    Diffusion 1.5, for Arc2Face's published files that lie without it. revision: of a Hub id. accept_licence: of weights
+    that ask for it, remembered. Raises `BadOption`, `WeightsMissing`, `WeightsCorrupt`, `LicenceRefused`.
     """
-    place = speed.device_for(device)
+    place = modes.device_for(device)
     dtype = torch_dtype or precision.best_dtype(place)
     dtypes = {"unet": dtype, "vae": dtype, "default": torch.float32}
     with model_folder.no_bars():
@@ -94,7 +98,7 @@ def load(
         ).to(place)
     pipe.name = str(name)
     pipe.set_progress_bar_config(disable=None)  # None: only on a terminal
-    speed.prepare(pipe, compile=compile)
+    modes.prepare(pipe, compile=compile)
     return pipe
 
 
@@ -147,10 +151,10 @@ class FacePipeline(DiffusionPipeline):
         self.name: str | None = None
         self.folder: Path | None = None
         self._files: Mapping[str, Path] | None = None  # of a model whose files lie in more places than its folder
-        self._on_hub: Mapping[str, hub.Source] = {}  # optional parts that can be fetched, by folder
+        self._on_hub: Mapping[str, hub.Source] = {}  # optional components that can be fetched
         self.interrupt = False
         self._sha256: str | None = None
-        self._extras: dict[str, Any] = {}
+        self._loaded_components: dict[str, Any] = {}
 
     # ------------------------------------------------------------------ the flow
 
@@ -198,8 +202,9 @@ class FacePipeline(DiffusionPipeline):
         output_type: "pil"; "np" (N, H, W, 3) or "pt" (N, 3, H, W) in 0-1; "latent".
         callback_on_step_end: (pipe, step, t, {"latents"}) -> None or {"latents"}; `pipe.interrupt = True` stops.
         measure_likeness: read every image back and compare. batch_size: images per network call; changes no result.
-        steering: `personae.steering.Steering`: pose, expression, reference, fast sampling, speed, the weights of text
-        and face, and `regions`, which puts all the people into every picture (`people` of the result are then 0).
+        steering: `personae.controls.request.Steering`: pose, expression, reference, fast sampling, speed, the weights
+        of text and face, and `regions`, which puts all the people into every picture (`people` of the result are then
+        0).
 
         Raises `BadIdentity`, `SpaceMismatch`, `BadOption`; `WeightsMissing` for steering that this model lacks;
         `PipelineBusy` in a second thread.
@@ -225,15 +230,15 @@ class FacePipeline(DiffusionPipeline):
         settings = self._own_settings() | plan.defaults | {k: v for k, v in said.items() if v is not None}
 
         noise = self._noise(latents, generators, request.grid)
-        mode = (plan.mode or speed.MODES["exact"]).for_steps(settings["num_inference_steps"])
+        mode = (plan.mode or modes.MODES["exact"]).for_steps(settings["num_inference_steps"])
         clean, walker = self._sample(
             request, plan, settings, mode, noise, generators, batch_size=batch_size, callback=callback_on_step_end
         )
         images, likeness = clean, None
         if output_type != "latent":
-            decoder = self.extra("taesd") if mode.tiny_decoder else self.vae
-            images = codec.decode(decoder, clean, batch_size=min(batch_size, speed.decoded_at_once(decoder, clean)))
-            likeness = self._likeness_of(images, request, plan.told) if measure_likeness else None
+            decoder = self.component("taesd") if mode.tiny_decoder else self.vae
+            images = codec.decode(decoder, clean, batch_size=min(batch_size, modes.decoded_at_once(decoder, clean)))
+            likeness = self._likeness_of(images, request, plan.guidance) if measure_likeness else None
         self.maybe_free_model_hooks()
         settings = {"prompt": prompt, "negative_prompt": negative_prompt} | settings | plan.settings
         return Generation(
@@ -265,7 +270,7 @@ class FacePipeline(DiffusionPipeline):
 
         task: a name of `editing.tasks.TASKS` (swap, head, reenact, inpaint, attribute, style, mix) or a row of one's
         own. source, target: the photos that it takes, or a face that was read, or an earlier edit.
-        tokens: pieces from other photos, by name (`conditioning.representation.TOKENS`), of their largest faces.
+        tokens: pieces from other photos, by name (`conditioning.facex.representation.TOKENS`), of their largest faces.
         region: what is made anew instead of what the task says, by name (`reading.regions`), one or several. mask: the
         same as a picture of the photo's size, white what is made anew. face: which one of the photo that is edited, 1
         the largest; all_faces: one after the other.
@@ -274,9 +279,9 @@ class FacePipeline(DiffusionPipeline):
         pitch, roll, or some by name), expression (amounts by name), what is not named stays; and any option of a call,
         such as prompt, num_inference_steps, guidance_scale, strength or likeness_guidance.
 
-        Uses the model's `facex/`, or without it what else there is (`editing.pieces`). Raises `NoFaceFound`, naming the
-        photo; `BadOption` for an unknown task, token, region or face, a missing photo, a mask of another size;
-        `BadImage`; `WeightsMissing` for what this model cannot do.
+        Uses the model's `facex/`, or without it what else there is (`editing.conditioning`). Raises `NoFaceFound`,
+        naming the photo; `BadOption` for an unknown task, token, region or face, a missing photo, a mask of another
+        size; `BadImage`; `WeightsMissing` for what this model cannot do.
         """
         from personae.editing.edit import edit
 
@@ -350,12 +355,12 @@ class FacePipeline(DiffusionPipeline):
             settings=said,
         )
 
-    def _told(
-        self, request: Request, told: Told | None, timesteps: Tensor
-    ) -> tuple[Conditioning | list[Side], Conditioning]:
+    def _guidance_terms(
+        self, request: Request, inputs: GuidanceInputs | None, timesteps: Tensor
+    ) -> tuple[Conditioning | list[GuidanceTerm], Conditioning]:
         """What guidance leads to, N rows, and away from, one row."""
-        if told is not None:
-            return told.sides(timesteps), told.negative
+        if inputs is not None:
+            return inputs.terms(timesteps), inputs.negative
         positive, negative = self.condition(request.people, request.prompt, request.negative_prompt)
         return positive.rows(torch.tensor(request.who)), negative
 
@@ -364,7 +369,7 @@ class FacePipeline(DiffusionPipeline):
         request: Request,
         plan: Plan,
         settings: Mapping[str, Any],
-        mode: speed.Mode,
+        mode: modes.Mode,
         noise: Tensor,
         generators: Sequence[torch.Generator],
         *,
@@ -376,21 +381,21 @@ class FacePipeline(DiffusionPipeline):
         walker = schedulers.fresh(
             settings["scheduler"], like=self.scheduler, steps=settings["num_inference_steps"], device="cpu"
         )
-        controls = [*plan.controls, *speed.controls_of(mode)]
-        positive, negative = self._told(request, plan.told, walker.timesteps)
+        controls = [*plan.hooks, *modes.controls_of(mode)]
+        positive, negative = self._guidance_terms(request, plan.guidance, walker.timesteps)
         predict = guided(
             self.unet,
             positive,
             negative,
             settings["guidance_scale"],
-            controls=controls,
-            interval=speed.guided_times(walker.timesteps, mode.guidance_interval),
+            hooks=controls,
+            interval=modes.guided_times(walker.timesteps, mode.guidance_interval),
             batch_size=batch_size,
             pad=is_compiled(self.unet),
         )
         for around in plan.around:
             predict = around(predict, walker)
-        noise, fusion = noise.to(self._execution_device), plan.fusion
+        noise, fusion = noise.to(self._execution_device), plan.mask_blend
         left_out = 0 if fusion is None else fusion.first_step(walker)
         with (
             freed_memory_kept(),
@@ -419,9 +424,9 @@ class FacePipeline(DiffusionPipeline):
         read = [self.reader.read(pixels, motion=False) for pixels in codec.to_uint8(images)]
         return [float(np.min(likeness_by_region(faces, people, regions))) for faces in read]
 
-    def _likeness_of(self, images: Tensor, request: Request, told: Told | None) -> list[float] | None:
-        if told is not None and told.regions is not None:
-            return self.likeness_together(images, request.people, told.regions)
+    def _likeness_of(self, images: Tensor, request: Request, inputs: GuidanceInputs | None) -> list[float] | None:
+        if inputs is not None and inputs.regions is not None:
+            return self.likeness_together(images, request.people, inputs.regions)
         return self.likeness(images, [request.people[person] for person in request.who])
 
     def _own_settings(self) -> dict[str, Any]:
@@ -461,12 +466,27 @@ class FacePipeline(DiffusionPipeline):
 
             yield on_step
 
-    def extra(self, name: str) -> Any:
-        """An optional part of the model (`personae.extras`), loaded when first asked for. Raises `WeightsMissing`."""
-        if name not in self._extras:
+    def has_component(self, name: str) -> bool:
+        """Whether the model has the optional component `name` (`models.components`), loaded or not. Never downloads."""
+        return name in self._loaded_components or name in self._on_hub or self._component_folder(name) is not None
+
+    def component(self, name: str) -> Any:
+        """An optional component of the model (`models.components`), loaded when first used; fetched, if the model is
+        one of the Hub's. Raises `BadOption` for an unknown name, `WeightsMissing`, `WeightsCorrupt`, and as
+        `hub.fetch`."""
+        if name not in self._loaded_components:
             with loading():
-                self._extras[name] = extras.load(name, self)
-        return self._extras[name]
+                folder = self._component_folder(name)
+                if folder is None and name in self._on_hub:
+                    source = self._on_hub[name]
+                    folder = (hub.fetch(source) / source.files[0]).parent
+                self._loaded_components[name] = components.load(name, folder, self)
+        return self._loaded_components[name]
+
+    def _component_folder(self, name: str) -> Path | None:
+        """Where it lies on this machine; None if it does not."""
+        folder = None if self.folder is None else self.folder / name
+        return folder if folder is not None and folder.is_dir() else None
 
     # ------------------------------------------------------------------ on disk
 
@@ -477,16 +497,6 @@ class FacePipeline(DiffusionPipeline):
         if self._sha256 is None and files is not None:
             self._sha256 = catalog.fingerprint(files)
         return self._sha256
-
-    def part(self, name: str) -> Path | None:
-        """The folder of an optional part (`controlnet`), fetched if the model is one of the Hub's; None if it has
-        none. Raises as `hub.fetch`."""
-        if self.folder is not None and (self.folder / name).is_dir():
-            return self.folder / name
-        if name not in self._on_hub:
-            return None
-        source = self._on_hub[name]
-        return (hub.fetch(source) / source.files[0]).parent
 
     @classmethod
     @loading()
@@ -581,7 +591,7 @@ class FacePipeline(DiffusionPipeline):
                 if self.reader is not None:
                     self.reader.save(folder / READER)
                 if self.folder is not None:
-                    extras.copy(self.folder, folder)
+                    components.copy(self.folder, folder)
                 catalog.seal(folder)
         except OSError as error:
             raise BadOutput(f"the model cannot be saved to {target}: {error.strerror or error}") from error

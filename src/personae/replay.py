@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from personae import catalog, hub
 from personae.errors import BadImage, BadOption, BadRecipe, WeightsMissing, unknown_name
+from personae.models import catalog, hub
+from personae.provenance.recipe import EDIT, MASK, PHOTO, checked, needed, read_recipe, recipe_identity, stored_identity
 from personae.reading.network import file_sha256
 from personae.reading.photo import PhotoSource, load_photo, pixels_sha256, size_of
-from personae.recipe import EDIT, MASK, PHOTO, checked, needed, read_recipe, recipe_identity, stored_identity
 from personae.types import Array, Edit, Face, Generation, Photo
 
 if TYPE_CHECKING:

@@ -86,18 +86,18 @@ def animate(
 
     Example: personae edit animate me.jpg talk.mp4 -o me-talking.mp4
     """
-    from personae import output
-    from personae.editing import video
+    from personae.provenance import writer
+    from personae.video import video_file
 
     span = None if frames is None else _span(frames)
-    video.pyav()  # before the model is loaded: what is missing, or in the way, is said at once
+    video_file.pyav()  # before the model is loaded: what is missing, or in the way, is said at once
     refuse_stdout(out)
-    video.format_of(out)
+    video_file.format_of(out)
     photo = inputs.one(source)
-    output.refuse_overwriting([out], force)
+    writer.refuse_overwriting([out], force)
     pipe = load_model(model, quiet, base=base, accept_licence=accept_licence)
-    from personae.editing.animate import Settings
-    from personae.editing.animate import animate as run
+    from personae.video.animate import Settings
+    from personae.video.animate import animate as run
 
     options = {"num_inference_steps": steps, "guidance_scale": guidance, "speed": speed}
     with prepared(out.parent), _bar(quiet) as on_frame:
@@ -116,7 +116,7 @@ def animate(
             ),
             frames=span,
             fps=fps,
-            limits=video.Limits(frames=max_frames, gap=max_gap),
+            limits=video_file.Limits(frames=max_frames, gap=max_gap),
             audio=not no_audio,
             batch_size=batch_size,
             keep_frames=keep_frames,
@@ -147,14 +147,14 @@ def track(
 
     Example: personae edit track talk.mp4 -o talk.csv
     """
-    from personae import output
-    from personae.editing import driver as driving
-    from personae.editing import smoothing, video
-    from personae.editing import track as tracks
+    from personae.provenance import writer
+    from personae.video import face_tracker as driving
+    from personae.video import motion_track as tracks
+    from personae.video import smoothing, video_file
 
     refuse_stdout(out)
     tracks.require_suffix(out)
-    output.refuse_overwriting([out], force)
+    writer.refuse_overwriting([out], force)
     reader = require_reader(model, base=base, accept_licence=accept_licence)
     with prepared(out.parent):
         with _bar(quiet) as on_frame:
@@ -162,7 +162,7 @@ def track(
                 driver,
                 reader,
                 face=driver_face,
-                limits=video.Limits(frames=max_frames, gap=max_gap),
+                limits=video_file.Limits(frames=max_frames, gap=max_gap),
                 on_frame=lambda count: on_frame("reading the driver", count, None),
             )
         tracks.save(out, smoothing.smoothed(read, smooth.value))

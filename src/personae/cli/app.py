@@ -14,13 +14,13 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from personae import __version__
 from personae.cli import evaluate, generate, inspect, libraries, train
 from personae.cli.edit import edit
 from personae.cli.identity import people
 from personae.cli.prepare import data
 from personae.cli.terminal import AnswerLost, note, noted, say
 from personae.errors import BadOption, PersonaeError
+from personae.version import __version__
 
 _PIPE_CLOSED = 128 + 13  # as a shell says it of a program that SIGPIPE ended
 # What a disk, a limit or a right can do to any line that touches a file.

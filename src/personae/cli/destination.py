@@ -38,20 +38,20 @@ class Destination:
 
     def paths(self, index: Sequence[int], seeds: Sequence[int], stems: Sequence[str]) -> list[Path]:
         """Where results would lie, as `output.paths_of`."""
-        from personae import output
+        from personae.provenance import writer
 
         if self.folder is None:
             return [STDOUT]
         if self.name is not None:
             return [self.folder / self.name]
-        return output.paths_of(self.folder, index, seeds, stems=stems, format=self.format)
+        return writer.paths_of(self.folder, index, seeds, stems=stems, format=self.format)
 
     def require_room(self, index: Sequence[int], seeds: Sequence[int], stems: Sequence[str], force: bool) -> None:
         """Raise `BadOutput` if a result would replace a file and `force` is not given."""
-        from personae import output
+        from personae.provenance import writer
 
         if self.folder is not None:
-            output.refuse_overwriting(self.paths(index, seeds, stems), force)
+            writer.refuse_overwriting(self.paths(index, seeds, stems), force)
 
     def save(
         self,
@@ -63,13 +63,13 @@ class Destination:
         force: bool,
     ) -> list[Path]:
         """Write a generation's images; returns their paths, as `output.save`."""
-        from personae import output
+        from personae.provenance import writer
 
         if self.folder is None:
-            for content in output.files_of(made, people=people, format=self.format, identity=identity):
+            for content in writer.files_of(made, people=people, format=self.format, identity=identity):
                 to_stdout(content)
             return [STDOUT]
-        return output.save(
+        return writer.save(
             made,
             self.folder,
             people=people,
@@ -82,21 +82,21 @@ class Destination:
 
     def save_page(self, page: str, stem: str, force: bool) -> Path:
         """Write a page beside the images; returns its path."""
-        from personae import output
+        from personae.provenance import writer
 
         assert self.folder is not None
         name = f"{stem}.html" if self.name is None else Path(self.name).with_suffix(".html").name
-        return output.write(self.folder / name, page.encode(), force=force)
+        return writer.write(self.folder / name, page.encode(), force=force)
 
     def save_edit(self, done: "Edit", *, stem: str, names: bool, force: bool) -> list[Path]:
         """Write an edit's images; returns their paths, as `output.save_edit`."""
-        from personae import output
+        from personae.provenance import writer
 
         if self.folder is None:
-            for content in output.files_of_edit(done, format=self.format, names=names):
+            for content in writer.files_of_edit(done, format=self.format, names=names):
                 to_stdout(content)
             return [STDOUT]
-        return output.save_edit(
+        return writer.save_edit(
             done, self.folder, stem=stem, name=self.name, format=self.format, names=names, force=force
         )
 
@@ -175,11 +175,11 @@ def prepared(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    from personae import output
+    from personae.provenance import writer
 
     lacking = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
-        output.prepare(folder)
+        writer.prepare(folder)
         yield
     finally:
         for place in lacking:  # from the innermost out

@@ -366,16 +366,16 @@ def _skipping(on_no_face: OnNoFace) -> Iterator[None]:
 def _fits(look: inputs.Input, format: str, report: Report) -> bool:  # noqa: A002
     """Whether a photo may do: what is no picture, or too large for the format of the results, is reported; of a history
     that is too large for it, a warning tells."""
-    from personae import output
+    from personae.provenance import writer
+    from personae.provenance.recipe import past, warn_of_history
     from personae.reading.photo import size_of
-    from personae.recipe import past, warn_of_history
 
     if not inputs.sound([look], report):
         return False
     if format == "png":
         return True
     try:
-        output.require_room(format, size_of(look.source))
+        writer.require_room(format, size_of(look.source))
     except BadOutput as error:
         report.failed(look.name, error)
         return False

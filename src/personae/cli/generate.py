@@ -115,16 +115,16 @@ def generate(
 
     Example: personae generate me.jpg -n 8 --sheet
     """
-    from personae import output
     from personae import sheet as contact
     from personae.gather import gather
+    from personae.provenance import writer
 
     if tries is not None and min_likeness is None:
         raise BadOption(f"--tries {tries} needs --min-likeness: say how alike an image must be")
     asked = steering(typed)
     together = blend is not None or "regions" in asked
     place = destination(out, format, results=count * (1 if together else len(sources)), as_json=as_json, beside=sheet)
-    output.require_room(place.format, (width or 1, height or 1))
+    writer.require_room(place.format, (width or 1, height or 1))
     looks = inputs.opened(sources)
     inputs.require([*inputs.opened_files(asked), *(looks if together else [])])
     with prepared(place.folder), Report(as_json=as_json) as report:
@@ -180,8 +180,9 @@ def _changed(
     people: "list[Person]", model: str, blend: float | None, shift: str | None, *, accept_licence: bool
 ) -> "list[Person]":
     """Who is to be generated of those who were found."""
-    from personae import catalog, directions
     from personae.gather import blended, shifted
+    from personae.identity import directions
+    from personae.models import catalog
 
     if shift is not None:
         amounts, folder = directions.parse(shift), catalog.resolve(model, accept_licence=accept_licence)
@@ -196,7 +197,7 @@ def _made(
     """What may be saved, and what is to be said of the rest."""
     if least is None:
         return pipe(who, **options), None
-    from personae.verified import generate_verified
+    from personae.best_of import generate_verified
 
     verified = generate_verified(pipe, who, min_likeness=least, tries=tries, **options)
     return verified.passed, verified.shortfall

@@ -92,7 +92,8 @@ def shift_person(
 
     Example: personae identity shift ann.identity --by age=1.5,smile=1 -o older.identity
     """
-    from personae import catalog, directions
+    from personae.identity import directions
+    from personae.models import catalog
 
     with _room([out], force):
         amounts, table = directions.parse(by), directions.of_model(catalog.resolve(model))
@@ -106,7 +107,8 @@ def list_directions(model: Model = "nano", as_json: Json = False) -> None:
 
     Example: personae identity directions
     """
-    from personae import catalog, describe
+    from personae import describe
+    from personae.models import catalog
 
     found = describe.directions_of(catalog.resolve(model))
     if as_json:
@@ -149,8 +151,8 @@ def sample(
 
     Example: personae identity sample -n 4 -o people
     """
-    from personae import catalog
     from personae.gather import strangers
+    from personae.models import catalog
 
     paths = identity_files(out, [f"stranger{seed}-{i}.identity" for i in range(count)])
     with _room(paths, force):
@@ -170,11 +172,12 @@ def fit_directions(
 
     Example: personae identity fit-directions --cache cache/faces -o runs/nano/directions.safetensors
     """
-    from personae import describe, output
+    from personae import describe
+    from personae.provenance import writer
     from personae.training import directions
 
     refuse_stdout(out)
-    output.refuse_overwriting([out], force)
+    writer.refuse_overwriting([out], force)
     found = directions.run(require_reader(model), cache=cache, out=out)
     if as_json:
         say_json(found)
@@ -185,14 +188,14 @@ def fit_directions(
 @contextmanager
 def _room(paths: Sequence[Path], force: bool) -> Iterator[None]:
     """Before any work: there is a place for the files, and none of them is there already. Raises `BadOutput`."""
-    from personae import output
+    from personae.provenance import writer
 
     if STDOUT in paths:
         require_stdout(False)
         yield
         return
     with prepared(paths[0].parent):
-        output.refuse_overwriting(paths, force)
+        writer.refuse_overwriting(paths, force)
         yield
 
 

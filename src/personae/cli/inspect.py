@@ -59,7 +59,8 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from personae import catalog, describe
+    from personae import describe
+    from personae.models import catalog
 
     if as_json:
         say_json({name: describe.model(entry) for name, entry in catalog.MODELS.items()})
@@ -80,7 +81,7 @@ def convert(
 
     Example: personae models convert arc2face-files
     """
-    from personae.official.parts import convert as as_safetensors
+    from personae.models.official.parts import convert as as_safetensors
 
     say(as_safetensors(folder))
 
@@ -124,13 +125,13 @@ def replay(
 
     Example: personae replay personae-out/target-swap-seed1.png --input source=me.jpg --input target=target.jpg
     """
-    from personae import output
     from personae import replay as replaying
+    from personae.provenance import writer
 
     refuse_stdout(out)
     given = dict(_named_file(text) for text in files or []) | ({} if photo is None else {replaying.PHOTO: photo})
     if out is not None:
-        output.refuse_overwriting([out], force)
+        writer.refuse_overwriting([out], force)
     with prepared(None if out is None else out.parent):
         # Before the model is loaded: what the file or its inputs lack should be said at once.
         recipe = replaying.readable(path)
@@ -138,7 +139,7 @@ def replay(
         pipe = None if model is None else load_model(model, quiet, dtype=recipe.get("dtype"))
         made = replaying.remake(path, pipe=pipe, inputs=given, budget=budget)
         if out is not None:
-            output.write(out, output.encode(made.image, "png", made.recipe), force=force)
+            writer.write(out, writer.encode(made.image, "png", made.recipe), force=force)
     drift = made.drift
     if as_json:
         say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})

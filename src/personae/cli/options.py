@@ -24,7 +24,7 @@ class Format(StrEnum):
 
 def models_like(incomplete: str) -> list[str]:
     """What a shell offers after `--model`: named models, and folders."""
-    from personae import catalog
+    from personae.models import catalog
 
     place = Path(incomplete)
     parent = place if incomplete.endswith("/") else place.parent

@@ -1,4 +1,5 @@
-"""How steering is typed: the options of `personae generate` that are `personae.steering.Steering`, and what they say.
+"""How steering is typed: the options of `personae generate` that are `personae.controls.request.Steering`, and what
+they say.
 
     @app.command()
     @spelled_out
@@ -18,7 +19,7 @@ import typer
 from personae.errors import BadOption
 
 if TYPE_CHECKING:
-    from personae.steering import Steering
+    from personae.controls.request import Steering
 
 _PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 _WHOLE = "0,1"  # an interval: all steps

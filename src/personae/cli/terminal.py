@@ -53,7 +53,7 @@ def load_model(
 
 def require_reader(model: str, *, base: str | None = None, accept_licence: bool = False) -> "FaceReader":
     """A model's reader alone: reading needs no torch."""
-    from personae.readers import open_reader
+    from personae.models.readers import open_reader
 
     reader = open_reader(model, base=base, accept_licence=accept_licence)
     if reader is None:

@@ -32,13 +32,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from personae.conditioning.expression import FLAME_WIDTH
-from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.types import Conditioning
 from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.io.tensors import save_tensors
 from personae.types import BLENDSHAPES
 
 if TYPE_CHECKING:
-    from personae.sampling.controls import Rows
+    from personae.conditioning.types import Rows
 
 FILE, PICKLE = "exp_adapter.safetensors", "exp_adapter.bin"
 # The width of the vectors says what they mean.
@@ -100,7 +100,7 @@ class ExpressionAdapter:
 @dataclass(frozen=True, kw_only=True)
 class ExpressionControl:
     """The expressions of one request: `vectors` (N, W) float32, one per image; `scale` 0-1. See
-    `personae.sampling.controls.Control`."""
+    `personae.conditioning.types.UNetHook`."""
 
     adapter: ExpressionAdapter
     vectors: Tensor
@@ -112,9 +112,9 @@ class ExpressionControl:
             self.adapter.attach(unet, self.scale)
             yield
 
-    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: "Rows") -> dict[str, Any]:
+    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: "Rows") -> dict[str, Any]:
         """The unconditional half is told zeros, as in training."""
-        vectors = torch.where(rows.asked[:, None], self.vectors[rows.images], 0.0)
+        vectors = torch.where(rows.conditional[:, None], self.vectors[rows.images], 0.0)
         return {"added_cond_kwargs": {"image_embeds": [vectors[:, None].to(latents.device, latents.dtype)]}}
 
 

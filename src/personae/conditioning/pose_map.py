@@ -13,7 +13,7 @@ wrinkles; ours is the surface of 468 landmarks from chin to hairline, lids and l
 
 import numpy as np
 
-from personae.conditioning.mesh import IRISES, FaceModel, five_points, in_photo
+from personae.conditioning.head_mesh import IRISES, FaceModel, five_points, in_photo
 from personae.reading import align
 from personae.reading.pose import image_turn
 from personae.types import Array, Pose

@@ -24,8 +24,7 @@ from torch import Tensor
 from personae.compiled import eagerly
 
 if TYPE_CHECKING:
-    from personae.conditioning.id_prompt import Conditioning
-    from personae.sampling.controls import Rows
+    from personae.conditioning.types import Conditioning, Rows
 
 Processor = Callable[..., Tensor]
 
@@ -39,7 +38,7 @@ def recorded(unet: Any) -> Iterator[dict[str, Tensor]]:
 
 
 class Reference:
-    """A control (`personae.sampling.controls`): every image sees what was recorded for its person.
+    """A control (`personae.sampling.unet_hooks`): every image sees what was recorded for its person.
 
     seen: as `recorded`. people: (N,) the person of each image of the request, 0 to P - 1.
     """
@@ -59,7 +58,7 @@ class Reference:
         finally:
             self._call = None
 
-    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
+    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
         self._call = _Call(rows, self._people, latents.device)
         return {}
 
@@ -68,9 +67,11 @@ class _Call:
     """Which rows of one UNet call look at the reference, and at whose; on the UNet's device, worked out once."""
 
     def __init__(self, rows: Rows, people: Tensor, device: torch.device) -> None:
-        self.all, self.none = bool(rows.asked.all()), not bool(rows.asked.any())
-        self.looking, self.blind = (side.nonzero().flatten().to(device) for side in (rows.asked, ~rows.asked))
-        self.people = people[rows.images[rows.asked]].to(device)
+        self.all, self.none = bool(rows.conditional.all()), not bool(rows.conditional.any())
+        self.looking, self.blind = (
+            side.nonzero().flatten().to(device) for side in (rows.conditional, ~rows.conditional)
+        )
+        self.people = people[rows.images[rows.conditional]].to(device)
 
 
 class _Recording:

@@ -30,13 +30,13 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from personae.compiled import eagerly
-from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
 from personae.reading.photo import PhotoSource, load_photo
 from personae.types import Array, Face, Identity, Photo
 
 if TYPE_CHECKING:
-    from personae.sampling.controls import Rows
+    from personae.conditioning.types import Rows
 
 # A box x0, y0, x1, y1 in shares of the image, or a mask, white where the person is to be.
 Region = Sequence[float] | Array | PhotoSource
@@ -98,7 +98,7 @@ def likeness_by_region(faces: Sequence[Face], people: Sequence[Identity], masks:
 
 
 class Regions:
-    """A control (`personae.sampling.controls`) for a request whose every side is `regional`, with the people of
+    """A control (`personae.sampling.unet_hooks`) for a request whose every side is `regional`, with the people of
     `masks` (P, h, w); to be engaged after those that put attention processors of their own in.
 
     tokens: T. faced: of each of guidance's sides, whether it is told of the faces. added: (P, C), what each person
@@ -131,13 +131,13 @@ class Regions:
                         stack.callback(hook.remove)
             yield
 
-    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
-        if self.added is not None and told.pooled is not None:
-            sides = torch.zeros_like(rows.images) if rows.sides is None else rows.sides
-            faced = (rows.asked & self.faced[sides]).to(told.pooled.device)
-            added = self.added.to(told.pooled) * faced[:, None, None]  # (M, P, C)
+    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
+        if self.added is not None and conditioning.pooled is not None:
+            terms = torch.zeros_like(rows.images) if rows.terms is None else rows.terms
+            faced = (rows.conditional & self.faced[terms]).to(conditioning.pooled.device)
+            added = self.added.to(conditioning.pooled) * faced[:, None, None]  # (M, P, C)
             embed = self._unet.class_embedding
-            self._classes = embed(told.pooled), embed(told.pooled[:, None] + added)
+            self._classes = embed(conditioning.pooled), embed(conditioning.pooled[:, None] + added)
         return {}
 
     def _forget(self) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from personae.data.mobile_stylegan import MappingNet, Network, SynthesisNet
 from personae.data.wheel import Wheel
 from personae.errors import BadOption
-from personae.sampling.allocator import freed_memory_kept
+from personae.sampling.fast.allocator import freed_memory_kept
 from personae.types import Array
 
 RANDOM_FACE = Wheel(

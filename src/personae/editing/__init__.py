@@ -1,1 +1,1 @@
-"""Edits of photos: what is kept, what is made anew, and how it is put back; and videos of them."""
+"""Edits of photos: what is kept, what is made anew, and how it is put back."""

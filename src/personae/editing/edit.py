@@ -14,31 +14,29 @@ import secrets
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from personae import directions
-from personae.angles import Limits
-from personae.conditioning.representation import TOKENS
-from personae.editing import pieces, tilt
-from personae.editing.canvas import Scene, free_of
-from personae.editing.carry import Carried, carried, margin_of, middle, strength
-from personae.editing.cast import Given, Shown, identity_of, in_crop, read
+from personae.conditioning.facex.representation import TOKENS
+from personae.controls.inpaint import white
+from personae.editing import conditioning, tilt
+from personae.editing.inputs import Given, Shown, identity_of, in_crop, read
+from personae.editing.masks import Scene, free_of
 from personae.editing.paste import RECOLOURS, Patch, kept, pasted
 from personae.editing.tasks import TASKS, Task, named
 from personae.editing.tone import tone_of, toned
+from personae.editing.warp import Carried, carried, margin_of, middle, strength
 from personae.errors import BadOption, unknown_name
+from personae.identity import directions
+from personae.model import Model
+from personae.models.limits import Limits
 from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.reading.colours import in_own_layout
 from personae.reading.photo import PhotoSource, load_photo, record_of
-from personae.sampling.fusion import cells
-from personae.steers.inpaint import white
+from personae.sampling.mask_blend import cells
 from personae.types import Array, Edit, Face, Generation, Identity
-
-if TYPE_CHECKING:
-    from personae.pipeline import FacePipeline
 
 _OWN = (
     "image",
@@ -71,7 +69,7 @@ class Asked:
 
 
 def edit(
-    pipe: "FacePipeline",
+    pipe: Model,
     task: str | Task,
     *,
     source: Given | None = None,
@@ -113,7 +111,7 @@ def edit(
         name = canvas.photo.source or "the photo"
         warnings.warn(f"{name} is not kept as it was filed: {canvas.photo.original.loss}", stacklevel=3)
     if pose is not None:
-        angles = pieces.named_angles(pose)
+        angles = conditioning.named_angles(pose)
         if _leans(row, asked):
             angles.pop("roll", None)  # which its crop takes, not the model
         Limits.of(pipe.folder).require(angles)
@@ -157,7 +155,7 @@ class Step:
 
 
 def _one_face(
-    pipe: "FacePipeline",
+    pipe: Model,
     row: Task,
     asked: Asked,
     face: Face,
@@ -182,7 +180,7 @@ def _one_face(
     crops = [align.crop(photo, place.matrix, place.size) for photo in photos]
     # The model may paint beyond the photo's edge, too: what the crop shows there is only its edge, repeated.
     open_ = free | ~place.coverage
-    steered = pieces.steered(pipe, row, scene, open_, crops, asked.tokens)
+    steered = conditioning.steered(pipe, row, scene, open_, crops, asked.tokens)
     rough = None if row.carried is None else carried(scene, free, row=row.free, recolour=row.recolour)
     tone = tone_of(place.widened(margin_of(place.size)))
     person = replace(faces[who], identity=wanted)
@@ -200,7 +198,7 @@ def _one_face(
         image=[align.crop(photo, place.matrix, place.size) for photo in photos],
         mask_image=open_,
         measure_likeness=False,
-        **(pieces.guidance_of(pipe, row) | steered | dict(options)),
+        **(conditioning.guidance_of(pipe, row) | steered | dict(options)),
     )
     looks = replace(place, landmarks=still.landmarks, parts=still.parts)  # a head that leaned stands upright now
     patch = Patch(place=looks, free=painted, cells=_whole_cells(pipe, open_))
@@ -216,13 +214,13 @@ def _one_face(
     return Step(photos=result, place=place, free=free, carried=rough, wanted=wanted, made=made)
 
 
-def _scene(pipe: "FacePipeline", row: Task, asked: Asked, crops_of: Mapping[str, Aligned]) -> Scene:
+def _scene(pipe: Model, row: Task, asked: Asked, crops_of: Mapping[str, Aligned]) -> Scene:
     """Who gives what to whom, of the faces in their crops, by role or token. Its canvas leans as the head is to."""
     still = crops_of[row.canvas]
     roles = dict(row.givers) | {token: token for token in asked.tokens}
     told = {token: crops_of[role] for token, role in roles.items()}
-    told = pieces.changed(told, still, asked.pose, asked.expression)
-    rolled = asked.pose is not None and "roll" in pieces.named_angles(asked.pose)
+    told = conditioning.changed(told, still, asked.pose, asked.expression)
+    rolled = asked.pose is not None and "roll" in conditioning.named_angles(asked.pose)
     place, told = tilt.followed(still, told, Limits.of(pipe.folder), leans=_leans(row, asked), rolled=rolled)
     return Scene(
         canvas=place,
@@ -249,7 +247,7 @@ def _begun(
 
 
 def _filled(
-    pipe: "FacePipeline",
+    pipe: Model,
     row: Task,
     scene: Scene,
     person: Face,
@@ -264,8 +262,8 @@ def _filled(
     place = scene.canvas
     crops = [align.crop(photo, place.matrix, place.size) for photo in photos]
     open_ = hole | ~place.coverage
-    if pipe.part("facex") is not None:
-        options = dict(options) | pieces.with_facex(replace(row, reference="hole"), scene, open_, crops)
+    if pipe.has_component("facex"):
+        options = dict(options) | conditioning.with_facex(replace(row, reference="hole"), scene, open_, crops)
     made = pipe(
         [person] * len(photos),
         seed=[(seed + _OTHER_NOISE) % 2**63 for seed in seeds],
@@ -305,7 +303,7 @@ def _touched(shape: tuple[int, ...], steps: Sequence[Step], mask: Array | None) 
     return touched if mask is None else touched & mask
 
 
-def _whole_cells(pipe: "FacePipeline", free: Array) -> Array:
+def _whole_cells(pipe: Model, free: Array) -> Array:
     """(S, S) bool: `free` grown to whole cells of the latents."""
     side = pipe.unet.config.sample_size
     each = len(free) // side
@@ -316,7 +314,7 @@ def _whole_cells(pipe: "FacePipeline", free: Array) -> Array:
 
 
 def _cast(
-    pipe: "FacePipeline", row: Task, source: Given | None, target: Given | None, tokens: Mapping[str, Given]
+    pipe: Model, row: Task, source: Given | None, target: Given | None, tokens: Mapping[str, Given]
 ) -> dict[str, Shown]:
     """Every photo of an edit, by role; those that give a token of their own, by the token."""
     for token in tokens:
@@ -359,7 +357,7 @@ def _mask_in_crop(mask: Array | None, place: Aligned) -> Array | None:
     return np.asarray(touched)
 
 
-def _directions(pipe: "FacePipeline") -> dict[str, Any]:
+def _directions(pipe: Model) -> dict[str, Any]:
     if pipe.folder is None:
         raise BadOption("a shift needs the directions of the model's folder, and this model came from none")
     return directions.of_model(pipe.folder)
@@ -368,7 +366,7 @@ def _directions(pipe: "FacePipeline") -> dict[str, Any]:
 # ---------------------------------------------------------------------- what comes out
 
 
-def _likeness(pipe: "FacePipeline", after: Array, wanted: Sequence[Identity]) -> list[float] | None:
+def _likeness(pipe: Model, after: Array, wanted: Sequence[Identity]) -> list[float] | None:
     """(N,) of crops (N, F, S, S, 3): the cosine of the face in them to who was wanted, the lowest of each image."""
     if pipe.reader is None:
         return None
@@ -394,7 +392,7 @@ def _recipe(
     said = {
         "region": list(asked.region),
         "shift": dict(asked.shift or {}),
-        "pose": None if asked.pose is None else pieces.named_angles(asked.pose),
+        "pose": None if asked.pose is None else conditioning.named_angles(asked.pose),
         "expression": None if asked.expression is None else dict(asked.expression),
     }
     inputs: dict[str, Any] = {

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from personae.conditioning.representation import TOKENS
-from personae.editing.canvas import FREE, REFERENCES
+from personae.conditioning.facex.representation import TOKENS
+from personae.editing.masks import FREE, REFERENCES
 from personae.editing.paste import RECOLOURS
 from personae.errors import BadOption, unknown_name
 from personae.reading.regions import GROUPS
@@ -30,7 +30,7 @@ class Task:
     strength: the share of the steps that is walked by a model without `facex/`, where what is to stay of the free
     region can only shine through; told_strength: by one that has it, unless the head turns. carried: the least and the
     most with either, by how far the head turns, where the giver's own pixels can be carried over first
-    (`editing.carry`); None: they never are. likeness, motion: of `likeness_guidance` and `motion_guidance`,
+    (`editing.warp`); None: they never are. likeness, motion: of `likeness_guidance` and `motion_guidance`,
     where the model's reader has a gradient.
     recolour: the row of `paste.RECOLOURS` that says how its colours are matched to the photo's, unless another photo is
     asked for its light or texture: then they are to change.

@@ -11,10 +11,10 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from personae.angles import GEOMETRY, Limits
-from personae.conditioning.mesh import FaceModel
-from personae.conditioning.moved import moved
+from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import tilt_of
+from personae.conditioning.retarget import moved
+from personae.models.limits import GEOMETRY, Limits
 from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.reading.pose import image_turn, turn

@@ -185,7 +185,7 @@ class Judge:
 
 @dataclass(frozen=True, kw_only=True)
 class SecondOpinion:
-    """A judge for `personae.verified`: it compares an image with the photo of its person, not with the identity."""
+    """A judge for `personae.best_of`: it compares an image with the photo of its person, not with the identity."""
 
     judge: Judge
     finder: Finder

@@ -2,7 +2,7 @@
 
     network = load(folder / "controlnet", unet)
     control = PoseControl(network=network, maps=to_maps(images), scale=1.0)
-    predict = guided(unet, positive, negative, 3.0, controls=[control])
+    predict = guided(unet, positive, negative, 3.0, hooks=[control])
 
 The folder holds diffusers' `config.json` and either whole weights, as Arc2Face's is published, or, beside a
 `difference.json`, only what differs from a copy of the model's own UNet: low-rank products for its encoder's layers,
@@ -25,11 +25,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.types import Conditioning, Rows
 from personae.errors import WeightsCorrupt
 from personae.io import atomic
 from personae.io.tensors import in_half, save_tensors
-from personae.sampling.controls import Rows
 from personae.types import Array
 
 MARKER, DIFFERENCE = "difference.json", "difference.safetensors"
@@ -56,21 +55,21 @@ class PoseControl:
     def engaged(self, unet: Any) -> Iterator[None]:
         yield
 
-    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
+    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
         """The residuals of the UNet's skips and of its middle."""
-        told_rows = rows.asked if self.network.config.get("asked_only") else torch.ones_like(rows.asked)
-        if self.scale == 0 or not told_rows.any():
+        active = rows.conditional if self.network.config.get("asked_only") else torch.ones_like(rows.conditional)
+        if self.scale == 0 or not active.any():
             return {}
-        where = told_rows.nonzero().flatten()
-        told, here = told.rows(where), where.to(latents.device)
+        where = active.nonzero().flatten()
+        conditioning, here = conditioning.rows(where), where.to(latents.device)
         images = rows.images[where] if len(self.maps) > 1 else torch.zeros_like(where)
         down, middle = self.network(
             latents[here],
             t,
-            encoder_hidden_states=told.tokens,
+            encoder_hidden_states=conditioning.tokens,
             controlnet_cond=self.maps[images].to(latents.device, latents.dtype),
             conditioning_scale=self.scale,
-            class_labels=told.pooled if self.network.config.class_embed_type is not None else None,
+            class_labels=conditioning.pooled if self.network.config.class_embed_type is not None else None,
             return_dict=False,
         )
 

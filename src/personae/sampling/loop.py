@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from personae.errors import BadOption
-from personae.sampling.fusion import Fusion
 from personae.sampling.guidance import Predict
+from personae.sampling.mask_blend import Fusion
 
 # (step, t, latents) -> latents to go on with, or None to stop here.
 OnStep = Callable[[int, Tensor, Tensor], Tensor | None]

@@ -24,9 +24,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from personae.compiled import is_compiled
-from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.types import Conditioning, Rows, UNetHook
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
-from personae.sampling.controls import Control, Rows
 from personae.threads import loading
 
 FILE = "pytorch_lora_weights.safetensors"  # the name under which diffusers saves one
@@ -89,7 +88,7 @@ class Lora:
             )
         return cls(changes)
 
-    def at(self, strength: float) -> Control:
+    def at(self, strength: float) -> UNetHook:
         """Engaged with `strength` times its changes; at 0, nothing is touched."""
         return _Merged(changes=self.changes, strength=strength)
 
@@ -115,7 +114,7 @@ class _Merged:
             for name, original in kept.items():
                 weights[name].data.copy_(original)
 
-    def arguments(self, latents: Tensor, t: Tensor, told: Conditioning, rows: Rows) -> dict[str, Any]:
+    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
         return {}
 
 

@@ -13,16 +13,16 @@ import torch
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from personae.angles import FILE as LIMITS
-from personae.angles import Limits
 from personae.data.labelled_people import LabelledPeople
-from personae.directions import FILE as DIRECTIONS
 from personae.errors import WeightsMissing
 from personae.gather import PEOPLE
+from personae.identity.directions import FILE as DIRECTIONS
 from personae.io import atomic
+from personae.models.limits import FILE as LIMITS
+from personae.models.limits import Limits
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader, pack
-from personae.training import cloud, directions
+from personae.training import directions, fit_sampler
 from personae.training.export_onnx import quantise
 from personae.training.recipes import RECOGNISER, Inputs, bundled
 
@@ -43,7 +43,8 @@ def assemble(
 ) -> None:
     """Write the model folder `out` whole (built beside it and moved into place).
 
-    `final`: the recipe whose UNet and text encoder are taken. `limits`: a measured table of angles (`personae.angles`).
+    `final`: the recipe whose UNet and text encoder are taken. `limits`: a measured table of angles
+    (`personae.models.limits`).
 
     Raises `WeightsMissing`, naming the recipe to run, if an export is not there, and without a table; an adapter that
     is not is left out. Raises `WeightsCorrupt` for what is no table.
@@ -103,7 +104,7 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
     people, others = (
         LabelledPeople.read(inputs.cache, reader.embedder, held_out=held_out) for held_out in (False, True)
     )
-    cloud.fit(people, others, reader.space).save(partial / PEOPLE)
+    fit_sampler.fit(people, others, reader.space).save(partial / PEOPLE)
     directions.write(partial / DIRECTIONS, people, others, reader.space)
     shutil.copyfile(Path(__file__).with_name("nano_card.md"), partial / "README.md")
     pipe.save_pretrained(partial)  # takes the hashes of everything in the folder

@@ -20,19 +20,21 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from personae.conditioning.id_prompt import Conditioning, encode_tokens, id_token
+from personae.conditioning.arc2face import encode_tokens, id_token
+from personae.conditioning.types import Conditioning
 from personae.data import shards
 from personae.io import atomic
 from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
-from personae.sampling import schedulers, speed
+from personae.sampling import schedulers
+from personae.sampling.fast import modes
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
 from personae.training import captions
 from personae.training.autoencoder import save_half, to_tensor
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
-from personae.training.roll import Rolled, ends_and_scales, roll
+from personae.training.rollout import Rolled, ends_and_scales, roll
 from personae.types import Array
 
 WIDTH = 256  # of the text encoder and so of the cross-attention
@@ -154,7 +156,7 @@ def _sha256(path: Path) -> str:
 
 
 def _encode(vae: AutoencoderDC, images: Array) -> Array:
-    home = speed.device_for(None)
+    home = modes.device_for(None)
     vae.to(home)
     with torch.no_grad(), torch.autocast(home.type, torch.bfloat16):
         batches = (to_tensor(np.ascontiguousarray(images[i : i + 64])) for i in range(0, len(images), 64))
@@ -164,7 +166,7 @@ def _encode(vae: AutoencoderDC, images: Array) -> Array:
 
 def _views(embedder: AlignedRecogniser, images: Array, count: int, seed: int) -> Array:
     """(N, count, D): the plain crop and jittered ones, so that no single crop's vector is learnt by heart."""
-    home = speed.device_for(None)
+    home = modes.device_for(None)
     rng, result = torch.Generator(home).manual_seed(seed), []
     embedder.to(home)
     with torch.no_grad(), torch.autocast(home.type, torch.bfloat16):
@@ -244,7 +246,7 @@ class BaseTask:
             unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
         self._tokenizing = Lock()  # a tokenizer keeps how it cuts, and batches are made in a thread of their own
         placeholder = id_token(self.tokenizer)
-        if speed.device_for(None).type == "cpu":
+        if modes.device_for(None).type == "cpu":
             # Over sequences this short, the backward of torch's fused attention takes a third of a CPU's step.
             unet.set_attn_processor(AttnProcessor())
             text_encoder.set_attn_implementation("eager")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from personae.conditioning import pose_map, representation
-from personae.conditioning.mesh import FaceModel
+from personae.conditioning import pose_map
+from personae.conditioning.facex import representation
+from personae.conditioning.head_mesh import FaceModel
 from personae.data import shards
 from personae.io import atomic
 from personae.reading import regions

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from personae import directions
 from personae.data.labelled_people import ATTRIBUTES, LabelledPeople, labels_of
 from personae.errors import BadData
 from personae.evaluation import directions as judging
-from personae.identity import Direction
+from personae.identity import Direction, directions
 from personae.reading.reader import FaceReader
 
 _FEWEST = 50  # people with every label

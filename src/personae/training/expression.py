@@ -44,7 +44,7 @@ from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.training.motion_judge import MotionJudge
 from personae.training.motion_reader import mirrored_blendshapes
-from personae.training.roll import ends_and_scales, roll
+from personae.training.rollout import ends_and_scales, roll
 from personae.types import BLENDSHAPES, Array
 
 _TOKENS, _RANK = 4, 16
@@ -233,7 +233,7 @@ class ExpressionTask(BaseTask):
         control = ExpressionControl(adapter=model.adapter, vectors=expressions.cpu())  # attached: no need to engage
         noise = torch.randn(self.test_latents.shape, generator=torch.Generator().manual_seed(0)).to(home)
         scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=12, device=home)
-        latents = denoise(guided(model.unet, asked, free, 2.5, controls=[control]), noise, scheduler)
+        latents = denoise(guided(model.unet, asked, free, 2.5, hooks=[control]), noise, scheduler)
         return codec.to_uint8(codec.decode(self.vae, latents))
 
     def export(self, model: nn.Module, folder: Path) -> None:

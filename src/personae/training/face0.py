@@ -20,8 +20,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from personae.conditioning.face_tokens import CONFIG, SIZES, FaceTokens, Sizes
-from personae.conditioning.id_prompt import Conditioning
+from personae.conditioning.face0 import CONFIG, SIZES, FaceTokens, Sizes
+from personae.conditioning.types import Conditioning
 from personae.sampling import schedulers
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
@@ -30,7 +30,7 @@ from personae.training.base import BaseTask, IdentityToFace, jitter, noised
 from personae.training.loop import Metrics
 from personae.training.motion_judge import MotionJudge
 from personae.training.phrases import PHRASES, bounds, drawn, readings, short
-from personae.training.roll import Rolled, ends_and_scales, roll
+from personae.training.rollout import Rolled, ends_and_scales, roll
 from personae.types import Array
 
 _SHOWN = 32  # held-out people in the report

@@ -22,11 +22,12 @@ from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler,
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from personae import catalog
-from personae.conditioning.face_tokens import SIZES, FaceTokens, Sizes, override
-from personae.conditioning.id_prompt import Conditioning, encode_tokens
+from personae.conditioning.arc2face import encode_tokens
+from personae.conditioning.face0 import SIZES, FaceTokens, Sizes, override
+from personae.conditioning.types import Conditioning
 from personae.data.captioned import CaptionedFace, CaptionedFaces, Part, Records
 from personae.errors import BadData, WeightsMissing
+from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.reading.box_crop import square_with
 from personae.reading.reader import FaceReader

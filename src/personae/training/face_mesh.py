@@ -1,7 +1,7 @@
 """python -m personae.training.face_mesh cache/faces -o src/personae/weights/face_mesh.safetensors
 
-Fit the face model that pose maps are drawn from (`conditioning.mesh.FaceModel`) to a labelled cache: the mean face,
-what each blendshape moves, and triangles between the landmarks. Least squares, no licensed head model; held-out
+Fit the face model that pose maps are drawn from (`conditioning.head_mesh.FaceModel`) to a labelled cache: the mean
+face, what each blendshape moves, and triangles between the landmarks. Least squares, no licensed head model; held-out
 photos are left out. A minute on one core, and the same file each time.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import Delaunay  # type: ignore[import-untyped]
 
-from personae.conditioning.mesh import IRISES, FaceModel, in_photo
+from personae.conditioning.head_mesh import IRISES, FaceModel, in_photo
 from personae.data import shards
 from personae.errors import BadData
 from personae.reading.pose import rotation

@@ -27,11 +27,11 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
-from personae.conditioning.controller import widths_of
-from personae.conditioning.facex import CONFIG, SIZES, FaceX, Sizes
+from personae.conditioning.facex.controller import widths_of
+from personae.conditioning.facex.network import CONFIG, SIZES, FaceX, Sizes
 from personae.reading.differentiable import AlignedMap
 from personae.sampling import codec
-from personae.training import captions, own_photo
+from personae.training import captions, self_edit_tasks
 from personae.training.base import BaseTask, IdentityToFace, _Prepared, jitter, noised
 from personae.training.decomposed import Decomposed
 from personae.training.expression import rarity
@@ -41,7 +41,7 @@ from personae.training.facex_report import PLAIN, Exam
 from personae.training.loop import Metrics, to_device
 from personae.training.motion_judge import MotionJudge
 from personae.training.pose_control import marks_in_crops
-from personae.training.roll import STEPS, Course, Rolled, ends_and_scales, roll
+from personae.training.rollout import STEPS, Course, Rolled, ends_and_scales, roll
 from personae.types import Array
 
 _EARLY = 0.4  # of the times, see `noised`
@@ -135,7 +135,7 @@ class FaceXTask(BaseTask):
         return {
             "lessons": lessons.astype(np.int64),
             "pairs": pairs,
-            "asked": own_photo.ask(rng, lessons, own, self.marks[target], wanted, template="portrait"),
+            "asked": self_edit_tasks.ask(rng, lessons, own, self.marks[target], wanted, template="portrait"),
             "latents": self.data.latents[around[1], around[0]],
             "inside": self.data.inside[sides, target],
             "vectors": self.data.vectors[other, source, views],

@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from personae.conditioning.representation import MEASURES, REGIONS, TOKENS
-from personae.editing.canvas import GREY, WHITE
+from personae.conditioning.facex.representation import MEASURES, REGIONS, TOKENS
+from personae.editing.masks import GREY, WHITE
 from personae.editing.tasks import ROLES, TASKS, Task
 from personae.reading.regions import GROUPS
 from personae.training.autoencoder import to_tensor

@@ -16,12 +16,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from personae.conditioning import expression
-from personae.conditioning.representation import DEGREES, GRID
+from personae.conditioning.facex.representation import DEGREES, GRID
 from personae.sampling import codec
-from personae.training import captions, own_photo
+from personae.training import captions, self_edit_tasks
 from personae.training.facex_lessons import NAMES
 from personae.training.loop import to_device
-from personae.training.roll import Course
+from personae.training.rollout import Course
 from personae.types import BLENDSHAPES, Array
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class Exam:
         told = self._task.test_faces(self._source)
         free = np.zeros((len(self._source), GRID, GRID), bool)
         for row, mark in enumerate(self._task.test_marks[self._source]):
-            face = own_photo.motion(told, row, mark)
+            face = self_edit_tasks.motion(told, row, mark)
             making = expression.changed(face.blendshapes, {"jawOpen": _OPEN})
-            change = own_photo.made(face, face.pose, making, template="portrait", size=told["crops"].shape[1])
-            free[row] = own_photo.tell(told, row, change)
+            change = self_edit_tasks.made(face, face.pose, making, template="portrait", size=told["crops"].shape[1])
+            free[row] = self_edit_tasks.tell(told, row, change)
         own = self._faces["source"]
         images = self._edited("attribute", {"source": own, "target": to_device(told, self._home)}, free)
         jaw = BLENDSHAPES.index("jawOpen")

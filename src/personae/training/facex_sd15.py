@@ -27,29 +27,30 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from personae.conditioning.controller import widths_of
-from personae.conditioning.facex import SIZES, FaceX, Sizes
-from personae.conditioning.id_prompt import Conditioning, encode_identities, encode_text
-from personae.conditioning.mesh import FaceModel
+from personae.conditioning.arc2face import encode_identities, encode_text
+from personae.conditioning.facex.controller import widths_of
+from personae.conditioning.facex.network import SIZES, FaceX, Sizes
+from personae.conditioning.facex.representation import MEASURES, measure
+from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
-from personae.conditioning.representation import MEASURES, measure
+from personae.conditioning.types import Conditioning
+from personae.controls.likeness import differentiable_embedder
 from personae.data.captioned import CaptionedFace, CaptionedFaces, Part, Records
-from personae.editing.cast import in_crop, side
+from personae.editing.inputs import in_crop, side
 from personae.errors import WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.reading.aligned import resized
 from personae.reading.differentiable import AlignedMap, AlignedRecogniser, last_map
 from personae.reading.motion import OnnxMotionReader
 from personae.sampling import codec
-from personae.steers.likeness import differentiable_embedder
 from personae.training.autoencoder import to_tensor
 from personae.training.base import jitter
 from personae.training.facex_lessons import drawn, is_own, moves, shown, still
+from personae.training.flow_schedule import Straight
 from personae.training.loop import Metrics
 from personae.training.motion_judge import MotionJudge
-from personae.training.own_photo import ask
-from personae.training.roll import STEPS, Rolled, ends_and_scales, roll
-from personae.training.straight import Straight
+from personae.training.rollout import STEPS, Rolled, ends_and_scales, roll
+from personae.training.self_edit_tasks import ask
 from personae.types import Array, Detection, Face, Photo
 
 _KEPT = 0.25  # the weight in the loss of what an edit keeps, which is fused in anyway

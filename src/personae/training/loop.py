@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from personae.errors import BadOption
 from personae.io import atomic, lock
-from personae.sampling.precision import best_dtype
+from personae.sampling.fast.precision import best_dtype
 from personae.training.optimizer import Muon, grouped
 
 Metrics = dict[str, Any]

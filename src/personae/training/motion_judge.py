@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from personae.conditioning.representation import DEGREES
+from personae.conditioning.facex.representation import DEGREES
 from personae.reading.differentiable import AlignedMotion
 from personae.types import Array
 

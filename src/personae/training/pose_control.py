@@ -20,23 +20,24 @@ from diffusers.models.attention_processor import AttnProcessor
 from peft import LoraConfig
 from torch import Tensor, nn
 
-from personae.conditioning.mesh import FaceModel
+from personae.conditioning.facex.representation import pose_numbers
+from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import mirrored, place, render
-from personae.conditioning.representation import pose_numbers
 from personae.reading import align
 from personae.reading.motion import MotionConfig, OnnxMotionReader, marks_in_crop
 from personae.reading.network import file_sha256
 from personae.reading.pose import image_turn, turn
-from personae.sampling import codec, schedulers, speed
+from personae.sampling import codec, schedulers
 from personae.sampling.controlnet import ADDED, PoseControl, save_difference, to_maps
+from personae.sampling.fast import modes
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
-from personae.training import captions, own_photo
+from personae.training import captions, self_edit_tasks
 from personae.training.base import BaseTask, _Prepared, compile_blocks, jitter, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.training.motion_judge import MotionJudge
-from personae.training.roll import ends_and_scales, roll
+from personae.training.rollout import ends_and_scales, roll
 from personae.types import Array, Motion, Pose
 
 RANK = 4
@@ -85,7 +86,7 @@ class PoseControlTask(BaseTask):
         """`start`: the folder of the UNet, text encoder and tokenizer that the ControlNet is for. `motion`: the
         bundled motion reader, which judges samples. `read_weight`: of what it reads off `read_images` sampled faces."""
         super().__init__(cache, vae, embedder, start=start)
-        home = speed.device_for(None)
+        home = modes.device_for(None)
         base = self.model.to(home, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.frozen = base.eval().requires_grad_(False)
         network = trainable_copy(self.frozen.unet, rank=rank, channels=channels)
@@ -130,9 +131,9 @@ class PoseControlTask(BaseTask):
         for row, other in zip(who, others, strict=True):
             face, lender = (self._motion(one) for one in (row, other))
             if rng.random() < _TURNED:
-                change = own_photo.made(face, lender.pose, face.blendshapes, template="portrait", size=_SIDE)
+                change = self_edit_tasks.made(face, lender.pose, face.blendshapes, template="portrait", size=_SIDE)
             else:
-                change = own_photo.drawn(rng, face, lender, template="portrait", size=_SIDE)
+                change = self_edit_tasks.drawn(rng, face, lender, template="portrait", size=_SIDE)
             changes.append(change)
         return {
             "vectors": self.data.vectors[0, who, 0],
@@ -239,7 +240,7 @@ class PoseControlTask(BaseTask):
             for prompt, rows in ((captions.IDENTITY_PROMPT, vectors), ("", vectors[:1]))
         )
         scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=_STEPS, device=noise.device)
-        predict = guided(self.frozen.unet, asked, free, _GUIDANCE, controls=controls)
+        predict = guided(self.frozen.unet, asked, free, _GUIDANCE, hooks=controls)
         latents = denoise(predict, noise, scheduler)
         return self.decoded(latents)
 

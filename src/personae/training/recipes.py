@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from personae import catalog
 from personae.errors import BadOption, WeightsMissing, unknown_name
 from personae.io import lock
+from personae.models import catalog
 from personae.training.loop import Schedule, Trainable, train
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _face0(inputs: Inputs) -> Trainable:
 
 def _face0_sd15(inputs: Inputs) -> Trainable:
     from personae.data.captioned import find
-    from personae.readers import open_reader
+    from personae.models.readers import open_reader
     from personae.training.face0_sd15 import Face0Sd15Task
 
     if inputs.data is None or inputs.base is None:

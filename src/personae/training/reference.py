@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from personae.conditioning.reference import Reference, recorded
+from personae.conditioning.types import Rows
 from personae.sampling import codec
-from personae.sampling.controls import Rows
 from personae.training import captions
 from personae.training.base import IdentityToFace, noised
 from personae.training.loop import Metrics
@@ -63,7 +63,9 @@ class ReferenceTask(LoraTask):
             frozen(latents, torch.zeros(count, device=home), self.prompts(count, home), vectors)
         control = Reference(seen, range(count))
         told = frozen.condition(self.prompts(1, home), vectors[:1])
-        control.arguments(latents, torch.zeros(()), told, Rows(images=torch.arange(count), asked=asked.bool().cpu()))
+        control.arguments(
+            latents, torch.zeros(()), told, Rows(images=torch.arange(count), conditional=asked.bool().cpu())
+        )
         return control
 
     def report(self, model: nn.Module) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""FaceX's facial representation: its tokens, what is assembled from faces, and the network that carries it in."""

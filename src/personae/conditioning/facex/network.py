@@ -1,0 +1,202 @@
+"""FaceX's own weights, one folder: what reads faces and region images, and what tells the UNet (arXiv 2401.00551).
+
+    facex = FaceX.load(folder / "facex", unet)
+    tokens = facex.told(assembled, maps)                   # (N, T, C), one row for each picture
+    with facex.controller.engaged(unet):
+        facex.controller.tell(tokens)
+
+In the paper, what is told (f_SD) also takes the words' place in the frozen cross-attention. Here that stays with the
+identity prompt, to which the base was tuned: a face is said in the way that the UNet knows, and the rest beside it.
+
+Legend: N pictures; F faces; K names of `TOKENS`; T tokens in all, C their width; P cells of the region image.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from personae.conditioning.facex.assembly import CHANNELS, Assembled
+from personae.conditioning.facex.controller import Controller, widths_of
+from personae.conditioning.facex.packed import packed, unpacked
+from personae.conditioning.facex.representation import MEASURES, TOKENS, Decomposer, Measured, trunk
+from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.io import atomic
+from personae.io.tensors import save_tensors
+
+CONFIG, FILE = "config.json", "model.safetensors"
+_FORMAT = "personae-facex/1"
+_FETCH = "install or fetch the model again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The numbers of FaceX's networks.
+
+    side: S of the crops. map_name, map_shape: of the recogniser's last spatial map, its name in the ONNX file and
+    (E, h, w). width: C. inner: of the added cross-attention. backbone: phi_Reg, the widths of our convolutions, or the
+    settings of a transformers `Dinov2Config`. region: phi_Inp, widths.
+    """
+
+    side: int
+    map_name: str
+    map_shape: tuple[int, int, int]
+    width: int = 160
+    inner: int = 128
+    backbone: tuple[int, ...] | dict[str, Any] = (32, 64, 96)
+    region: tuple[int, ...] = (32, 64, 96)
+
+    def __post_init__(self) -> None:
+        if self.inner % 32 or min(self.side, self.width, self.inner) < 32:
+            raise BadOption(f"sizes of FaceX must be at least 32, inner a multiple of 32, got {self}")
+
+
+SIZES = {
+    "facex-nano": Sizes(side=128, map_name="/trunk/trunk.11/Conv_output_0", map_shape=(128, 7, 7)),
+    # DINOv2's small model; cells of 32 pixels of the region image. map_name: training takes the reader's own.
+    "facex-sd15": Sizes(
+        side=512,
+        map_name="",
+        map_shape=(512, 7, 7),
+        width=768,
+        inner=512,
+        backbone={"hidden_size": 384, "num_attention_heads": 6, "image_size": 518, "patch_size": 14},
+        region=(64, 128, 256, 384),
+    ),
+}
+
+
+class FaceX(nn.Module):
+    """FORD, FORS and FRC for UNets with blocks of `widths` channels. space: of the recogniser, as `Identity.space`."""
+
+    def __init__(self, sizes: Sizes, widths: list[int], space: str) -> None:
+        super().__init__()
+        self.sizes, self.space = sizes, space
+        c, (channels, high, wide) = sizes.width, sizes.map_shape
+        backbone, features = _backbone(sizes.backbone)
+        self.decomposer = Decomposer(backbone, features, width=c, positions=high * wide, map_width=channels)
+        cells = sizes.side // (4 * 2 ** (len(sizes.region) - 1))
+        self.region = nn.Sequential(trunk(CHANNELS, sizes.region), nn.Flatten(2))  # phi_Inp
+        self.region_adapter = nn.Linear(sizes.region[-1], c)
+        self.kinds, self.untold = (nn.Parameter(torch.randn(len(TOKENS), c) * 0.02) for _ in range(2))
+        self.places = nn.Parameter(torch.randn(high * wide, c) * 0.02)  # of the recogniser's map
+        self.cells = nn.Parameter(torch.randn(cells * cells, c) * 0.02)  # of the region image
+        self.adapter = nn.Sequential(nn.LayerNorm(c), nn.Linear(c, 2 * c), nn.SiLU(), nn.Linear(2 * c, c))  # phi_SD
+        self.norm = nn.LayerNorm(c)
+        self.controller = Controller(widths, told=c, inner=sizes.inner)
+
+    def forward(
+        self, crops: Tensor, shares: Tensor, maps: Tensor, measures: dict[str, Tensor], who: Tensor, reference: Tensor
+    ) -> Tensor:
+        """f_SD (N, T, C). crops (F, 3, S, S) in [-1, 1]; shares (F, R, G, G); maps (F, I, E); measures (F, n) by name;
+        who (N, K) rows of the faces, -1: not told; reference (N, 7, S, S), `assembly.region_image`."""
+        tokens, parts = self.decomposer(crops, shares, maps, measures), []
+        for index, name in enumerate(TOKENS):
+            giver, own = who[:, index], tokens[name]
+            given = own[giver.clamp(min=0)] + (self.places if name == "identity" else 0)
+            parts.append(torch.where((giver >= 0)[:, None, None], given, self.untold[index]) + self.kinds[index])
+        seen = self.region(reference.contiguous(memory_format=torch.channels_last)).transpose(1, 2)
+        parts.append(self.region_adapter(seen) + self.cells)
+        whole = torch.cat(parts, 1)
+        return self.norm(whole + self.adapter(whole))
+
+    def told(self, assembled: Assembled, maps: Tensor) -> Tensor:
+        """`forward` of what was assembled; maps (F, I, E) of its faces, on the device of the weights."""
+        home, faces = self.kinds.device, assembled.faces
+        measures = {name: torch.from_numpy(getattr(faces, name)).to(home) for name in MEASURES}
+        return self(
+            crops_of(faces).to(home),
+            torch.from_numpy(faces.regions).to(home),
+            maps,
+            measures,
+            torch.from_numpy(assembled.who).to(home),
+            torch.from_numpy(assembled.reference).to(home),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `config.json` and `model.safetensors`, matrices and kernels in 8 bits."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(folder / FILE, packed(self.state_dict()))
+        blocks = [int(block.norm.normalized_shape[0]) for block in self.controller.each()]
+        config = {"format": _FORMAT, "space": self.space, "blocks": blocks, "sizes": asdict(self.sizes)}
+        atomic.write_json(folder / CONFIG, config)
+
+    @classmethod
+    def load(cls, folder: Path) -> "FaceX":
+        """Read what `save` wrote; float32, for inference. Raises `WeightsMissing`, `WeightsCorrupt`."""
+        for name in (CONFIG, FILE):
+            if not (folder / name).is_file():
+                raise WeightsMissing(f"{folder} lacks its file {name}: {_FETCH}")
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            if config["format"] != _FORMAT:
+                raise ValueError(f"its format is not {_FORMAT}")
+            sizes: dict[str, Any] = {
+                key: tuple(part) if isinstance(part, list) else part for key, part in config["sizes"].items()
+            }
+            network = cls(Sizes(**sizes), [int(width) for width in config["blocks"]], str(config["space"]))
+            network.load_state_dict(unpacked(load_file(folder / FILE)))
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise WeightsCorrupt(f"{folder} holds no FaceX that can be read ({first}): {_FETCH}") from error
+        except BadOption as error:
+            raise WeightsCorrupt(f"{folder / CONFIG} is damaged ({error}): {_FETCH}") from error
+        return network.eval().requires_grad_(requires_grad=False)
+
+
+def require_fit(network: FaceX, *, space: str, unet: Any, where: object) -> None:
+    """Raise `WeightsCorrupt` unless the FaceX of the folder `where` belongs to a model with these identities and this
+    UNet."""
+    own = [block.norm.normalized_shape[0] for block in network.controller.each()]
+    for what, one, wanted in (("identities", network.space, space), ("blocks", own, widths_of(unet))):
+        if one != wanted:
+            raise WeightsCorrupt(
+                f"{where} belongs to another model: it was trained with {what} of {one!r}, this one has {wanted!r}: "
+                "use the facex/ that was trained with this model"
+            )
+
+
+def crops_of(faces: Measured) -> Tensor:
+    """(F, 3, S, S) float32 in [-1, 1]."""
+    return torch.from_numpy(faces.crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class _Dino(nn.Module):
+    """The last map of a DINOv2 (Oquab et al. 2023), from transformers, of crops as wide as they are or a little wider:
+    a multiple of its patches, which else would leave a margin unseen."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__()
+        from transformers import Dinov2Backbone, Dinov2Config
+
+        self.network = Dinov2Backbone(Dinov2Config(**settings))
+        self.network.embeddings.mask_token.requires_grad_(requires_grad=False)  # nothing is masked here
+        for name, values in _IMAGENET.items():
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        patch = self.network.config.patch_size
+        side = -(-crops.shape[-1] // patch) * patch
+        if side != crops.shape[-1]:
+            crops = F.interpolate(crops, size=side, mode="bilinear", align_corners=False)
+        return self.network(((crops + 1) / 2 - self.mean) / self.spread).feature_maps[-1]
+
+
+# Of colours in 0-1: what DINOv2 was trained on.
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "spread": (0.229, 0.224, 0.225)}
+
+
+def _backbone(settings: tuple[int, ...] | dict[str, Any]) -> tuple[nn.Module, int]:
+    """phi_Reg's and the channels of its last map."""
+    if isinstance(settings, dict):
+        return _Dino(settings), int(settings["hidden_size"])
+    return trunk(3, settings), settings[-1]

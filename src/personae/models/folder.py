@@ -1,0 +1,96 @@
+"""What a model folder must hold to be loaded: every part, every weight. The libraries below only log what lacks.
+
+    model_folder.require_parts(folder)
+    with model_folder.no_bars():
+        pipe = FacePipeline.from_pretrained(folder)
+    model_folder.require_weights(folder, pipe)
+
+Whether the files are the promised ones is `catalog.verify`'s question.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from safetensors import safe_open
+
+from personae.errors import WeightsCorrupt, WeightsMissing
+from personae.io import atomic
+from personae.io.boundary import errors_as
+from personae.models import config as model_config
+
+_ADVICE = "install or fetch the model again"
+_PREFIX = "text_model."  # transformers' text encoders carry it or not, as the version that saved them did
+
+
+def require_parts(folder: Path) -> None:
+    """Raise `WeightsMissing` if a part that `model_index.json` lists is not in the folder."""
+    for name in model_config.require_index(folder):
+        if not (folder / name).is_dir():
+            raise WeightsMissing(f"{folder} lacks its part {name}/: install or fetch the model again")
+    model_config.require_configs(folder)
+
+
+def require_text_fits(folder: Path) -> None:
+    """Raise `WeightsCorrupt` unless the weights of `text_encoder/` have the sizes that its config says: transformers
+    would make those that lack at random, of whatever size."""
+    place = folder / "text_encoder"
+    files = sorted(place.glob("*.safetensors"))
+    if not files:
+        return  # the caller asked for another format
+    with errors_as(WeightsCorrupt, f"{place} cannot be loaded", _ADVICE):
+        config = transformers.CLIPTextConfig.from_pretrained(place, local_files_only=True)
+        with torch.device("meta"):
+            network = transformers.CLIPTextModel(config)
+        wanted = {name.removeprefix(_PREFIX): tuple(one.shape) for name, one in network.state_dict().items()}
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 (not a dict)
+                    own, shape = name.removeprefix(_PREFIX), tuple(file.get_slice(name).get_shape())
+                    if wanted.pop(own, shape) != shape:
+                        raise WeightsCorrupt(f"{path} holds {name} {shape}, its config says otherwise: {_ADVICE}")
+    if wanted:
+        raise WeightsCorrupt(f"{place} lacks its weight {min(wanted)}: {_ADVICE}")
+
+
+def require_weights(folder: Path, pipe: Any) -> None:
+    """Raise `WeightsCorrupt` if a network was left without some of its weights; the libraries only log that."""
+    for name in ("unet", "vae"):
+        require_filled(getattr(pipe, name), folder / name)
+
+
+def require_filled(network: Any, folder: Path) -> None:
+    """Raise `WeightsCorrupt` if diffusers left a weight of `network`, read from `folder`, without content."""
+    empty = [name for name, weight in network.named_parameters() if weight.is_meta]
+    if empty:
+        raise WeightsCorrupt(f"{folder} lacks its weight {empty[0]}: install or fetch the model again")
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A folder to write a model into, which becomes `target` when all is written, and is gone otherwise. What is
+    there already is written into, as diffusers does."""
+    if target.exists():
+        yield target
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.folder(target) as part:
+        yield part
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Keep the loading bars of diffusers and transformers off the screen: loading takes a second."""
+    diffusers_log, transformers_log = diffusers.utils.logging, transformers.utils.logging
+    shown = [log for log in (diffusers_log, transformers_log) if log.is_progress_bar_enabled()]
+    for log in shown:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in shown:
+            log.enable_progress_bar()

@@ -1,0 +1,119 @@
+"""Deep features of the UNet kept over neighbouring steps (Ma et al., DeepCache, CVPR 2024), as a control.
+
+    cache = DeepCache(interval=2)
+    with engaged([*controls, cache], unet):
+        denoise(guided(unet, positive, negative, 3.0, hooks=[*controls, cache]), noise, scheduler)
+
+In every `interval`-th step the whole UNet runs. In the steps between only its outermost layer does: `conv_in`, the
+last layer of the last up block, which takes the fresh output of `conv_in` and the deep features of the last whole
+step, and `conv_out`. A tenth of the arithmetic of SD 1.5.
+
+One rule makes that out of the unchanged `UNet2DConditionModel.forward`: between whole steps, every module of the
+inside answers what it answered last. Residuals of a ControlNet are therefore taken along as they are: those of the
+outermost skip afresh, the others with the features that they were added to.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from personae.compiled import eagerly
+from personae.conditioning.types import Conditioning, Rows
+from personae.errors import BadOption
+
+_Row = tuple[int, bool, int]  # `Rows.names`
+
+
+@dataclass(kw_only=True)
+class _Kept:
+    """What the inside answered for some rows: `answers` by the module's number, `age` in steps since then."""
+
+    rows: list[_Row]
+    age: int = 0
+    answers: dict[int, Any] = field(default_factory=dict)
+
+
+class DeepCache:
+    """A control (`sampling.unet_hooks`) that must be the last of its request's: what others compute with the UNet while
+    they prepare a call is none of its business.
+
+    A compiled UNet runs eagerly while one is engaged.
+
+    interval: 1 runs the whole UNet in every step, 2 in every second. Each image counts its own steps, so that batches
+    change nothing; a step that needs a side of guidance which the last whole one did not have is a whole one.
+    """
+
+    def __init__(self, interval: int) -> None:
+        if interval < 1:
+            raise BadOption(f"deep features are computed every 1, 2, 3... steps, got {interval}")
+        self.interval = interval
+        self._kept: dict[frozenset[int], _Kept] = {}  # by the images of a call
+        self._now: _Kept | None = None  # the call in progress; None: not ours
+
+    @contextmanager
+    def engaged(self, unet: Any) -> Iterator[None]:
+        def finished(_module: Any, _inputs: Any, _output: Any) -> None:
+            self._now = None
+
+        with ExitStack() as stack:
+            stack.callback(self._kept.clear)
+            stack.enter_context(eagerly(unet))
+            stack.callback(unet.register_forward_hook(finished, always_call=True).remove)
+            for number, module in enumerate(inside(unet)):
+                stack.enter_context(_instead(module, partial(self._answer, number)))
+            yield
+
+    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
+        wanted = rows.names()
+        call = frozenset(rows.images.tolist())
+        kept = self._kept.get(call)
+        if kept is None or kept.age + 1 >= self.interval or not set(wanted) <= set(kept.rows):
+            self._now = self._kept[call] = _Kept(rows=wanted)
+            return {}
+        if kept.rows != wanted:
+            index = torch.tensor([kept.rows.index(row) for row in wanted], device=latents.device)
+            kept.answers = {number: _rows_of(answer, index) for number, answer in kept.answers.items()}
+            kept.rows = wanted
+        kept.age += 1
+        self._now = kept
+        return {}
+
+    def _answer(self, number: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._now is None:
+            return forward(*args, **kwargs)
+        if self._now.age == 0:
+            self._now.answers[number] = forward(*args, **kwargs)
+        return self._now.answers[number]
+
+
+def inside(unet: Any) -> list[Any]:
+    """All that lies deeper than the outermost layer: the down blocks, the middle, the up blocks, and the last up
+    block's layers but one."""
+    *blocks, last = unet.up_blocks
+    layers = [*last.resnets[:-1], *getattr(last, "attentions", [])[:-1]]
+    middle = [] if unet.mid_block is None else [unet.mid_block]
+    return [*unet.down_blocks, *middle, *blocks, *layers]
+
+
+@contextmanager
+def _instead(module: Any, answer: Callable[..., Any]) -> Iterator[None]:
+    """`module(...)` is `answer(its own forward, ...)` inside the block."""
+    own, had = module.forward, "forward" in vars(module)  # accelerate's hooks put one there, too
+    module.forward = partial(answer, own)
+    try:
+        yield
+    finally:
+        if had:
+            module.forward = own
+        else:
+            del module.forward
+
+
+def _rows_of(answer: Any, index: Tensor) -> Any:
+    """The rows `index` (M,) of a tensor, or of every tensor in nested tuples."""
+    return answer[index] if isinstance(answer, Tensor) else tuple(_rows_of(part, index) for part in answer)

@@ -1,0 +1,109 @@
+"""Fast without changing what is computed: the device and memory layout that suit. And the modes that do change it, by
+name. The precision is `precision.py`'s.
+
+    prepare(pipe, compile=False)
+    low, high = guided_times(scheduler.timesteps, MODES["balanced"].guidance_interval)
+
+What each mode costs is measured in docs/performance.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from personae.errors import BadOption
+from personae.sampling.fast import cpu_layers, precision
+from personae.sampling.fast.deep_cache import DeepCache
+
+_DECODED_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}  # pixels: one picture of 512 px, or eight
+
+
+def device_for(wish: str | torch.device | None) -> torch.device:
+    """The device asked for; None: an accelerator if there is one. Raises `BadOption` for one that is not here."""
+    kinds = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    here = [kind for kind, there in kinds.items() if there]
+    if wish is None:
+        return torch.device(here[-1])
+    try:
+        device = torch.device(wish)
+    except RuntimeError as error:
+        raise BadOption(f"unknown device {wish!r}: choose one of {', '.join(here)}") from error
+    if not kinds.get(device.type, True):
+        raise BadOption(f"there is no {device.type} device on this machine: choose one of {', '.join(here)}")
+    return device
+
+
+def prepare(pipe: Any, *, compile: bool = False) -> None:  # noqa: A002 (torch's own word)
+    """Lay the convolutional networks out channels_last, and put a CPU's faster layers in where it is one for them: the
+    UNet is in bfloat16 and this machine was measured to be faster in it. Optionally compile the UNet and the decoder,
+    once for each batch size, which pays off from a few dozen images on."""
+    for network in (pipe.unet, pipe.vae):
+        network.to(memory_format=torch.channels_last)
+    for module in pipe.vae.decoder.modules():
+        if isinstance(module, torch.nn.SiLU):  # after a norm or convolution, whose result nobody else needs
+            module.inplace = True
+    half_on_cpu = pipe.unet.device.type == "cpu" and pipe.unet.dtype == torch.bfloat16
+    if half_on_cpu and precision.rates().dtype == torch.bfloat16:
+        cpu_layers.install(pipe.unet)
+    if compile:
+        # The autoencoder's own `forward` is never called: compiling the whole would compile nothing.
+        for network in (pipe.unet, pipe.vae.decoder):
+            network.compile(dynamic=False)
+
+
+def decoded_at_once(vae: Any, latents: Tensor) -> int:
+    """How many of `latents` (N, c, h, w) to decode together: more cost memory and, on a CPU, save no time."""
+    stages = vae.config.get("decoder_block_out_channels") or vae.config.block_out_channels
+    pixels = latents[0, 0].numel() * 4 ** (len(stages) - 1)
+    return max(1, _DECODED_AT_ONCE.get(latents.device.type, 2**18) // pixels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """What a request gives up for time.
+
+    guidance_interval: the shares of the steps between which guidance acts; the others see the conditional half alone,
+    at half the price (Kynkäänniemi et al., NeurIPS 2024: guidance harms early steps, and late ones need none).
+    cache_interval: the deep features of the UNet are computed in every n-th step (`deep_cache`); 1 = in all.
+    tiny_decoder: decode with the model's `taesd/`, if it has one.
+    least_steps: with fewer, every step counts: neither interval applies.
+    """
+
+    guidance_interval: Sequence[float] = (0.0, 1.0)
+    cache_interval: int = 1
+    tiny_decoder: bool = False
+    least_steps: int = 9
+
+    def __post_init__(self) -> None:
+        first, last = self.guidance_interval
+        if not 0 <= first < last <= 1:
+            raise BadOption(f"guidance acts between two shares of the steps, 0 <= first < last <= 1, got {first, last}")
+        if self.cache_interval < 1:
+            raise BadOption(f"deep features are computed every 1, 2, 3... steps, got {self.cache_interval}")
+
+    def for_steps(self, steps: int) -> "Mode":
+        """What is left of it for a request of `steps` steps."""
+        return self if steps >= self.least_steps else Mode(tiny_decoder=self.tiny_decoder)
+
+
+MODES = {
+    "exact": Mode(),
+    "balanced": Mode(guidance_interval=(0.2, 0.6), cache_interval=3),
+    "fast": Mode(guidance_interval=(0.2, 0.6), cache_interval=5, tiny_decoder=True),
+}
+
+
+def controls_of(mode: Mode) -> list[DeepCache]:
+    """What a mode adds to a request's controls, at their end."""
+    return [DeepCache(mode.cache_interval)] if mode.cache_interval > 1 else []
+
+
+def guided_times(timesteps: Tensor, interval: Sequence[float]) -> tuple[float, float]:
+    """The lowest and highest of a scheduler's `timesteps` (S,), falling, that lie in a `Mode.guidance_interval`."""
+    first, last = (round(share * len(timesteps)) for share in interval)
+    first = min(first, len(timesteps) - 1)
+    within = timesteps[first : max(last, first + 1)].tolist()  # one step at least
+    return min(within), max(within)

@@ -1,0 +1,115 @@
+"""Guidance by a reader: what the network means to make is moved, step by step, towards what is to be read off it.
+
+    sight = Alike(recogniser=recogniser, wanted=vectors)                       # or Moving(...): pose and expression
+    towards = ReaderGuidance(vae=vae, sight=sight, strength=0.1, interval=(0.2, 0.8))
+    denoise(towards(predict, scheduler), noise, scheduler)
+
+Face0 (arXiv 2306.06638) proposes it, of a recogniser, as future work. Each prediction is read as the clean latents it
+means, these are decoded and looked at, and they move along the gradient of how well they do. The gradient goes through
+decoder and reader only, not through the UNet: shifting the clean estimate itself, as in MPGD (He et al., ICLR 2024),
+needs no backward pass through the largest network (FreeDoM, Yu et al., ICCV 2023, takes one).
+
+Legend: N images; M of them that are looked at together.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from personae.reading.differentiable import AlignedMotion, AlignedRecogniser
+from personae.sampling import codec, parameterisation
+from personae.sampling.fast.modes import decoded_at_once, guided_times
+from personae.sampling.guidance import Predict
+
+_BACKWARD = 4  # times the memory of decoding alone that decoding with a gradient takes, roughly
+_DEGREES = 8.0  # of a pose, an error that counts as one
+_SHAPE = 0.15  # of a blendshape
+
+
+class Sight(Protocol):
+    """What looks at images, which lie where the model's own have their faces."""
+
+    def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """How well images (M, 3, H, W) do, in [-1, 1], the numbers `which` (M,) of the request: (M,), more is better;
+        and how strongly to pull, as shares of the strength, (M,), 0-1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alike:
+    """The cosine to whom each image is to show, as it is and mirrored: what only one of the two would tell a recogniser
+    is not the person. wanted: (N, D) unit vectors in the recogniser's space."""
+
+    recogniser: AlignedRecogniser
+    wanted: Tensor
+
+    def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.recogniser(torch.cat([images, images.flip(-1)])).unflatten(0, (2, -1))
+        cosine = (seen * self.wanted[which]).sum(-1).mean(0)
+        return cosine, torch.ones_like(cosine)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moving:
+    """How far a face is from holding its head and moving as asked; the nearer, the less it is pulled. pose: (N, 3)
+    degrees; blendshapes: (N, 52); NaN where nothing is asked."""
+
+    motion: AlignedMotion
+    pose: Tensor
+    blendshapes: Tensor
+
+    def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        pose, blendshapes = self.motion(images)
+        errors = [(pose - self.pose[which]) / _DEGREES, (blendshapes - self.blendshapes[which]) / _SHAPE]
+        each = torch.cat(errors, 1)
+        asked = ~each.isnan()
+        # Huber's: what is far off does not count out of proportion.
+        off = F.smooth_l1_loss(each.nan_to_num(), torch.zeros_like(each), reduction="none") * asked
+        most = off.detach().amax(1)
+        return -off.sum(1), most.clamp(max=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderGuidance:
+    """vae, sight: on the sampler's device.
+
+    strength: how far each step moves the clean latents, as a root mean square; they themselves have about 1.
+    interval: (first, last) shares of the steps, 0-1, between which it acts.
+    """
+
+    vae: Any
+    sight: Sight
+    strength: float
+    interval: tuple[float, float]
+
+    def __call__(self, predict: Predict, scheduler: Any) -> Predict:
+        """`predict`, guided; `scheduler`: the one that will walk with it."""
+        earliest, latest = guided_times(scheduler.timesteps, self.interval)
+
+        def steered(x: Tensor, t: Tensor) -> Tensor:
+            prediction = predict(x, t)
+            if not earliest <= float(t) <= latest:
+                return prediction
+            form = parameterisation.at(scheduler, t)
+            clean = form.to_clean(prediction, x)
+            return form.from_clean(clean + self.strength * self.direction(clean), x)
+
+        return steered
+
+    def direction(self, clean: Tensor) -> Tensor:
+        """The way (N, c, h, w) in which each of the clean latents comes to do better: the gradient, its root mean
+        square the pull (0 where there is no gradient)."""
+        at_once = max(1, decoded_at_once(self.vae, clean) // _BACKWARD)
+        batches = torch.arange(len(clean), device=clean.device).split(at_once)
+        return torch.cat([self._uphill(clean[batch], batch) for batch in batches])
+
+    def _uphill(self, clean: Tensor, which: Tensor) -> Tensor:
+        with torch.enable_grad():
+            moved = clean.detach().requires_grad_()
+            score, pull = self.sight(codec.decode(self.vae, moved, batch_size=len(moved)), which)
+            # Each image has a score of its own: the gradient of their sum is each one's gradient.
+            (gradient,) = torch.autograd.grad(score.sum(), moved)
+        length = gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
+        return gradient / length * pull.detach()[:, None, None, None]

@@ -1,0 +1,137 @@
+"""What FaceX is asked of a person's own photo in training: to hold the head otherwise, to make another face.
+
+free = ask(rng, lessons, own, marks, batch["target"], template="portrait")
+
+No photo shows the answer; readers judge it. What is asked is partly somebody else's, and partly what users ask for,
+whether or not anybody in the photos does it: of open mouths there are few.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from personae.conditioning import expression
+from personae.conditioning.facex.representation import DEGREES, GRID, pose_numbers
+from personae.conditioning.head_mesh import FaceModel
+from personae.conditioning.pose_map import render
+from personae.conditioning.retarget import landmarks, stirred
+from personae.reading import regions
+from personae.reading.aligned import resized
+from personae.training.facex_lessons import LESSONS, NAMES
+from personae.types import Array, Motion, Pose
+
+_KINDS = {"turned": 0.3, "other's expression": 0.25, "named expression": 0.45}  # how often each is asked for
+_FIRST = ("smile", "jawOpen")  # what is asked for most: half of the named
+_REST = (
+    *(name for name in expression.FRIENDLY if name not in ("neutral", *_FIRST)),
+    *("eyeBlink", "browInnerUp", "browDown", "mouthFunnel"),
+)
+_NONE = 0.2  # the share of the named that are asked to stop it
+_LEAST = 0.3  # amount of the others
+_ONE_ANGLE = {"yaw": 35.0, "pitch": 20.0}  # degrees, at most; half of the turned change one alone
+_WHOLE = 0.5  # the share of own photos whose whole face is made anew, where any part may be
+_FACE = [regions.REGIONS.index(name) for name in regions.GROUPS["face"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """`pose`; `expression` (52,); `marks` (K, 3), the landmarks after it, crop pixels; `free` (G, G) bool, what it
+    touches."""
+
+    pose: Pose
+    expression: Array
+    marks: Array
+    free: Array
+
+    def mesh(self, size: int, goal: int) -> Array:
+        """(goal, goal, 3) uint8 normal map of the face after it; size: of the crop that `marks` lie in."""
+        return render(resized(self.marks, size, goal), FaceModel.bundled().triangles, goal)
+
+
+def ask(
+    rng: np.random.Generator, lessons: Array, own: Array, marks: Array, told: dict[str, Array], *, template: str
+) -> Array:
+    """(M, G, G) bool: the free region of rows whose task leaves it to who asks, see `facex_lessons`.
+
+    lessons: (M,). own: (M,) bool, those who are asked something of their own photo; what they are asked is written
+    into `told`, what was read off their faces. marks: (M, K, 3), these faces' landmarks in crops of `template`.
+    """
+    free, size = _boxes(rng, len(lessons)), told["crops"].shape[1]
+    asked = [LESSONS[NAMES[lesson]].task for lesson in lessons]
+    for row in np.flatnonzero([task.free == "moved" for task in asked] | (own & (rng.random(len(own)) < _WHOLE))):
+        free[row] = told["regions"][row][_FACE].sum(0) >= 0.5
+    for row in np.flatnonzero(own & [task.name == "attribute" for task in asked]):
+        face, lender = (motion(told, one, marks[row]) for one in (int(row), int(rng.integers(row + 1))))
+        free[row] = tell(told, int(row), drawn(rng, face, lender, template=template, size=size))
+    return free
+
+
+def tell(told: dict[str, Array], row: int, change: Change) -> Array:
+    """Write a change into what was read off a row's face; (G, G) bool, what it touches."""
+    told["pose"][row], told["expression"][row] = pose_numbers(change.pose), change.expression
+    told["meshes"][row] = change.mesh(told["crops"].shape[1], told["meshes"].shape[1])
+    return change.free
+
+
+def _boxes(rng: np.random.Generator, count: int) -> Array:
+    """(count, G, G) bool: what somebody may ask to have made anew."""
+    low = rng.random((2, count, 1)) * 0.6
+    high = low + 0.25 + 0.35 * rng.random(low.shape)
+    line = (np.arange(GRID) + 0.5) / GRID
+    across, down = ((line > a) & (line < b) for a, b in zip(low, high, strict=True))
+    return np.asarray(across[:, None, :] & down[:, :, None])
+
+
+def motion(told: Mapping[str, Array], row: int, marks: Array) -> Motion:
+    """Of a row's face, whose landmarks (K, 3) in its crop are `marks`."""
+    yaw, pitch, roll = (float(angle) for angle in told["pose"][row] * DEGREES)
+    return Motion(
+        landmarks=marks, pose=Pose(yaw=yaw, pitch=pitch, roll=roll), blendshapes=told["expression"][row].copy()
+    )
+
+
+def drawn(rng: np.random.Generator, face: Motion, other: Motion, *, template: str, size: int) -> Change:
+    """One thing asked of `face`, whose landmarks lie in a `size` crop of `template`; `other` lends pose or expression,
+    its landmarks do not matter."""
+    pose, making = face.pose, face.blendshapes
+    kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
+    if kind == "turned":
+        pose = _turned(rng, pose, other.pose)
+    elif kind == "other's expression":
+        making = other.blendshapes.astype(np.float32)
+        making[expression.GAZE] = face.blendshapes[expression.GAZE]
+    else:
+        making = _said(rng, making)
+    return made(face, pose, making, template=template, size=size)
+
+
+def made(face: Motion, pose: Pose, making: Array, *, template: str, size: int) -> Change:
+    """The change of `face` to `pose` and blendshapes `making` (52,)."""
+    model = FaceModel.bundled()
+    marks = landmarks(face, model, pose, making, template, size)
+    before, after = (resized(one, size, GRID) for one in (face.landmarks, marks))
+    if pose != face.pose:
+        free = regions.head(before, GRID) | regions.head(after, GRID)
+    else:
+        free = stirred(
+            Motion(landmarks=before, pose=pose, blendshapes=face.blendshapes),
+            Motion(landmarks=after, pose=pose, blendshapes=making),
+            model,
+            GRID,
+        )
+    return Change(pose=pose, expression=making, marks=marks, free=free if free.any() else regions.face(before, GRID))
+
+
+def _turned(rng: np.random.Generator, pose: Pose, other: Pose) -> Pose:
+    if rng.random() < 0.5:
+        return other
+    name = str(rng.choice(list(_ONE_ANGLE)))
+    angles = {"yaw": pose.yaw, "pitch": pose.pitch, "roll": pose.roll}
+    return Pose(**angles | {name: float(rng.uniform(-_ONE_ANGLE[name], _ONE_ANGLE[name]))})
+
+
+def _said(rng: np.random.Generator, making: Array) -> Array:
+    name = str(rng.choice(_FIRST if rng.random() < 0.5 else _REST))
+    amount = 0.0 if rng.random() < _NONE else float(rng.uniform(_LEAST, 1))
+    return expression.changed(making, {name: amount})

@@ -1,0 +1,1 @@
+"""A photo animated by a video: read, smoothed, drawn frame by frame, written."""
