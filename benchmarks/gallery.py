@@ -363,7 +363,7 @@ def page_of(entries: Sequence[Entry], gallery: Gallery) -> str:
     how = (
         "its `facex/` part"
         if gallery.decomposes
-        else "no `facex/` part:\nthe identity prompt, the mask and its adapters alone (docs/editing.md)"
+        else "no `facex/` part:\nthe identity prompt, the mask and its adapters alone (docs/guides/editing.md)"
     )
     model = Path(gallery.pipe.name or "unnamed").name
     lines = [

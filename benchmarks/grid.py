@@ -83,7 +83,7 @@ def main(
     out: Annotated[Path, typer.Option("-o", "--out", help="The picture to write.")] = Path("docs/figures/face0.webp"),
     seed: Annotated[int, typer.Option(help="Of the people and their pictures.")] = 3,
 ) -> None:
-    """Draw the grid of docs/face0.md, and beside it, as NAME-together.webp, two people in one picture."""
+    """Draw the grid of docs/guides/text_and_face.md and, as NAME-together.webp, two people in one picture."""
     pipe = personae.load(model)
     pipe.set_progress_bar_config(disable=True)
     if pipe.folder is None:

@@ -49,7 +49,7 @@ def test_the_example_of_every_verb_can_be_typed(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", sorted((Path(__file__).parent.parent / "docs").glob("*.md")), ids=lambda page: page.name
+    "page", sorted((Path(__file__).parent.parent / "docs").rglob("*.md")), ids=lambda page: page.stem
 )
 def test_the_commands_of_the_docs_can_be_typed(page: Path) -> None:
     """The README's are run, by `test_readme.py`; these may need what is not here."""

@@ -1,4 +1,4 @@
-"""Nothing is phoned home and nothing is written where nobody looks: docs/safety.md's promise, watched."""
+"""Nothing is phoned home and nothing is written where nobody looks: docs/guides/safety.md's promise, watched."""
 
 import json
 import os

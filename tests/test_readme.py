@@ -103,7 +103,7 @@ def test_the_commands_run_in_their_order(ran: Ran) -> None:
 @needs_strace
 def test_the_commands_open_no_socket_and_write_nothing_but_their_results(ran: Ran) -> None:
     assert not ran.record.sockets
-    cache = ran.record.home / ".cache" / "personae"  # docs/safety.md names what lies there
+    cache = ran.record.home / ".cache" / "personae"  # docs/guides/safety.md names what lies there
     allowed = (ran.home, cache, Path("/dev"), Path("/proc"))
     strays = {path for path in ran.record.written if not any(map(path.is_relative_to, allowed))}
     assert not strays - set(cache.parents)

@@ -4,7 +4,7 @@
 
 onnxruntime reads its variable when it is imported and not again; its `disable_telemetry_events()` stops neither the
 device id and the queue of events below the user's cache folder nor the look-up of its host. Whoever imports it before
-personae sets the variable themselves. docs/safety.md has the list; tests/test_quiet.py watches the commands.
+personae sets the variable themselves. docs/guides/safety.md has the list; tests/test_quiet.py watches the commands.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 MobileStyleGAN (Belousov 2021, arXiv 2104.04767) in plain torch, read from the OpenVINO files of the PyPI wheel
 random-face 2021.7.21.1: an IR's .bin is raw little-endian tensors whose place, type and shape stand in its .xml.
-Training data come from it, no weight of it is shipped; docs/training.md says what it descends from.
+Training data come from it, no weight of it is shipped; docs/guides/training.md says what it descends from.
 
     z       (N, 512)       standard normal
     w       (N, 512)       what somebody looks like

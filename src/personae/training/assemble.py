@@ -65,7 +65,7 @@ def _table(limits: str | Path | None, inputs: Inputs) -> Path:
     else:
         raise WeightsMissing(
             "there is no bundled model whose angles could be taken: measure them (benchmarks/angles.py) and give "
-            "limits, a file as docs/formats.md has it"
+            "limits, a file as docs/guides/formats.md has it"
         )
     Limits.read(table)
     return table

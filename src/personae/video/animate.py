@@ -68,8 +68,8 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Animation:
-    """What was made: `path` of the video, `report` of the JSON beside it (see docs/video.md); `drawn`: how many frames
-    were generated now, not found from a run before."""
+    """An animation: `path` of the video, `report` of the JSON beside it (docs/guides/video.md); `drawn`: how many
+    frames were generated now, not found from a run before."""
 
     path: Path
     report: Path
