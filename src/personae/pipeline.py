@@ -224,14 +224,14 @@ class FacePipeline(DiffusionPipeline):
         request = self._request(
             faces, said, prompt=prompt, negative_prompt=negative_prompt, copies=num_images_per_prompt, together=together
         )
-        generators = _generators(seed, generator, len(request.who))
+        generators = _generators(seed, generator, len(request.person_index))
         seeds = [g.initial_seed() for g in generators]
         plan = plan_for(self, request, steering)
         settings = self._own_settings() | plan.defaults | {k: v for k, v in said.items() if v is not None}
 
         noise = self._noise(latents, generators, request.grid)
         mode = (plan.mode or modes.MODES["exact"]).for_steps(settings["num_inference_steps"])
-        clean, walker = self._sample(
+        clean, stepper = self._sample(
             request, plan, settings, mode, noise, generators, batch_size=batch_size, callback=callback_on_step_end
         )
         images, likeness = clean, None
@@ -244,10 +244,10 @@ class FacePipeline(DiffusionPipeline):
         return Generation(
             images=_as_type(images, output_type),
             seeds=seeds,
-            people=list(request.who),
+            people=list(request.person_index),
             likeness=likeness,
-            recipe=self._recipe(settings, request.people, request.given)
-            | {"sampler": type(walker).__name__, "noise": "seed" if latents is None else "given"},
+            recipe=self._recipe(settings, request.people, request.faces)
+            | {"sampler": type(stepper).__name__, "noise": "seed" if latents is None else "given"},
         )
 
     @one_at_a_time
@@ -343,12 +343,12 @@ class FacePipeline(DiffusionPipeline):
         together: bool,
     ) -> Request:
         """Who and what is asked for: each person `copies` times, or all of them `together` in as many pictures."""
-        given = _listed(faces)
-        people = self.identities(given)
+        listed = _listed(faces)
+        people = self.identities(listed)
         return Request(
-            given=given,
+            faces=listed,
             people=people,
-            who=[person for person in range(1 if together else len(people)) for _ in range(copies)],
+            person_index=[person for person in range(1 if together else len(people)) for _ in range(copies)],
             grid=self._grid(said["height"], said["width"]),
             prompt=prompt,
             negative_prompt=negative_prompt,
@@ -362,7 +362,7 @@ class FacePipeline(DiffusionPipeline):
         if inputs is not None:
             return inputs.terms(timesteps), inputs.negative
         positive, negative = self.condition(request.people, request.prompt, request.negative_prompt)
-        return positive.rows(torch.tensor(request.who)), negative
+        return positive.rows(torch.tensor(request.person_index)), negative
 
     def _sample(
         self,
@@ -378,32 +378,32 @@ class FacePipeline(DiffusionPipeline):
     ) -> tuple[Tensor, Any]:
         """Clean latents (N, c, h, w) from noise of that shape, and the scheduler that walked there."""
         # On the CPU: to look at a time must not keep an accelerator waiting.
-        walker = schedulers.fresh(
+        stepper = schedulers.fresh(
             settings["scheduler"], like=self.scheduler, steps=settings["num_inference_steps"], device="cpu"
         )
         controls = [*plan.hooks, *modes.controls_of(mode)]
-        positive, negative = self._guidance_terms(request, plan.guidance, walker.timesteps)
+        positive, negative = self._guidance_terms(request, plan.guidance, stepper.timesteps)
         predict = guided(
             self.unet,
             positive,
             negative,
             settings["guidance_scale"],
             hooks=controls,
-            interval=modes.guided_times(walker.timesteps, mode.guidance_interval),
+            interval=modes.guided_times(stepper.timesteps, mode.guidance_interval),
             batch_size=batch_size,
             pad=is_compiled(self.unet),
         )
         for around in plan.around:
-            predict = around(predict, walker)
+            predict = around(predict, stepper)
         noise, fusion = noise.to(self._execution_device), plan.mask_blend
-        left_out = 0 if fusion is None else fusion.first_step(walker)
+        left_out = 0 if fusion is None else fusion.first_step(stepper)
         with (
             freed_memory_kept(),
             engaged(controls, self.unet),
-            self._after_each_step(len(walker.timesteps) - left_out, callback) as on_step,
+            self._after_each_step(len(stepper.timesteps) - left_out, callback) as on_step,
         ):
-            clean = denoise(predict, noise, walker, generators=generators, on_step=on_step, fusion=fusion)
-        return clean, walker
+            clean = denoise(predict, noise, stepper, generators=generators, on_step=on_step, fusion=fusion)
+        return clean, stepper
 
     def likeness(self, images: Tensor, people: Sequence[Identity]) -> list[float] | None:
         """The cosine between each image (N, 3, H, W) in [-1, 1], read back, and the identity asked for; NaN where no
@@ -427,7 +427,7 @@ class FacePipeline(DiffusionPipeline):
     def _likeness_of(self, images: Tensor, request: Request, inputs: GuidanceInputs | None) -> list[float] | None:
         if inputs is not None and inputs.regions is not None:
             return self.likeness_together(images, request.people, inputs.regions)
-        return self.likeness(images, [request.people[person] for person in request.who])
+        return self.likeness(images, [request.people[person] for person in request.person_index])
 
     def _own_settings(self) -> dict[str, Any]:
         return {

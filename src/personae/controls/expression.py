@@ -48,7 +48,7 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
     found = [resolve(pipe, one) for one in asked] if each else [resolve(pipe, asked)] * len(request.people)
     if len(found) != len(request.people):
         raise BadOption(f"{len(found)} expressions for {len(request.people)} people: give one of each, or one for all")
-    vectors = torch.from_numpy(np.stack([found[person][0] for person in request.who]))
+    vectors = torch.from_numpy(np.stack([found[person][0] for person in request.person_index]))
     plain = [told for _, told in found] if each else found[0][1]
     control = ExpressionControl(adapter=adapter, vectors=vectors, scale=float(scale))
     # At scale 0 nothing is engaged, so that the images are bit for bit those without an adapter.

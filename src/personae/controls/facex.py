@@ -61,7 +61,7 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
     for one in assemblies:
         if len(one.reference) != facex.sizes.side:
             raise BadOption(f"an assembly's images are {facex.sizes.side} pixels wide here, got {len(one.reference)}")
-    return Plan(hooks=[Represented(facex, _told(pipe, facex, assemblies), request.who)])
+    return Plan(hooks=[Represented(facex, _told(pipe, facex, assemblies), request.person_index)])
 
 
 @torch.no_grad()

@@ -102,14 +102,14 @@ def _require_size(what: str, got: Sequence[int], size: tuple[int, int]) -> None:
 
 def _rows(what: str, rows: Tensor, request: Request) -> Tensor:
     """(N, ...): one for all images, one for each, or one for each of the people."""
-    if len(rows) == len(request.who):
+    if len(rows) == len(request.person_index):
         return rows
     if len(rows) == 1:
-        return rows.expand(len(request.who), *rows.shape[1:])
+        return rows.expand(len(request.person_index), *rows.shape[1:])
     if len(rows) == len(request.people):
-        return rows[list(request.who)]
+        return rows[list(request.person_index)]
     raise BadOption(
-        f"there are {len(rows)} {what} for {len(request.people)} people and {len(request.who)} images: "
+        f"there are {len(rows)} {what} for {len(request.people)} people and {len(request.person_index)} images: "
         "give one for all, or one for each"
     )
 

@@ -47,7 +47,7 @@ def _sight(pipe: Model, request: Request) -> "Sight":
 
     embedder, template = differentiable_embedder(pipe, "likeness_guidance"), pipe.config.crop_template
     recogniser = AlignedRecogniser(embedder.path, source=template, template=embedder.template, size=embedder.size)
-    vectors = np.stack([person.vector for person in request.people])[list(request.who)]
+    vectors = np.stack([person.vector for person in request.people])[list(request.person_index)]
     device = pipe._execution_device
     return Alike(recogniser=recogniser.eval().to(device), wanted=torch.from_numpy(vectors).to(device))
 

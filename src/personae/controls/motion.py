@@ -70,7 +70,7 @@ def _sight(pipe: Model, request: Request, options: Mapping[str, Any]) -> "Sight"
     if reader is None:
         raise WeightsMissing("motion_guidance looks through the model's own motion reader, and this model has none")
     network = AlignedMotion(reader.path, source=pipe.config.crop_template, template=reader.template, size=reader.size)
-    wanted = torch.from_numpy(_wanted(pipe, len(request.people), options)[list(request.who)]).to(device)
+    wanted = torch.from_numpy(_wanted(pipe, len(request.people), options)[list(request.person_index)]).to(device)
     return Moving(motion=network.eval().to(device), pose=wanted[:, :_ANGLES], blendshapes=wanted[:, _ANGLES:])
 
 

@@ -44,13 +44,13 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
     else:
         each = several(pose)
         asked: Sequence[Any] = pose if each else [pose]  # type: ignore[assignment]  # `several` says that it is one
-        each_held = [held(pipe, one) for one in asked] * (1 if each else len(request.given))
-        if len(each_held) != len(request.given):
-            raise BadOption(f"{len(each_held)} poses for {len(request.given)} people: give one of each, or one for all")
+        each_held = [held(pipe, one) for one in asked] * (1 if each else len(request.faces))
+        if len(each_held) != len(request.faces):
+            raise BadOption(f"{len(each_held)} poses for {len(request.faces)} people: give one of each, or one for all")
         template = pipe.config.crop_template
-        drawn = [_drawn(_shape(one), how, template, side) for one, how in zip(request.given, each_held, strict=True)]
+        drawn = [_drawn(_shape(one), how, template, side) for one, how in zip(request.faces, each_held, strict=True)]
         plain = [_plain(how) for how in each_held]
-        images, told = np.stack(drawn)[list(request.who)], {"pose": plain if each else plain[0]}
+        images, told = np.stack(drawn)[list(request.person_index)], {"pose": plain if each else plain[0]}
     control = PoseControl(network=network, maps=to_maps(images), scale=strength)
     return Plan(hooks=[control], settings=told | {"pose_scale": strength})
 

@@ -39,7 +39,7 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
         return Plan(settings=settings)
     lora = pipe.component("ref_adapter")
     seen = look(pipe, latents_of(pipe, photo), request.people)
-    return Plan(hooks=[Reference(seen, request.who), lora.at(scale)], settings=settings)
+    return Plan(hooks=[Reference(seen, request.person_index), lora.at(scale)], settings=settings)
 
 
 def latents_of(pipe: Model, source: PhotoSource) -> Tensor:

@@ -48,8 +48,8 @@ def laid_out(pipe: Model, request: Request, regions: Any) -> tuple[Request, dict
         return replace(request, regions=masks), setting
     windows = Windows.on(masks, side)
     # Nobody's windows count for the first person, until `without_face`: rows are told apart by numbers of people.
-    who = [person or 0 for person in windows.people] * len(request.who)
-    return replace(request, regions=masks, windows=windows, who=who, grid=(side, side)), setting
+    person_index = [person or 0 for person in windows.people] * len(request.person_index)
+    return replace(request, regions=masks, windows=windows, person_index=person_index, grid=(side, side)), setting
 
 
 def named(pipe: Model, request: Request) -> GuidanceInputs:
@@ -59,7 +59,7 @@ def named(pipe: Model, request: Request) -> GuidanceInputs:
     vectors = torch.from_numpy(np.stack([one.vector for one in request.people]))
     faced = encode_identities(vectors, pipe.tokenizer, pipe.text_encoder, text)
     words = encode_text([text.replace(PERSON, "person"), request.negative_prompt], pipe.tokenizer, pipe.text_encoder)
-    everyone = torch.tensor(request.who)
+    everyone = torch.tensor(request.person_index)
     inputs = GuidanceInputs(
         conditionings={"both": faced.rows(everyone), "text": words.rows(torch.zeros_like(everyone))},
         weights=Weights(),
@@ -92,7 +92,7 @@ def in_one_map(network: FaceTokens, request: Request, weights: Weights, texts: S
     words, nothing, negative = texts
     vectors = torch.from_numpy(np.stack([one.vector for one in request.people])).to(words.tokens.device)
     tokens, added = network(vectors)
-    everyone = torch.zeros(len(request.who), dtype=torch.int64)
+    everyone = torch.zeros(len(request.person_index), dtype=torch.int64)
     inputs = GuidanceInputs(
         conditionings={
             "text": regional(words, torch.zeros_like(tokens)).rows(everyone),

@@ -81,7 +81,7 @@ def plan_for(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan:
 
 def _require_one_face(request: Request, options: Mapping[str, Any], side: int) -> None:
     """Raise `BadOption` for options that need a face of its own in everything that the UNet makes."""
-    people = request.who if request.windows is None else request.windows.people
+    people = request.person_index if request.windows is None else request.windows.people
     if request.grid == (side, side) and None not in people and (request.regions is None or request.windows is not None):
         return
     for name in ONE_FACE:

@@ -89,14 +89,18 @@ class Steering(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Who is asked for: `given` faces or identities of P people; `who` (N,) the person of each image. `grid`: (h, w) of
-    the latents. `settings`: what the caller said of `num_inference_steps`, `guidance_scale`, `scheduler`, `height` and
-    `width`, None: nothing. `regions`: (P, h, w) bool, where each person is, if all of them are in every picture;
-    `windows`: through which these are seen, if they are: N and `grid` are the windows' then."""
+    """The people and the words of a call, before any option has acted.
 
-    given: Sequence[Face | Identity]
+    faces: P faces or identities, as the caller passed them. people: their P identities, in the model's space.
+    person_index: (N,) for each image, which of the P people it shows. grid: (h, w) of the latents.
+    settings: `num_inference_steps`, `guidance_scale`, `scheduler`, `height` and `width` of the call; None where the
+    caller left one out. regions: (P, h, w) bool, where each person is, if every picture shows all of them. windows:
+    of multidiffusion, if the picture is sampled in windows; N and `grid` then count and measure the windows.
+    """
+
+    faces: Sequence[Face | Identity]
     people: Sequence[Identity]
-    who: Sequence[int]
+    person_index: Sequence[int]
     grid: tuple[int, int]
     prompt: str | None = None
     negative_prompt: str = ""

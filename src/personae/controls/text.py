@@ -50,12 +50,12 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
     if request.regions is not None and request.windows is None:
         return regions.in_one_map(network, request, weights, (words, nothing, negative))
     vectors = torch.from_numpy(np.stack([one.vector for one in request.people])).to(words.tokens.device)
-    who = torch.tensor(request.who)
+    person_index = torch.tensor(request.person_index)
     inputs = GuidanceInputs(
         conditionings={
-            "text": network.told(words).rows(torch.zeros_like(who)),
-            "face": network.told(nothing, vectors).rows(who),
-            "both": network.told(words, vectors).rows(who),
+            "text": network.told(words).rows(torch.zeros_like(person_index)),
+            "face": network.told(nothing, vectors).rows(person_index),
+            "both": network.told(words, vectors).rows(person_index),
         },
         weights=weights,
         negative=network.told(negative),
