@@ -27,7 +27,7 @@ from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
-from personae.reading import pose
+from personae.reading import rotation
 from personae.reading.aligned import Aligned
 from personae.sampling import codec
 from personae.types import Array, Edit, Motion
@@ -164,14 +164,14 @@ class Bench:
 
     def look(self, images: Sequence[Array], places: Sequence[Aligned] | None = None) -> Seen:
         """What is in pictures (H, W, 3) RGB uint8. places: where their faces lie; None: upright in the middle."""
-        turns = [0.0] * len(images) if places is None else [pose.image_turn(place.matrix) for place in places]
+        turns = [0.0] * len(images) if places is None else [rotation.image_turn(place.matrix) for place in places]
         motions = [self.motion(framed(image)) for image in images]
         angles, shapes, outline = np.full((len(images), 2), np.nan), np.full((len(images), 52), np.nan), []
         for row, (motion, turn) in enumerate(zip(motions, turns, strict=True)):
             outline.append(np.nan if motion is None else _outline(motion.landmarks))
             if motion is not None:
                 held = np.array((motion.pose.yaw, motion.pose.pitch, motion.pose.roll))
-                angles[row], shapes[row] = pose.turn(held, turn)[:2], motion.blendshapes
+                angles[row], shapes[row] = rotation.turn(held, turn)[:2], motion.blendshapes
         vectors = self.judge.look(images, self.find)
         return Seen(vectors=vectors, angles=angles, shapes=shapes, outline=np.array(outline))
 

@@ -22,7 +22,7 @@ from personae.editing.warp import closed
 from personae.gather import strangers
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
-from personae.reading import regions
+from personae.reading import face_regions
 from personae.types import Edit
 from personae.video.frame_renderer import InPhoto, moves_of
 from personae.video.motion_track import COLUMNS, Track
@@ -124,7 +124,7 @@ def parts(g: Gallery) -> Entry:
         face = in_crop(g.pipe, g.pipe.read(photo)[0])
         tinted = 0.45 * face.crop + 0.55 * np.tensordot(face.shares(face.size), TINTS, ((0,), (0,)))
         cells.append(Cell(picture=Image.fromarray(np.round(tinted).astype(np.uint8)), caption=""))
-    named = ", ".join(f"{name} {tint}" for name, tint in zip(regions.REGIONS, TINT_NAMES, strict=True))
+    named = ", ".join(f"{name} {tint}" for name, tint in zip(face_regions.REGIONS, TINT_NAMES, strict=True))
     return Entry(
         name="regions",
         title="Regions",

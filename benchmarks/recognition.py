@@ -15,7 +15,7 @@ import onnxruntime
 
 from personae.data.teachers import teacher_input
 from personae.reading import align
-from personae.reading.network import to_tensor
+from personae.reading.onnx_file import to_tensor
 from personae.reading.reader import FaceReader
 from personae.types import Array
 

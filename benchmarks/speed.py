@@ -112,7 +112,7 @@ def regions_ms(repeats: int) -> Estimate:
     """Milliseconds to part one face of 128 px into its regions, which training does for every photo that it sees."""
     from personae.conditioning.head_mesh import FaceModel
     from personae.conditioning.pose_map import place
-    from personae.reading.regions import partition
+    from personae.reading.face_regions import partition
     from personae.types import BLENDSHAPES, Pose
 
     pose = Pose(yaw=20, pitch=0, roll=0)

@@ -119,7 +119,7 @@ def track(folder: Path) -> Target:
 
 def expression(folder: Path) -> Target:
     """Sliders and vectors."""
-    from personae.conditioning.expression import read_file
+    from personae.conditioning.blendshapes import read_file
 
     array = io.BytesIO()
     np.save(array, np.zeros(52, np.float32))
@@ -214,7 +214,7 @@ def reader(folder: Path) -> Target:
 
 def network(folder: Path) -> Target:
     """ONNX files, as a reader's and as a module with a gradient."""
-    from personae.reading.network import Network
+    from personae.reading.onnx_file import Network
     from personae.reading.onnx_module import OnnxModule
     from reading_fixtures import tiny_reader_folder
 

@@ -9,7 +9,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from personae.sampling.few_steps import FewSteps
-from personae.sampling.lora import FILE, Lora
+from personae.sampling.lora_weights import FILE, Lora
 from personae.sampling.unet_hooks import engaged
 from personae.training import distil, recipes, reference
 from personae.training.base import build_unet

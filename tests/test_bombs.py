@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from cli_fixtures import Run
 from conftest import made_up
 from personae import identity
-from personae.conditioning.expression import read_file
+from personae.conditioning.blendshapes import read_file
 from personae.data import captioned, shards
 from personae.errors import BadData, BadIdentity, BadImage, BadOption, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.io import archive, regular
@@ -31,7 +31,7 @@ from personae.models.official import layout
 from personae.pipeline import FacePipeline
 from personae.provenance.recipe import find_recipe
 from personae.reading import blocks, photo
-from personae.reading.network import content_of, file_sha256
+from personae.reading.onnx_file import content_of, file_sha256
 from personae.reading.onnx_module import OnnxModule
 from personae.reading.photo import load_photo
 from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig

@@ -12,7 +12,7 @@ from personae.editing.masks import FREE, Scene, free_of
 from personae.editing.tasks import TASKS
 from personae.editing.tilt import lean, leaning
 from personae.errors import BadData
-from personae.reading import align, regions
+from personae.reading import align, face_regions
 from personae.reading.aligned import Aligned
 from personae.types import BLENDSHAPES, Pose
 
@@ -60,7 +60,7 @@ def test_who_does_nothing_new_stays() -> None:
     shift, inside = warp.displacement(face.landmarks, face.landmarks, 128, unit=128)
     np.testing.assert_allclose(shift, 0, atol=1e-3)
     assert 0.2 < inside.mean() < 0.9
-    assert (inside <= regions.head(face.landmarks, 128)).mean() > 0.99
+    assert (inside <= face_regions.head(face.landmarks, 128)).mean() > 0.99
     rough = warp.within(face, face, whole(face))
     np.testing.assert_array_equal(rough.onto(face.photo, face.matrix), face.photo)
 

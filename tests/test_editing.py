@@ -29,7 +29,7 @@ from personae.editing.tasks import ROLES, TASKS, Task, named
 from personae.errors import BadImage, BadOption, NoFaceFound, SpaceMismatch, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
-from personae.reading import align, regions
+from personae.reading import align, face_regions
 from personae.types import BLENDSHAPES, Edit
 from reading_fixtures import white_face
 
@@ -120,7 +120,7 @@ def test_nothing_changes_outside_the_free_region(model: FacePipeline) -> None:
     face = model.read(photo)[0]
     place = in_crop(model, face)
     edit = model.edit("inpaint", target=photo, region="mouth", seed=0, **CHEAP)
-    free = regions.region("mouth", place.landmarks, place.size)
+    free = face_regions.region("mouth", place.landmarks, place.size)
     np.testing.assert_array_equal(edit.free[0], free)
     across, down = np.meshgrid(np.arange(320), np.arange(160))
     nearest = np.round(align.apply(place.matrix, np.stack([across, down], -1).astype(float))).astype(int)
@@ -268,7 +268,7 @@ def test_free_regions_and_region_images(model: FacePipeline) -> None:
     turned = conditioning.changed({"pose": own}, own, {"yaw": 40}, None)["pose"]
     side = own.size
     scene = Scene(canvas=own, faces={"hair": other, "pose": own})
-    face, head = (regions.region(name, own.landmarks, side) for name in ("face", "head"))
+    face, head = (face_regions.region(name, own.landmarks, side) for name in ("face", "head"))
     np.testing.assert_array_equal(FREE["face"](scene), face)
     assert (FREE["heads"](scene) >= head).all()
     np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=dict.fromkeys(TOKENS, own))), face)
@@ -278,7 +278,7 @@ def test_free_regions_and_region_images(model: FacePipeline) -> None:
 
     told = conditioning.changed(dict.fromkeys(TOKENS, own), own, None, {"jawOpen": 1})
     opened = FREE["moved"](Scene(canvas=own, faces=told))
-    assert opened[regions.region("mouth", own.landmarks, side)].all()
+    assert opened[face_regions.region("mouth", own.landmarks, side)].all()
     forehead = own.landmarks[151, :2].round().astype(int)
     assert not opened[forehead[1], forehead[0]]
     assert (opened & ~face).any()  # where the chin goes
@@ -292,7 +292,7 @@ def test_free_regions_and_region_images(model: FacePipeline) -> None:
         FREE["asked"](scene)
     both = free_of("asked", Scene(canvas=own, faces={}, region=("mouth", "nose")))
     np.testing.assert_array_equal(
-        both, regions.region("mouth", own.landmarks, side) | regions.region("nose", own.landmarks, side)
+        both, face_regions.region("mouth", own.landmarks, side) | face_regions.region("nose", own.landmarks, side)
     )
 
     hole = REFERENCES["hole"](scene, face)
@@ -301,7 +301,7 @@ def test_free_regions_and_region_images(model: FacePipeline) -> None:
     np.testing.assert_array_equal(REFERENCES["whole"](scene, face), own.crop)
     everywhere = np.ones((side, side), bool)
     ring = REFERENCES["head"](scene, everywhere)
-    carried = regions.region("head", other.landmarks, side) & other.coverage
+    carried = face_regions.region("head", other.landmarks, side) & other.coverage
     assert (ring[~carried] == 255).all()
     assert np.ptp(ring[carried].astype(int), axis=-1).max() == 0
     np.testing.assert_allclose(ring[carried][:, 0], other.crop[carried].mean(-1), atol=0.51)

@@ -24,8 +24,8 @@ from expression_fixtures import (
     random_adapter,
     starting_noise,
 )
-from personae.conditioning import expression
-from personae.conditioning.expression import blendshape_vector, flame_vector, parse_sliders, read_file, said, sliders
+from personae.conditioning import blendshapes
+from personae.conditioning.blendshapes import blendshape_vector, flame_vector, parse_sliders, read_file, said, sliders
 from personae.conditioning.expression_adapter import ExpressionAdapter, ExpressionControl, convert
 from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
@@ -104,14 +104,14 @@ def test_the_exact_name_has_the_last_word_in_any_order() -> None:
 
 def test_a_change_names_what_changes() -> None:
     before = np.linspace(0, 0.5, len(BLENDSHAPES)).astype(np.float32)
-    after = dict(zip(BLENDSHAPES, expression.changed(before, {"smile": 0.8, "jawOpen": 0}), strict=True))
+    after = dict(zip(BLENDSHAPES, blendshapes.changed(before, {"smile": 0.8, "jawOpen": 0}), strict=True))
     wanted = dict(zip(BLENDSHAPES, before, strict=True)) | {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "jawOpen": 0}
     assert after == pytest.approx(wanted)
     with pytest.raises(BadOption, match="smyle"):
-        expression.changed(before, {"smyle": 1})
+        blendshapes.changed(before, {"smyle": 1})
 
 
-@pytest.mark.parametrize("name", expression.FRIENDLY)
+@pytest.mark.parametrize("name", blendshapes.FRIENDLY)
 def test_friendly_names_move_blendshapes_there_are(name: str) -> None:
     moved = sliders({name: 1.0})
     assert set(moved) <= set(BLENDSHAPES[1:])

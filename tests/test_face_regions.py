@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import place
 from personae.errors import BadData, BadOption
-from personae.reading import regions
-from personae.reading.regions import REGIONS, partition, region
+from personae.reading import face_regions
+from personae.reading.face_regions import REGIONS, partition, region
 from personae.types import BLENDSHAPES, Pose
 
 MODEL = FaceModel.bundled()
@@ -56,9 +56,15 @@ def test_landmarks_lie_in_their_regions(yaw: float, roll: float) -> None:
 
 
 def test_left_and_right_contours_mirror_one_another() -> None:
-    for right, left in (regions._FACE_SIDES, regions._NOSE_SIDES, regions._MOUTH_SIDES, regions._EYES, regions._BROWS):
+    for right, left in (
+        face_regions._FACE_SIDES,
+        face_regions._NOSE_SIDES,
+        face_regions._MOUTH_SIDES,
+        face_regions._EYES,
+        face_regions._BROWS,
+    ):
         assert set(MODEL.mirror[list(right)]) == set(left)
-    for midline in (regions._FACE_MIDLINE, regions._NOSE_MIDLINE, regions._MOUTH_MIDLINE):
+    for midline in (face_regions._FACE_MIDLINE, face_regions._NOSE_MIDLINE, face_regions._MOUTH_MIDLINE):
         assert list(MODEL.mirror[list(midline)]) == list(midline)
 
 
@@ -76,15 +82,15 @@ def test_an_opened_mouth_grows_and_a_closed_eye_stays() -> None:
 
 
 def test_a_mouth_is_open_between_the_lips() -> None:
-    shut, opened = (regions.opening(marks(jawOpen=jaw), 64) for jaw in (0, 1))
+    shut, opened = (face_regions.opening(marks(jawOpen=jaw), 64) for jaw in (0, 1))
     assert opened.sum() > 5 * shut.sum()
-    mouth = partition(marks(jawOpen=1), 64)[regions.REGIONS.index("mouth")]
+    mouth = partition(marks(jawOpen=1), 64)[face_regions.REGIONS.index("mouth")]
     assert (opened[mouth < 0.05] < 0.05).all()
 
 
 def test_what_a_contour_encloses_has_its_area() -> None:
     square = np.array([(10.0, 10.0), (29.5, 10.0), (29.5, 20.0), (10.0, 20.0)])
-    assert regions.enclosed(square, 40).sum() == pytest.approx(195, rel=0.1)
+    assert face_regions.enclosed(square, 40).sum() == pytest.approx(195, rel=0.1)
 
 
 def test_in_profile_the_far_eye_is_hidden_and_the_face_keeps_its_outline() -> None:
@@ -121,8 +127,8 @@ def test_in_the_tight_crop_the_lower_corners_are_surroundings() -> None:
 def test_face_and_head_are_made_of_regions() -> None:
     landmarks = marks(20)
     parts = partition(landmarks, 64)
-    assert np.array_equal(regions.face(landmarks, 64), parts[:5].sum(0) >= 0.5)
-    assert np.array_equal(regions.head(landmarks, 64), parts[:6].sum(0) >= 0.5)
+    assert np.array_equal(face_regions.face(landmarks, 64), parts[:5].sum(0) >= 0.5)
+    assert np.array_equal(face_regions.head(landmarks, 64), parts[:6].sum(0) >= 0.5)
 
 
 def test_what_is_no_face_or_no_region_is_refused() -> None:

@@ -13,7 +13,7 @@ from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.sampling.few_steps import FewSteps
-from personae.sampling.lora import Lora
+from personae.sampling.lora_weights import Lora
 from personae.sampling.unet_hooks import engaged
 from tolerances import assert_same
 

@@ -19,7 +19,7 @@ from personae.io import user_folders
 from personae.models import catalog
 from personae.models.official import layout
 from personae.reading.insightface import InsightFaceReader, open_folder
-from personae.reading.network import file_sha256
+from personae.reading.onnx_file import file_sha256
 from personae.reading.reader import FaceReader
 from reading_fixtures import FACE, model_of
 from test_reader import red_recogniser, scrfd

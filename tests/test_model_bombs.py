@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from personae.errors import PersonaeError, WeightsCorrupt, WeightsMissing
-from personae.io.folder import require_plain
+from personae.io.folder_contents import require_plain
 from personae.models import catalog, components
 from personae.models import config as model_config
 from personae.models import folder as model_folder

@@ -18,9 +18,9 @@ from personae.conditioning.retarget import moved
 from personae.editing.inputs import in_crop
 from personae.errors import BadOption, WeightsCorrupt
 from personae.pipeline import FacePipeline
-from personae.reading import regions
+from personae.reading import face_regions
+from personae.reading.face_regions import REGIONS
 from personae.reading.parser import FaceParser
-from personae.reading.regions import REGIONS
 from personae.types import Pose
 from reading_fixtures import white_face
 
@@ -139,7 +139,7 @@ def test_a_face_has_the_regions_that_were_seen() -> None:
     with pytest.raises(BadOption, match="did you mean 'hair'"):
         seen.region("hairs")
     turned = moved(seen, model, pose=Pose(yaw=30, pitch=0, roll=0))  # what it will look like, nobody has seen
-    np.testing.assert_array_equal(turned.region("head"), regions.head(turned.landmarks, 128))
+    np.testing.assert_array_equal(turned.region("head"), face_regions.head(turned.landmarks, 128))
 
 
 def test_an_edit_follows_the_parser(nano_like: FacePipeline, nano_folder: Path, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from personae.conditioning.pose_map import mirrored, place, render
 from personae.errors import BadData, WeightsCorrupt
 from personae.models import catalog
 from personae.reading import align
-from personae.reading.motion import marks_in_crop
-from personae.reading.pose import image_turn, turn
+from personae.reading.face_motion import marks_in_crop
 from personae.reading.reader import FaceReader
+from personae.reading.rotation import image_turn, turn
 from personae.training import face_mesh
 from personae.types import BLENDSHAPES, Motion, Pose
 from training_fixtures import write_cache

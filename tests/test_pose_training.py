@@ -9,7 +9,7 @@ import torch
 from personae.conditioning.pose_map import mirrored, render
 from personae.data import shards
 from personae.reading import align
-from personae.reading.pose import image_turn, turn
+from personae.reading.rotation import image_turn, turn
 from personae.sampling.controlnet import DIFFERENCE, load, save_difference
 from personae.training import recipes
 from personae.training.base import build_unet

@@ -18,9 +18,9 @@ import personae
 from personae.errors import BadData, BadImage, BadOption, BadOutput, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.reading import align
 from personae.reading.detect import View, draw, nms, settle, tiles
+from personae.reading.face_motion import marks_in_photo, pose_in_photo
 from personae.reading.insightface import insightface_reader
-from personae.reading.motion import marks_in_photo, pose_in_photo
-from personae.reading.network import file_sha256
+from personae.reading.onnx_file import file_sha256
 from personae.reading.reader import CONFIG_NAME, FaceReader, pack
 from personae.types import BLENDSHAPES, Face
 from reading_fixtures import FACE, LANDMARKS, POSE, SMILE, model_of, tiny_reader_folder, white_face

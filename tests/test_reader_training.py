@@ -12,10 +12,10 @@ from torch import nn
 
 from personae.data.teachers import pose_from_matrix
 from personae.errors import BadData
-from personae.reading import pose
+from personae.reading import rotation
 from personae.reading.detect import DetectorConfig, OnnxDetector
-from personae.reading.motion import MotionConfig, OnnxMotionReader
-from personae.reading.network import file_sha256
+from personae.reading.face_motion import MotionConfig, OnnxMotionReader
+from personae.reading.onnx_file import file_sha256
 from personae.reading.onnx_module import OnnxModule
 from personae.training.detector import DetectorTask, assign, overlap
 from personae.training.export_onnx import export_onnx, quantise
@@ -48,19 +48,19 @@ def scene(boxes: list[list[float]], ignored: list[list[float]] | None = None) ->
 
 def test_angles_agree_with_the_teachers() -> None:
     matrix = np.eye(4)
-    matrix[:3, :3] = pose.rotation(np.array((20.0, -10.0, 30.0)))
+    matrix[:3, :3] = rotation.rotation(np.array((20.0, -10.0, 30.0)))
     found = pose_from_matrix(matrix)
     assert (found.yaw, found.pitch, found.roll) == pytest.approx((20, -10, 30))
 
 
 def test_turning_a_frontal_head_changes_its_roll_alone() -> None:
-    np.testing.assert_allclose(pose.turn(np.array((0.0, 0.0, 5.0)), 12), (0, 0, 17), atol=1e-9)
+    np.testing.assert_allclose(rotation.turn(np.array((0.0, 0.0, 5.0)), 12), (0, 0, 17), atol=1e-9)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_turning_there_and_back(count: int) -> None:
     angles = np.random.default_rng(0).uniform(-40, 40, (count, 3))
-    back = pose.turn(pose.turn(angles, np.full(count, 15.0)), np.full(count, -15.0))
+    back = rotation.turn(rotation.turn(angles, np.full(count, 15.0)), np.full(count, -15.0))
     np.testing.assert_allclose(back, angles, atol=1e-9)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from adapters_by_hand import ATTENTION, FILE, reference_by_hand, write_lora
 from conftest import made_up, nano_parts, sd15_parts
 from model_fixtures import empty_photo, face_photo
-from personae.conditioning.reference import Reference, recorded
+from personae.conditioning.reference_attention import Reference, recorded
 from personae.conditioning.types import Conditioning
 from personae.controls.reference import latents_of, look
 from personae.errors import BadImage, BadOption, NoFaceFound, WeightsMissing

@@ -14,7 +14,7 @@ from expression_fixtures import random_adapter
 from face_token_fixtures import TOKENS, telling
 from model_fixtures import face_photo
 from personae.conditioning.expression_adapter import ExpressionAdapter
-from personae.conditioning.regions import Regions, likeness_by_region, masks_of, regional, shrunk
+from personae.conditioning.regional_attention import Regions, likeness_by_region, masks_of, regional, shrunk
 from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from conftest import made_up
 from face_token_fixtures import telling
-from personae.conditioning.regions import masks_of
+from personae.conditioning.regional_attention import masks_of
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.provenance import writer

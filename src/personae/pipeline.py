@@ -28,7 +28,7 @@ from torch import Tensor
 
 from personae.compiled import is_compiled
 from personae.conditioning.arc2face import PROMPT, encode_identities, encode_text
-from personae.conditioning.regions import likeness_by_region
+from personae.conditioning.regional_attention import likeness_by_region
 from personae.conditioning.types import Conditioning
 from personae.controls.registry import plan_for
 from personae.controls.request import GuidanceInputs, Plan, Request, Steering
@@ -271,9 +271,9 @@ class FacePipeline(DiffusionPipeline):
         task: a name of `editing.tasks.TASKS` (swap, head, reenact, inpaint, attribute, style, mix) or a row of one's
         own. source, target: the photos that it takes, or a face that was read, or an earlier edit.
         tokens: pieces from other photos, by name (`conditioning.facex.representation.TOKENS`), of their largest faces.
-        region: what is made anew instead of what the task says, by name (`reading.regions`), one or several. mask: the
-        same as a picture of the photo's size, white what is made anew. face: which one of the photo that is edited, 1
-        the largest; all_faces: one after the other.
+        region: what is made anew instead of what the task says, by name (`reading.face_regions`), one or several.
+        mask: the same as a picture of the photo's size, white what is made anew. face: which one of the photo that is
+        edited, 1 the largest; all_faces: one after the other.
         seed: image n gets seed + n; or num_images seeds; None: drawn and reported. num_images: how many photos.
         changes: of the person: shift (of the identity, by name, in standard deviations: `directions`), pose (yaw,
         pitch, roll, or some by name), expression (amounts by name), what is not named stays; and any option of a call,

@@ -20,7 +20,7 @@ from PIL import Image
 from personae.errors import BadImage, BadOption, BadRecipe, WeightsMissing, unknown_name
 from personae.models import catalog, hub
 from personae.provenance.recipe import EDIT, MASK, PHOTO, checked, needed, read_recipe, recipe_identity, stored_identity
-from personae.reading.network import file_sha256
+from personae.reading.onnx_file import file_sha256
 from personae.reading.photo import PhotoSource, load_photo, pixels_sha256, size_of
 from personae.types import Array, Edit, Face, Generation, Photo
 

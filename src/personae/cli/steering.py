@@ -129,7 +129,7 @@ def sliders(text: str) -> Path | dict[str, float]:
     """Sliders if it has an equals sign, else a file."""
     if "=" not in text:
         return Path(text)
-    from personae.conditioning.expression import parse_sliders
+    from personae.conditioning.blendshapes import parse_sliders
 
     return parse_sliders(text)
 

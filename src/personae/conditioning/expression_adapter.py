@@ -31,7 +31,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from personae.conditioning.expression import FLAME_WIDTH
+from personae.conditioning.blendshapes import FLAME_WIDTH
 from personae.conditioning.types import Conditioning
 from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.io.tensors import save_tensors

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 from personae.errors import BadData, WeightsCorrupt
 from personae.io import atomic
 from personae.io.tensors import to_bytes
-from personae.reading.pose import rotation
+from personae.reading.rotation import rotation
 from personae.types import BLENDSHAPES, Array, Motion, Pose
 
 # The landmarks that a detector's five points lie on: irises, nose tip (between two), mouth corners. On labelled photos

@@ -15,7 +15,7 @@ import numpy as np
 
 from personae.conditioning.head_mesh import IRISES, FaceModel, five_points, in_photo
 from personae.reading import align
-from personae.reading.pose import image_turn
+from personae.reading.rotation import image_turn
 from personae.types import Array, Pose
 
 

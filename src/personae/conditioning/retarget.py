@@ -10,7 +10,7 @@ import numpy as np
 
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import place
-from personae.reading import regions
+from personae.reading import face_regions
 from personae.reading.aligned import Aligned
 from personae.types import Array, Motion, Pose
 
@@ -34,7 +34,7 @@ def stirred(before: Motion | Aligned, after: Motion | Aligned, model: FaceModel,
     are pixels of the crop."""
     touched = model.stirred(after.blendshapes - before.blendshapes)
     triangles = model.triangles[touched[model.triangles].all(1)]
-    return regions.around([before.landmarks, after.landmarks], triangles, size)
+    return face_regions.around([before.landmarks, after.landmarks], triangles, size)
 
 
 def landmarks(motion: Motion, model: FaceModel, pose: Pose, blendshapes: Array, template: str, size: int) -> Array:

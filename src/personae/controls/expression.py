@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from personae.conditioning.expression import (
+from personae.conditioning.blendshapes import (
     FLAME_WIDTH,
     VECTOR_FILES,
     blendshape_vector,

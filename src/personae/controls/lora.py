@@ -12,8 +12,8 @@ from typing import Any
 from personae.controls.request import Plan, Request
 from personae.errors import BadOption
 from personae.model import Model
-from personae.reading.network import file_sha256
-from personae.sampling.lora import Lora
+from personae.reading.onnx_file import file_sha256
+from personae.sampling.lora_weights import Lora
 
 STRONGEST = 2.0
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from personae.conditioning.expression import GAZE, sliders
+from personae.conditioning.blendshapes import GAZE, sliders
 from personae.conditioning.facex.assembly import Assembly
 from personae.controls import expression, pose
 from personae.controls.reader_guidance import Guided
 from personae.controls.request import Plan, Request, several
 from personae.errors import BadOption, WeightsMissing
 from personae.model import Model
-from personae.reading.motion import OnnxMotionReader
+from personae.reading.face_motion import OnnxMotionReader
 from personae.types import BLENDSHAPES, Array
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from personae.model import Model
 from personae.models.limits import GEOMETRY, Limits
 from personae.reading import align
 from personae.reading.photo import PhotoSource, load_photo, record_of
-from personae.reading.pose import image_turn, turn
+from personae.reading.rotation import image_turn, turn
 from personae.sampling.controlnet import PoseControl, map_side, to_maps
 from personae.types import BLENDSHAPES, Array, Face, Identity, Photo, Pose
 

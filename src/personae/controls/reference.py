@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from personae.conditioning.reference import Reference, recorded
+from personae.conditioning.reference_attention import Reference, recorded
 from personae.conditioning.types import Rows
 from personae.controls.request import Plan, Request
 from personae.errors import BadOption, NoFaceFound, WeightsMissing

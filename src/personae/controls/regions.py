@@ -7,7 +7,7 @@ ways to steer such a window is a picture of its person, so they need not know of
 Where nobody is, words without a face say what is there; a model that knows nothing but faces puts strangers there.
 
 In a picture as large as the model's own there is no room for windows: attention says who is seen where
-(`conditioning.regions`), beside words without `{person}`.
+(`conditioning.regional_attention`), beside words without `{person}`.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from personae.conditioning.arc2face import PERSON, PROMPT, encode_identities, encode_text
 from personae.conditioning.face0 import FaceTokens
-from personae.conditioning.regions import Regions, masks_of, plain, regional
+from personae.conditioning.regional_attention import Regions, masks_of, plain, regional
 from personae.conditioning.types import Conditioning
 from personae.controls.request import GuidanceInputs, Plan, Request
 from personae.errors import BadOption

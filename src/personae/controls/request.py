@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from torch import Tensor
 
 from personae.conditioning.facex.assembly import Assembly
-from personae.conditioning.regions import Region
+from personae.conditioning.regional_attention import Region
 from personae.conditioning.types import Conditioning, UNetHook
 from personae.reading.photo import PhotoSource
 from personae.sampling.fast.modes import Mode

@@ -15,7 +15,7 @@ from PIL import Image
 
 from personae.errors import PersonaeError, WeightsMissing
 from personae.reading import align
-from personae.reading.network import content_of
+from personae.reading.onnx_file import content_of
 from personae.types import Array, Detection, Motion, Pose
 
 TEACHER_SPACE = "mobilefacenet-teacher"

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from personae.conditioning import expression as expressions
+from personae.conditioning import blendshapes as expressions
 from personae.conditioning.facex.assembly import Assembly
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.retarget import moved

@@ -14,7 +14,7 @@ import numpy as np
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.retarget import stirred
 from personae.errors import BadOption
-from personae.reading import regions
+from personae.reading import face_regions
 from personae.reading.aligned import Aligned
 from personae.types import Array
 
@@ -82,8 +82,8 @@ def _moved(scene: Scene) -> Array:
 
 def _asked(scene: Scene) -> Array:
     raise BadOption(
-        f"this task changes what it is told to: give region, one of {', '.join((*regions.GROUPS, *regions.REGIONS))}, "
-        "or a mask of the photo's size"
+        "this task changes what it is told to: give region, one of "
+        f"{', '.join((*face_regions.GROUPS, *face_regions.REGIONS))}, or a mask of the photo's size"
     )
 
 

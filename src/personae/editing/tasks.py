@@ -15,7 +15,7 @@ from personae.conditioning.facex.representation import TOKENS
 from personae.editing.masks import FREE, REFERENCES
 from personae.editing.paste import RECOLOURS
 from personae.errors import BadOption, unknown_name
-from personae.reading.regions import GROUPS
+from personae.reading.face_regions import GROUPS
 
 ROLES = ("source", "target")
 

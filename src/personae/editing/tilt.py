@@ -17,7 +17,7 @@ from personae.conditioning.retarget import moved
 from personae.models.limits import GEOMETRY, Limits
 from personae.reading import align
 from personae.reading.aligned import Aligned
-from personae.reading.pose import image_turn, turn
+from personae.reading.rotation import image_turn, turn
 from personae.types import Pose
 
 _LEVEL = 1.0  # degree: crops that lean by less than that towards each other are the same

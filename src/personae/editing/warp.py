@@ -20,16 +20,16 @@ from scipy.interpolate import LinearNDInterpolator  # type: ignore[import-untype
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates  # type: ignore[import-untyped]
 from scipy.spatial import QhullError  # type: ignore[import-untyped]
 
-from personae.conditioning.expression import GAZE
+from personae.conditioning.blendshapes import GAZE
 from personae.conditioning.head_mesh import IRISES, FaceModel
 from personae.conditioning.pose_map import visible
 from personae.conditioning.retarget import moved
 from personae.editing.masks import Scene, free_of
 from personae.editing.paste import RECOLOURS, Patch
 from personae.editing.recolour import Change
-from personae.reading import align, regions
+from personae.reading import align, face_regions
 from personae.reading.aligned import Aligned
-from personae.reading.pose import rotation
+from personae.reading.rotation import rotation
 from personae.types import BLENDSHAPES, Array, Pose
 
 # All in shares of the crop's side.
@@ -233,7 +233,7 @@ def displacement(before: Array, after: Array, size: int, *, unit: int) -> tuple[
 
     Hidden parts stay hidden: of what lies over each other the nearest counts. Raises `BadData` for what is no face.
     """
-    model, marks = FaceModel.bundled(), regions.checked(after)[: IRISES.start].astype(np.float32)
+    model, marks = FaceModel.bundled(), face_regions.checked(after)[: IRISES.start].astype(np.float32)
     seen, triangle, weights = visible(marks, model.triangles, size)
     source = (weights[:, :, None] * before[model.triangles[triangle], :2]).sum(1)
     inside = np.zeros((size, size), bool)
@@ -242,8 +242,10 @@ def displacement(before: Array, after: Array, size: int, *, unit: int) -> tuple[
     shift.reshape(-1, 2)[seen] = source - np.stack([seen % size, seen // size], -1)
     if not inside.any():
         return shift, inside
-    for eye, iris in zip(regions.EYES, (slice(468, 473), slice(473, 478)), strict=True):
-        _look(shift, before, after, [*eye, *range(iris.start, iris.stop)], regions.enclosed(after[list(eye)], size))
+    for eye, iris in zip(face_regions.EYES, (slice(468, 473), slice(473, 478)), strict=True):
+        _look(
+            shift, before, after, [*eye, *range(iris.start, iris.stop)], face_regions.enclosed(after[list(eye)], size)
+        )
     blur = (_SMOOTH * unit, _SMOOTH * unit, 0)
     amount = gaussian_filter(inside[..., None].astype(np.float64), blur).clip(1e-6)
     outline = gaussian_filter(shift, blur) / amount
@@ -314,7 +316,7 @@ def angle(one: Pose, other: Pose) -> float:
 
 def _opened(before: Array, after: Array, size: int, *, blur: float) -> Array:
     """(size, size) 0-1: how much of what is seen between the lips was not to be seen before."""
-    gaps = [regions.opening(marks, size) for marks in (before, after)]
+    gaps = [face_regions.opening(marks, size) for marks in (before, after)]
     was, now = (float(gap.sum()) for gap in gaps)
     return np.asarray(gaussian_filter(gaps[1], blur) * (1 - was / now if now > was else 0.0))
 

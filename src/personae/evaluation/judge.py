@@ -19,7 +19,7 @@ from PIL import Image
 
 from personae.errors import BadOption, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.reading import align
-from personae.reading.network import content_of, file_sha256, session_options
+from personae.reading.onnx_file import content_of, file_sha256, session_options
 from personae.reading.session import Session
 from personae.types import Array, Face, Identity
 

@@ -17,7 +17,7 @@ from personae.errors import BadData, WeightsCorrupt, WeightsMissing, unknown_nam
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Judge
 from personae.reading import align
-from personae.reading.network import file_sha256
+from personae.reading.onnx_file import file_sha256
 from personae.reading.reader import FaceReader
 from personae.types import Array
 

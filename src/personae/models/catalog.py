@@ -17,7 +17,7 @@ from pathlib import Path
 
 from personae.errors import WeightsCorrupt, WeightsMissing, unknown_name
 from personae.io import atomic, regular
-from personae.io.folder import require_plain
+from personae.io.folder_contents import require_plain
 from personae.models import hub, licences
 from personae.models.hub import Source
 from personae.models.licences import Licence

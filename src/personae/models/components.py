@@ -14,7 +14,7 @@ from typing import Any
 from personae.errors import WeightsCorrupt, WeightsMissing, unknown_name
 from personae.identity import PEOPLE, directions
 from personae.io.boundary import errors_as
-from personae.io.folder import require_plain
+from personae.io.folder_contents import require_plain
 from personae.model import Model
 from personae.models import config, limits
 
@@ -81,7 +81,7 @@ def _controlnet(folder: Path, pipe: Model) -> Any:
 
 
 def _reference(folder: Path, pipe: Model) -> Any:
-    from personae.sampling.lora import FILE, Lora
+    from personae.sampling.lora_weights import FILE, Lora
 
     return Lora.read(folder / FILE, pipe.unet)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from personae.errors import BadData
-from personae.reading import align, pose, regions
-from personae.reading.motion import marks_in_crop
+from personae.reading import align, face_regions
+from personae.reading import rotation as pose
+from personae.reading.face_motion import marks_in_crop
 from personae.types import Array, Face, Identity, Pose
 
 
@@ -42,14 +43,14 @@ class Aligned:
         """(R, side, side) float32: how much of each pixel of the crop, `side` pixels wide, belongs to each region; sums
         to 1. side: the crop's, or a whole part of it."""
         if self.parts is None:
-            return regions.partition(resized(self.landmarks, self.size, side), side)
+            return face_regions.partition(resized(self.landmarks, self.size, side), side)
         cell = self.size // side
         return self.parts.reshape(len(self.parts), side, cell, side, cell).mean((2, 4))
 
     def region(self, name: str) -> Array:
         """(S, S) bool: the pixels at least half in one of `regions.REGIONS`, or in the "face" or "head" that they make
         up. Raises `BadOption` for another name."""
-        return regions.named(name, self.shares(self.size))
+        return face_regions.named(name, self.shares(self.size))
 
     def widened(self, margin: int) -> "Aligned":
         """The same with `margin` more pixels on every side: of the photo, as far as it is known. What a parser saw ends

@@ -18,7 +18,7 @@ from PIL import Image
 
 from personae.errors import BadOption
 from personae.reading import align
-from personae.reading.network import Network
+from personae.reading.onnx_file import Network
 from personae.types import Array, Detection
 
 _BATCH = 8

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from personae.errors import BadData, WeightsCorrupt
 from personae.io.boundary import errors_as
 from personae.reading import align
-from personae.reading.motion import MotionConfig
-from personae.reading.network import model_of
+from personae.reading.face_motion import MotionConfig
+from personae.reading.onnx_file import model_of
 from personae.reading.onnx_module import OnnxModule
 
 
@@ -105,7 +105,7 @@ class AlignedMap(_Aligned):
 
 class AlignedMotion(_Aligned):
     """Head pose (N, 3), yaw, pitch and roll in degrees, and blendshapes (N, 52), 0-1, of images, by the network of
-    `reading.motion`, which looks at crops as its config says: unless said, as nano's does."""
+    `reading.face_motion`, which looks at crops as its config says: unless said, as nano's does."""
 
     def __init__(
         self,

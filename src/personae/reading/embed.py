@@ -9,7 +9,7 @@ import numpy as np
 from personae.errors import BadData, WeightsCorrupt
 from personae.reading import align
 from personae.reading.box_crop import BOX_CROPS
-from personae.reading.network import Network, to_tensor
+from personae.reading.onnx_file import Network, to_tensor
 from personae.types import Array, Detection
 
 _BATCH = 32

@@ -17,8 +17,8 @@ from personae.io import atomic, regular
 from personae.io.boundary import errors_as
 from personae.reading.detect import settle
 from personae.reading.embed import check_crops, space_name
-from personae.reading.motion import MotionConfig, OnnxMotionReader
-from personae.reading.network import session_options, verified
+from personae.reading.face_motion import MotionConfig, OnnxMotionReader
+from personae.reading.onnx_file import session_options, verified
 from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig
 from personae.reading.session import Session
 from personae.types import Array, Detection, Identity

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from personae.errors import BadData
-from personae.reading.network import model_of
+from personae.reading.onnx_file import model_of
 
 
 def _conv(inputs: list[Any], a: dict[str, Any]) -> Tensor:

@@ -20,7 +20,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from personae.errors import WeightsCorrupt
-from personae.reading.regions import REGIONS
+from personae.reading.face_regions import REGIONS
 from personae.types import Array
 
 # CelebAMask-HQ's labels (Lee et al. 2020) by the region that they are part of; whatever else there is, surrounds.

@@ -17,8 +17,8 @@ from personae.errors import BadOutput, WeightsCorrupt, WeightsMissing
 from personae.io import atomic, fields, regular
 from personae.reading.detect import Detector, DetectorConfig, OnnxDetector
 from personae.reading.embed import Embedder, EmbedderConfig, OnnxEmbedder, face_crop, space_name
-from personae.reading.motion import MotionConfig, MotionReader, OnnxMotionReader
-from personae.reading.network import file_sha256, verified
+from personae.reading.face_motion import MotionConfig, MotionReader, OnnxMotionReader
+from personae.reading.onnx_file import file_sha256, verified
 from personae.reading.photo import PhotoSource, load_photo
 from personae.reading.upright import Finder, Sight
 from personae.types import Array, Detection, Face, Identity, Motion

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personae.errors import BadData
-from personae.reading.motion import MotionReader
+from personae.reading.face_motion import MotionReader
 from personae.types import Array, Detection, Motion
 
 # What the five points of `types.Detection` are among the 478 landmarks: irises, nose tip, mouth corners.

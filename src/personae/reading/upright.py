@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from personae.reading.detect import Detector, Found, nms
-from personae.reading.motion import MotionReader
+from personae.reading.face_motion import MotionReader
 from personae.reading.steady import LIMIT, STILL, Look, steady
 from personae.types import Array, Detection, Motion
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from personae.errors import BadOption, WeightsCorrupt
 from personae.sampling import schedulers
-from personae.sampling.lora import FILE, Lora
+from personae.sampling.lora_weights import FILE, Lora
 
 CONFIG = "lcm.json"
 

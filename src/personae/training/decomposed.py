@@ -17,9 +17,9 @@ from personae.conditioning.facex import representation
 from personae.conditioning.head_mesh import FaceModel
 from personae.data import shards
 from personae.io import atomic
-from personae.reading import regions
+from personae.reading import face_regions as regions
 from personae.reading.aligned import resized
-from personae.reading.network import file_sha256
+from personae.reading.onnx_file import file_sha256
 from personae.training.faces import FaceTable
 from personae.training.motion_reader import mirrored_blendshapes
 from personae.training.pose_control import crop_poses, marks_in_crops

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
 from personae.reading.detect import DetectorConfig, OnnxDetector
-from personae.reading.network import file_sha256
+from personae.reading.onnx_file import file_sha256
 from personae.training.autoencoder import to_tensor
 from personae.training.export_onnx import export_onnx
 from personae.training.faces import FaceTable

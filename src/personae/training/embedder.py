@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from personae.data.teachers import teacher_input
 from personae.errors import BadData
-from personae.reading.network import model_of
+from personae.reading.onnx_file import model_of
 from personae.training.autoencoder import to_tensor
 from personae.training.face_crops import FaceCrops, Jitter, degraded
 from personae.training.loop import Metrics

@@ -23,7 +23,7 @@ from diffusers.models.embeddings import IPAdapterFaceIDImageProjection, MultiIPA
 from PIL import Image
 from torch import Tensor, nn
 
-from personae.conditioning.expression import said
+from personae.conditioning.blendshapes import said
 from personae.conditioning.expression_adapter import (
     FILE,
     MLP_NAMES,
@@ -34,7 +34,7 @@ from personae.conditioning.expression_adapter import (
 )
 from personae.io.tensors import in_half, save_tensors
 from personae.reading import align
-from personae.reading.motion import MotionConfig, OnnxMotionReader
+from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.sampling import codec, schedulers
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise

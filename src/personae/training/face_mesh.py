@@ -14,7 +14,7 @@ from scipy.spatial import Delaunay  # type: ignore[import-untyped]
 from personae.conditioning.head_mesh import IRISES, FaceModel, in_photo
 from personae.data import shards
 from personae.errors import BadData
-from personae.reading.pose import rotation
+from personae.reading.rotation import rotation
 from personae.training.motion_reader import mirrored_blendshapes, mirrored_landmarks
 from personae.types import BLENDSHAPES, Array
 

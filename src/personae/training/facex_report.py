@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from personae.conditioning import expression
+from personae.conditioning import blendshapes
 from personae.conditioning.facex.representation import DEGREES, GRID
 from personae.sampling import codec
 from personae.training import captions, self_edit_tasks
@@ -72,7 +72,7 @@ class Exam:
         free = np.zeros((len(self._source), GRID, GRID), bool)
         for row, mark in enumerate(self._task.test_marks[self._source]):
             face = self_edit_tasks.motion(told, row, mark)
-            making = expression.changed(face.blendshapes, {"jawOpen": _OPEN})
+            making = blendshapes.changed(face.blendshapes, {"jawOpen": _OPEN})
             change = self_edit_tasks.made(face, face.pose, making, template="portrait", size=told["crops"].shape[1])
             free[row] = self_edit_tasks.tell(told, row, change)
         own = self._faces["source"]

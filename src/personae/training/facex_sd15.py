@@ -41,7 +41,7 @@ from personae.errors import WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.reading.aligned import resized
 from personae.reading.differentiable import AlignedMap, AlignedRecogniser, last_map
-from personae.reading.motion import OnnxMotionReader
+from personae.reading.face_motion import OnnxMotionReader
 from personae.sampling import codec
 from personae.training.autoencoder import to_tensor
 from personae.training.base import jitter

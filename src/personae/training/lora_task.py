@@ -1,6 +1,6 @@
 """What the recipes that adapt the base by a LoRA share: the frozen base beside it, and what they write.
 
-A LoRA here is trained attached, by peft, and shipped as every published one: `sampling.lora` reads it back.
+A LoRA here is trained attached, by peft, and shipped as every published one: `sampling.lora_weights` reads it back.
 """
 
 from copy import deepcopy
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from personae.io.tensors import in_half, save_tensors
 from personae.sampling import codec
-from personae.sampling.lora import FILE
+from personae.sampling.lora_weights import FILE
 from personae.training import captions
 from personae.training.base import BaseTask, IdentityToFace
 

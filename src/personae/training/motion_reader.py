@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from personae.reading import align
-from personae.reading.pose import image_turn, turn
+from personae.reading.rotation import image_turn, turn
 from personae.training.augment import photometric
 from personae.training.autoencoder import to_tensor
 from personae.training.export_onnx import export_onnx

@@ -24,9 +24,9 @@ from personae.conditioning.facex.representation import pose_numbers
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import mirrored, place, render
 from personae.reading import align
-from personae.reading.motion import MotionConfig, OnnxMotionReader, marks_in_crop
-from personae.reading.network import file_sha256
-from personae.reading.pose import image_turn, turn
+from personae.reading.face_motion import MotionConfig, OnnxMotionReader, marks_in_crop
+from personae.reading.onnx_file import file_sha256
+from personae.reading.rotation import image_turn, turn
 from personae.sampling import codec, schedulers
 from personae.sampling.controlnet import ADDED, PoseControl, save_difference, to_maps
 from personae.sampling.fast import modes

@@ -102,7 +102,7 @@ class Inputs:
     def space(self) -> str:
         """Of the embedder's identities."""
         from personae.reading.embed import EmbedderConfig, space_name
-        from personae.reading.network import file_sha256
+        from personae.reading.onnx_file import file_sha256
 
         return space_name(
             RECOGNISER, EmbedderConfig.template, file_sha256(self.export("nano-embedder", "embedder.onnx"))

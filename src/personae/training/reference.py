@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from personae.conditioning.reference import Reference, recorded
+from personae.conditioning.reference_attention import Reference, recorded
 from personae.conditioning.types import Rows
 from personae.sampling import codec
 from personae.training import captions

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personae.conditioning import expression
+from personae.conditioning import blendshapes as expression
 from personae.conditioning.facex.representation import DEGREES, GRID, pose_numbers
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
 from personae.conditioning.retarget import landmarks, stirred
-from personae.reading import regions
+from personae.reading import face_regions
 from personae.reading.aligned import resized
 from personae.training.facex_lessons import LESSONS, NAMES
 from personae.types import Array, Motion, Pose
@@ -31,7 +31,7 @@ _NONE = 0.2  # the share of the named that are asked to stop it
 _LEAST = 0.3  # amount of the others
 _ONE_ANGLE = {"yaw": 35.0, "pitch": 20.0}  # degrees, at most; half of the turned change one alone
 _WHOLE = 0.5  # the share of own photos whose whole face is made anew, where any part may be
-_FACE = [regions.REGIONS.index(name) for name in regions.GROUPS["face"]]
+_FACE = [face_regions.REGIONS.index(name) for name in face_regions.GROUPS["face"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def made(face: Motion, pose: Pose, making: Array, *, template: str, size: int) -
     marks = landmarks(face, model, pose, making, template, size)
     before, after = (resized(one, size, GRID) for one in (face.landmarks, marks))
     if pose != face.pose:
-        free = regions.head(before, GRID) | regions.head(after, GRID)
+        free = face_regions.head(before, GRID) | face_regions.head(after, GRID)
     else:
         free = stirred(
             Motion(landmarks=before, pose=pose, blendshapes=face.blendshapes),
@@ -120,7 +120,9 @@ def made(face: Motion, pose: Pose, making: Array, *, template: str, size: int) -
             model,
             GRID,
         )
-    return Change(pose=pose, expression=making, marks=marks, free=free if free.any() else regions.face(before, GRID))
+    return Change(
+        pose=pose, expression=making, marks=marks, free=free if free.any() else face_regions.face(before, GRID)
+    )
 
 
 def _turned(rng: np.random.Generator, pose: Pose, other: Pose) -> Pose:

@@ -13,7 +13,7 @@ from onnx import NodeProto, numpy_helper
 from torch import Tensor, nn
 
 from personae.errors import BadData
-from personae.reading.network import model_of
+from personae.reading.onnx_file import model_of
 from personae.training import onnx_weights
 
 _KINDS: dict[type[nn.Module], str] = {

@@ -25,7 +25,7 @@ from personae.conditioning.pose_map import tilt_of
 from personae.errors import BadData, BadOption, unknown_name
 from personae.io import archive, regular
 from personae.io.boundary import errors_as
-from personae.reading.pose import turn
+from personae.reading.rotation import turn
 from personae.types import BLENDSHAPES, Array, Pose
 
 ANGLES = ("yaw", "pitch", "roll")

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
 from personae.reading.aligned import Aligned, resized
-from personae.reading.regions import REGIONS
+from personae.reading.face_regions import REGIONS
 from personae.types import BLENDSHAPES, Array, Pose
 
 GRID = 32

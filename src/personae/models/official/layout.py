@@ -16,7 +16,7 @@ from pathlib import Path
 from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.io import atomic, regular
 from personae.io.archive import member
-from personae.io.folder import require_plain
+from personae.io.folder_contents import require_plain
 from personae.models import catalog, hub, licences
 from personae.models.catalog import Model
 from personae.models.hub import Source

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from personae.errors import WeightsCorrupt
-from personae.reading import align, pose
-from personae.reading.network import Network, to_tensor
+from personae.reading import align, rotation
+from personae.reading.onnx_file import Network, to_tensor
 from personae.types import BLENDSHAPES, Array, Motion, Pose
 
 
@@ -79,5 +79,5 @@ def marks_in_crop(landmarks: Array, matrix: Array) -> Array:
 def pose_in_photo(angles: Array, matrix: Array) -> Pose:
     """The `Pose` in the photo of (3,) yaw, pitch, roll read from a crop; `matrix` took the photo to the crop, and an
     upright crop of a tilted face hides the tilt."""
-    yaw, pitch, roll = (float(angle) for angle in pose.turn(angles, -pose.image_turn(matrix)))
+    yaw, pitch, roll = (float(angle) for angle in rotation.turn(angles, -rotation.image_turn(matrix)))
     return Pose(yaw=yaw, pitch=pitch, roll=roll)
