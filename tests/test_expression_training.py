@@ -14,7 +14,7 @@ from personae.training import recipes
 from personae.training.base import build_unet
 from personae.training.expression import ExpressionTask, build_adapter, correlation, rarity
 from personae.training.loop import Schedule, train
-from personae.training.motion_reader import mirrored_blendshapes
+from personae.training.mirror import mirrored_blendshapes
 from personae.types import BLENDSHAPES
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 
@@ -70,7 +70,7 @@ def test_a_fresh_adapter_changes_nothing(task: ExpressionTask) -> None:
 def test_a_tenth_is_told_nothing_and_half_of_it_nobody(task: ExpressionTask) -> None:
     batch = task.batch(np.random.default_rng(0), 4000)
     told = batch["expressions"][:, 0] == 1
-    empty = (batch["tokens"] == task._tokens([""])[0]).all(1)
+    empty = (batch["tokens"] == task.tokens([""])[0]).all(1)
     assert 1 - told.mean() == pytest.approx(0.1, abs=0.02)
     assert empty.mean() == pytest.approx(0.05, abs=0.015)
     assert not (told & empty).any()

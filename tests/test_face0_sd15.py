@@ -126,7 +126,7 @@ def box_embedder() -> onnx.ModelProto:
 
 
 def test_a_long_caption_leaves_the_last_places_to_the_face(task: Face0Sd15Task) -> None:
-    tokens = task._tokens(["smiling " * 40, ""])
+    tokens = task.tokens(["smiling " * 40, ""])
     assert tokens.shape == (2, LENGTH)
     assert tokens[0, -TOKENS - 1] == task.tokenizer.eos_token_id
     assert (tokens[:, -TOKENS:] == task.tokenizer.pad_token_id).all()

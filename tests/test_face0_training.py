@@ -93,15 +93,15 @@ def test_the_bases_own_way_is_practised_along(made: Path) -> None:
     around = (batch["tokens"] == task.model.placeholder).any(1)
     assert batch["named"].all()
     np.testing.assert_array_equal(around, batch["vectors"].any(1))
-    assert (batch["tokens"][~around] == task._tokens([""])[0]).all()
-    alone = (batch["tokens"] == task._tokens([captions.IDENTITY_PROMPT])[0]).all(1)
+    assert (batch["tokens"][~around] == task.tokens([""])[0]).all()
+    alone = (batch["tokens"] == task.tokens([captions.IDENTITY_PROMPT])[0]).all(1)
     assert 0.3 < alone.mean() < 0.7
     assert 0 < (~around).mean() < 0.35
 
 
 @torch.no_grad()
 def test_a_named_row_is_told_as_the_base_is(task: Face0Task) -> None:
-    tokens = torch.from_numpy(task._tokens([captions.IDENTITY_PROMPT] * 2))
+    tokens = torch.from_numpy(task.tokens([captions.IDENTITY_PROMPT] * 2))
     vectors = torch.from_numpy(task.test_vectors[:2])
     told, base = task.model.told(tokens, vectors, torch.ones(2, dtype=bool)), task.model.condition(tokens, vectors)
     torch.testing.assert_close(told.tokens, base.tokens)

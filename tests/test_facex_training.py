@@ -72,7 +72,7 @@ def test_only_facex_learns(task: FaceXTask) -> None:
 def test_rows_are_told_what_their_lesson_says(task: FaceXTask) -> None:
     batch = tensors(task.batch(np.random.default_rng(3), 40))
     task.untold, untold = 0.0, task.untold
-    shown, free = task._shown(batch, torch.Generator().manual_seed(0))
+    shown, free = task.inputs(batch, torch.Generator().manual_seed(0))
     task.untold = untold
     count = len(batch["lessons"])
     for row, lesson in enumerate(batch["lessons"].tolist()):
@@ -234,7 +234,7 @@ def test_what_was_decomposed_is_kept(task: FaceXTask, tmp_path: Path) -> None:
 def test_a_fresh_one_is_the_base(task: FaceXTask) -> None:
     """Bit for bit: what FaceX adds begins at zero."""
     batch = tensors(task.batch(np.random.default_rng(0), 8))
-    shown, _ = task._shown(batch, torch.Generator().manual_seed(0))
+    shown, _ = task.inputs(batch, torch.Generator().manual_seed(0))
     told, times = task.model.facex(**shown), torch.rand(8)
     row = batch["latents"].float(), times, batch["tokens"], batch["vectors"]
     assert torch.equal(task.model.led(*row, told), task.model.led(*row, None))

@@ -19,7 +19,8 @@ from personae.reading.onnx_file import file_sha256
 from personae.reading.onnx_module import OnnxModule
 from personae.training.detector import DetectorTask, assign, overlap
 from personae.training.export_onnx import export_onnx, quantise
-from personae.training.motion_reader import MotionTask, mirrored_blendshapes, mirrored_landmarks
+from personae.training.mirror import mirrored_blendshapes, mirrored_landmarks
+from personae.training.motion_reader import MotionTask
 from personae.training.networks import CANVAS, DetectorNet, MotionNet, anchor_grid
 from personae.training.onnx_weights import widen
 from personae.training.scenes import Scene

@@ -49,7 +49,7 @@ def tensors(batch: dict) -> dict[str, torch.Tensor]:
 
 def told(task: BaseTask, tokens: torch.Tensor, vectors: torch.Tensor) -> Conditioning:
     """The rows with everything asked, then as many with nothing."""
-    nothing = torch.from_numpy(task._tokens([""] * len(tokens)))
+    nothing = torch.from_numpy(task.tokens([""] * len(tokens)))
     asked, unasked = task.model.condition(tokens, vectors), task.model.condition(nothing, 0 * vectors)
     return join(asked, unasked)
 

@@ -277,7 +277,7 @@ class BaseTask:
         atomic.write(path, shards.pack_arrays(prepared), replace=True)
         return _Prepared(**prepared)
 
-    def _tokens(self, prompts: list[str], reserved: int = 0) -> Array:
+    def tokens(self, prompts: list[str], reserved: int = 0) -> Array:
         """(N, L) tokens, the last `reserved` of which hold no word; what is too long is cut."""
         with self._tokenizing:
             words = self.tokenizer(prompts, truncation=True, max_length=captions.MAX_TOKENS - reserved)
@@ -305,7 +305,7 @@ class BaseTask:
             "latents": self.data.latents[sides, rows],
             "vectors": self.data.vectors[sides, rows, views],
             "inside": self.data.inside[sides, rows],
-            "tokens": self._tokens(prompts),
+            "tokens": self.tokens(prompts),
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
@@ -340,7 +340,7 @@ class BaseTask:
         noise = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
         told = self.model.condition(tokens[rows], vectors[rows])
         nobody = torch.zeros_like(vectors[:1])
-        untold = self.model.condition(torch.from_numpy(self._tokens([""])).to(device), nobody)
+        untold = self.model.condition(torch.from_numpy(self.tokens([""])).to(device), nobody)
         untold = untold.rows(torch.zeros(len(rows), dtype=torch.long))
         rolled = roll(
             lambda noisy, times: self.model.predict(noisy, times, told),
@@ -365,7 +365,7 @@ class BaseTask:
     def _sample(self, model: IdentityToFace, vectors: Tensor, noise: Tensor) -> Tensor:
         """Faces (N, 3, 128, 128) in [-1, 1], float32, by the package's own loop: 12 Euler steps at guidance 2.5."""
         asked, free = (
-            model.condition(torch.from_numpy(self._tokens([prompt] * len(rows))).to(rows.device), rows)
+            model.condition(torch.from_numpy(self.tokens([prompt] * len(rows))).to(rows.device), rows)
             for prompt, rows in ((captions.IDENTITY_PROMPT, vectors), ("", vectors[:1]))
         )
         scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=12, device=noise.device)
@@ -381,7 +381,7 @@ class BaseTask:
         times = torch.linspace(0.02, 0.98, len(clean), device=home)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)
         t = times[:, None, None, None]
-        tokens = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * len(clean))).to(home)
+        tokens = torch.from_numpy(self.tokens([captions.IDENTITY_PROMPT] * len(clean))).to(home)
         made = model((1 - t) * clean + t * noise, times, tokens, vectors).float()
         images = self._sample(model, vectors[:64], noise[:64])
         alike = (self.embedder(images) * vectors[:64]).sum(-1).mean()

@@ -21,7 +21,7 @@ from personae.reading import face_regions as regions
 from personae.reading.aligned import resized
 from personae.reading.onnx_file import file_sha256
 from personae.training.faces import FaceTable
-from personae.training.motion_reader import mirrored_blendshapes
+from personae.training.mirror import mirrored_blendshapes
 from personae.training.pose_control import crop_poses, marks_in_crops
 from personae.types import Array, Pose
 

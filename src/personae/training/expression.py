@@ -42,8 +42,8 @@ from personae.training import captions
 from personae.training.base import BaseTask, IdentityToFace, _Prepared, noised
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
+from personae.training.mirror import mirrored_blendshapes
 from personae.training.motion_judge import MotionJudge
-from personae.training.motion_reader import mirrored_blendshapes
 from personae.training.rollout import ends_and_scales, roll
 from personae.types import BLENDSHAPES, Array
 
@@ -155,7 +155,7 @@ class ExpressionTask(BaseTask):
             "latents": self.data.latents[sides, rows],
             "vectors": self.data.vectors[sides, rows, views],
             "inside": self.data.inside[sides, rows],
-            "tokens": self._tokens(prompts),
+            "tokens": self.tokens(prompts),
             "expressions": expressions,
         }
 
@@ -164,7 +164,7 @@ class ExpressionTask(BaseTask):
         tokens, vectors, expressions = self._people(batch, generator)
         course = ends_and_scales(len(tokens), generator)
         noise = torch.randn(len(tokens), *drawn.noisy.shape[1:], generator=generator, device=tokens.device)
-        nothing = torch.from_numpy(self._tokens([""])).to(tokens.device).expand(len(tokens), -1)
+        nothing = torch.from_numpy(self.tokens([""])).to(tokens.device).expand(len(tokens), -1)
         rolled = roll(
             lambda noisy, times: self.model(noisy, times, tokens, vectors, expressions),
             lambda noisy, times: self.model(noisy, times, nothing, vectors, 0 * expressions),
@@ -218,7 +218,7 @@ class ExpressionTask(BaseTask):
         times = torch.linspace(0.02, 0.98, len(clean), device=home)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)
         t = times[:, None, None, None]
-        tokens = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * len(clean))).to(home)
+        tokens = torch.from_numpy(self.tokens([captions.IDENTITY_PROMPT] * len(clean))).to(home)
         made = model((1 - t) * clean + t * noise, times, tokens, vectors, expressions).float()
         return float((made - (noise - clean)).pow(2).mean())
 
@@ -227,7 +227,7 @@ class ExpressionTask(BaseTask):
         home = expressions.device
         vectors = torch.from_numpy(self.test_vectors).to(home)
         asked, free = (
-            model.condition(torch.from_numpy(self._tokens([prompt] * len(rows))).to(home), rows)
+            model.condition(torch.from_numpy(self.tokens([prompt] * len(rows))).to(home), rows)
             for prompt, rows in ((captions.IDENTITY_PROMPT, vectors), ("", vectors[:1]))
         )
         control = ExpressionControl(adapter=model.adapter, vectors=expressions.cpu())  # attached: no need to engage

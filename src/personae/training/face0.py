@@ -134,7 +134,7 @@ class Face0Task(BaseTask):
 
     def _words(self, prompts: list[str]) -> Array:
         """(N, L) tokens with room for a face at the end."""
-        return self._tokens(prompts, self.reserved)
+        return self.tokens(prompts, self.reserved)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         """Photos and what each is told; and `asked`: anybody, told what need not be true, and its bounds."""
@@ -176,7 +176,7 @@ class Face0Task(BaseTask):
 
     def _told(self, prompts: list[str], named: Array) -> Array:
         """(N, L) tokens: of named rows as the base is told, of the others with room for a face."""
-        return np.where(named[:, None], self._tokens(prompts), self._words(prompts))
+        return np.where(named[:, None], self.tokens(prompts), self._words(prompts))
 
     # ------------------------------------------------------------------ losses
 
@@ -239,7 +239,7 @@ class Face0Task(BaseTask):
 
         count = min(_SHOWN, len(clean))
         noise, vectors, beside = noise[:count], vectors[:count], beside[:count]
-        alone = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * count)).to(home)
+        alone = torch.from_numpy(self.tokens([captions.IDENTITY_PROMPT] * count)).to(home)
         nothing, nobody = self._prompted([""] * count).to(home), torch.zeros_like(vectors)
         samples = {
             "named": self._made(model, alone, vectors, noise, ~beside),

@@ -113,12 +113,12 @@ class Face0Sd15Task:
         found = self.reader.identities([(one.photo, one.found) for one in faces])
         return {
             "pixels": np.stack([square_with(one.photo, one.box, self.size) for one in faces]),
-            "tokens": self._tokens(prompts),
+            "tokens": self.tokens(prompts),
             "vectors": np.stack([one.vector for one in found]),
             "faced": faced,
         }
 
-    def _tokens(self, prompts: list[str]) -> Array:
+    def tokens(self, prompts: list[str]) -> Array:
         """(N, L), the last T of which hold no word; what is too long is cut."""
         length = self.text_encoder.config.max_position_embeddings
         free = length - self.model.projector.sizes.tokens
@@ -156,7 +156,7 @@ class Face0Sd15Task:
         """The loss of held-out pictures at fixed times and noise, told the words and the face, either, nothing."""
         assert isinstance(model, TextAndFace)
         home, count = model.unet.device, len(self.judged["pixels"])
-        nothing = torch.from_numpy(self._tokens([""])).to(home)
+        nothing = torch.from_numpy(self.tokens([""])).to(home)
         times = torch.linspace(0, self.scheduler.config.num_train_timesteps - 1, count + 2, device=home).long()[1:-1]
         generator, losses = torch.Generator().manual_seed(0), dict.fromkeys(_TOLD, 0.0)
         for start in range(0, count, _AT_ONCE):

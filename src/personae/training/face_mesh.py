@@ -15,7 +15,7 @@ from personae.conditioning.head_mesh import IRISES, FaceModel, in_photo
 from personae.data import shards
 from personae.errors import BadData
 from personae.reading.rotation import rotation
-from personae.training.motion_reader import mirrored_blendshapes, mirrored_landmarks
+from personae.training.mirror import mirrored_blendshapes, mirrored_landmarks
 from personae.types import BLENDSHAPES, Array
 
 _RIDGE = 1e-3  # per photo, against the variance of a blendshape: one that hardly ever occurs moves next to nothing

@@ -139,7 +139,7 @@ class FaceXTask(BaseTask):
             "latents": self.data.latents[around[1], around[0]],
             "inside": self.data.inside[sides, target],
             "vectors": self.data.vectors[other, source, views],
-            "tokens": self._tokens([captions.IDENTITY_PROMPT] * size),
+            "tokens": self.tokens([captions.IDENTITY_PROMPT] * size),
             "source": seen,
             "target": wanted,
         }
@@ -149,14 +149,14 @@ class FaceXTask(BaseTask):
         crop[mirrored] = crop[mirrored][:, :, ::-1]
         return {"crops": crop, **rows.at(which, mirrored)}
 
-    def _shown(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[dict[str, Any], Tensor]:
+    def inputs(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[dict[str, Any], Tensor]:
         """The arguments of `FaceX.forward`, and the free region (M, 1, S, S)."""
         return shown(batch, self.maps, generator, untold=self.untold)
 
     # ------------------------------------------------------------------ losses
 
     def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        asked, free = self._shown(batch, generator)
+        asked, free = self.inputs(batch, generator)
         cells = F.adaptive_max_pool2d(free, batch["latents"].shape[-1])
         photos = len(cells) - batch["pairs"]
         photo = noised({name: batch[name][:photos] for name in ("latents", "inside")}, generator, _EARLY)
@@ -168,7 +168,7 @@ class FaceXTask(BaseTask):
             told = self.model.facex(**asked)[photos:]
         course = ends_and_scales(len(tokens), generator)
         noise = torch.randn(canvas.shape, generator=generator, device=canvas.device)
-        rolled = self._rolled(tokens, vectors, told, noise, canvas, cells[photos:], course)
+        rolled = self.rolled(tokens, vectors, told, noise, canvas, cells[photos:], course)
         made = model(
             torch.cat([photo.noisy, rolled.noisy]),
             torch.cat([photo.times, rolled.times]),
@@ -192,12 +192,12 @@ class FaceXTask(BaseTask):
         home = self.model.unet.device
         batch = to_device(batch, home)
         with torch.autocast(home.type, torch.bfloat16):
-            asked, free = self._shown(batch, generator)
+            asked, free = self.inputs(batch, generator)
             told, canvas = self.model.facex(**asked), batch["latents"].float()
             cells = F.adaptive_max_pool2d(free, canvas.shape[-1])
             noise = torch.randn(canvas.shape, generator=generator, device=home)
             who = batch["tokens"], batch["vectors"]
-            rolled = self._rolled(*who, told, noise, canvas, cells, ends_and_scales(len(canvas), generator))
+            rolled = self.rolled(*who, told, noise, canvas, cells, ends_and_scales(len(canvas), generator))
             made = self.model.led(rolled.noisy, rolled.times, *who, told).float()
             return codec.to_uint8(self._finished(rolled, made, canvas, cells))
 
@@ -205,7 +205,7 @@ class FaceXTask(BaseTask):
         """(R, 3, S, S) the faces that the velocities `made` mean, the canvas where cells are not free."""
         return self.decoded(torch.where(cells > 0, rolled.clean(made), canvas))
 
-    def _rolled(
+    def rolled(
         self,
         tokens: Tensor,
         vectors: Tensor,
@@ -217,7 +217,7 @@ class FaceXTask(BaseTask):
         steps: int = STEPS,
     ) -> Rolled:
         """Faces (R, c, h, w) on their way, the canvas fused in where cells (R, 1, h, w) are not free."""
-        nothing = torch.from_numpy(self._tokens([""])).to(tokens.device).expand(len(tokens), -1)
+        nothing = torch.from_numpy(self.tokens([""])).to(tokens.device).expand(len(tokens), -1)
         return roll(
             lambda noisy, times: self.model.led(noisy, times, tokens, vectors, told),
             lambda noisy, times: self.model.led(noisy, times, nothing, 0 * vectors, None),

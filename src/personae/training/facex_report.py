@@ -8,7 +8,7 @@ exam.shown                    # rows of pictures, sources and targets first
 Legend: N people; S side of a crop.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,15 +17,15 @@ from torch import Tensor
 
 from personae.conditioning import blendshapes
 from personae.conditioning.facex.representation import DEGREES, GRID
+from personae.reading.differentiable import AlignedRecogniser
 from personae.sampling import codec
 from personae.training import captions, self_edit_tasks
+from personae.training.faces import FaceTable
 from personae.training.facex_lessons import NAMES
 from personae.training.loop import to_device
-from personae.training.rollout import Course
+from personae.training.motion_judge import MotionJudge
+from personae.training.rollout import Course, Rolled
 from personae.types import BLENDSHAPES, Array
-
-if TYPE_CHECKING:
-    from personae.training.facex import FaceXTask
 
 PLAIN = "plain"  # no lesson: the source generated, told nothing but who
 _OWN = ("reenact", "attribute")  # what is changed is the source's photo
@@ -34,10 +34,50 @@ _OPEN = 0.8  # of jawOpen, asked
 _PEOPLE = 64
 
 
+class Examined(Protocol):
+    """What the report needs of the training: `FaceXTask`, its networks, and its N held-out people."""
+
+    @property
+    def model(self) -> Any:
+        """`facex.Controlled`."""
+
+    test: FaceTable
+    test_marks: Array  # (N, 478, 2) landmarks in the crops
+    test_vectors: Array  # (N, D)
+    test_latents: Array  # (N, c, h, w)
+    embedder: AlignedRecogniser
+    judge: MotionJudge
+
+    def tokens(self, prompts: list[str]) -> Array:
+        """(M, L)"""
+
+    def test_faces(self, rows: Array) -> dict[str, Array]:
+        """What FaceX reads of held-out people, by their rows."""
+
+    def inputs(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[dict[str, Any], Tensor]:
+        """The arguments of `FaceX.forward`, and the free region (M, 1, S, S)."""
+
+    def rolled(
+        self,
+        tokens: Tensor,
+        vectors: Tensor,
+        told: Tensor | None,
+        noise: Tensor,
+        canvas: Tensor,
+        cells: Tensor,
+        course: Course,
+        steps: int,
+    ) -> Rolled:
+        """Faces sampled from `noise`, the canvas fused in where cells are not free."""
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """(M, 3, S, S) images of latents."""
+
+
 class Exam:
     """Every held-out person's photo is a target, with a source half of them away."""
 
-    def __init__(self, task: "FaceXTask") -> None:
+    def __init__(self, task: Examined) -> None:
         count = min(_PEOPLE, len(task.test))
         self._task, self._home = task, task.model.unet.device
         self._target = np.arange(count)
@@ -46,7 +86,7 @@ class Exam:
         self._faces = to_device(sides, self._home)
         vectors = torch.from_numpy(task.test_vectors).to(self._home)
         self._vectors, self._others = vectors[self._source], vectors[self._target]
-        self._tokens = torch.from_numpy(task._tokens([captions.IDENTITY_PROMPT] * count)).to(self._home)
+        self._tokens = torch.from_numpy(task.tokens([captions.IDENTITY_PROMPT] * count)).to(self._home)
         self.shown = [task.test.crops[self._source], task.test.crops[self._target]]
 
     def taken(self, name: str) -> dict[str, float]:
@@ -89,7 +129,7 @@ class Exam:
         task, count = self._task, len(self._target)
         lesson = NAMES.index(name) if name in NAMES else 0
         told = to_device({"pairs": count, "lessons": np.full(count, lesson), "asked": free}, self._home) | faces
-        asked, freed = task._shown(told, torch.Generator(self._home).manual_seed(0))
+        asked, freed = task.inputs(told, torch.Generator(self._home).manual_seed(0))
         kept = self._source if name in _OWN else self._target
         canvas = torch.from_numpy(task.test_latents).float()[kept].to(self._home)
         cells = torch.ones_like(canvas[:, :1]) if name == PLAIN else F.adaptive_max_pool2d(freed, canvas.shape[-1])
@@ -97,7 +137,7 @@ class Exam:
         noise = torch.randn(canvas.shape, generator=torch.Generator().manual_seed(0)).to(self._home)
         every = torch.ones(count, 1, 1, 1, device=self._home)
         course = Course(end=0 * every, scale=_GUIDANCE * every)
-        made = task._rolled(self._tokens, self._vectors, pieces, noise, canvas, cells, course, _STEPS).noisy
+        made = task.rolled(self._tokens, self._vectors, pieces, noise, canvas, cells, course, _STEPS).noisy
         images = task.decoded(made)
         self.shown.append(codec.to_uint8(images))
         return images

@@ -45,7 +45,7 @@ class LoraTask(BaseTask):
 
     def prompts(self, count: int, device: torch.device, prompt: str = captions.IDENTITY_PROMPT) -> Tensor:
         """(count, L) tokens of one prompt."""
-        return torch.from_numpy(self._tokens([prompt] * count)).to(device)
+        return torch.from_numpy(self.tokens([prompt] * count)).to(device)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """The LoRA in half precision; beside `folder`, `samples.png`: held-out people above `last_images`."""

@@ -8,7 +8,7 @@ They are what `facex-nano` has its readers judge: pairs, sampled in few steps an
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,11 +19,18 @@ from personae.io import atomic
 from personae.reading import align
 from personae.types import Array
 
-if TYPE_CHECKING:
-    from personae.training.facex import FaceXTask
-
 _TEMPLATE = "portrait"  # in which nano's pictures show faces
 _AT_ONCE = 16
+
+
+class Practice(Protocol):
+    """A training that makes pictures as it learns: `FaceXTask`."""
+
+    def batch(self, rng: np.random.Generator, size: int) -> Any:
+        """`size` edits to practise; depends on `rng` only."""
+
+    def pictures(self, batch: Any, generator: torch.Generator) -> Array:
+        """(N, S, S, 3) uint8: their results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +61,7 @@ class MadeFaces:
         return MadeFaces(**{field.name: getattr(self, field.name)[first:end] for field in fields(self)})
 
     @classmethod
-    def kept(cls, path: Path, task: Callable[[], "FaceXTask"], teachers: Teachers, count: int) -> "MadeFaces":
+    def kept(cls, path: Path, task: Callable[[], Practice], teachers: Teachers, count: int) -> "MadeFaces":
         """Those of a file; if it is not there, `count` are made by a FaceX at practice, and kept in it."""
         if path.is_file():
             return cls(**shards.unpack_arrays(path.read_bytes()))
@@ -77,7 +84,7 @@ class MadeFaces:
         )
 
 
-def _pictures(task: "FaceXTask", count: int) -> Iterator[Array]:
+def _pictures(task: Practice, count: int) -> Iterator[Array]:
     """`count` crops (S, S, 3) uint8."""
     generator = torch.Generator().manual_seed(0)
     for start in range(0, count, _AT_ONCE):

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name torch's own documentation uses
 from PIL import Image, ImageDraw
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from personae.reading import align
@@ -24,6 +23,7 @@ from personae.training.export_onnx import export_onnx
 from personae.training.faces import FaceTable
 from personae.training.loop import Metrics
 from personae.training.made_faces import MadeFaces
+from personae.training.mirror import mirrored_blendshapes, mirrored_landmarks
 from personae.training.networks import MotionNet
 from personae.training.textures import colour
 from personae.types import BLENDSHAPES, Array
@@ -39,24 +39,6 @@ _TELLING = (
 )
 _KEPT_OUT = 16  # one in so many of the pictures made is for the report
 _WATCHED = ("mouthSmile", "jawOpen", "eyeBlink")
-
-
-def mirrored_landmarks(mean: Array) -> Array:
-    """(K,) the landmark that takes each one's place in a mirror, from a mean shape (K, 3) of many faces and of as
-    many poses: the pairing that brings the mirrored shape closest to the shape itself. It is its own inverse."""
-    middle = np.median(mean[:, 0])
-    flipped = mean * (-1, 1, 1) + (2 * middle, 0, 0)
-    cost = ((flipped[:, None] - mean[None]) ** 2).sum(-1)
-    cost = cost + cost.T
-    return np.asarray(linear_sum_assignment(cost)[1])
-
-
-def mirrored_blendshapes() -> Array:
-    """(52,) the blendshape that takes each one's place in a mirror: Left and Right change names."""
-    swap = {"Left": "Right", "Right": "Left"}
-    sides = [next((side for side in swap if name.endswith(side)), "") for name in BLENDSHAPES]
-    names = [n.removesuffix(s) + swap.get(s, "") for n, s in zip(BLENDSHAPES, sides, strict=True)]
-    return np.array([BLENDSHAPES.index(name) for name in names])
 
 
 class _Cut:

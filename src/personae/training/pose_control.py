@@ -119,7 +119,7 @@ class PoseControlTask(BaseTask):
             "latents": self.data.latents[sides, rows],
             "vectors": self.data.vectors[sides, rows, views],
             "inside": self.data.inside[sides, rows],
-            "tokens": self._tokens(prompts),
+            "tokens": self.tokens(prompts),
             "maps": np.stack([mirrored(one) if side else one for one, side in zip(maps, sides, strict=True)]),
             "asked": self._asked(rng),
         }
@@ -137,7 +137,7 @@ class PoseControlTask(BaseTask):
             changes.append(change)
         return {
             "vectors": self.data.vectors[0, who, 0],
-            "tokens": self._tokens([captions.IDENTITY_PROMPT] * len(who)),
+            "tokens": self.tokens([captions.IDENTITY_PROMPT] * len(who)),
             "maps": np.stack([change.mesh(_SIDE, _SIDE) for change in changes]),
             "pose": np.stack([pose_numbers(change.pose) for change in changes]),
             "expression": np.stack([change.expression for change in changes]),
@@ -153,7 +153,7 @@ class PoseControlTask(BaseTask):
     def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
         drawn, asked = noised(batch, generator, _EARLY), batch["asked"]
         tokens, vectors, maps = (asked[name] for name in ("tokens", "vectors", "maps"))
-        nothing = torch.from_numpy(self._tokens([""])).to(tokens.device).expand(len(tokens), -1)
+        nothing = torch.from_numpy(self.tokens([""])).to(tokens.device).expand(len(tokens), -1)
         noise = torch.randn(len(tokens), *drawn.noisy.shape[1:], generator=generator, device=tokens.device)
         rolled = roll(
             lambda noisy, times: self._posed(model, noisy, times, tokens, vectors, maps),
@@ -205,7 +205,7 @@ class PoseControlTask(BaseTask):
         maps = torch.from_numpy(np.stack([render(m, self.faces.triangles, _SIDE) for m in marks])).to(home)
         times = torch.linspace(0.02, 0.98, len(clean), device=home)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)
-        tokens = torch.from_numpy(self._tokens([captions.IDENTITY_PROMPT] * len(clean))).to(home)
+        tokens = torch.from_numpy(self.tokens([captions.IDENTITY_PROMPT] * len(clean))).to(home)
         t, report = times[:, None, None, None], {}
         noisy = (1 - t) * clean + t * noise
         for name, network in (("held_out_flow", model), ("held_out_flow_without", None)):
@@ -236,7 +236,7 @@ class PoseControlTask(BaseTask):
     def _sample_posed(self, vectors: Tensor, noise: Tensor, controls: list[PoseControl]) -> Tensor:
         """Faces (N, 3, 128, 128) in [-1, 1] by the package's own loop."""
         asked, free = (
-            self.frozen.condition(torch.from_numpy(self._tokens([prompt] * len(rows))).to(rows.device), rows)
+            self.frozen.condition(torch.from_numpy(self.tokens([prompt] * len(rows))).to(rows.device), rows)
             for prompt, rows in ((captions.IDENTITY_PROMPT, vectors), ("", vectors[:1]))
         )
         scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=_STEPS, device=noise.device)

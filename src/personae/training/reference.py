@@ -42,7 +42,7 @@ class ReferenceTask(LoraTask):
             "references": self.data.latents[shown, rows],
             "vectors": self.data.vectors[sides, rows, views],
             "inside": self.data.inside[sides, rows],
-            "tokens": self._tokens([captions.IDENTITY_PROMPT if one else "" for one in asked]),
+            "tokens": self.tokens([captions.IDENTITY_PROMPT if one else "" for one in asked]),
             "asked": asked,
         }
 
