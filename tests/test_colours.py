@@ -13,6 +13,7 @@ from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.reading.colours import for_format, in_own_layout
 from personae.reading.photo import load_photo
+from personae.replay import replay
 from personae.types import Edit
 from reading_fixtures import white_face
 from test_photo import picture, png_of_size
@@ -126,7 +127,7 @@ def test_a_png_keeps_profile_alpha_and_layout(nano_like: FacePipeline, tmp_path:
     assert (values[done.mask] != given[done.mask]).any()
     if mode in ("LA", "RGBA"):
         np.testing.assert_array_equal(values[..., -1], given[..., -1])
-    assert writer.replay(path, pipe=nano_like, inputs={"target": photo})[1].max <= 1
+    assert replay(path, pipe=nano_like, inputs={"target": photo})[1].max <= 1
     then = edited(nano_like, done, region="mouth", seed=1)  # one after the other, in memory as by file
     np.testing.assert_array_equal(
         np.asarray(then.images[0]), np.asarray(edited(nano_like, path, region="mouth", seed=1).images[0])

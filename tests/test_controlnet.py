@@ -30,6 +30,7 @@ from personae.controls import pose as steers_pose
 from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
+from personae.provenance.recipe import read_recipe
 from personae.sampling.controlnet import DIFFERENCE, MARKER, PoseControl, load, save_difference
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise, draw_noise, generators_for
@@ -139,7 +140,7 @@ def test_a_pose_of_each_person(posing: FacePipeline, tmp_path: Path) -> None:
     for n, (person, pose, image) in enumerate(zip(people, asked, together.images, strict=True)):
         alone = posing(person, pose=pose, seed=3 + n, num_inference_steps=2, measure_likeness=False)
         assert np.abs(np.asarray(image, np.int16) - np.asarray(alone.images[0], np.int16)).max() <= 1
-        assert writer.read_recipe(paths[n])["settings"] == alone.recipe["settings"]
+        assert read_recipe(paths[n])["settings"] == alone.recipe["settings"]
     with pytest.raises(BadOption, match="2 poses for 3 people"):
         posing(people, pose=asked[:2])
 

@@ -29,7 +29,9 @@ from personae.editing.tasks import ROLES, TASKS, Task, named
 from personae.errors import BadImage, BadOption, NoFaceFound, SpaceMismatch, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
+from personae.provenance.recipe import read_recipe
 from personae.reading import align, face_regions
+from personae.replay import replay
 from personae.types import BLENDSHAPES, Edit
 from reading_fixtures import white_face
 
@@ -483,7 +485,7 @@ def test_facex_edits_several_images_and_replays(
     alone = with_facex.edit("reenact", seed=4, **options)
     assert np.abs(two.after[1].astype(int) - alone.after[0]).max() <= 2  # batches change the order of sums
     given = {"source": paths[0], "target": paths[1]}
-    assert writer.replay(writer.save_edit(two, tmp_path)[1], pipe=with_facex, inputs=given)[1].max <= 2
+    assert replay(writer.save_edit(two, tmp_path)[1], pipe=with_facex, inputs=given)[1].max <= 2
 
 
 # ---------------------------------------------------------------------- files
@@ -502,23 +504,23 @@ def test_a_saved_edit_is_replayed(model: FacePipeline, photos: dict[str, Path], 
     paths = writer.save_edit(edit, tmp_path / "out", stem="both")
     assert [path.name for path in paths] == ["both-seed3.png", "both-seed4.png"]
     np.testing.assert_array_equal(np.asarray(Image.open(paths[1])), np.asarray(edit.images[1]))
-    recipe = writer.read_recipe(paths[1])
+    recipe = read_recipe(paths[1])
     assert recipe["inputs"]["target"]["name"] == "target.png"
     assert str(photos["target"].parent) not in json.dumps(recipe)  # a folder is its owner's business
     assert recipe["inputs"]["target"]["faces"] == [2]
     assert b"compositeWithTrainedAlgorithmicMedia" in paths[1].read_bytes()
-    assert writer.replay(paths[1], pipe=model, inputs=photos)[1].max <= 1
+    assert replay(paths[1], pipe=model, inputs=photos)[1].max <= 1
     with pytest.raises(BadOption, match=r"no recipe opens a file.*--input source=FILE --input target=FILE"):
-        writer.replay(paths[0], pipe=model)
+        replay(paths[0], pipe=model)
     moved = photos | {"target": photos["target"].rename(tmp_path / "moved.png")}
-    assert writer.replay(paths[0], pipe=model, photos=moved)[1].max <= 1
+    assert replay(paths[0], pipe=model, photos=moved)[1].max <= 1
     with pytest.raises(BadOption, match=r"source\.png is not the target file.*\(target\.png\): its sha256"):
-        writer.replay(paths[0], pipe=model, inputs=photos | {"target": photos["source"]})
+        replay(paths[0], pipe=model, inputs=photos | {"target": photos["source"]})
     with pytest.raises(BadOption, match="did you mean 'target'"):
-        writer.replay(paths[0], pipe=model, inputs=moved | {"targe": moved["target"]})
+        replay(paths[0], pipe=model, inputs=moved | {"targe": moved["target"]})
     (anonymous,) = writer.save_edit(edit, tmp_path / "anonymous", names=False)[:1]
-    assert "target.png" not in json.dumps(writer.read_recipe(anonymous))
-    assert writer.replay(anonymous, pipe=model, inputs=moved)[1].max <= 1
+    assert "target.png" not in json.dumps(read_recipe(anonymous))
+    assert replay(anonymous, pipe=model, inputs=moved)[1].max <= 1
 
 
 def test_a_replay_knows_changes_masks_and_all_faces(nano_like: FacePipeline, photos: dict[str, Path], tmp_path) -> None:
@@ -534,10 +536,10 @@ def test_a_replay_knows_changes_masks_and_all_faces(nano_like: FacePipeline, pho
     }
     for stem, edit in edits.items():
         (path,) = writer.save_edit(edit, tmp_path, stem=stem)
-        inputs = writer.read_recipe(path)["inputs"]
+        inputs = read_recipe(path)["inputs"]
         here = {**photos, "mask": mask} | ({"source": Image.fromarray(solo())} if stem == "given" else {})
         given = {name: here[name] for name in inputs}
-        assert writer.replay(path, pipe=nano_like, inputs=given)[1].max <= 1, stem
+        assert replay(path, pipe=nano_like, inputs=given)[1].max <= 1, stem
 
 
 def test_edits_in_a_row_hold_the_chain(model: FacePipeline, photos: dict[str, Path], tmp_path: Path) -> None:
@@ -550,7 +552,7 @@ def test_edits_in_a_row_hold_the_chain(model: FacePipeline, photos: dict[str, Pa
     assert [one["edit"]["task"] for one in chain] == ["swap", "inpaint"]
     assert [one["seed"] for one in chain] == [3, 4]
     (last,) = writer.save_edit(third, tmp_path, stem="third")
-    assert writer.replay(last, pipe=model, inputs={"target": again})[1].max <= 1
+    assert replay(last, pipe=model, inputs={"target": again})[1].max <= 1
     in_memory = model.edit("inpaint", target=first, region="mouth", seed=4, **CHEAP)
     assert [one["seed"] for one in in_memory.recipe["earlier"]] == [3]
     np.testing.assert_array_equal(np.asarray(in_memory.images[0]), np.asarray(second.images[0]))

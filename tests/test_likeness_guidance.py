@@ -26,6 +26,7 @@ from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
 from personae.reading.onnx_module import OnnxModule
 from personae.reading.reader import FaceReader
+from personae.replay import replay
 from personae.sampling import codec, parameterisation, schedulers
 from personae.sampling.fast import modes
 from personae.sampling.identity_guidance import Alike, ReaderGuidance
@@ -234,7 +235,7 @@ def test_the_recipe_asks_for_the_same_again(nano_like: FacePipeline, tmp_path: P
     settings = made.recipe["settings"]
     assert (settings["likeness_guidance"], settings["likeness_interval"]) == (STRENGTH, [0.25, 1.0])
     (path,) = writer.save(made, tmp_path, people=person)
-    assert writer.replay(path, pipe=nano_like)[1].max == 0
+    assert replay(path, pipe=nano_like)[1].max == 0
     assert "likeness_guidance" not in nano_like(person, seed=3).recipe["settings"]
 
 

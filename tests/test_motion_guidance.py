@@ -16,6 +16,7 @@ from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.reading.differentiable import AlignedMotion
 from personae.reading.reader import FaceReader
+from personae.replay import replay
 from personae.sampling import codec
 from personae.sampling.identity_guidance import Moving, ReaderGuidance
 from personae.types import BLENDSHAPES, Array
@@ -117,7 +118,7 @@ def test_the_recipe_asks_for_the_same_again(nano: FacePipeline, tmp_path: Path) 
     settings = made.recipe["settings"]
     assert (settings["motion_guidance"], settings["motion_interval"]) == (0.1, [0.25, 1.0])
     (path,) = writer.save(made, tmp_path, people=person)
-    assert writer.replay(path, pipe=nano)[1].max <= 1
+    assert replay(path, pipe=nano)[1].max <= 1
 
 
 # ---------------------------------------------------------------------- what is looked for

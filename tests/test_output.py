@@ -16,6 +16,8 @@ from model_fixtures import face_photo, tiny_model_folder
 from personae.errors import BadIdentity, BadImage, BadOption, BadOutput
 from personae.pipeline import FacePipeline, load
 from personae.provenance import writer
+from personae.provenance.recipe import read_recipe, recipe_identity
+from personae.replay import replay
 from personae.types import Generation, Identity
 
 MARKER = b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -41,9 +43,9 @@ def test_every_format_carries_recipe_and_marker(made: Generation, person: Identi
     paths = writer.save(made, tmp_path, people=[person], stems=["me"], format=kind)
     assert [path.name for path in paths] == [f"me-seed7.{kind}", f"me-seed8.{kind}"]
     for path, seed in zip(paths, (7, 8), strict=True):
-        recipe = writer.read_recipe(path)
+        recipe = read_recipe(path)
         assert (recipe["seed"], recipe["ai_generated"], recipe["settings"]["num_inference_steps"]) == (seed, True, 4)
-        np.testing.assert_array_equal(writer.recipe_identity(recipe).vector, person.vector)
+        np.testing.assert_array_equal(recipe_identity(recipe).vector, person.vector)
         assert MARKER in path.read_bytes()
     saved = np.asarray(Image.open(paths[0]).convert("RGB"))
     assert saved.shape == np.asarray(made.images[0]).shape
@@ -56,13 +58,13 @@ def test_a_recipe_names_no_one_else(nano_like: FacePipeline, tmp_path: Path) -> 
     both = nano_like(people, seed=1)
     hashes = [entry["identity_sha256"] for entry in both.recipe["inputs"]]
     paths = writer.save(both, tmp_path, people=people)
-    assert [writer.read_recipe(path)["inputs"][0]["identity_sha256"] for path in paths] == hashes
-    assert all(len(writer.read_recipe(path)["inputs"]) == 1 for path in paths)
+    assert [read_recipe(path)["inputs"][0]["identity_sha256"] for path in paths] == hashes
+    assert all(len(read_recipe(path)["inputs"]) == 1 for path in paths)
 
 
 def test_the_identity_can_be_left_out(made: Generation, person: Identity, tmp_path: Path) -> None:
     path = writer.save(made, tmp_path, people=[person], identity=False)[0]
-    assert writer.recipe_identity(writer.read_recipe(path)) is None
+    assert recipe_identity(read_recipe(path)) is None
     vector = base64.b64encode(person.vector.tobytes())
     assert vector not in path.read_bytes()
 
@@ -75,7 +77,7 @@ def test_nothing_is_replaced_silently(made: Generation, person: Identity, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["me-seed8.png"]
     assert second.read_bytes() == b"precious"
     writer.save(made, tmp_path, people=[person], stems=["me"], force=True)
-    assert writer.read_recipe(second)["seed"] == 8
+    assert read_recipe(second)["seed"] == 8
 
 
 @contextmanager
@@ -117,21 +119,21 @@ def test_files_without_a_recipe(made: Generation, tmp_path: Path) -> None:
     plain = tmp_path / "plain.png"
     made.images[0].save(plain)
     with pytest.raises(BadImage, match="carries no recipe"):
-        writer.read_recipe(plain)
+        read_recipe(plain)
     (tmp_path / "noise.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
     for bad in ("noise.png", "nowhere.png"):
         with pytest.raises(BadImage, match=bad):
-            writer.read_recipe(tmp_path / bad)
+            read_recipe(tmp_path / bad)
 
 
 def test_damaged_recipes_are_said_to_be_so(made: Generation, tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(writer.encode(made.images[0], "png", {"seed": 7}))
     with pytest.raises(BadImage, match="damaged"):
-        writer.read_recipe(path)
+        read_recipe(path)
     for stored in ({"space": "a/b/c", "vector": "*"}, {"space": "a/b/c"}, "text"):
         with pytest.raises(BadIdentity, match="damaged"):
-            writer.recipe_identity({"identity": stored})
+            recipe_identity({"identity": stored})
 
 
 @pytest.mark.parametrize("kind", writer.FORMATS)
@@ -139,7 +141,7 @@ def test_a_replay_makes_the_image_again(model: FacePipeline, tmp_path: Path, kin
     face = model.read(face_photo(tmp_path / "photo.png"))[0]
     out = model(face, seed=3, num_images_per_prompt=3, guidance_scale=2.0, num_inference_steps=3)
     path = writer.save(out, tmp_path, people=[face], format=kind)[2]
-    image, drift = writer.replay(path, pipe=model)
+    image, drift = replay(path, pipe=model)
     assert drift.same_model
     first = np.asarray(out.images[2], int)
     assert np.abs(np.asarray(image, int) - first).max() <= 1
@@ -153,16 +155,16 @@ def test_a_replay_without_identity_needs_the_very_photo(model: FacePipeline, tmp
     photo = face_photo(tmp_path / "photo.png")
     face = model.read(photo)[0]
     path = writer.save(model(face, seed=3), tmp_path, people=[face], identity=False)[0]
-    assert str(tmp_path) not in json.dumps(writer.read_recipe(path))  # no paths of the maker's machine
+    assert str(tmp_path) not in json.dumps(read_recipe(path))  # no paths of the maker's machine
     with pytest.raises(BadOption, match="--input photo=FILE"):
-        writer.replay(path, pipe=model)
+        replay(path, pipe=model)
     with pytest.raises(BadOption, match="is not the photo file"):
-        writer.replay(path, pipe=model, photo=face_photo(tmp_path / "other.png", left=30))
-    assert writer.replay(path, pipe=model, photo=photo)[1].max <= 1
+        replay(path, pipe=model, photo=face_photo(tmp_path / "other.png", left=30))
+    assert replay(path, pipe=model, photo=photo)[1].max <= 1
 
 
 def test_a_recipe_never_chooses_a_folder(model: FacePipeline, tmp_path: Path) -> None:
     face = model.read(face_photo(tmp_path / "photo.png"))[0]
     path = writer.save(model(face, seed=3), tmp_path, people=[face])[0]
     with pytest.raises(BadOption, match="--model"):
-        writer.replay(path)
+        replay(path)

@@ -214,7 +214,7 @@ def test_mutated_recipes_are_errors_of_ours_or_replayed(nano_like: FacePipeline,
     for number in range(MUTATIONS):
         recipe = mutated(chance.choice(VALID + first_version), chance)
         text = json.dumps(recipe)
-        recipes.told([recipe])
+        recipes.history([recipe])
         stand = Stand(nano_like)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(recipes, "text_of", lambda path, text=text: text)
@@ -329,7 +329,7 @@ def test_no_recipe_opens_a_path(nano_like: FacePipeline, tmp_path: Path, name: s
     path = forged(tmp_path / "made.png", json.dumps(recipe))
     error, words = (BadOption, f"--input {name}=FILE") if first_version else (BadRecipe, f"{name} of settings")
     with pytest.raises(error, match=words):
-        writer.replay(path, pipe=Stand(nano_like))  # type: ignore[arg-type]
+        replay.replay(path, pipe=Stand(nano_like))  # type: ignore[arg-type]
 
 
 def test_recipes_of_the_first_version_replay_with_files_of_the_caller(model: FacePipeline, tmp_path: Path) -> None:
@@ -348,10 +348,10 @@ def test_recipes_of_the_first_version_replay_with_files_of_the_caller(model: Fac
     Image.open(path).save(tmp_path / "old.png", pnginfo=info)
     for made in (path, tmp_path / "old.png"):
         with pytest.raises(BadOption, match=r"the image file \(crop.png\): --input image=FILE"):
-            writer.replay(made, pipe=model)
-        assert writer.replay(made, pipe=model, inputs={"image": drawing})[1].max == 0
+            replay.replay(made, pipe=model)
+        assert replay.replay(made, pipe=model, inputs={"image": drawing})[1].max == 0
     with pytest.raises(BadOption, match=r"photo.png is not the image file.*\(crop.png\): its sha256 is another"):
-        writer.replay(path, pipe=model, inputs={"image": photo})
+        replay.replay(path, pipe=model, inputs={"image": photo})
 
 
 @pytest.mark.parametrize(
@@ -373,14 +373,14 @@ def test_work_has_a_budget(
     path = forged(tmp_path / "made.png", json.dumps(generation(**settings)), (size, size))
     stand: Any = Stand(nano_like)
     with pytest.raises(PersonaeError, match=words):
-        writer.replay(path, pipe=stand)
+        replay.replay(path, pipe=stand)
     assert not stand.asked
 
 
 def test_a_budget_can_be_raised(nano_like: FacePipeline, tmp_path: Path) -> None:
     recipe = generation(num_inference_steps=1000, likeness_guidance=0.1)
     stand: Any = Stand(nano_like)
-    assert writer.replay(forged(tmp_path / "made.png", json.dumps(recipe)), pipe=stand, budget=3000)
+    assert replay.replay(forged(tmp_path / "made.png", json.dumps(recipe)), pipe=stand, budget=3000)
     assert stand.asked["num_inference_steps"] == 1000
 
 
@@ -394,7 +394,7 @@ def test_no_recipe_starts_a_download(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     path = forged(tmp_path / "made.png", json.dumps(recipe), (512, 512))
     assert not catalog.present(catalog.MODELS["arc2face"])
     with pytest.raises(WeightsMissing, match=r"no file makes personae fetch a model.*--model arc2face"):
-        writer.replay(path)
+        replay.replay(path)
     with hub.only_cached(), pytest.raises(WeightsMissing, match="not in the Hub's cache"):
         hub.fetch(catalog.MODELS["arc2face"].extras["controlnet"])
     monkeypatch.setattr(hub, "_offline", lambda: False)
@@ -417,7 +417,7 @@ def test_a_replay_has_the_precision_of_the_recipe(
     monkeypatch.setattr(pipeline, "load", loads)
     recipe = generation() | {"model": {"name": "nano", "sha256": HASH}, "dtype": dtype}
     path = forged(tmp_path / "made.png", json.dumps(recipe))
-    writer.replay(path)
+    replay.replay(path)
     assert run("replay", path, "-m", "elsewhere").code == 0
     assert loaded == [("nano", getattr(torch, dtype)), ("elsewhere", getattr(torch, dtype))]
 
@@ -491,7 +491,7 @@ def test_a_jpeg_without_room_says_what_it_leaves_out(
     recipe = recipes.read_recipe(path)
     assert recipe["left_out"] == ["earlier"]
     assert [one["seed"] for one in recipe["earlier"]] == [7] * 32
-    assert writer.replay(path, pipe=model, inputs={"target": photos["target"]})[1].same_model
+    assert replay.replay(path, pipe=model, inputs={"target": photos["target"]})[1].same_model
     # Said before the work, and once.
     done = run("edit", "inpaint", photos["target"], "--region", "mouth", "-m", "nobody", "--format", "jpg")
     assert done.code == 2

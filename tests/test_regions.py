@@ -19,6 +19,8 @@ from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
+from personae.provenance.recipe import read_recipe
+from personae.replay import replay
 from personae.sampling.unet_hooks import halves
 from reading_fixtures import white_face
 from tolerances import assert_same
@@ -222,8 +224,8 @@ def test_a_picture_of_two_is_replayed_from_its_file(nano: FacePipeline, tmp_path
     made = nano(people, prompt="a man", seed=3, regions=[LEFT, mask], width=64, look="painting")
     assert json.loads(json.dumps(made.recipe["settings"]))["width"] == 64
     (path,) = writer.save(made, tmp_path / "with", people=people)
-    assert len(writer.read_recipe(path)["inputs"]) == 2
-    assert writer.replay(path, pipe=nano)[1].max == 0
+    assert len(read_recipe(path)["inputs"]) == 2
+    assert replay(path, pipe=nano)[1].max == 0
 
 
 def test_without_identities_a_picture_of_two_cannot_be_replayed(nano: FacePipeline, tmp_path: Path) -> None:
@@ -231,9 +233,9 @@ def test_without_identities_a_picture_of_two_cannot_be_replayed(nano: FacePipeli
     people = [nano.read(photo)[0], *made_up(nano, 1)]
     made = nano(people, prompt="a man", seed=3, regions=[LEFT, RIGHT])
     (path,) = writer.save(made, tmp_path, people=people, identity=False)
-    assert not {"identity", "others"} & writer.read_recipe(path).keys()
+    assert not {"identity", "others"} & read_recipe(path).keys()
     with pytest.raises(BadOption, match="shows several people and was written without their identities"):
-        writer.replay(path, pipe=nano, photo=photo)
+        replay(path, pipe=nano, photo=photo)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from personae.errors import BadOption, NoFaceFound, WeightsMissing
 from personae.evaluation.judge import Judge, JudgeSpec, SecondOpinion
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
+from personae.provenance.recipe import read_recipe
 from personae.reading.align import TEMPLATES
+from personae.replay import replay
 from personae.types import Face, Generation
 
 PER_PERSON = 3
@@ -125,12 +127,12 @@ def test_what_fell_short_is_said_and_written_into_the_file(
         made.shortfall == f"6 of 6 images fell short of likeness 1.00 in 2 tries: the best of them reached {best:.2f}"
     )
     path = writer.save(made.short, tmp_path, people=people)[0]
-    recipe = writer.read_recipe(path)
+    recipe = read_recipe(path)
     assert recipe["verified"] == {"min_likeness": 1.0, "tries": 2, "judge": "tiny judge", "passed": False}
     assert recipe["tries"] == 2
     assert recipe["seed"] == made.short.seeds[0]
     assert recipe["likeness"] == pytest.approx(made.short.likeness[0], abs=1e-4)
-    _, drift = writer.replay(path, pipe=pipe)
+    _, drift = replay(path, pipe=pipe)
     assert drift.max <= 1
 
 

@@ -12,6 +12,7 @@ from personae.conditioning.regional_attention import masks_of
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
+from personae.replay import replay
 from personae.sampling.multidiffusion import Windows
 from tolerances import assert_same
 
@@ -158,7 +159,7 @@ def test_a_picture_through_windows_is_replayed_from_its_file(
     people = made_up(model, 2)
     made = model(people, prompt=NAMED, seed=3, regions=[LEFT, RIGHT], width=56)
     (path,) = writer.save(made, tmp_path / "with", people=people)
-    assert writer.replay(path, pipe=model)[1].max == 0
+    assert replay(path, pipe=model)[1].max == 0
 
 
 @pytest.mark.parametrize(

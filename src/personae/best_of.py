@@ -1,9 +1,9 @@
 """Images that are proven to show the person: read back, made anew from other seeds where they do not, ranked.
 
-    made = generate_verified(pipe, face, min_likeness=0.4, tries=4, num_images_per_prompt=8, seed=0)
-    made.passed.images, made.passed.likeness     # each person's best first; all of at least 0.4
-    made.short                                   # the best that four seeds gave in place of each of the others
-    made.shortfall                               # ... in one line, or None
+    found = generate_verified(pipe, face, min_likeness=0.4, tries=4, num_images_per_prompt=8, seed=0)
+    found.passed.images, found.passed.likeness   # each person's best first; all of at least 0.4
+    found.short                                  # of each image that never passed, the best of its four attempts
+    found.shortfall                              # ... in one line, or None
 
 Every image is what a plain call gives for its seed. The first seed decides all the others: of N images, number i tries
 the seeds that the plain call gives it, then i + N, i + 2 N further on, whatever the others do.
@@ -51,12 +51,12 @@ class Verified:
         """What fell short, in one line; None if nothing did."""
         if not self.short.images:
             return None
-        asked, missing = self.short.recipe["verified"], len(self.short.images)
-        seen = [one for one in self.short.likeness or [] if not math.isnan(one)]
-        best = f"the best of them reached {max(seen):.2f}" if seen else "no face was found in any of them"
+        request, missing = self.short.recipe["verified"], len(self.short.images)
+        measured = [one for one in self.short.likeness or [] if not math.isnan(one)]
+        best = f"the best of them reached {max(measured):.2f}" if measured else "no face was found in any of them"
         return (
             f"{missing} of {missing + len(self.passed.images)} images fell short of likeness "
-            f"{asked['min_likeness']:.2f} in {asked['tries']} tries: {best}"
+            f"{request['min_likeness']:.2f} in {request['tries']} tries: {best}"
         )
 
 
@@ -100,18 +100,20 @@ def generate_verified(
     Raises `BadOption`; `WeightsMissing` without reader and judge; whatever the pipeline raises.
     """
     together = options.get("regions") is not None
-    _check_asked(min_likeness, tries, options)
+    _check_request(min_likeness, tries, options)
     if judge is not None and together:
         raise BadOption("a judge looks at one face of a picture: leave judge or regions out")
     name = judge.name if judge is not None else _reader(pipe).space
     people = _people(pipe, faces)
 
     def make(some: Sequence[Face | Identity], **more: Any) -> tuple[Generation, list[_Slot]]:
-        made = pipe(some, measure_likeness=judge is None, **options, **more)
-        likeness = made.likeness if judge is None else judge.likeness(made.images, [some[p] for p in made.people])
+        result = pipe(some, measure_likeness=judge is None, **options, **more)
+        likeness: Sequence[float] | None = result.likeness
+        if judge is not None:
+            likeness = judge.likeness(result.images, [some[person] for person in result.people])
         assert likeness is not None
-        parts = zip(made.people, made.images, made.seeds, likeness, strict=True)
-        return made, [_Slot(person=p, image=image, seed=s, likeness=float(found)) for p, image, s, found in parts]
+        parts = zip(result.people, result.images, result.seeds, likeness, strict=True)
+        return result, [_Slot(person=p, image=image, seed=s, likeness=float(found)) for p, image, s, found in parts]
 
     first, slots = make(people, seed=seed, num_images_per_prompt=num_images_per_prompt)
     unused = max(first.seeds) + 1
@@ -128,15 +130,17 @@ def generate_verified(
             slots[i] = slots[i].after(another)
 
     slots.sort(key=lambda slot: (slot.person, -slot.rank))
-    asked = {"min_likeness": min_likeness, "tries": tries, "judge": name}
+    verdict = {"min_likeness": min_likeness, "tries": tries, "judge": name}
     passed, short = (
-        _kept(first, [slot for slot in slots if (slot.rank >= min_likeness) == good], asked | {"passed": good})
+        _generation_of(
+            first, [slot for slot in slots if (slot.rank >= min_likeness) == good], verdict | {"passed": good}
+        )
         for good in (True, False)
     )
     return Verified(passed=passed, short=short)
 
 
-def _kept(first: Generation, slots: Sequence[_Slot], verified: dict[str, Any]) -> Generation:
+def _generation_of(first: Generation, slots: Sequence[_Slot], verified: dict[str, Any]) -> Generation:
     return replace(
         first,
         images=[slot.image for slot in slots],
@@ -154,7 +158,7 @@ def _reader(pipe: "FacePipeline") -> "FaceReader":
     return pipe.reader
 
 
-def _check_asked(min_likeness: Any, tries: Any, options: dict[str, Any]) -> None:
+def _check_request(min_likeness: Any, tries: Any, options: dict[str, Any]) -> None:
     right = isinstance(min_likeness, int | float) and not isinstance(min_likeness, bool)
     if not right or not -1 <= min_likeness <= 1:
         raise BadOption(f"min_likeness is a cosine, -1 to 1, got {min_likeness!r}")

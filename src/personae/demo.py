@@ -50,8 +50,8 @@ def run(
     and how many images; what it returns goes to the pipeline's call (progress callbacks).
     """
     target = writer.prepare(folder)
-    shown = portrait()
-    faces = pipe.read(shown)
+    picture = portrait()
+    faces = pipe.read(picture)
     if not faces or faces[0].identity is None:
         raise NoFaceFound("no face found in the demo's own portrait: this model's reader is broken or untrained")
     astronaut = faces[0].identity
@@ -76,7 +76,7 @@ def run(
         sheet.Section(
             title="A photo in",
             cards=[
-                sheet.Card(image=shown, boxes=[faces[0].detection.box], caption="Eileen Collins, NASA, public domain")
+                sheet.Card(image=picture, boxes=[faces[0].detection.box], caption="Eileen Collins, NASA, public domain")
             ],
             note=f"One face, read as {astronaut.vector.size} numbers: a unit vector that says who, and little else.",
             large=True,

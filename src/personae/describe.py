@@ -15,15 +15,15 @@ from personae.errors import BadImage
 from personae.gather import SUFFIX
 from personae.identity import directions
 from personae.models import catalog
-from personae.provenance import writer
+from personae.provenance.recipe import read_recipe
 from personae.types import BLENDSHAPES, Array, Face, Identity, Motion
 
-_SHOWN = 0.3  # an expression below this is not worth a word
+_NOTABLE = 0.3  # an expression below this is not worth a word
 
 
-def person(who: Identity) -> dict[str, Any]:
+def person(found: Identity) -> dict[str, Any]:
     """Space and vector of an identity."""
-    return {"space": who.space, "width": who.vector.size, "vector": [round(float(v), 6) for v in who.vector]}
+    return {"space": found.space, "width": found.vector.size, "vector": [round(float(v), 6) for v in found.vector]}
 
 
 def face(found: Face) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def path(where: str | Path) -> dict[str, Any]:
         return person(identity.load(place)) | {"note": identity.note(place)}
     if not place.exists():
         raise BadImage(f"{place}: no such file")
-    return writer.read_recipe(place)
+    return read_recipe(place)
 
 
 def _pose(motion: Motion) -> dict[str, float]:
@@ -103,7 +103,7 @@ def _line(found: Face) -> str:
     if found.motion:
         parts.append(", ".join(f"{name} {angle:+.0f}" for name, angle in _pose(found.motion).items()))
         strong = np.argsort(-found.motion.blendshapes)[:3]
-        parts += [BLENDSHAPES[i] for i in strong if found.motion.blendshapes[i] > _SHOWN]
+        parts += [BLENDSHAPES[i] for i in strong if found.motion.blendshapes[i] > _NOTABLE]
     return "; ".join(parts)
 
 

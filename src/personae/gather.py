@@ -1,7 +1,7 @@
 """From what a user names to people: photos and `.identity` files become `Person`s; so do seeds.
 
 people = gather(reader, ["me.jpg", "ann.identity"], on_no_face="skip", skipped=print)
-pipe([person.who for person in people])
+pipe([person.subject for person in people])
 nobody = strangers(catalog.resolve("nano"), 4, seed=0)      # identities of people who never were
 """
 
@@ -39,15 +39,15 @@ class Reads(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Who to generate. `name`: the stem of the file; `who`: the face as read, or the identity as stored."""
+    """A person to generate. `name`: the stem of the file; `subject`: the face as read, or the identity as stored."""
 
     name: str
-    who: Face | Identity
+    subject: Face | Identity
 
     @property
     def identity(self) -> Identity:
         """The vector, wherever it came from. Raises `BadIdentity` if the face was read without."""
-        found = self.who.identity if isinstance(self.who, Face) else self.who
+        found = self.subject.identity if isinstance(self.subject, Face) else self.subject
         if found is None:
             raise BadIdentity(f"{self.name} was read without an identity: read the photo again with identity=True")
         return found
@@ -88,9 +88,9 @@ def gather(
 def _person(reader: Reads | None, source: Source) -> Person:
     name = UNNAMED if isinstance(source, Photo) else Path(source).stem
     if not isinstance(source, Photo) and Path(source).suffix == SUFFIX:
-        return Person(name=name, who=identity.load(source))
+        return Person(name=name, subject=identity.load(source))
     if faces := _read(reader, source):
-        return Person(name=name, who=faces[0])
+        return Person(name=name, subject=faces[0])
     raise NoFaceFound(f"no face found in {_called(source)}: give a photo that shows one clearly, or --on-no-face skip")
 
 
@@ -106,7 +106,7 @@ def _read(reader: Reads | None, source: Source) -> list[Face]:
 
 def shifted(person: Person, table: Mapping[str, Direction], amounts: Mapping[str, float]) -> Person:
     """Somebody with attributes changed: no longer the face of the photo. Raises as `directions.shift`."""
-    return Person(name=person.name, who=directions.shift(person.identity, table, amounts))
+    return Person(name=person.name, subject=directions.shift(person.identity, table, amounts))
 
 
 def blended(people: Sequence[Person], amount: float) -> Person:
@@ -114,7 +114,7 @@ def blended(people: Sequence[Person], amount: float) -> Person:
     if len(people) != 2:
         raise BadOption(f"a blend needs exactly two people, got {len(people)}")
     first, second = people
-    return Person(name=f"{first.name}-{second.name}", who=identity.blend(first.identity, second.identity, amount))
+    return Person(name=f"{first.name}-{second.name}", subject=identity.blend(first.identity, second.identity, amount))
 
 
 def strangers(folder: Path, count: int, *, seed: int) -> list[Identity]:

@@ -79,9 +79,9 @@ def replay(
     Raises `BadImage`; `BadRecipe` for a damaged recipe; `BadOption` for a missing or another file, a picture that was
     resized, more work than the budget; whatever the pipeline raises.
     """
-    given = dict(photos or {}) | dict(inputs or {}) | ({} if photo is None else {PHOTO: photo})
-    made = remake(path, pipe=pipe, inputs=given, budget=budget)
-    return made.image, made.drift
+    files = dict(photos or {}) | dict(inputs or {}) | ({} if photo is None else {PHOTO: photo})
+    again = remake(path, pipe=pipe, inputs=files, budget=budget)
+    return again.image, again.drift
 
 
 def remake(
@@ -105,21 +105,21 @@ def remake(
         _require_budget(pipe, recipe, size[::-1], budget)
         before = load_photo(path, max_bytes=_MOST_BYTES).pixels
         settings = recipe["settings"] | {name: files[name] for name in recipe["settings"] if name in files}
-        made: Generation | Edit
+        again: Generation | Edit
         if recipe["task"] == EDIT:
-            made = _edited_again(pipe, recipe, files, settings)
+            again = _edited_again(pipe, recipe, files, settings)
         else:
-            made = _generated_again(pipe, recipe, files, settings)
-    after = load_photo(made.images[0]).pixels
+            again = _generated_again(pipe, recipe, files, settings)
+    after = load_photo(again.images[0]).pixels
     if after.shape != before.shape:
         raise _resized(path, before.shape[:2], after.shape[:2])
     # Of two bytes, without the memory of wider numbers for a large photo.
-    apart, same = np.maximum(before, after) - np.minimum(before, after), made.recipe["model"]["sha256"]
+    apart, same = np.maximum(before, after) - np.minimum(before, after), again.recipe["model"]["sha256"]
     drift = Drift(mean=float(apart.mean()), max=int(apart.max()), same_model=same == recipe["model"].get("sha256"))
     now = ("dtype", "device", "versions", "sampler")
-    model = {"name": Path(made.recipe["model"]["name"] or "unnamed").name, "sha256": same}
-    recipe |= {"model": recipe["model"] | model} | {name: made.recipe[name] for name in now if name in made.recipe}
-    return Replayed(image=made.images[0], drift=drift, recipe=recipe)
+    model = {"name": Path(again.recipe["model"]["name"] or "unnamed").name, "sha256": same}
+    recipe |= {"model": recipe["model"] | model} | {name: again.recipe[name] for name in now if name in again.recipe}
+    return Replayed(image=again.images[0], drift=drift, recipe=recipe)
 
 
 def readable(path: str | Path) -> dict[str, Any]:
@@ -167,27 +167,28 @@ def _called(facts: Mapping[str, Any]) -> str:
     return f" ({facts['name']})" if facts.get("name") else ""
 
 
-def _input(name: str, given: Input, facts: Mapping[str, Any]) -> Any:
+def _input(name: str, source: Input, facts: Mapping[str, Any]) -> Any:
     """A photo; of a LoRA and of an expression's numbers the path."""
     known = facts.get("sha256")
-    if name == "lora" or (isinstance(given, str | Path) and Path(given).suffix.lower() in (".npy", ".json")):
-        if not isinstance(given, str | Path):
-            raise BadOption(f"the input {name} is the path of a file, got a {type(given).__name__}")
-        found: list[str | None] = [file_sha256(Path(given))]
+    if name == "lora" or (isinstance(source, str | Path) and Path(source).suffix.lower() in (".npy", ".json")):
+        if not isinstance(source, str | Path):
+            raise BadOption(f"the input {name} is the path of a file, got a {type(source).__name__}")
+        found: list[str | None] = [file_sha256(Path(source))]
         photo = None
     else:
         try:
-            photo = load_photo(given)
+            photo = load_photo(source)
         except BadImage as error:
             raise BadOption(f"{error}: give the {name} file{_called(facts)}, --input {name}=FILE") from error
         found = [photo.sha256, pixels_sha256(photo)]
     if known is not None and known not in found:
-        shown = photo.source if photo is not None and photo.source else given if isinstance(given, str | Path) else "it"
+        path = source if isinstance(source, str | Path) else "it"
+        label = photo.source if photo is not None and photo.source else path
         raise BadOption(
-            f"{shown} is not the {name} file that this image was made from{_called(facts)}: its sha256 is another; "
+            f"{label} is not the {name} file that this image was made from{_called(facts)}: its sha256 is another; "
             f"give that one, --input {name}=FILE"
         )
-    return given if photo is None else photo
+    return source if photo is None else photo
 
 
 # ---------------------------------------------------------------------- the model, and what it may cost
@@ -235,8 +236,8 @@ def _require_size(
         raise _resized(path, size, *sizes)
 
 
-def _resized(path: str | Path, size: Sequence[int], *made: Sequence[int]) -> BadImage:
-    makes = " or ".join(f"{width} x {height}" for height, width in made) or "no photo"
+def _resized(path: str | Path, size: Sequence[int], *sizes: Sequence[int]) -> BadImage:
+    makes = " or ".join(f"{width} x {height}" for height, width in sizes) or "no photo"
     return BadImage(f"{path} was resized: it is {size[1]} x {size[0]} pixels, its recipe makes {makes}")
 
 

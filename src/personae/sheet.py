@@ -21,7 +21,7 @@ from personae.gather import Person
 from personae.types import Array, Face, Generation
 
 _MIME = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
-_INPUT_SIDE = 640  # px: an input photo is shown no larger
+_INPUT_SIDE = 640  # px: no input photo is drawn larger
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1d21; --soft: #6b6e76; --page: #fafaf8; --card: #fff; --line: #e4e4df;
@@ -92,10 +92,10 @@ def of_generation(generation: Generation, paths: Sequence[Path], people: Sequenc
 
 
 def _input(person: Person) -> list[Card]:
-    if not isinstance(person.who, Face) or person.who.photo is None:
+    if not isinstance(person.subject, Face) or person.subject.photo is None:
         return []
-    photo = Image.fromarray(person.who.photo.pixels)
-    return [Card(image=photo, boxes=[person.who.detection.box], caption="the photo")]
+    photo = Image.fromarray(person.subject.photo.pixels)
+    return [Card(image=photo, boxes=[person.subject.detection.box], caption="the photo")]
 
 
 def page(title: str, sections: Sequence[Section], *, lead: str = "", foot: str = "") -> str:
@@ -132,9 +132,9 @@ def _inline(image: Path | Image.Image) -> tuple[str, tuple[int, int]]:
         with Image.open(image) as opened:
             size = opened.size
         return _data_url(_MIME[image.suffix], image.read_bytes()), size
-    shown, buffer = image.convert("RGB"), io.BytesIO()
-    shown.thumbnail((_INPUT_SIDE, _INPUT_SIDE), Image.Resampling.LANCZOS)
-    shown.save(buffer, "JPEG", quality=88)
+    thumbnail, buffer = image.convert("RGB"), io.BytesIO()
+    thumbnail.thumbnail((_INPUT_SIDE, _INPUT_SIDE), Image.Resampling.LANCZOS)
+    thumbnail.save(buffer, "JPEG", quality=88)
     return _data_url("image/jpeg", buffer.getvalue()), image.size
 
 

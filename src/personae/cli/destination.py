@@ -55,7 +55,7 @@ class Destination:
 
     def save(
         self,
-        made: "Generation",
+        result: "Generation",
         *,
         people: "Sequence[Face | Identity]",
         stems: Sequence[str],
@@ -66,11 +66,11 @@ class Destination:
         from personae.provenance import writer
 
         if self.folder is None:
-            for content in writer.files_of(made, people=people, format=self.format, identity=identity):
+            for content in writer.files_of(result, people=people, format=self.format, identity=identity):
                 to_stdout(content)
             return [STDOUT]
         return writer.save(
-            made,
+            result,
             self.folder,
             people=people,
             stems=stems,
@@ -187,11 +187,11 @@ def prepared(folder: Path | None) -> Iterator[None]:
                 place.rmdir()
 
 
-def save_identity(path: Path, who: "Identity") -> None:
+def save_identity(path: Path, person: "Identity") -> None:
     """An `.identity` file, or its bytes on standard output. Raises `BadOutput`."""
     from personae import identity
 
     if path == STDOUT:
-        to_stdout(identity.encode(who))
+        to_stdout(identity.encode(person))
     else:
-        identity.save(path, who)
+        identity.save(path, person)

@@ -139,7 +139,7 @@ def generate(
         found = _changed(found, model, blend, shift, accept_licence=accept_licence)
         if not found:
             return
-        who, stems = [person.who for person in found], [person.name for person in found]
+        who, stems = [person.subject for person in found], [person.name for person in found]
         if "regions" in asked:
             stems = ["-".join(stems)]  # one picture of all of them
         first = secrets.randbelow(1_000_000) if seed is None else seed

@@ -199,8 +199,8 @@ def _room(paths: Sequence[Path], force: bool) -> Iterator[None]:
         yield
 
 
-def _write(path: Path, who: "Identity") -> None:
-    save_identity(path, who)
+def _write(path: Path, person: "Identity") -> None:
+    save_identity(path, person)
     if path != STDOUT:
         say_written([path])
 

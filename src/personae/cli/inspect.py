@@ -129,18 +129,20 @@ def replay(
     from personae.provenance import writer
 
     refuse_stdout(out)
-    given = dict(_named_file(text) for text in files or []) | ({} if photo is None else {replaying.PHOTO: photo})
+    inputs_by_name = dict(_named_file(text) for text in files or []) | (
+        {} if photo is None else {replaying.PHOTO: photo}
+    )
     if out is not None:
         writer.refuse_overwriting([out], force)
     with prepared(None if out is None else out.parent):
         # Before the model is loaded: what the file or its inputs lack should be said at once.
         recipe = replaying.readable(path)
-        given = replaying.taken(recipe, given)
+        inputs_by_name = replaying.taken(recipe, inputs_by_name)
         pipe = None if model is None else load_model(model, quiet, dtype=recipe.get("dtype"))
-        made = replaying.remake(path, pipe=pipe, inputs=given, budget=budget)
+        again = replaying.remake(path, pipe=pipe, inputs=inputs_by_name, budget=budget)
         if out is not None:
-            writer.write(out, writer.encode(made.image, "png", made.recipe), force=force)
-    drift = made.drift
+            writer.write(out, writer.encode(again.image, "png", again.recipe), force=force)
+    drift = again.drift
     if as_json:
         say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})
     else:

@@ -72,12 +72,12 @@ def reader_for(
     return require_reader(model, base=base, accept_licence=accept_licence)
 
 
-def answer(made: "Generation | Edit", paths: Sequence[Path]) -> list[dict[str, Any]]:
+def answer(result: "Generation | Edit", paths: Sequence[Path]) -> list[dict[str, Any]]:
     """What was written, file by file, as `--json` says it."""
-    likeness = [None if v != v else round(v, 4) for v in made.likeness or []] or [None] * len(made.seeds)
+    likeness = [None if v != v else round(v, 4) for v in result.likeness or []] or [None] * len(result.seeds)
     return [
         {"path": str(path), "seed": seed, "likeness": value}
-        for path, seed, value in zip(paths, made.seeds, likeness, strict=False)
+        for path, seed, value in zip(paths, result.seeds, likeness, strict=False)
     ]
 
 

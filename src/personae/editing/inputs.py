@@ -64,7 +64,7 @@ def read(pipe: Model, role: str, given: Given) -> Shown:
     """
     earlier: Sequence[dict[str, Any]] = ()
     if isinstance(given, Edit):
-        photo, earlier = load_photo(given.images[0]), recipes.told([*given.recipe.get("earlier", []), _own(given)])
+        photo, earlier = load_photo(given.images[0]), recipes.history([*given.recipe.get("earlier", []), _own(given)])
     elif isinstance(given, Face):
         if given.photo is None:
             raise BadOption(f"the {role} is a face without its photo: give the photo")

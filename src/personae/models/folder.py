@@ -86,11 +86,11 @@ def whole(target: Path) -> Iterator[Path]:
 def no_bars() -> Iterator[None]:
     """Keep the loading bars of diffusers and transformers off the screen: loading takes a second."""
     diffusers_log, transformers_log = diffusers.utils.logging, transformers.utils.logging
-    shown = [log for log in (diffusers_log, transformers_log) if log.is_progress_bar_enabled()]
-    for log in shown:
+    visible = [log for log in (diffusers_log, transformers_log) if log.is_progress_bar_enabled()]
+    for log in visible:
         log.disable_progress_bar()
     try:
         yield
     finally:
-        for log in shown:
+        for log in visible:
             log.enable_progress_bar()

@@ -3,7 +3,7 @@
     recipe = read_recipe("me-seed7.png")        # what the file says
     checked(recipe)                             # ... in today's format, every value in its range: BadRecipe if not
     needed(checked(recipe))                     # {"target": {"sha256": "1f0c...", "name": "me.jpg"}}: files to be given
-    past("me-seed7.png")                        # what another recipe may tell of it: [{"task": "edit", ...}]
+    past("me-seed7.png")                        # its history, as another recipe holds it: [{"task": "edit", ...}]
 
 A recipe holds hashes of the files that took part and at most their names, and opens none of them.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from personae.errors import BadIdentity, BadImage, BadRecipe
-from personae.provenance.recipe_schema import AROUND, FILE, FILES, RECIPE, TOLD, TOLD_SETTINGS, require, shown
+from personae.provenance.recipe_schema import AROUND, FILE, FILES, HISTORY, HISTORY_SETTINGS, RECIPE, excerpt, require
 from personae.reading.metadata import MAX_TEXT, text_of
 from personae.types import Identity
 
@@ -29,7 +29,7 @@ EDIT = "edit"  # a recipe's task, if it is an edit's
 MASK = "mask"  # what an edit's recipe calls the picture of what is made anew
 PHOTO = "photo"  # what a generation's input is called
 DEPTH = 24  # of objects in objects
-_MOST_EARLIER = 32  # edits of one photo that are told of
+_MOST_EARLIER = 32  # edits in the history of one photo
 # What EXIF takes in a JPEG's segment of 64 kB, less what stands around the text.
 _ROOM = {"jpg": 65_533 - 300, "png": MAX_TEXT, "webp": MAX_TEXT}
 
@@ -97,7 +97,7 @@ def checked(recipe: Mapping[str, Any]) -> dict[str, Any]:
         raise BadRecipe("inputs of the recipe must be a list, got an object")
     rest = {name: now[name] for name, kind in AROUND.items() if name in now and kind.fits(now[name])}
     if "earlier" in now:
-        rest["earlier"] = told(_listed(now["earlier"]))
+        rest["earlier"] = history(_listed(now["earlier"]))
     return {name: now[name] for name in (*RECIPE.needed, *RECIPE.may) if name in now} | rest
 
 
@@ -130,9 +130,9 @@ def stored_identity(stored: Any) -> Identity:
         raise BadIdentity(f"the identity in this recipe is damaged: {error}") from error
 
 
-def as_stored(who: Identity) -> dict[str, str]:
+def as_stored(identity: Identity) -> dict[str, str]:
     """An identity as a recipe holds it."""
-    return {"space": who.space, "vector": base64.b64encode(who.vector.astype("<f4").tobytes()).decode()}
+    return {"space": identity.space, "vector": base64.b64encode(identity.vector.astype("<f4").tobytes()).decode()}
 
 
 # ---------------------------------------------------------------------- the first version
@@ -143,7 +143,7 @@ def _of_today(recipe: Mapping[str, Any]) -> dict[str, Any]:
     if recipe.get("format") == FORMAT:
         return dict(recipe)
     if "format" in recipe:
-        raise BadRecipe(f"its format is {shown(recipe['format'])}, this version reads {FORMAT}: use a newer personae")
+        raise BadRecipe(f"its format is {excerpt(recipe['format'])}, this version reads {FORMAT}: use a newer personae")
     now = {"task": "generate", "noise": "seed"} | dict(recipe) | {"format": FORMAT}
     settings = now.get("settings")
     if isinstance(settings, dict):
@@ -175,8 +175,8 @@ def _input_of_today(facts: Any) -> Any:
 
 
 def past(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """How a photo was made, if personae made it: its recipe and those inside, oldest first, as another recipe may tell
-    them. A damaged recipe is left out with a warning: the photo is still a photo."""
+    """How a photo was made, if personae made it: its recipe and those inside it, oldest first, as `history` does. A
+    damaged recipe is left out with a warning: the photo is still a photo."""
     try:
         recipe = find_recipe(path)
     except BadRecipe as error:
@@ -184,26 +184,26 @@ def past(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         return []
     except BadImage:  # a format that carries none
         return []
-    return [] if recipe is None else told([*_listed(recipe.get("earlier")), recipe])
+    return [] if recipe is None else history([*_listed(recipe.get("earlier")), recipe])
 
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def told(recipes: list[Any]) -> list[dict[str, Any]]:
-    """What another recipe may tell of some: of each the values that are as they should be, without identities, masks or
-    anything that is not in the tables."""
+def history(recipes: list[Any]) -> list[dict[str, Any]]:
+    """Recipes as the history that another recipe holds: of each, the values that their rows of `HISTORY` allow; no
+    identity, no mask, nothing that is not in the tables."""
     found = []
     for recipe in recipes[-_MOST_EARLIER:]:
         try:
             now = _of_today(recipe) if isinstance(recipe, dict) else {}
         except BadRecipe:
             continue
-        one = {name: now[name] for name, kind in TOLD.items() if name in now and kind.fits(now[name])}
+        one = {name: now[name] for name, kind in HISTORY.items() if name in now and kind.fits(now[name])}
         settings = now.get("settings")
         if isinstance(settings, dict):
-            right = {n: settings[n] for n, kind in TOLD_SETTINGS.items() if n in settings and kind.fits(settings[n])}
+            right = {n: settings[n] for n, kind in HISTORY_SETTINGS.items() if n in settings and kind.fits(settings[n])}
             one["settings"] = right
         if "model" in one:
             one["model"] = one["model"] | {"name": PureWindowsPath(one["model"]["name"]).name}
@@ -278,7 +278,7 @@ _IN_THIS_ORDER = (("earlier",), ("verified", "versions"), ("settings",), ("other
 def _without(*names: str) -> Any:
     def leave_out(recipe: dict[str, Any]) -> dict[str, Any]:
         empty: dict[str, Any] = {"settings": {}}
-        kept = {name: value for name, value in recipe.items() if name not in names}
-        return kept | {name: empty[name] for name in names if name in empty}
+        rest = {name: value for name, value in recipe.items() if name not in names}
+        return rest | {name: empty[name] for name in names if name in empty}
 
     return leave_out

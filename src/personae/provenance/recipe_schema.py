@@ -212,7 +212,7 @@ def either(*kinds: Kind) -> Either:
 def require(row: Row, value: Any, where: str) -> None:
     """Raise `BadRecipe`, naming the key, unless an object is as its row says."""
     if not isinstance(value, dict):
-        raise BadRecipe(f"{where} must be an object, got {shown(value)}")
+        raise BadRecipe(f"{where} must be an object, got {excerpt(value)}")
     for name in row.needed:
         if name not in value:
             raise BadRecipe(f"{where} lacks {name}")
@@ -221,15 +221,15 @@ def require(row: Row, value: Any, where: str) -> None:
         if name not in known:
             if row.open:
                 continue
-            raise BadRecipe(f"{where} has {shown(name)}, which this version of personae does not know")
+            raise BadRecipe(f"{where} has {excerpt(name)}, which this version of personae does not know")
         kind = known[name]
         if isinstance(kind, Row):
             require(kind, one, f"{name} of {where}")
         elif not kind.fits(one):
-            raise BadRecipe(f"{name} of {where} must be {kind.says}, got {shown(one)}")
+            raise BadRecipe(f"{name} of {where} must be {kind.says}, got {excerpt(one)}")
 
 
-def shown(value: Any) -> str:
+def excerpt(value: Any) -> str:
     """A value in an error, however long it is."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -378,10 +378,10 @@ AROUND: dict[str, Kind] = {
     ),
 }
 # Of an earlier edit, what another recipe may go on telling: nobody's identity, and nothing long enough to be one.
-TOLD: dict[str, Kind] = {
+HISTORY: dict[str, Kind] = {
     **{name: RECIPE.needed[name] for name in ("seed", "noise", "task")},
     **{name: RECIPE.may[name] for name in ("format", "edit", "inputs", "dtype")},
     **AROUND,
     "model": MODEL,
 }
-TOLD_SETTINGS = {name: kind for name, kind in SETTINGS.items() if name not in ("mask_image", "regions")}
+HISTORY_SETTINGS = {name: kind for name, kind in SETTINGS.items() if name not in ("mask_image", "regions")}

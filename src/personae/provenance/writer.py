@@ -1,14 +1,12 @@
 """The one place that writes images.
 
-    paths = output.save(generation, "out", people=[face], stems=["me"])   # out/me-seed7.png ...
-    output.read_recipe(paths[0])["seed"]                                 # 7
-    image, drift = output.replay(paths[0])                               # made again; drift.mean in grey levels
-    paths = output.save_edit(pipe.edit("swap", ...), "out", stem="me-swap")
+    paths = writer.save(generation, "out", people=[face], stems=["me"])      # out/me-seed7.png ...
+    paths = writer.save_edit(pipe.edit("swap", ...), "out", stem="me-swap")  # out/me-swap-seed7.png ...
 
 Every file carries its recipe as JSON (PNG: the iTXt chunk `personae`; JPEG and WebP: EXIF UserComment) and an XMP
 packet whose IPTC DigitalSourceType says that a model made it. Files appear whole or not at all: written beside
-their place under another name, then renamed. What recipes are is `personae.provenance.recipe`, how one is followed
-`personae.replay`; both are names here, too.
+their place under another name, then renamed. What recipes are: `personae.provenance.recipe`. How an image is made
+again from one: `personae.replay`.
 """
 
 import io
@@ -22,42 +20,11 @@ from PIL import Image, PngImagePlugin
 
 from personae.errors import BadOption, BadOutput, unknown_name
 from personae.io import atomic
-from personae.provenance.recipe import (
-    EDIT,
-    FORMAT,
-    as_stored,
-    as_text,
-    find_recipe,
-    nameless,
-    read_recipe,
-    recipe_identity,
-)
+from personae.provenance.recipe import EDIT, FORMAT, as_stored, as_text, nameless
 from personae.reading.colours import for_format
 from personae.reading.metadata import ASCII, EXIF_IFD, USER_COMMENT
-from personae.replay import Drift, replay
 from personae.types import Edit, Face, Generation, Identity
 from personae.version import __version__
-
-__all__ = [
-    "EDIT",
-    "FORMATS",
-    "Drift",
-    "encode",
-    "files_of",
-    "files_of_edit",
-    "find_recipe",
-    "paths_of",
-    "prepare",
-    "read_recipe",
-    "recipe_identity",
-    "recipe_of",
-    "refuse_overwriting",
-    "replay",
-    "require_room",
-    "save",
-    "save_edit",
-    "write",
-]
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 _LONGEST_SIDE = {"png": 2**31 - 1, "jpg": 65_535, "webp": 16_383}  # pixels
@@ -164,25 +131,23 @@ def recipe_of(
     return recipe if identity else nameless(recipe)
 
 
-def _common_recipe(made: Generation | Edit, index: int) -> dict[str, Any]:
+def _common_recipe(result: Generation | Edit, index: int) -> dict[str, Any]:
     """What the recipe of image `index` says, whatever made it."""
-    measured = made.likeness[index] if made.likeness else None
-    model = made.recipe["model"]
-    return made.recipe | {
+    measured = result.likeness[index] if result.likeness else None
+    model = result.recipe["model"]
+    return result.recipe | {
         "format": FORMAT,
         "model": model | {"name": Path(model["name"] or "unnamed").name},  # a folder's place is its owner's business
         "ai_generated": True,
         "software": f"personae {__version__}",
-        "seed": made.seeds[index],
+        "seed": result.seeds[index],
         "likeness": None if measured is None or np.isnan(measured) else round(float(measured), 4),
     }
 
 
 def _stored(person: Face | Identity) -> dict[str, str] | None:
-    who = person.identity if isinstance(person, Face) else person
-    if who is None:
-        return None
-    return as_stored(who)
+    identity = person.identity if isinstance(person, Face) else person
+    return None if identity is None else as_stored(identity)
 
 
 def _input(face: Face) -> dict[str, Any]:

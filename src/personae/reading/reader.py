@@ -158,9 +158,9 @@ class FaceReader:
         """
         pixels = [load_photo(image).pixels for image in images]
         found = self.find(pixels)
-        shown = [i for i, faces in enumerate(found) if faces]
-        identities = self.identities([(pixels[i], found[i][0].detection) for i in shown])
-        known = dict(zip(shown, identities, strict=True))
+        with_face = [i for i, faces in enumerate(found) if faces]
+        identities = self.identities([(pixels[i], found[i][0].detection) for i in with_face])
+        known = dict(zip(with_face, identities, strict=True))
         return [known.get(i) for i in range(len(pixels))]
 
     def detect(self, pixels: Array) -> list[Detection]:
@@ -214,12 +214,12 @@ def pack(
             shutil.copyfile(source, target / file)
         return {"file": file, "sha256": file_sha256(target / file)}
 
-    who = adopt(embedder, "embedder.onnx")
-    space = space_name(recogniser, template, who["sha256"])
+    embedder_file = adopt(embedder, "embedder.onnx")
+    space = space_name(recogniser, template, embedder_file["sha256"])
     config = ReaderConfig(
         detector=DetectorConfig(**adopt(detector, "detector.onnx"), **thresholds),
         motion=MotionConfig(**adopt(motion, "motion.onnx")),
-        embedder=EmbedderConfig(**who, space=space, width=width, template=template, size=size, points=points),
+        embedder=EmbedderConfig(**embedder_file, space=space, width=width, template=template, size=size, points=points),
     )
     config.write(target)
     return config
