@@ -122,3 +122,9 @@ def test_a_component_is_loaded_when_first_used_and_saved_along(nano_folder: Path
 def test_unknown_components_are_answered(pipe: FacePipeline) -> None:
     with pytest.raises(BadOption, match="unknown component 'nose'"):
         pipe.component("nose")
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
+def test_a_list_of_prompts_is_refused_at_the_door(pipe: FacePipeline, name: str) -> None:
+    with pytest.raises(BadOption, match=f"{name} is one text for all images of a call, got a list: call once"):
+        pipe(made_up(pipe, 1), **{name: ["a {person}", "an old {person}"]})

@@ -209,6 +209,9 @@ class FacePipeline(DiffusionPipeline):
         Raises `BadIdentity`, `SpaceMismatch`, `BadOption`; `WeightsMissing` for steering that this model lacks;
         `PipelineBusy` in a second thread.
         """
+        for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+            words = f"{name} is one text for all images of a call, got a {type(text).__name__}: call once for each text"
+            _check(text is None or isinstance(text, str), words)
         _check(num_images_per_prompt >= 1, f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")
         _check(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
         _check(output_type in _OUTPUT_TYPES, f"output_type is one of {_OUTPUT_TYPES}, got {output_type!r}")

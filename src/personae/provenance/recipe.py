@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from personae.errors import BadIdentity, BadImage, BadRecipe
-from personae.provenance.recipe_schema import AROUND, FILE, FILES, HISTORY, HISTORY_SETTINGS, RECIPE, excerpt, require
+from personae.io.json_kinds import FILE, excerpt
+from personae.provenance.recipe_schema import AROUND, FILES, HISTORY, HISTORY_SETTINGS, RECIPE, require
 from personae.reading.metadata import MAX_TEXT, text_of
 from personae.types import Identity
 
