@@ -30,7 +30,7 @@ from personae.evaluation import machine, tables
 from personae.evaluation.estimate import Estimate, mean
 from personae.pipeline import FacePipeline
 from personae.sampling.fast import modes, precision
-from personae.sampling.fast.allocator import give_back_freed_memory
+from personae.sampling.fast.allocator import release_freed_memory
 
 PLAIN = {"cpu": ("float32", "bfloat16"), "cuda": ("float16",)}  # the README's on this device; a better one, if any
 KINDS = {"cpu": "compare", "cuda": "compare_gpu"}
@@ -220,7 +220,7 @@ def _ready() -> None:
     if runner.pipe.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:  # the weights were made in float32; the peak counts from here
-        give_back_freed_memory()
+        release_freed_memory()
         Path("/proc/self/clear_refs").write_text("5")
 
 

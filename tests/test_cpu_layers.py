@@ -11,7 +11,7 @@ from diffusers.models.activations import GEGLU
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-from personae.sampling.fast.allocator import freed_memory_kept
+from personae.sampling.fast.allocator import keep_freed_memory
 from personae.sampling.fast.cpu_layers import ChannelsLastTransformer2DModel, FusedGEGLU, GemmConv2d, install
 
 HALF = torch.bfloat16
@@ -138,7 +138,7 @@ def test_freed_memory_waits_inside_and_goes_back_after() -> None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     outside = faults()
-    with freed_memory_kept():
+    with keep_freed_memory():
         torch.ones(26 * 2**20)
         inside = faults()
     assert inside < outside / 5

@@ -449,7 +449,7 @@ def with_facex(nano: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     shutil.copytree(nano.folder, folder, ignore=shutil.ignore_patterns("facex", "sha256.json"))
     torch.manual_seed(0)
     facex = FaceX(SIZES["facex-nano"], widths_of(nano.unet), nano.reader.space)
-    for block in facex.controller.each():
+    for block in facex.controller.attentions():
         for weight in block.parameters():
             if not weight.any():
                 torch.nn.init.normal_(weight, std=0.3)

@@ -25,7 +25,14 @@ from expression_fixtures import (
     starting_noise,
 )
 from personae.conditioning import blendshapes
-from personae.conditioning.blendshapes import blendshape_vector, flame_vector, parse_sliders, read_file, said, sliders
+from personae.conditioning.blendshapes import (
+    adapter_input,
+    blendshape_vector,
+    flame_vector,
+    parse_sliders,
+    read_file,
+    sliders,
+)
 from personae.conditioning.expression_adapter import ExpressionAdapter, ExpressionControl, convert
 from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
@@ -104,11 +111,11 @@ def test_the_exact_name_has_the_last_word_in_any_order() -> None:
 
 def test_a_change_names_what_changes() -> None:
     before = np.linspace(0, 0.5, len(BLENDSHAPES)).astype(np.float32)
-    after = dict(zip(BLENDSHAPES, blendshapes.changed(before, {"smile": 0.8, "jawOpen": 0}), strict=True))
+    after = dict(zip(BLENDSHAPES, blendshapes.with_sliders(before, {"smile": 0.8, "jawOpen": 0}), strict=True))
     wanted = dict(zip(BLENDSHAPES, before, strict=True)) | {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "jawOpen": 0}
     assert after == pytest.approx(wanted)
     with pytest.raises(BadOption, match="smyle"):
-        blendshapes.changed(before, {"smyle": 1})
+        blendshapes.with_sliders(before, {"smyle": 1})
 
 
 @pytest.mark.parametrize("name", blendshapes.FRIENDLY)
@@ -147,7 +154,7 @@ def test_a_resting_face_is_not_nothing() -> None:
     assert resting.dtype == np.float32
     assert resting.tolist() == [1.0] + [0.0] * 51
     many = np.full((3, 52), 0.25)
-    assert said(many)[:, 0].tolist() == [1, 1, 1]
+    assert adapter_input(many)[:, 0].tolist() == [1, 1, 1]
     assert many[0, 0] == 0.25  # a copy
     assert blendshape_vector({"jawOpen": 0.5})[BLENDSHAPES.index("jawOpen")] == 0.5
 

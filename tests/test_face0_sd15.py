@@ -194,7 +194,7 @@ def test_the_unet_is_told_what_the_package_tells_it(task: Face0Sd15Task) -> None
     text = encode_text(["photo of a man"], task.tokenizer, task.text_encoder, reserved=TOKENS)
     vectors = torch.nn.functional.normalize(torch.randn(2, projector.sizes.features), dim=-1)
     noisy, times = torch.randn(2, 4, 8, 8), torch.tensor([5, 900])
-    for faced, told in ((True, projector.told(text, vectors)), (False, projector.told(text))):
+    for faced, told in ((True, projector.conditioning(text, vectors)), (False, projector.conditioning(text))):
         expected = task.model.unet(noisy, times, told.tokens.expand(2, -1, -1)).sample
         words = text.tokens.expand(2, -1, -1)
         torch.testing.assert_close(task.model(noisy, times, words, vectors, torch.full((2,), faced)), expected)

@@ -173,7 +173,10 @@ def test_what_is_trained_is_what_the_package_computes(task: Face0Task, tmp_path:
     vectors = torch.from_numpy(task.test_vectors[:2])
     words = encode_text(["photo of a woman, smiling"], task.tokenizer, task.model.text_encoder, reserved=2)
     tokens = torch.from_numpy(task._words(["photo of a woman, smiling"] * 2))
-    for given, wanted in ((vectors, shipped.told(words, vectors)), (torch.zeros_like(vectors), shipped.told(words))):
+    for given, wanted in (
+        (vectors, shipped.conditioning(words, vectors)),
+        (torch.zeros_like(vectors), shipped.conditioning(words)),
+    ):
         trained = task.model.told(tokens, given, torch.zeros(2, dtype=bool))
         torch.testing.assert_close(trained.tokens, wanted.tokens.expand(2, -1, -1), atol=2e-3, rtol=2e-2)
         torch.testing.assert_close(trained.pooled, wanted.pooled.expand(2, -1), atol=2e-3, rtol=2e-2)

@@ -74,14 +74,14 @@ def test_the_last_positions_are_overridden_and_nothing_else() -> None:
     encoder, network, vectors = tiny_text_encoder(tokenizer), random_tokens(16, pooled=True), unit(3)
     text = encode_text(["a smiling man"], tokenizer, encoder, reserved=TOKENS)
     tokens, pooled = network(vectors)
-    told = network.told(text, vectors)
+    told = network.conditioning(text, vectors)
     assert told.tokens.shape == (3, 16, 128)
     for row in range(3):
         torch.testing.assert_close(told.tokens[row, :-TOKENS], text.tokens[0, :-TOKENS], rtol=0, atol=0)
     torch.testing.assert_close(told.tokens[:, -TOKENS:], tokens, rtol=0, atol=0)
     torch.testing.assert_close(told.pooled, text.pooled + pooled, rtol=0, atol=0)
 
-    blank = network.told(text)
+    blank = network.conditioning(text)
     torch.testing.assert_close(blank.tokens[:, :-TOKENS], text.tokens[:, :-TOKENS], rtol=0, atol=0)
     assert not blank.tokens[:, -TOKENS:].any()
     torch.testing.assert_close(blank.pooled, text.pooled, rtol=0, atol=0)
@@ -91,7 +91,7 @@ def test_gradients_reach_vector_and_projector() -> None:
     tokenizer = tiny_tokenizer()
     text = encode_text(["a man"], tokenizer, tiny_text_encoder(tokenizer), reserved=TOKENS)
     network, vector = random_tokens(16, pooled=True), unit(1).requires_grad_()
-    told = network.told(text, vector)
+    told = network.conditioning(text, vector)
     gradients = torch.autograd.grad(
         told.tokens.square().sum() + told.pooled.square().sum(), [vector, network.heads[0][0].weight]
     )

@@ -16,10 +16,10 @@ from personae.conditioning.facex.assembly import Assembly, assemble, region_imag
 from personae.conditioning.facex.controller import Controller, transformer_blocks, widths_of
 from personae.conditioning.facex.network import SIZES, FaceX, require_fit
 from personae.conditioning.facex.packed import packed, unpacked
-from personae.conditioning.facex.representation import GRID, MEASURES, REGIONS, TOKENS, Measured
+from personae.conditioning.facex.representation import GRID, MEASURES, REGIONS, TOKENS, FaceMeasures
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
-from personae.conditioning.retarget import moved
+from personae.conditioning.retarget import retarget
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.reading.aligned import resized
@@ -75,7 +75,7 @@ def test_texture_is_the_colour_of_regions() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_measured_shapes(count: int) -> None:
-    rows = Measured.stack([representation.measure(made_up_face(seed), MODEL) for seed in range(count)])
+    rows = FaceMeasures.stack([representation.measure(made_up_face(seed), MODEL) for seed in range(count)])
     assert rows.crops.shape == (count, 128, 128, 3)
     assert rows.regions.shape == (count, len(REGIONS), GRID, GRID)
     for name, width in MEASURES.items():
@@ -119,8 +119,8 @@ def test_an_expression_of_another_moves_the_mesh() -> None:
 
 def test_asking_for_nothing_new_moves_nothing() -> None:
     face = made_up_face(2, yaw=15)
-    np.testing.assert_allclose(moved(face, MODEL).landmarks, face.landmarks, atol=1e-4)
-    turned = moved(face, MODEL, pose=Pose(yaw=-15, pitch=0, roll=0))
+    np.testing.assert_allclose(retarget(face, MODEL).landmarks, face.landmarks, atol=1e-4)
+    turned = retarget(face, MODEL, pose=Pose(yaw=-15, pitch=0, roll=0))
     assert turned.pose.yaw == -15
     nose = 4
     assert turned.landmarks[nose, 0] < face.landmarks[nose, 0] - 5  # to its right: to the left of the picture
@@ -131,7 +131,7 @@ def test_a_mouth_that_opens_moves_no_eyes() -> None:
     face = made_up_face(2)
     making = face.blendshapes.copy()
     making[BLENDSHAPES.index("jawOpen")] = 0.9
-    opened = moved(face, MODEL, blendshapes=making)
+    opened = retarget(face, MODEL, blendshapes=making)
     change = opened.landmarks - face.landmarks
     irises, chin, lower_lip = (468, 473), 152, 17
     assert np.abs(change[list(irises)]).max() < 1
@@ -149,16 +149,16 @@ def test_a_mouth_that_opens_moves_no_eyes() -> None:
 )
 def test_what_a_change_stirs(name: str, moves: tuple[int, ...], stays: tuple[int, ...]) -> None:
     change = np.zeros(len(BLENDSHAPES))
-    assert not MODEL.stirred(change).any()
+    assert not MODEL.moving_landmarks(change).any()
     change[BLENDSHAPES.index(name)] = -0.4
-    found = MODEL.stirred(change)
+    found = MODEL.moving_landmarks(change)
     assert found[list(moves)].all()
     assert not found[list(stays)].any()
 
 
 def test_every_blendshape_stirs_something() -> None:
     for index in range(1, len(BLENDSHAPES)):  # all but `_neutral`
-        assert MODEL.stirred(np.eye(len(BLENDSHAPES))[index]).any(), BLENDSHAPES[index]
+        assert MODEL.moving_landmarks(np.eye(len(BLENDSHAPES))[index]).any(), BLENDSHAPES[index]
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_nothing_told_is_an_error() -> None:
 
 def fresh(pipe: FacePipeline, *, zero: bool = True) -> Controller:
     torch.manual_seed(0)
-    controller = Controller.beside(pipe.unet, told=24, inner=32)
+    controller = Controller.for_unet(pipe.unet, token_width=24, inner=32)
     if not zero:
-        for block in controller.each():
+        for block in controller.attentions():
             nn.init.normal_(block.to_out.weight)
     return controller.to(pipe.unet.dtype).eval()
 
@@ -203,7 +203,7 @@ def call(pipe: FacePipeline, count: int = 2) -> torch.Tensor:
 def test_a_fresh_controller_changes_nothing_bit_for_bit(pipe: FacePipeline) -> None:
     controller, plain = fresh(pipe), call(pipe)
     with controller.engaged(pipe.unet):
-        controller.tell(torch.randn(2, 5, 24))
+        controller.set_tokens(torch.randn(2, 5, 24))
         assert torch.equal(call(pipe), plain)
 
 
@@ -211,13 +211,13 @@ def test_it_follows_the_frozen_attention_and_leaves_no_trace(pipe: FacePipeline)
     controller, plain = fresh(pipe, zero=False), call(pipe)
     told = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(1))
     with controller.engaged(pipe.unet):
-        controller.tell(told)
+        controller.set_tokens(told)
         changed = call(pipe)
         assert not torch.allclose(changed, plain)
-        controller.tell(None)
+        controller.set_tokens(None)
         assert torch.equal(call(pipe), plain)
         # Only the second row is told.
-        controller.tell(told[1:], torch.tensor([False, True]))
+        controller.set_tokens(told[1:], torch.tensor([False, True]))
         half = call(pipe)
         torch.testing.assert_close(half[0], plain[0])
         torch.testing.assert_close(half[1], changed[1])
@@ -228,13 +228,13 @@ def test_it_follows_the_frozen_attention_and_leaves_no_trace(pipe: FacePipeline)
 def test_what_is_added_is_the_formula(pipe: FacePipeline) -> None:
     """x + frozen(x) + proj(attention(norm(x + frozen(x)), f)), on one block, by hand."""
     controller = fresh(pipe, zero=False)
-    block, following = transformer_blocks(pipe.unet)[0], controller.each()[0]
+    block, following = transformer_blocks(pipe.unet)[0], controller.attentions()[0]
     width, cross = widths_of(pipe.unet)[0], pipe.unet.config.cross_attention_dim
     x, words, told = torch.randn(1, 4, width), torch.randn(1, 3, cross), torch.randn(1, 5, 24)
     with torch.no_grad():
         frozen = block.attn2(block.norm2(x), encoder_hidden_states=words)
         with controller.engaged(pipe.unet):
-            controller.tell(told)
+            controller.set_tokens(told)
             added = block.attn2(block.norm2(x), encoder_hidden_states=words) - frozen
         q = following.to_q(following.norm(x + frozen)).unflatten(-1, (-1, 32)).transpose(1, 2)
         k, v = (part.unflatten(-1, (-1, 32)).transpose(1, 2) for part in following.to_kv(told).chunk(2, -1))
@@ -244,7 +244,7 @@ def test_what_is_added_is_the_formula(pipe: FacePipeline) -> None:
 
 
 def test_another_unet_is_refused(nano_like: FacePipeline) -> None:
-    wrong = Controller([8, 8], told=24, inner=32)
+    wrong = Controller([8, 8], token_width=24, inner=32)
     with pytest.raises(WeightsCorrupt, match="8, 8"), wrong.engaged(nano_like.unet):
         pass
 
@@ -261,7 +261,7 @@ def test_saved_and_loaded_it_tells_the_same(tmp_path: Path) -> None:
     maps = torch.randn(2, 49, 128, generator=torch.Generator().manual_seed(0))
     found = assemble([asked(made_up_face(0), made_up_face(1))], MODEL)
     with torch.no_grad():
-        ours, theirs = facex.told(found, maps), loaded.told(found, maps)
+        ours, theirs = facex.encode(found, maps), loaded.encode(found, maps)
     assert float((ours - theirs).abs().mean() / ours.abs().mean()) < 0.02  # 8 bits
 
 

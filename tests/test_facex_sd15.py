@@ -189,7 +189,7 @@ def test_a_fresh_one_is_the_base_as_its_own_scheduler_noises(task: FaceXSd15Task
 def test_only_facex_learns(folder: Path, family: str) -> None:
     """Beside a base that predicts noise, and one that is a flow."""
     task = task_of(folder, base_of(sd15_parts() if family == "sd15" else nano_parts(), folder))
-    for block in task.model.facex.controller.each():
+    for block in task.model.facex.controller.attentions():
         torch.nn.init.normal_(block.to_out.weight, std=0.1)  # at zero, what comes before it has no gradient yet
     batch = tensors(task.batch(np.random.default_rng(0), 8))
     loss, figures = task.loss(task.model, batch, torch.Generator().manual_seed(0))
@@ -245,7 +245,7 @@ def test_a_stopped_run_goes_on_exactly_and_edits_use_what_it_exports(folder: Pat
     source, target = (folder / "photos" / f"{number}.png" for number in (1, 2))
     options = {"source": source, "target": target, "seed": 0, "likeness_guidance": 0.0}
     plain = pipe.edit("swap", **options)
-    for block in pipe.component("facex").controller.each():
+    for block in pipe.component("facex").controller.attentions():
         torch.nn.init.normal_(block.to_out.weight)
     told = pipe.edit("swap", **options)
     assert (plain.after != told.after).any()

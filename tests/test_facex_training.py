@@ -56,7 +56,7 @@ def test_nanos_own_is_small() -> None:
 
 def test_only_facex_learns(task: FaceXTask) -> None:
     batch = tensors(task.batch(np.random.default_rng(0), 12))
-    for block in task.model.facex.controller.each():
+    for block in task.model.facex.controller.attentions():
         nn.init.normal_(block.to_out.weight, std=0.1)  # at zero, what comes before it has no gradient yet
     loss, figures = task.loss(task.model, batch, torch.Generator().manual_seed(0))
     loss.backward()
@@ -65,7 +65,7 @@ def test_only_facex_learns(task: FaceXTask) -> None:
     assert learning == {"facex"}
     assert all(p.grad is not None for p in task.model.facex.parameters())
     task.model.zero_grad()
-    for block in task.model.facex.controller.each():
+    for block in task.model.facex.controller.attentions():
         nn.init.zeros_(block.to_out.weight)
 
 

@@ -29,7 +29,7 @@ from personae.reading.reader import FaceReader
 from personae.replay import replay
 from personae.sampling import codec, parameterisation, schedulers
 from personae.sampling.fast import modes
-from personae.sampling.identity_guidance import Alike, ReaderGuidance
+from personae.sampling.identity_guidance import IdentityScore, ReaderGuidance
 from personae.sampling.loop import denoise, draw_noise, generators_for
 from personae.types import Array
 from test_evaluation_report import judge_file
@@ -77,8 +77,8 @@ def wanted(pipe: FacePipeline, count: int = 3) -> Tensor:
 
 
 def towards(pipe: FacePipeline, people: Sequence[int] = range(3)) -> ReaderGuidance:
-    sight = Alike(recogniser=recogniser_of(pipe), wanted=wanted(pipe)[list(people)])
-    return ReaderGuidance(vae=pipe.vae, sight=sight, strength=STRENGTH, interval=(0, 1))
+    score = IdentityScore(recogniser=recogniser_of(pipe), wanted=wanted(pipe)[list(people)])
+    return ReaderGuidance(vae=pipe.vae, reader_score=score, strength=STRENGTH, interval=(0, 1))
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from personae.reading.differentiable import AlignedMotion
 from personae.reading.reader import FaceReader
 from personae.replay import replay
 from personae.sampling import codec
-from personae.sampling.identity_guidance import Moving, ReaderGuidance
+from personae.sampling.identity_guidance import MotionScore, ReaderGuidance
 from personae.types import BLENDSHAPES, Array
 
 SMILE = [BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right")]
@@ -64,8 +64,8 @@ def test_the_direction_leads_to_what_is_asked_and_ends_there(nano: FacePipeline)
     asked[:, SMILE] = shapes[:, SMILE] + 0.4
 
     def towards(blendshapes: torch.Tensor) -> ReaderGuidance:
-        sight = Moving(motion=network(nano), pose=torch.full((2, 3), torch.nan), blendshapes=blendshapes)
-        return ReaderGuidance(vae=nano.vae, sight=sight, strength=1, interval=(0, 1))
+        score = MotionScore(motion=network(nano), pose=torch.full((2, 3), torch.nan), blendshapes=blendshapes)
+        return ReaderGuidance(vae=nano.vae, reader_score=score, strength=1, interval=(0, 1))
 
     direction = towards(asked).direction(clean)
     torch.testing.assert_close(direction.square().mean((1, 2, 3)).sqrt(), torch.ones(2))

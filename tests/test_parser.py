@@ -14,7 +14,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from facex_fixtures import made_up_face
 from personae.conditioning.facex.representation import GRID, measure
 from personae.conditioning.head_mesh import FaceModel
-from personae.conditioning.retarget import moved
+from personae.conditioning.retarget import retarget
 from personae.editing.inputs import in_crop
 from personae.errors import BadOption, WeightsCorrupt
 from personae.pipeline import FacePipeline
@@ -138,7 +138,7 @@ def test_a_face_has_the_regions_that_were_seen() -> None:
     np.testing.assert_array_equal(measure(face, model).regions[0], by_landmarks)
     with pytest.raises(BadOption, match="did you mean 'hair'"):
         seen.region("hairs")
-    turned = moved(seen, model, pose=Pose(yaw=30, pitch=0, roll=0))  # what it will look like, nobody has seen
+    turned = retarget(seen, model, pose=Pose(yaw=30, pitch=0, roll=0))  # what it will look like, nobody has seen
     np.testing.assert_array_equal(turned.region("head"), face_regions.head(turned.landmarks, 128))
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from adapters_by_hand import ATTENTION, FILE, reference_by_hand, write_lora
 from conftest import made_up, nano_parts, sd15_parts
 from model_fixtures import empty_photo, face_photo
-from personae.conditioning.reference_attention import Reference, recorded
+from personae.conditioning.reference_attention import ReferenceAttention, record_self_attention
 from personae.conditioning.types import Conditioning
 from personae.controls.reference import latents_of, look
 from personae.errors import BadImage, BadOption, NoFaceFound, WeightsMissing
@@ -97,7 +97,7 @@ def test_the_unconditional_half_does_not_look(model: FacePipeline) -> None:
     seen = look(model, torch.randn(1, 4, 8, 8), people)
     positive, negative = model.condition(people)
     x, t = torch.randn(2, 4, 8, 8), torch.tensor(300)
-    control = Reference(seen, [0, 1])
+    control = ReferenceAttention(seen, [0, 1])
     for scale, alike in ((0.0, True), (1.0, False)):
         with engaged([control], model.unet):
             looking = guided(model.unet, positive, negative, scale, hooks=[control])(x, t)
@@ -115,7 +115,7 @@ def test_what_is_recorded_is_the_input_of_each_self_attention(model: FacePipelin
         if name.endswith("norm1") and "transformer_blocks" in name
     ]
     labels = said.pooled if unet.config.class_embed_type else None
-    with recorded(unet) as seen:
+    with record_self_attention(unet) as seen:
         unet(x, 0, said.tokens, class_labels=labels)
     for hook in hooks:
         hook.remove()
@@ -198,7 +198,7 @@ def test_a_real_unet_of_this_size_has_what_is_hooked() -> None:
     """SD 1.5's own architecture, its weights left out: 16 transformer blocks, as in the published code."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
-        with recorded(unet) as seen:
+        with record_self_attention(unet) as seen:
             unet(torch.zeros(1, 4, 64, 64), 0, torch.zeros(1, 77, 768))
     assert len(seen) == 16
     assert {tuple(value.shape) for value in seen.values()} == {

@@ -14,7 +14,13 @@ from expression_fixtures import random_adapter
 from face_token_fixtures import TOKENS, telling
 from model_fixtures import face_photo
 from personae.conditioning.expression_adapter import ExpressionAdapter
-from personae.conditioning.regional_attention import Regions, likeness_by_region, masks_of, regional, shrunk
+from personae.conditioning.regional_attention import (
+    RegionalAttention,
+    likeness_by_region,
+    region_masks,
+    regional_conditioning,
+    shrunk,
+)
 from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
@@ -53,7 +59,7 @@ def state(unet) -> list[object]:
 
 
 def test_boxes_are_the_cells_whose_middle_they_hold() -> None:
-    masks = masks_of([LEFT, (0.5, 0.25, 1, 0.75)], grid=(4, 8), size=(16, 32))
+    masks = region_masks([LEFT, (0.5, 0.25, 1, 0.75)], grid=(4, 8), size=(16, 32))
     assert masks.dtype == torch.bool
     assert masks[0].int().tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]] * 4
     assert masks[1].sum(1).tolist() == [0, 4, 4, 0]
@@ -66,12 +72,12 @@ def test_masks_of_the_image_and_of_its_latents_say_the_same(tmp_path: Path) -> N
     Image.fromarray(mask).save(tmp_path / "mask.png")
     for same in (mask, mask > 0, (mask / 255).tolist(), mask[::4, ::4], tmp_path / "mask.png", Image.fromarray(mask)):
         torch.testing.assert_close(
-            masks_of([same], grid=(4, 8), size=(16, 32)), masks_of([RIGHT], grid=(4, 8), size=(16, 32))
+            region_masks([same], grid=(4, 8), size=(16, 32)), region_masks([RIGHT], grid=(4, 8), size=(16, 32))
         )
 
 
 def test_a_region_is_never_lost_on_a_coarser_grid() -> None:
-    masks = masks_of([LEFT, (0.5, 0.5, 0.6, 0.6)], grid=(8, 8), size=(32, 32))
+    masks = region_masks([LEFT, (0.5, 0.5, 0.6, 0.6)], grid=(8, 8), size=(32, 32))
     coarse = shrunk(masks, (2, 2))
     assert coarse[0].int().tolist() == [[1, 0], [1, 0]]
     assert coarse[1].int().tolist() == [[0, 0], [0, 1]]
@@ -87,9 +93,9 @@ def test_every_position_sees_the_words_and_its_own_person() -> None:
     layer = unet.mid_block.attentions[0].transformer_blocks[0].attn2
     words = Conditioning(tokens=torch.randn(1, 16, 128), pooled=None)
     tokens, x = torch.randn(2, TOKENS, 128), torch.randn(2, 32, 16)  # (P, T, C); two rows of 4 x 8 positions
-    masks = masks_of([(0, 0, 0.25, 1), RIGHT], grid=(8, 16), size=(32, 64))
-    told = regional(words, tokens).tokens.expand(2, -1, -1)
-    control = Regions(masks, tokens=TOKENS, faced=[True])
+    masks = region_masks([(0, 0, 0.25, 1), RIGHT], grid=(8, 16), size=(32, 64))
+    told = regional_conditioning(words, tokens).tokens.expand(2, -1, -1)
+    control = RegionalAttention(masks, tokens=TOKENS, faced=[True])
     with control.engaged(unet):
         found = layer(x, encoder_hidden_states=told)
     for columns, person in (
@@ -111,9 +117,9 @@ def test_an_adapter_in_the_same_layer_is_heard_everywhere() -> None:
     layer = unet.mid_block.attentions[0].transformer_blocks[0].attn2
     words = Conditioning(tokens=torch.randn(1, 16, 128), pooled=None)
     tokens, x, image = torch.randn(1, TOKENS, 128), torch.randn(1, 16, 16), [torch.randn(1, 1, 4, 128)]
-    control = Regions(masks_of([(0, 0, 1, 1)], grid=(8, 8), size=(32, 32)), tokens=TOKENS, faced=[True])
+    control = RegionalAttention(region_masks([(0, 0, 1, 1)], grid=(8, 8), size=(32, 32)), tokens=TOKENS, faced=[True])
     with control.engaged(unet):
-        found = layer(x, encoder_hidden_states=(regional(words, tokens).tokens, image))
+        found = layer(x, encoder_hidden_states=(regional_conditioning(words, tokens).tokens, image))
     alone = torch.cat([words.tokens[:, :-TOKENS], tokens], dim=1)
     assert_same(found, layer(x, encoder_hidden_states=(alone, image)))
 
@@ -139,10 +145,10 @@ def test_the_class_embedding_is_each_ones_own(nano: FacePipeline) -> None:
     vectors = torch.from_numpy(np.stack([person.vector for person in made_up(nano, 2)]))
     text = Conditioning(tokens=torch.randn(1, 16, 128), pooled=torch.randn(1, 128))
     tokens, added = network(vectors)
-    masks = masks_of([(0, 0, 0.25, 1), RIGHT], grid=(8, 8), size=(32, 32))
+    masks = region_masks([(0, 0, 0.25, 1), RIGHT], grid=(8, 8), size=(32, 32))
     x, t = torch.randn(1, 4, 8, 8), torch.tensor(400)
 
-    def map_of(told: Conditioning, control: Regions | None = None) -> list[Tensor]:
+    def map_of(told: Conditioning, control: RegionalAttention | None = None) -> list[Tensor]:
         """The unconditional and the conditional row."""
         both = told.rows(torch.tensor([0, 0]))
         if control is not None:
@@ -152,10 +158,10 @@ def test_the_class_embedding_is_each_ones_own(nano: FacePipeline) -> None:
         hook.remove()
         return list(seen.pop())
 
-    control = Regions(masks, tokens=TOKENS, faced=[True], added=added)
+    control = RegionalAttention(masks, tokens=TOKENS, faced=[True], added=added)
     with torch.no_grad():
         with control.engaged(unet):
-            blank, found = map_of(regional(text, tokens), control)
+            blank, found = map_of(regional_conditioning(text, tokens), control)
         plain = map_of(text)[0]
         assert_same(blank, plain)  # nobody is asked for
         assert_same(found[:, :, 2:4], plain[:, :, 2:4])
@@ -205,7 +211,7 @@ def test_likeness_is_of_the_one_who_is_met_the_least(nano: FacePipeline) -> None
     two = white_face(white_face(grey, 20, 20, 60, 90), 150, 20, 210, 90)
     faces = nano.read(two)
     ann, bob = sorted(faces, key=lambda face: face.detection.box[0])
-    masks = masks_of([LEFT, RIGHT], grid=(8, 16), size=(32, 64))
+    masks = region_masks([LEFT, RIGHT], grid=(8, 16), size=(32, 64))
     cosine = float(ann.identity.vector @ bob.identity.vector)
     people = [ann.identity, bob.identity]
     assert likeness_by_region(faces, people, masks) == pytest.approx([1, 1], abs=1e-5)

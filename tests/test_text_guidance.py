@@ -18,7 +18,7 @@ from personae.pipeline import FacePipeline
 from personae.sampling import schedulers
 from personae.sampling.fast.deep_cache import DeepCache
 from personae.sampling.guidance import GuidanceTerm, guided
-from personae.sampling.guidance_weights import LOOKS, NAMES, Weights
+from personae.sampling.guidance_weights import LOOKS, NAMES, GuidanceWeights
 from personae.sampling.unet_hooks import engaged
 from test_controls import Nudge
 from tolerances import assert_same
@@ -33,7 +33,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @torch.no_grad()
-def told(weights: Weights, count: int = 3, *, pooled: bool = True) -> GuidanceInputs:
+def told(weights: GuidanceWeights, count: int = 3, *, pooled: bool = True) -> GuidanceInputs:
     """Of `count` random people and a prompt."""
     tokenizer = tiny_tokenizer()
     network = random_tokens(16, pooled=pooled)
@@ -43,12 +43,12 @@ def told(weights: Weights, count: int = 3, *, pooled: bool = True) -> GuidanceIn
     vectors = torch.nn.functional.normalize(torch.randn(count, 16, generator=torch.Generator().manual_seed(1)), dim=1)
     return GuidanceInputs(
         conditionings={
-            "text": network.told(words).rows(torch.zeros(count, dtype=torch.int64)),
-            "face": network.told(nothing, vectors),
-            "both": network.told(words, vectors),
+            "text": network.conditioning(words).rows(torch.zeros(count, dtype=torch.int64)),
+            "face": network.conditioning(nothing, vectors),
+            "both": network.conditioning(words, vectors),
         },
         weights=weights,
-        negative=network.told(negative),
+        negative=network.conditioning(negative),
     )
 
 
@@ -92,15 +92,15 @@ class Counted:
 
 WEIGHTS = [
     *LOOKS.values(),
-    Weights(both=2, face=1),
-    Weights(both=0, text=3, face=-1),
+    GuidanceWeights(both=2, face=1),
+    GuidanceWeights(both=0, text=3, face=-1),
 ]
 
 
 @PARTS
 @pytest.mark.parametrize("weights", WEIGHTS, ids=str)
 @torch.no_grad()
-def test_the_prediction_is_the_papers_formula(parts, weights: Weights) -> None:
+def test_the_prediction_is_the_papers_formula(parts, weights: GuidanceWeights) -> None:
     unet, x, asked = parts()["unet"], torch.randn(3, 4, 8, 8), told(weights)
     eps = {name: plain(unet, x, 400.0, asked.conditionings[name]) for name in NAMES}
     z = plain(unet, x, 400.0, asked.negative)
@@ -125,7 +125,7 @@ def test_the_looks_are_the_papers_c_and_a() -> None:
 def test_a_single_weight_is_ordinary_guidance_to_the_bit(parts, name: str) -> None:
     unet, x, t = parts()["unet"], torch.randn(3, 4, 8, 8), torch.tensor(400.0)
     for weight in (1.0, 0.3, 5.0):
-        alone = told(Weights(**({"both": 0.0} | {name: weight})))
+        alone = told(GuidanceWeights(**({"both": 0.0} | {name: weight})))
         for scale in (1.0, 3.0):
             found = guided(unet, alone.terms(TIMES), alone.negative, scale)(x, t)
             ordinary = guided(unet, alone.conditionings[name], alone.negative, scale)(x, t)
@@ -135,7 +135,7 @@ def test_a_single_weight_is_ordinary_guidance_to_the_bit(parts, name: str) -> No
 @PARTS
 @torch.no_grad()
 def test_sides_that_ask_for_the_same_are_ordinary_guidance(parts) -> None:
-    unet, x, t, asked = parts()["unet"], torch.randn(3, 4, 8, 8), torch.tensor(400.0), told(Weights())
+    unet, x, t, asked = parts()["unet"], torch.randn(3, 4, 8, 8), torch.tensor(400.0), told(GuidanceWeights())
     both = asked.conditionings["both"]
     found = guided(
         unet,
@@ -204,9 +204,9 @@ def test_schedules_cost_only_what_acts(model: FacePipeline) -> None:
 @torch.no_grad()
 def test_a_scheduled_weight_acts_in_its_steps_alone(parts) -> None:
     unet, x = parts()["unet"], torch.randn(2, 4, 8, 8)
-    asked = told(Weights(text=1.0, text_interval=(0, 0.5), face=-0.5, face_interval=(0.5, 1)), 2)
+    asked = told(GuidanceWeights(text=1.0, text_interval=(0, 0.5), face=-0.5, face_interval=(0.5, 1)), 2)
     predict = guided(unet, asked.terms(TIMES), asked.negative, 2.0)
-    for t, weights in zip(TIMES, [Weights(text=1.0)] * 2 + [Weights(face=-0.5)] * 2, strict=True):
+    for t, weights in zip(TIMES, [GuidanceWeights(text=1.0)] * 2 + [GuidanceWeights(face=-0.5)] * 2, strict=True):
         expected = guided(unet, told(weights, 2).terms(TIMES), asked.negative, 2.0)
         assert_same(predict(x, t), expected(x, t))
 
@@ -263,7 +263,7 @@ def test_controls_act_on_all_that_is_asked_for(parts) -> None:
     unet, x, t = parts()["unet"], torch.randn(2, 4, 8, 8), torch.tensor(400.0)
     nudge, one = Nudge([1.0, -2.0]), {}
     for name in ("face", "both"):
-        asked = told(Weights(**({"both": 0.0} | {name: 1.0})), 2)
+        asked = told(GuidanceWeights(**({"both": 0.0} | {name: 1.0})), 2)
         one[name] = guided(unet, asked.terms(TIMES), asked.negative, 1.0, hooks=[nudge])(x, t)
     asked = told(LOOKS["painting"], 2)
     found = guided(unet, asked.terms(TIMES), asked.negative, 3.0, hooks=[nudge])(x, t)
@@ -278,7 +278,7 @@ def test_controls_act_on_all_that_is_asked_for(parts) -> None:
 def test_kept_features_do_not_confuse_the_sides(parts) -> None:
     """When guidance ends, one side fewer is asked for; each of the others goes on with its own features."""
     unet, x = parts()["unet"], torch.randn(3, 4, 8, 8)
-    asked = told(Weights(both=0.6, text=0.4))
+    asked = told(GuidanceWeights(both=0.6, text=0.4))
     cache, t = DeepCache(2), torch.tensor(400.0)
     led, unled = (guided(unet, asked.terms(TIMES), asked.negative, scale, hooks=[cache]) for scale in (3.0, 1.0))
     with engaged([cache], unet):
@@ -344,7 +344,7 @@ def test_fast_sampling_cannot_weigh(tmp_path: Path) -> None:
 
 
 def test_guidance_refuses_sides_without_weight() -> None:
-    asked = told(Weights())
+    asked = told(GuidanceWeights())
     for weights in ([], [0.0], [1.0, -1.0]):
         sides = [GuidanceTerm(conditioning=asked.conditionings["both"], weight=weight) for weight in weights]
         with pytest.raises(BadOption, match="sum to more than 0"):

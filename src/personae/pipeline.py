@@ -51,7 +51,7 @@ from personae.reading.photo import PhotoSource
 from personae.reading.reader import FaceReader
 from personae.sampling import codec, schedulers
 from personae.sampling.fast import modes, precision
-from personae.sampling.fast.allocator import freed_memory_kept
+from personae.sampling.fast.allocator import keep_freed_memory
 from personae.sampling.guidance import GuidanceTerm, guided
 from personae.sampling.loop import OnStep, denoise, draw_noise, generators_for
 from personae.sampling.unet_hooks import engaged
@@ -398,14 +398,14 @@ class FacePipeline(DiffusionPipeline):
         )
         for around in plan.around:
             predict = around(predict, stepper)
-        noise, fusion = noise.to(self._execution_device), plan.mask_blend
-        left_out = 0 if fusion is None else fusion.first_step(stepper)
+        noise, mask_blend = noise.to(self._execution_device), plan.mask_blend
+        left_out = 0 if mask_blend is None else mask_blend.first_step(stepper)
         with (
-            freed_memory_kept(),
+            keep_freed_memory(),
             engaged(controls, self.unet),
             self._after_each_step(len(stepper.timesteps) - left_out, callback) as on_step,
         ):
-            clean = denoise(predict, noise, stepper, generators=generators, on_step=on_step, fusion=fusion)
+            clean = denoise(predict, noise, stepper, generators=generators, on_step=on_step, mask_blend=mask_blend)
         return clean, stepper
 
     def likeness(self, images: Tensor, people: Sequence[Identity]) -> list[float] | None:

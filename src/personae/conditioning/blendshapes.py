@@ -78,7 +78,7 @@ def sliders(asked: Mapping[str, float]) -> dict[str, float]:
     return {name: moved[name] for name in _SHAPES if moved.get(name, 0.0) > 0}
 
 
-def changed(blendshapes: Array, asked: Mapping[str, float]) -> Array:
+def with_sliders(blendshapes: Array, asked: Mapping[str, float]) -> Array:
     """(52,) float32 of (52,): what is named as asked for, the rest as it is. Raises as `sliders`."""
     shapes = dict(zip(BLENDSHAPES, blendshapes.tolist(), strict=True))
     shapes |= dict.fromkeys(sliders(dict.fromkeys(asked, 1.0)), 0.0) | sliders(asked)
@@ -101,10 +101,10 @@ def parse_sliders(text: str) -> dict[str, float]:
 
 def blendshape_vector(shapes: Mapping[str, float]) -> Array:
     """(52,) float32 of blendshapes by their exact names; the others rest at 0."""
-    return said(np.array([shapes.get(name, 0.0) for name in BLENDSHAPES], np.float32))
+    return adapter_input(np.array([shapes.get(name, 0.0) for name in BLENDSHAPES], np.float32))
 
 
-def said(shapes: Array) -> Array:
+def adapter_input(shapes: Array) -> Array:
     """Blendshapes (..., 52) as an adapter is told them: 1 in place of `_neutral`, which no face moves. It tells a
     face at rest from one that may do what it likes, which is all zeros."""
     told = shapes.astype(np.float32)

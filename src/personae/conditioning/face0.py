@@ -2,8 +2,8 @@
 
     network = FaceTokens.load(folder / "face_tokens")
     text = encode_text(["a man at the beach"], tokenizer, text_encoder, reserved=network.sizes.tokens)
-    network.told(text, vectors)     # the words and the face
-    network.told(text)              # the words alone
+    network.conditioning(text, vectors)     # the words and the face
+    network.conditioning(text)              # the words alone
 
 A projector takes the recogniser's feature to a few vectors, which override the last output positions of the text
 encoder. Without a face there are zeros in these places: what the projector said is dropped in training, not what it
@@ -83,7 +83,7 @@ class FaceTokens(nn.Module):
         made = torch.stack([head(features) for head in self.heads], dim=1)  # (N, T or T + 1, C)
         return made[:, : self.sizes.tokens], made[:, -1] if self.sizes.pooled else None
 
-    def told(self, text: Conditioning, vectors: Tensor | None = None) -> Conditioning:
+    def conditioning(self, text: Conditioning, vectors: Tensor | None = None) -> Conditioning:
         """`text` with its last T positions overridden: by the faces of `vectors` (N, D), or by zeros.
 
         text: N rows, or one for all; its last T positions must hold no word (`encode_text(..., reserved=T)`).

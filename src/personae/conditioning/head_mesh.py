@@ -104,7 +104,7 @@ class FaceModel:
         moved = still if blendshapes is None else still + np.tensordot(blendshapes, self.moves, 1)
         return np.asarray(moved @ rotation(np.array((pose.yaw, pose.pitch, pose.roll))).T)
 
-    def stirred(self, change: Array) -> Array:
+    def moving_landmarks(self, change: Array) -> Array:
         """(K,) bool: the landmarks that a change of blendshapes (B,) may move."""
         height, found = self.mean[:, 1], np.zeros(len(self.mean), bool)
         for name in np.array(BLENDSHAPES)[np.abs(change) > _STILL]:

@@ -1,8 +1,8 @@
 """The reference adapter (arXiv 2510.04706): the denoiser looks at a reference photo through its own self-attention.
 
-    with recorded(unet) as seen:            # one pass over the clean latents, at t = 0, with the identity prompt
+    with record_self_attention(unet) as features:    # one pass over the clean latents, t = 0, with the identity prompt
         unet(latents, 0, ...)
-    control = Reference(seen, people=who)   # and its LoRA: engaged together, after the pass
+    hook = ReferenceAttention(features, people=person_index)    # and its LoRA: engaged together, after the pass
 
 What every transformer block fed to its self-attention in that pass is appended to the block's keys and values, in the
 conditional half of guidance only. The published code keeps a second UNet for the pass; as it differs from the denoiser
@@ -30,27 +30,27 @@ Processor = Callable[..., Tensor]
 
 
 @contextmanager
-def recorded(unet: Any) -> Iterator[dict[str, Tensor]]:
+def record_self_attention(unet: Any) -> Iterator[dict[str, Tensor]]:
     """Fills a dictionary, by block, with what the self-attention of one call inside it gets: (P, L, C) each."""
-    seen: dict[str, Tensor] = {}
-    with _around_self_attention(unet, lambda name, processor: _Recording(processor, seen, name)):
-        yield seen
+    features: dict[str, Tensor] = {}
+    with _around_self_attention(unet, lambda name, processor: _Recording(processor, features, name)):
+        yield features
 
 
-class Reference:
+class ReferenceAttention:
     """A control (`personae.sampling.unet_hooks`): every image sees what was recorded for its person.
 
-    seen: as `recorded`. people: (N,) the person of each image of the request, 0 to P - 1.
+    features: as `record_self_attention` yields them. people: (N,) the person of each image of the request, 0 to P - 1.
     """
 
-    def __init__(self, seen: Mapping[str, Tensor], people: Sequence[int]) -> None:
-        self._seen, self._people = seen, torch.tensor(people)
+    def __init__(self, features: Mapping[str, Tensor], people: Sequence[int]) -> None:
+        self._features, self._people = features, torch.tensor(people)
         self._call: _Call | None = None
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
         def appending(name: str, processor: Processor) -> Processor:
-            return _Appending(processor, self._seen[name], lambda: self._call)
+            return _Appending(processor, self._features[name], lambda: self._call)
 
         try:
             with _around_self_attention(unet, appending):
@@ -75,11 +75,11 @@ class _Call:
 
 
 class _Recording:
-    def __init__(self, processor: Processor, seen: dict[str, Tensor], name: str) -> None:
-        self.processor, self.seen, self.name = processor, seen, name
+    def __init__(self, processor: Processor, features: dict[str, Tensor], name: str) -> None:
+        self.processor, self.features, self.name = processor, features, name
 
     def __call__(self, attention: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        self.seen[self.name] = hidden_states
+        self.features[self.name] = hidden_states
         return self.processor(attention, hidden_states, *args, **kwargs)
 
 
@@ -90,8 +90,8 @@ class _Appending:
     attention needs no mask.
     """
 
-    def __init__(self, processor: Processor, seen: Tensor, call: Callable[[], _Call | None]) -> None:
-        self.processor, self.seen, self.call = processor, seen, call
+    def __init__(self, processor: Processor, features: Tensor, call: Callable[[], _Call | None]) -> None:
+        self.processor, self.features, self.call = processor, features, call
 
     def __call__(
         self, attention: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **kwargs: Any
@@ -107,7 +107,7 @@ class _Appending:
         return result
 
     def _looking(self, attention: Any, own: Tensor, call: _Call, kwargs: dict[str, Any]) -> Tensor:
-        return self.processor(attention, own, torch.cat([own, self.seen[call.people]], dim=1), **kwargs)
+        return self.processor(attention, own, torch.cat([own, self.features[call.people]], dim=1), **kwargs)
 
 
 @contextmanager

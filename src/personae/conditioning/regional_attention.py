@@ -1,8 +1,8 @@
 """Several people in one picture, each in a region of it: who is to be seen where.
 
-    masks = masks_of([(0, 0, 0.5, 1), (0.5, 0, 1, 1)], grid=(16, 32), size=(128, 256))
-    told = regional(text, tokens)                        # one sequence with the faces of all
-    with engaged([Regions(masks, tokens=3, faced=[True])], unet): ...
+    masks = region_masks([(0, 0, 0.5, 1), (0.5, 0, 1, 1)], grid=(16, 32), size=(128, 256))
+    conditioning = regional_conditioning(text, tokens)      # one sequence with the faces of all
+    with engaged([RegionalAttention(masks, tokens=3, faced=[True])], unet): ...
 
 Every position of a cross-attention layer sees the words and the face tokens of its own region only; outside all
 regions the zeros that stand for no face. So each region is told exactly what a picture of its person alone would be,
@@ -45,7 +45,7 @@ _PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Photo)
 _BOX = "a box x0, y0, x1, y1 in shares of the image, 0 <= x0 < x1 <= 1"
 
 
-def masks_of(regions: Sequence[Region], *, grid: Size, size: Size) -> Tensor:
+def region_masks(regions: Sequence[Region], *, grid: Size, size: Size) -> Tensor:
     """Regions as masks (P, h, w) bool on the latents' `grid`; `size` of the image in pixels.
 
     Boxes and masks may be mixed. A mask is a picture or an array (H, W), or one (h, w) as in a recipe; what is above
@@ -67,7 +67,7 @@ def plain(regions: Sequence[Region], masks: Tensor) -> list[Any]:
     ]
 
 
-def regional(text: Conditioning, tokens: Tensor) -> Conditioning:
+def regional_conditioning(text: Conditioning, tokens: Tensor) -> Conditioning:
     """One row for a picture of all: `text` (one row), its last T positions zeros, and after it the `tokens` (P, T, C)
     of each person; zeros there for the words alone."""
     width = tokens.shape[1]
@@ -97,7 +97,7 @@ def likeness_by_region(faces: Sequence[Face], people: Sequence[Identity], masks:
     return found
 
 
-class Regions:
+class RegionalAttention:
     """A control (`personae.sampling.unet_hooks`) for a request whose every side is `regional`, with the people of
     `masks` (P, h, w); to be engaged after those that put attention processors of their own in.
 

@@ -1,7 +1,7 @@
 """An aligned face that is asked for another pose or expression: its numbers and its landmarks follow, its crop stays.
 
-smiling = moved(face, FaceModel.bundled(), blendshapes=blendshapes)
-turned = moved(face, FaceModel.bundled(), pose=Pose(yaw=20, pitch=0, roll=0))
+smiling = retarget(face, FaceModel.bundled(), blendshapes=blendshapes)
+turned = retarget(face, FaceModel.bundled(), pose=Pose(yaw=20, pitch=0, roll=0))
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from personae.reading.aligned import Aligned
 from personae.types import Array, Motion, Pose
 
 
-def moved(face: Aligned, model: FaceModel, *, pose: Pose | None = None, blendshapes: Array | None = None) -> Aligned:
+def retarget(face: Aligned, model: FaceModel, *, pose: Pose | None = None, blendshapes: Array | None = None) -> Aligned:
     """What a task takes as giver of pose and expression. None: as the face does. Landmarks are the face's own, changed
     by what `model` says that the change moves, so that asking for nothing new changes nothing. Its regions are those of
     the landmarks, whatever a parser saw in the crop.
@@ -29,10 +29,10 @@ def moved(face: Aligned, model: FaceModel, *, pose: Pose | None = None, blendsha
     return replace(face, pose=wanted, blendshapes=making, landmarks=marks, parts=None)
 
 
-def stirred(before: Motion | Aligned, after: Motion | Aligned, model: FaceModel, size: int) -> Array:
+def changed_region(before: Motion | Aligned, after: Motion | Aligned, model: FaceModel, size: int) -> Array:
     """(size, size) bool: what a face's change of expression touches; empty if nothing changes. Of both, the landmarks
     are pixels of the crop."""
-    touched = model.stirred(after.blendshapes - before.blendshapes)
+    touched = model.moving_landmarks(after.blendshapes - before.blendshapes)
     triangles = model.triangles[touched[model.triangles].all(1)]
     return face_regions.around([before.landmarks, after.landmarks], triangles, size)
 
@@ -46,7 +46,7 @@ def landmarks(motion: Motion, model: FaceModel, pose: Pose, blendshapes: Array, 
         return place(model.posed(shape, made, held), held, template, size)
 
     turned, after = lie(pose, motion.blendshapes), lie(pose, blendshapes)
-    rest = ~model.stirred(blendshapes - motion.blendshapes)
+    rest = ~model.moving_landmarks(blendshapes - motion.blendshapes)
     if rest.any():
         after = _onto(after, turned, rest)
     change = after - lie(motion.pose, motion.blendshapes)

@@ -38,10 +38,10 @@ class Represented:
     def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
         """None: it is said to the controller."""
         if not rows.conditional.any():
-            self._controller.tell(None)
+            self._controller.set_tokens(None)
             return {}
         tokens = self._tokens[self._people[rows.images[rows.conditional]]].to(latents.device, latents.dtype)
-        self._controller.tell(tokens, None if rows.conditional.all() else rows.conditional.to(latents.device))
+        self._controller.set_tokens(tokens, None if rows.conditional.all() else rows.conditional.to(latents.device))
         return {}
 
 
@@ -80,4 +80,4 @@ def _told(pipe: Model, facex: FaceX, assemblies: Sequence[Assembly]) -> Tensor:
     )
     assembled = assemble(assemblies, FaceModel.bundled())
     facex.to(device)
-    return facex.float().told(assembled, maps.eval().to(device)(crops_of(assembled.faces).to(device)))
+    return facex.float().encode(assembled, maps.eval().to(device)(crops_of(assembled.faces).to(device)))

@@ -20,7 +20,7 @@ from personae.errors import BadOption
 from personae.model import Model
 from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.sampling import codec
-from personae.sampling.mask_blend import Fusion, cells
+from personae.sampling.mask_blend import MaskBlend, cells
 from personae.types import Array
 
 _WHITE = 127  # above it a pixel of a mask is repainted
@@ -51,10 +51,10 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
     settings: dict[str, Any] = {"image": _plain([record_of(photo) for photo in photos]), "strength": strength}
     if mask is not None:
         settings["mask_image"] = _plain(free.int().tolist())
-    fusion = Fusion(
-        clean=_rows("images", clean, request), free=_rows("masks", free, request).to(clean.device), strength=strength
+    mask_blend = MaskBlend(
+        clean=_rows("images", clean, request), mask=_rows("masks", free, request).to(clean.device), strength=strength
     )
-    return Plan(mask_blend=fusion, settings=settings)
+    return Plan(mask_blend=mask_blend, settings=settings)
 
 
 def _each(given: Any) -> list[Any]:

@@ -22,7 +22,7 @@ from personae.reading.embed import OnnxEmbedder
 from personae.reading.insightface import InsightFaceEmbedder
 
 if TYPE_CHECKING:
-    from personae.sampling.identity_guidance import Sight
+    from personae.sampling.identity_guidance import ReaderScore
 
 INTERVAL = (0.2, 0.8)
 
@@ -37,19 +37,19 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
     guided = Guided.asked(options, "likeness", INTERVAL)
     if guided is None:
         return None
-    return guided.plan(pipe, _sight(pipe, request) if guided.strength else None)
+    return guided.plan(pipe, _score(pipe, request) if guided.strength else None)
 
 
-def _sight(pipe: Model, request: Request) -> "Sight":
+def _score(pipe: Model, request: Request) -> "ReaderScore":
     # Late: they bring onnx, for which a request that does not ask for this does not wait.
     from personae.reading.differentiable import AlignedRecogniser
-    from personae.sampling.identity_guidance import Alike
+    from personae.sampling.identity_guidance import IdentityScore
 
     embedder, template = differentiable_embedder(pipe, "likeness_guidance"), pipe.config.crop_template
     recogniser = AlignedRecogniser(embedder.path, source=template, template=embedder.template, size=embedder.size)
     vectors = np.stack([person.vector for person in request.people])[list(request.person_index)]
     device = pipe._execution_device
-    return Alike(recogniser=recogniser.eval().to(device), wanted=torch.from_numpy(vectors).to(device))
+    return IdentityScore(recogniser=recogniser.eval().to(device), wanted=torch.from_numpy(vectors).to(device))
 
 
 def differentiable_embedder(pipe: Model, option: str) -> OnnxEmbedder | InsightFaceEmbedder:

@@ -25,7 +25,7 @@ from personae.reading.face_motion import OnnxMotionReader
 from personae.types import BLENDSHAPES, Array
 
 if TYPE_CHECKING:
-    from personae.sampling.identity_guidance import Sight
+    from personae.sampling.identity_guidance import ReaderScore
 
 INTERVAL = (0.1, 0.9)
 _ANGLES = len(pose.LIMITS)
@@ -38,7 +38,7 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
     guided = Guided.asked(options, "motion", INTERVAL) or _usual(pipe, request, options)
     if guided is None:
         return None
-    return guided.plan(pipe, _sight(pipe, request, options) if guided.strength else None)
+    return guided.plan(pipe, _score(pipe, request, options) if guided.strength else None)
 
 
 def _usual(pipe: Model, request: Request, options: Mapping[str, Any]) -> Guided | None:
@@ -62,16 +62,16 @@ def _reader(pipe: Model) -> OnnxMotionReader | None:
     return reader if isinstance(reader, OnnxMotionReader) else None
 
 
-def _sight(pipe: Model, request: Request, options: Mapping[str, Any]) -> "Sight":
+def _score(pipe: Model, request: Request, options: Mapping[str, Any]) -> "ReaderScore":
     from personae.reading.differentiable import AlignedMotion  # late: they bring onnx
-    from personae.sampling.identity_guidance import Moving
+    from personae.sampling.identity_guidance import MotionScore
 
     reader, device = _reader(pipe), pipe._execution_device
     if reader is None:
         raise WeightsMissing("motion_guidance looks through the model's own motion reader, and this model has none")
     network = AlignedMotion(reader.path, source=pipe.config.crop_template, template=reader.template, size=reader.size)
     wanted = torch.from_numpy(_wanted(pipe, len(request.people), options)[list(request.person_index)]).to(device)
-    return Moving(motion=network.eval().to(device), pose=wanted[:, :_ANGLES], blendshapes=wanted[:, _ANGLES:])
+    return MotionScore(motion=network.eval().to(device), pose=wanted[:, :_ANGLES], blendshapes=wanted[:, _ANGLES:])
 
 
 def _wanted(pipe: Model, people: int, options: Mapping[str, Any]) -> Array:

@@ -10,7 +10,7 @@ from personae.errors import BadOption
 from personae.model import Model
 
 if TYPE_CHECKING:
-    from personae.sampling.identity_guidance import Sight
+    from personae.sampling.identity_guidance import ReaderScore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,14 @@ class Guided:
             interval=interval if said is None else _interval(f"{name}_interval", said),
         )
 
-    def plan(self, pipe: Model, sight: "Sight | None") -> Plan:
+    def plan(self, pipe: Model, score: "ReaderScore | None") -> Plan:
         """With nothing to look for, or a strength of 0, it only says so."""
         settings = {f"{self.name}_guidance": self.strength, f"{self.name}_interval": list(self.interval)}
-        if sight is None:
+        if score is None:
             return Plan(settings=settings)
         from personae.sampling.identity_guidance import ReaderGuidance  # late: it brings onnx
 
-        guidance = ReaderGuidance(vae=pipe.vae, sight=sight, strength=self.strength, interval=self.interval)
+        guidance = ReaderGuidance(vae=pipe.vae, reader_score=score, strength=self.strength, interval=self.interval)
         return Plan(around=[guidance], settings=settings)
 
 

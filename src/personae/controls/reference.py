@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from personae.conditioning.reference_attention import Reference, recorded
+from personae.conditioning.reference_attention import ReferenceAttention, record_self_attention
 from personae.conditioning.types import Rows
 from personae.controls.request import Plan, Request
 from personae.errors import BadOption, NoFaceFound, WeightsMissing
@@ -38,8 +38,8 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
     if scale == 0:
         return Plan(settings=settings)
     lora = pipe.component("ref_adapter")
-    seen = look(pipe, latents_of(pipe, photo), request.people)
-    return Plan(hooks=[Reference(seen, request.person_index), lora.at(scale)], settings=settings)
+    features = look(pipe, latents_of(pipe, photo), request.people)
+    return Plan(hooks=[ReferenceAttention(features, request.person_index), lora.at(scale)], settings=settings)
 
 
 def latents_of(pipe: Model, source: PhotoSource) -> Tensor:
@@ -67,9 +67,9 @@ def look(pipe: Model, latents: Tensor, people: Sequence[Identity]) -> dict[str, 
     told = pipe.condition(people)[0].to(pipe.unet.dtype)
     rows = Rows(images=torch.arange(len(people)), conditional=torch.ones(len(people)).bool())
     start = torch.zeros((), device=latents.device)
-    with recorded(pipe.unet) as seen:
+    with record_self_attention(pipe.unet) as features:
         call(pipe.unet, latents.expand(len(people), -1, -1, -1), start, told, rows)
-    return seen
+    return features
 
 
 def _side(pipe: Model) -> int:

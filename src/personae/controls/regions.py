@@ -20,15 +20,15 @@ from torch import Tensor
 
 from personae.conditioning.arc2face import PERSON, PROMPT, encode_identities, encode_text
 from personae.conditioning.face0 import FaceTokens
-from personae.conditioning.regional_attention import Regions, masks_of, plain, regional
+from personae.conditioning.regional_attention import RegionalAttention, plain, region_masks, regional_conditioning
 from personae.conditioning.types import Conditioning
 from personae.controls.request import GuidanceInputs, Plan, Request
 from personae.errors import BadOption
 from personae.model import Model
 from personae.sampling import codec
 from personae.sampling.guidance import join
-from personae.sampling.guidance_weights import Weights
-from personae.sampling.multidiffusion import Windows
+from personae.sampling.guidance_weights import GuidanceWeights
+from personae.sampling.multidiffusion import MultiDiffusion
 
 
 def laid_out(pipe: Model, request: Request, regions: Any) -> tuple[Request, dict[str, Any]]:
@@ -42,11 +42,11 @@ def laid_out(pipe: Model, request: Request, regions: Any) -> tuple[Request, dict
         raise BadOption(f"each person needs a region: {len(request.people)} people, got {got}")
     cell, side = codec.pixels_per_cell(pipe.vae), pipe.unet.config.sample_size
     height, width = request.grid
-    masks = masks_of(regions, grid=request.grid, size=(height * cell, width * cell))
+    masks = region_masks(regions, grid=request.grid, size=(height * cell, width * cell))
     setting = {"regions": plain(regions, masks)}
     if min(height, width) < side or request.grid == (side, side):
         return replace(request, regions=masks), setting
-    windows = Windows.on(masks, side)
+    windows = MultiDiffusion.for_regions(masks, side)
     # Nobody's windows count for the first person, until `without_face`: rows are told apart by numbers of people.
     person_index = [person or 0 for person in windows.people] * len(request.person_index)
     return replace(request, regions=masks, windows=windows, person_index=person_index, grid=(side, side)), setting
@@ -62,14 +62,14 @@ def named(pipe: Model, request: Request) -> GuidanceInputs:
     everyone = torch.tensor(request.person_index)
     inputs = GuidanceInputs(
         conditionings={"both": faced.rows(everyone), "text": words.rows(torch.zeros_like(everyone))},
-        weights=Weights(),
+        weights=GuidanceWeights(),
         negative=words.rows(torch.tensor([1])),
         regions=request.regions,
     )
     return without_face(inputs, request.windows)
 
 
-def without_face(inputs: GuidanceInputs, windows: Windows) -> GuidanceInputs:
+def without_face(inputs: GuidanceInputs, windows: MultiDiffusion) -> GuidanceInputs:
     """Nobody's windows told the words alone instead of words and face, and nothing instead of the face alone."""
     nobody = torch.tensor([person is None for person in windows.people]).repeat(
         len(inputs.conditionings["both"]) // windows.count
@@ -86,7 +86,7 @@ def _where(mask: Tensor, those: Conditioning, others: Conditioning) -> Condition
     return join(others, those).rows(torch.arange(len(mask)) + len(mask) * mask)
 
 
-def in_one_map(network: FaceTokens, request: Request, weights: Weights, texts: Sequence[Conditioning]) -> Plan:
+def in_one_map(network: FaceTokens, request: Request, weights: GuidanceWeights, texts: Sequence[Conditioning]) -> Plan:
     """Without windows: attention held to the regions. texts: the words, nothing, and the negative, a row each."""
     assert request.regions is not None
     words, nothing, negative = texts
@@ -95,14 +95,14 @@ def in_one_map(network: FaceTokens, request: Request, weights: Weights, texts: S
     everyone = torch.zeros(len(request.person_index), dtype=torch.int64)
     inputs = GuidanceInputs(
         conditionings={
-            "text": regional(words, torch.zeros_like(tokens)).rows(everyone),
-            "face": regional(nothing, tokens).rows(everyone),
-            "both": regional(words, tokens).rows(everyone),
+            "text": regional_conditioning(words, torch.zeros_like(tokens)).rows(everyone),
+            "face": regional_conditioning(nothing, tokens).rows(everyone),
+            "both": regional_conditioning(words, tokens).rows(everyone),
         },
         weights=weights,
-        negative=regional(negative, torch.zeros_like(tokens)),
+        negative=regional_conditioning(negative, torch.zeros_like(tokens)),
         regions=request.regions,
     )
     faced = [name != "text" for name in weights.names]
-    control = Regions(request.regions, tokens=network.sizes.tokens, faced=faced, added=added)
-    return Plan(guidance=inputs, hooks=[control], settings=weights.said())
+    control = RegionalAttention(request.regions, tokens=network.sizes.tokens, faced=faced, added=added)
+    return Plan(guidance=inputs, hooks=[control], settings=weights.settings())

@@ -17,9 +17,9 @@ from personae.conditioning.types import Conditioning, UNetHook
 from personae.reading.photo import PhotoSource
 from personae.sampling.fast.modes import Mode
 from personae.sampling.guidance import GuidanceTerm, Predict
-from personae.sampling.guidance_weights import Weights
-from personae.sampling.mask_blend import Fusion
-from personae.sampling.multidiffusion import Windows
+from personae.sampling.guidance_weights import GuidanceWeights
+from personae.sampling.mask_blend import MaskBlend
+from personae.sampling.multidiffusion import MultiDiffusion
 from personae.types import Face, Identity, Pose
 
 
@@ -106,7 +106,7 @@ class Request:
     negative_prompt: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     regions: Tensor | None = None
-    windows: Windows | None = None
+    windows: MultiDiffusion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +118,12 @@ class GuidanceInputs:
     """
 
     conditionings: Mapping[str, Conditioning]
-    weights: Weights
+    weights: GuidanceWeights
     negative: Conditioning
     regions: Tensor | None = None
 
     def terms(self, timesteps: Tensor) -> list[GuidanceTerm]:
-        """What guidance leads to over a scheduler's `timesteps` (S,). Raises `BadOption` as `Weights.over`."""
+        """What guidance leads to over a scheduler's `timesteps` (S,). Raises `BadOption` as `GuidanceWeights.over`."""
         return [
             GuidanceTerm(conditioning=self.conditionings[name], weight=weight, interval=interval)
             for name, (weight, interval) in self.weights.over(timesteps).items()
@@ -131,7 +131,7 @@ class GuidanceInputs:
 
 
 # (a prediction, the scheduler of the call) -> the prediction to use instead.
-Around = Callable[[Predict, Any], Predict]
+PredictionWrapper = Callable[[Predict, Any], Predict]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +146,12 @@ class Plan:
     """
 
     hooks: list[UNetHook] = field(default_factory=list)
-    around: list[Around] = field(default_factory=list)
+    around: list[PredictionWrapper] = field(default_factory=list)
     defaults: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     mode: Mode | None = None
     guidance: GuidanceInputs | None = None
-    mask_blend: Fusion | None = None
+    mask_blend: MaskBlend | None = None
 
 
 # What may be said of each person.

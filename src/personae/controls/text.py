@@ -21,7 +21,7 @@ from personae.controls import regions
 from personae.controls.request import GuidanceInputs, Plan, Request
 from personae.errors import BadOption, unknown_name
 from personae.model import Model
-from personae.sampling.guidance_weights import LOOKS, NAMES, Weights
+from personae.sampling.guidance_weights import LOOKS, NAMES, GuidanceWeights
 
 _WEIGHTS = tuple(f"{name}_{what}" for what in ("weight", "interval") for name in NAMES)
 
@@ -53,17 +53,17 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
     person_index = torch.tensor(request.person_index)
     inputs = GuidanceInputs(
         conditionings={
-            "text": network.told(words).rows(torch.zeros_like(person_index)),
-            "face": network.told(nothing, vectors).rows(person_index),
-            "both": network.told(words, vectors).rows(person_index),
+            "text": network.conditioning(words).rows(torch.zeros_like(person_index)),
+            "face": network.conditioning(nothing, vectors).rows(person_index),
+            "both": network.conditioning(words, vectors).rows(person_index),
         },
         weights=weights,
-        negative=network.told(negative),
+        negative=network.conditioning(negative),
         regions=request.regions,
     )
     if request.windows is not None:
         inputs = regions.without_face(inputs, request.windows)
-    return Plan(guidance=inputs, settings=weights.said())
+    return Plan(guidance=inputs, settings=weights.settings())
 
 
 def _encoded(pipe: Model, network: FaceTokens, prompts: list[str]) -> list[Conditioning]:
@@ -73,11 +73,11 @@ def _encoded(pipe: Model, network: FaceTokens, prompts: list[str]) -> list[Condi
     return [told.rows(torch.tensor([row])) for row in range(len(prompts))]
 
 
-def _weights(given: Mapping[str, Any]) -> Weights:
+def _weights(given: Mapping[str, Any]) -> GuidanceWeights:
     """From a look, or from weights and their intervals."""
     look = given.get("look")
     if look is None:
-        return Weights(**{name.removesuffix("_weight"): value for name, value in given.items()})
+        return GuidanceWeights(**{name.removesuffix("_weight"): value for name, value in given.items()})
     if len(given) > 1:
         raise BadOption(f"a look is a choice of weights: give look {look!r} or {min(set(given) - {'look'})}, not both")
     if look not in LOOKS:

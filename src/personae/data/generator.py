@@ -19,7 +19,7 @@ from torch import Tensor
 from personae.data.mobile_stylegan import MappingNet, Network, SynthesisNet
 from personae.data.wheel import Wheel
 from personae.errors import BadOption
-from personae.sampling.fast.allocator import freed_memory_kept
+from personae.sampling.fast.allocator import keep_freed_memory
 from personae.types import Array
 
 RANDOM_FACE = Wheel(
@@ -117,7 +117,7 @@ def _with_openvino(synthesis: SynthesisNet) -> Draw:
 
 def _with_torch(synthesis: SynthesisNet) -> Draw:
     def draw(styles: Array) -> Array:
-        with torch.inference_mode(), freed_memory_kept():
+        with torch.inference_mode(), keep_freed_memory():
             image: Tensor = synthesis(torch.from_numpy(styles))
         return np.asarray(image[0].numpy())
 

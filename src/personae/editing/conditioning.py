@@ -17,7 +17,7 @@ from typing import Any
 from personae.conditioning import blendshapes as expressions
 from personae.conditioning.facex.assembly import Assembly
 from personae.conditioning.head_mesh import FaceModel
-from personae.conditioning.retarget import moved
+from personae.conditioning.retarget import retarget
 from personae.controls.motion import guides
 from personae.controls.pose import LIMITS
 from personae.editing.masks import REFERENCES, Scene
@@ -46,15 +46,15 @@ def changed(
     if pose is not None:
         giver = result.get("pose", canvas)
         angles = dataclasses.asdict(giver.pose) | named_angles(pose)
-        result["pose"] = moved(giver, FaceModel.bundled(), pose=Pose(**angles))
+        result["pose"] = retarget(giver, FaceModel.bundled(), pose=Pose(**angles))
     if expression is not None:
         if not isinstance(expression, Mapping):
             raise BadOption(
                 f"an expression is amounts by name, got {expression!r}: a photo's is tokens={{'expression': ...}}"
             )
         giver = result.get("expression", canvas)
-        made = expressions.changed(giver.blendshapes, expression)
-        result["expression"] = moved(giver, FaceModel.bundled(), blendshapes=made)
+        made = expressions.with_sliders(giver.blendshapes, expression)
+        result["expression"] = retarget(giver, FaceModel.bundled(), blendshapes=made)
     return result
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personae.conditioning.head_mesh import FaceModel
-from personae.conditioning.retarget import stirred
+from personae.conditioning.retarget import changed_region
 from personae.errors import BadOption
 from personae.reading import face_regions
 from personae.reading.aligned import Aligned
@@ -76,7 +76,7 @@ def _moved(scene: Scene) -> Array:
     making = scene.giver("expression")
     if scene.other or changed != {"expression"} or making.crop is not canvas.crop:
         return _face(scene)
-    touched = stirred(canvas, making, FaceModel.bundled(), canvas.size)
+    touched = changed_region(canvas, making, FaceModel.bundled(), canvas.size)
     return touched if touched.any() else _face(scene)
 
 

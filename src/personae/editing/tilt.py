@@ -13,7 +13,7 @@ import numpy as np
 
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import tilt_of
-from personae.conditioning.retarget import moved
+from personae.conditioning.retarget import retarget
 from personae.models.limits import GEOMETRY, Limits
 from personae.reading import align
 from personae.reading.aligned import Aligned
@@ -78,7 +78,7 @@ def followed(
         held = {name: getattr(pose, name) for name in GEOMETRY if name != "roll" or not leans}
         pose = Pose(**(asdict(pose) | limits.within(held)))
     if pose != giver.pose:
-        result["pose"] = moved(giver, FaceModel.bundled(), pose=pose)
+        result["pose"] = retarget(giver, FaceModel.bundled(), pose=pose)
     return canvas, result
 
 

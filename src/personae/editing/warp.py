@@ -23,7 +23,7 @@ from scipy.spatial import QhullError  # type: ignore[import-untyped]
 from personae.conditioning.blendshapes import GAZE
 from personae.conditioning.head_mesh import IRISES, FaceModel
 from personae.conditioning.pose_map import visible
-from personae.conditioning.retarget import moved
+from personae.conditioning.retarget import retarget
 from personae.editing.masks import Scene, free_of
 from personae.editing.paste import RECOLOURS, Patch
 from personae.editing.recolour import Change
@@ -223,7 +223,7 @@ def doing(face: Aligned, pose: Pose, blendshapes: Array) -> Aligned:
     change = blendshapes - face.blendshapes
     making = face.blendshapes + np.where(change > 0, _GAIN, _GAIN_BACK) * change
     making = making.clip(-_FURTHEST, _FURTHEST)
-    return moved(face, FaceModel.bundled(), pose=pose, blendshapes=making.astype(np.float32))
+    return retarget(face, FaceModel.bundled(), pose=pose, blendshapes=making.astype(np.float32))
 
 
 def displacement(before: Array, after: Array, size: int, *, unit: int) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """How words and a face are weighed against each other (Face0, arXiv 2306.06638, section 3.4).
 
-    weights = Weights(both=0.55, text=0.45)         # = LOOKS["stylised"]
+    weights = GuidanceWeights(both=0.55, text=0.45)         # = LOOKS["stylised"]
     weights.over(scheduler.timesteps)               # {"both": (0.55, None), "text": (0.45, None)}
 
 The paper leads to e = c eps(text + face) + (1 - c) (a eps(face) + (1 - a) eps(text)): three weights whose sum is 1,
@@ -24,7 +24,7 @@ _WHOLE = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class GuidanceWeights:
     """text: the words alone; face: the face alone; both: words and face together. Any finite numbers, also negative:
     away from that. Their proportions count. NAME_interval: the shares of the steps, 0-1, between which each acts."""
 
@@ -72,7 +72,7 @@ class Weights:
                 raise BadOption(f"one of the weights must be 0 in every step, got {said} in step {step}")
         return found
 
-    def said(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """As options of a request; an interval only where it is a part."""
         told: dict[str, Any] = {f"{name}_weight": getattr(self, name) for name in NAMES}
         intervals = {f"{name}_interval": list(getattr(self, f"{name}_interval")) for name in NAMES}
@@ -89,7 +89,7 @@ def _is_part(interval: Any) -> bool:
 
 # The paper's: c = 1; 0.4 < c < 0.7, a = 0; c = 1.4, a = 1.
 LOOKS = {
-    "photo": Weights(both=1.0),
-    "stylised": Weights(both=0.55, text=0.45),
-    "painting": Weights(both=1.4, face=-0.4),
+    "photo": GuidanceWeights(both=1.0),
+    "stylised": GuidanceWeights(both=0.55, text=0.45),
+    "painting": GuidanceWeights(both=1.4, face=-0.4),
 }

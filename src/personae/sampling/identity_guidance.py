@@ -1,8 +1,8 @@
 """Guidance by a reader: what the network means to make is moved, step by step, towards what is to be read off it.
 
-    sight = Alike(recogniser=recogniser, wanted=vectors)                       # or Moving(...): pose and expression
-    towards = ReaderGuidance(vae=vae, sight=sight, strength=0.1, interval=(0.2, 0.8))
-    denoise(towards(predict, scheduler), noise, scheduler)
+    score = IdentityScore(recogniser=recogniser, wanted=vectors)     # or MotionScore(...): pose and expression
+    guidance = ReaderGuidance(vae=vae, reader_score=score, strength=0.1, interval=(0.2, 0.8))
+    denoise(guidance(predict, scheduler), noise, scheduler)
 
 Face0 (arXiv 2306.06638) proposes it, of a recogniser, as future work. Each prediction is read as the clean latents it
 means, these are decoded and looked at, and they move along the gradient of how well they do. The gradient goes through
@@ -29,7 +29,7 @@ _DEGREES = 8.0  # of a pose, an error that counts as one
 _SHAPE = 0.15  # of a blendshape
 
 
-class Sight(Protocol):
+class ReaderScore(Protocol):
     """What looks at images, which lie where the model's own have their faces."""
 
     def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,7 +38,7 @@ class Sight(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alike:
+class IdentityScore:
     """The cosine to whom each image is to show, as it is and mirrored: what only one of the two would tell a recogniser
     is not the person. wanted: (N, D) unit vectors in the recogniser's space."""
 
@@ -52,7 +52,7 @@ class Alike:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moving:
+class MotionScore:
     """How far a face is from holding its head and moving as asked; the nearer, the less it is pulled. pose: (N, 3)
     degrees; blendshapes: (N, 52); NaN where nothing is asked."""
 
@@ -73,14 +73,14 @@ class Moving:
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderGuidance:
-    """vae, sight: on the sampler's device.
+    """vae, reader_score: on the sampler's device.
 
     strength: how far each step moves the clean latents, as a root mean square; they themselves have about 1.
     interval: (first, last) shares of the steps, 0-1, between which it acts.
     """
 
     vae: Any
-    sight: Sight
+    reader_score: ReaderScore
     strength: float
     interval: tuple[float, float]
 
@@ -108,7 +108,7 @@ class ReaderGuidance:
     def _uphill(self, clean: Tensor, which: Tensor) -> Tensor:
         with torch.enable_grad():
             moved = clean.detach().requires_grad_()
-            score, pull = self.sight(codec.decode(self.vae, moved, batch_size=len(moved)), which)
+            score, pull = self.reader_score(codec.decode(self.vae, moved, batch_size=len(moved)), which)
             # Each image has a score of its own: the gradient of their sum is each one's gradient.
             (gradient,) = torch.autograd.grad(score.sum(), moved)
         length = gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from personae.errors import BadOption
 from personae.sampling.guidance import Predict
-from personae.sampling.mask_blend import Fusion
+from personae.sampling.mask_blend import MaskBlend
 
 # (step, t, latents) -> latents to go on with, or None to stop here.
 OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
@@ -39,7 +39,7 @@ def denoise(
     *,
     generators: Sequence[torch.Generator] | None = None,
     on_step: OnStep | None = None,
-    fusion: Fusion | None = None,
+    mask_blend: MaskBlend | None = None,
 ) -> Tensor:
     """From noise (N, c, h, w) float32, standard normal, to clean latents of the same shape.
 
@@ -47,7 +47,7 @@ def denoise(
     scheduler: any of diffusers', its timesteps set; used up by this call, so give a fresh one (`schedulers.fresh`).
     generators: one per row, for schedulers that add noise.
     on_step: called after each step; None from it ends the loop early.
-    fusion: what is known of the pictures, kept.
+    mask_blend: what is known of the pictures, kept.
     """
     if generators is not None and len(generators) != len(noise):
         raise BadOption(f"{len(noise)} images need as many generators, got {len(generators)}")
@@ -56,20 +56,20 @@ def denoise(
     scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
     extra = {"generator": list(generators)} if generators and _takes_generator(scheduler) else {}
     first = 0
-    if fusion is not None:
-        first = fusion.first_step(scheduler)
-        latents = fusion.begun(latents, noise, scheduler, first)
+    if mask_blend is not None:
+        first = mask_blend.first_step(scheduler)
+        latents = mask_blend.begin(latents, noise, scheduler, first)
     for step, t in enumerate(scheduler.timesteps[first:], start=first):
         prediction = predict(scale(latents, t), t)
         latents = scheduler.step(prediction, t, latents, return_dict=False, **extra)[0]
-        if fusion is not None:
-            latents = fusion.after(step, latents, noise, scheduler)
+        if mask_blend is not None:
+            latents = mask_blend.after_step(step, latents, noise, scheduler)
         if on_step is not None:
             changed = on_step(step, t, latents)
             if changed is None:
                 break
             latents = changed
-    return latents if fusion is None else fusion.ended(latents)
+    return latents if mask_blend is None else mask_blend.finish(latents)
 
 
 def _takes_generator(scheduler: Any) -> bool:

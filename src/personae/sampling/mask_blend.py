@@ -1,7 +1,7 @@
 """Latents of a known picture, kept at every step wherever nothing is to be repainted.
 
-    fusion = Fusion(clean=codec.encode(vae, image), free=cells(mask, grid), strength=1.0)
-    latents = denoise(predict, noise, scheduler, fusion=fusion)      # outside `free` they end as `clean`, bit for bit
+    blend = MaskBlend(clean=codec.encode(vae, image), mask=cells(mask, grid), strength=1.0)
+    latents = denoise(predict, noise, scheduler, mask_blend=blend)  # outside the mask they end as `clean`, bit for bit
 
 After each step, what lies outside the free cells becomes the known latents, noised with the picture's own first noise
 to the level that the scheduler has reached, as in FaceX, RePaint (Lugmayr et al., CVPR 2022) and Blended Latent
@@ -23,21 +23,21 @@ from personae.types import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Fusion:
-    """`clean` (N, c, h, w) float32, the known latents; `free` (N, h, w) bool, the cells that are repainted.
+class MaskBlend:
+    """`clean` (N, c, h, w) float32, the known latents; `mask` (N, h, w) bool, the cells that are repainted.
 
     strength: the share of the steps that is walked, above 0, at most 1. Below 1 the walk begins at the known latents,
     noised as far as the steps left out would have brought them: the less of it, the more shines through everywhere.
     """
 
     clean: Tensor
-    free: Tensor
+    mask: Tensor
     strength: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.strength <= 1:
             raise BadOption(f"strength is a share of the steps, above 0 and at most 1, got {self.strength}")
-        assert self.free.shape == (len(self.clean), *self.clean.shape[2:]), (self.free.shape, self.clean.shape)
+        assert self.mask.shape == (len(self.clean), *self.clean.shape[2:]), (self.mask.shape, self.clean.shape)
 
     def first_step(self, scheduler: Any) -> int:
         """The number of the first step to make; a scheduler that counts its steps is told."""
@@ -48,26 +48,26 @@ class Fusion:
             scheduler.set_begin_index(first)
         return first
 
-    def begun(self, latents: Tensor, noise: Tensor, scheduler: Any, first: int) -> Tensor:
+    def begin(self, latents: Tensor, noise: Tensor, scheduler: Any, first: int) -> Tensor:
         """Where the walk begins, with step `first`: at `latents`, the scheduler's own beginning, or later."""
-        known = self._noised(noise, scheduler, first)
-        return self._fused(latents, known) if first == 0 else known
+        known = self._known_latents(noise, scheduler, first)
+        return self._blend(latents, known) if first == 0 else known
 
-    def after(self, step: int, latents: Tensor, noise: Tensor, scheduler: Any) -> Tensor:
+    def after_step(self, step: int, latents: Tensor, noise: Tensor, scheduler: Any) -> Tensor:
         """The latents (N, c, h, w) that step number `step` has made, fused. After the last one: with the clean."""
         last = step + 1 == len(scheduler.timesteps)
-        return self.ended(latents) if last else self._fused(latents, self._noised(noise, scheduler, step + 1))
+        return self.finish(latents) if last else self._blend(latents, self._known_latents(noise, scheduler, step + 1))
 
-    def ended(self, latents: Tensor) -> Tensor:
+    def finish(self, latents: Tensor) -> Tensor:
         """Latents that no step follows, fused."""
-        return self._fused(latents, self.clean)
+        return self._blend(latents, self.clean)
 
-    def _fused(self, latents: Tensor, known: Tensor) -> Tensor:
-        return torch.where(self.free[:, None], latents, known)
+    def _blend(self, latents: Tensor, known: Tensor) -> Tensor:
+        return torch.where(self.mask[:, None], latents, known)
 
-    def _noised(self, noise: Tensor, scheduler: Any, step: int) -> Tensor:
+    def _known_latents(self, noise: Tensor, scheduler: Any, step: int) -> Tensor:
         """The known latents as the scheduler holds latents before it makes `step`."""
-        signal, spread = parameterisation.held(scheduler, scheduler.timesteps[step])
+        signal, spread = parameterisation.signal_and_noise(scheduler, scheduler.timesteps[step])
         return signal * self.clean + spread * noise
 
 

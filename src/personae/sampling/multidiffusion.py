@@ -1,7 +1,7 @@
 """Pictures larger than the model's own, seen through windows of its own size (MultiDiffusion, Bar-Tal et al., ICML
 2023, arXiv 2302.08113).
 
-    windows = Windows.on(masks, side=16)            # one around each region, more where there is none
+    windows = MultiDiffusion.for_regions(masks, side=16)            # one around each region, more where there is none
     predict = windows(guided(unet, positive, negative, 3.0), scheduler)     # positive: N x K rows
     denoise(predict, noise, scheduler)              # noise (N, c, h, w)
 
@@ -26,12 +26,12 @@ Corner = tuple[int, int]  # row, column of the first cell
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Windows:
+class MultiDiffusion:
     """`corners`: of K windows; `people`: the number of the person each is about, None: nobody; `weights` (K, side,
     side): the share that each has in the prediction of its cells, which add up to 1 in every cell of the (h, w) `grid`.
 
-    Called as `personae.controls.request.Around`, with what predicts N K windows, those of a picture one after the
-    other.
+    Called as `personae.controls.request.PredictionWrapper`, with what predicts N K windows, those of a picture one
+    after the other.
     """
 
     side: int
@@ -41,7 +41,7 @@ class Windows:
     weights: Tensor
 
     @classmethod
-    def on(cls, regions: Tensor, side: int) -> "Windows":
+    def for_regions(cls, regions: Tensor, side: int) -> "MultiDiffusion":
         """A window around the middle of each of the `regions` (P, h, w) bool, moved into the picture; where these leave
         something out, more of them, about nobody.
 

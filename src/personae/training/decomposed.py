@@ -88,7 +88,7 @@ def _row(row: tuple[Array, Array, Array, Array]) -> dict[str, Array]:
     model = FaceModel.bundled()
     pose = Pose(yaw=float(yaw), pitch=float(pitch), roll=float(roll))
     shares = regions.partition(resized(marks, len(crop), representation.GRID), representation.GRID)
-    read = representation.read_off(crop, marks, pose, blendshapes, shares, model)
+    read = representation.measures_of(crop, marks, pose, blendshapes, shares, model)
     at_mesh = resized(marks, len(crop), MESH)
     return {name: getattr(read, name)[0] for name in representation.MEASURES} | {
         "regions": np.round(read.regions[0] * _SHARES).astype(np.uint8),

@@ -23,7 +23,7 @@ from diffusers.models.embeddings import IPAdapterFaceIDImageProjection, MultiIPA
 from PIL import Image
 from torch import Tensor, nn
 
-from personae.conditioning.blendshapes import said
+from personae.conditioning.blendshapes import adapter_input
 from personae.conditioning.expression_adapter import (
     FILE,
     MLP_NAMES,
@@ -131,7 +131,7 @@ class ExpressionTask(BaseTask):
         self.reader = OnnxMotionReader(
             motion.parent, MotionConfig(file=motion.name, sha256=hashlib.sha256(motion.read_bytes()).hexdigest())
         )
-        self.test_expressions = said(self.test.blendshapes)
+        self.test_expressions = adapter_input(self.test.blendshapes)
         # Whose expression each held-out person is asked for: never their own, which identities may give away.
         self.others = np.roll(np.arange(len(self.test)), len(self.test) // 2)
         moved = self.expressions[0].max(0) > _STILL
@@ -139,7 +139,7 @@ class ExpressionTask(BaseTask):
 
     def _prepare(self, table: FaceTable, views: int, path: Path) -> _Prepared:
         """The base's latents and vectors; and, of the same rows, the expressions."""
-        shapes = said(table.blendshapes)
+        shapes = adapter_input(table.blendshapes)
         self.expressions = np.stack([shapes, shapes[:, mirrored_blendshapes()]])  # (2, N, 52): plain, mirrored
         self.shares = rarity(table.blendshapes)
         return super()._prepare(table, views, path)

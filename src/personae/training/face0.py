@@ -88,7 +88,7 @@ class FacedText(IdentityToFace):
         """tokens (N, L), vectors (N, D), named (N,) bool."""
         text = self.condition(tokens, vectors)
         faced = vectors.any(-1)
-        alone, beside = self.projector.told(text), self.projector.told(text, vectors)
+        alone, beside = self.projector.conditioning(text), self.projector.conditioning(text, vectors)
         pooled = None
         if text.pooled is not None and alone.pooled is not None and beside.pooled is not None:
             pooled = torch.where(faced[:, None], beside.pooled, alone.pooled)

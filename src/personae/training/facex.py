@@ -68,7 +68,7 @@ class Controlled(IdentityToFace):
         """told: (M, T, C), or None for the base alone."""
         with torch.no_grad():
             words = self.condition(tokens, vectors)
-        self.facex.controller.tell(told)
+        self.facex.controller.set_tokens(told)
         return self.predict(noisy, times, words)
 
 

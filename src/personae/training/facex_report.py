@@ -112,7 +112,7 @@ class Exam:
         free = np.zeros((len(self._source), GRID, GRID), bool)
         for row, mark in enumerate(self._task.test_marks[self._source]):
             face = self_edit_tasks.motion(told, row, mark)
-            making = blendshapes.changed(face.blendshapes, {"jawOpen": _OPEN})
+            making = blendshapes.with_sliders(face.blendshapes, {"jawOpen": _OPEN})
             change = self_edit_tasks.made(face, face.pose, making, template="portrait", size=told["crops"].shape[1])
             free[row] = self_edit_tasks.tell(told, row, change)
         own = self._faces["source"]

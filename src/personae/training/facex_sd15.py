@@ -79,7 +79,7 @@ class Beside(nn.Module):
 
     def led(self, noisy: Tensor, times: Tensor, words: Conditioning, told: Tensor | None) -> Tensor:
         """told: (M, T, C), or None for the base alone."""
-        self.facex.controller.tell(told)
+        self.facex.controller.set_tokens(told)
         x, steps = self._path.shown(noisy, times), self._path.steps(times)
         labels = words.pooled if self._base.unet.config.class_embed_type is not None else None
         made = self._base.unet(x, steps, words.tokens, class_labels=labels, return_dict=False)[0]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from personae.conditioning.reference_attention import Reference, recorded
+from personae.conditioning.reference_attention import ReferenceAttention, record_self_attention
 from personae.conditioning.types import Rows
 from personae.sampling import codec
 from personae.training import captions
@@ -55,13 +55,13 @@ class ReferenceTask(LoraTask):
         return loss, {"flow": loss.detach()}
 
     @torch.no_grad()
-    def _reference(self, latents: Tensor, vectors: Tensor, asked: Tensor) -> Reference:
+    def _reference(self, latents: Tensor, vectors: Tensor, asked: Tensor) -> ReferenceAttention:
         """The control for a call of N rows, row n looking at latents n (N, c, h, w) where `asked` (N,)."""
         home, count = latents.device, len(latents)
         frozen = self.frozen.to(home)
-        with recorded(frozen.unet) as seen:
+        with record_self_attention(frozen.unet) as seen:
             frozen(latents, torch.zeros(count, device=home), self.prompts(count, home), vectors)
-        control = Reference(seen, range(count))
+        control = ReferenceAttention(seen, range(count))
         told = frozen.condition(self.prompts(1, home), vectors[:1])
         control.arguments(
             latents, torch.zeros(()), told, Rows(images=torch.arange(count), conditional=asked.bool().cpu())
@@ -88,7 +88,9 @@ class ReferenceTask(LoraTask):
             report[f"held_out_{name}"] = self._held_out(network, clean, vectors, control)
         return report
 
-    def _held_out(self, network: IdentityToFace, clean: Tensor, vectors: Tensor, control: Reference | None) -> float:
+    def _held_out(
+        self, network: IdentityToFace, clean: Tensor, vectors: Tensor, control: ReferenceAttention | None
+    ) -> float:
         home = clean.device
         times = torch.linspace(0.02, 0.98, len(clean), device=home)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)

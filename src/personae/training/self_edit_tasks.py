@@ -15,7 +15,7 @@ from personae.conditioning import blendshapes as expression
 from personae.conditioning.facex.representation import DEGREES, GRID, pose_numbers
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
-from personae.conditioning.retarget import landmarks, stirred
+from personae.conditioning.retarget import changed_region, landmarks
 from personae.reading import face_regions
 from personae.reading.aligned import resized
 from personae.training.facex_lessons import LESSONS, NAMES
@@ -114,7 +114,7 @@ def made(face: Motion, pose: Pose, making: Array, *, template: str, size: int) -
     if pose != face.pose:
         free = face_regions.head(before, GRID) | face_regions.head(after, GRID)
     else:
-        free = stirred(
+        free = changed_region(
             Motion(landmarks=before, pose=pose, blendshapes=face.blendshapes),
             Motion(landmarks=after, pose=pose, blendshapes=making),
             model,
@@ -136,4 +136,4 @@ def _turned(rng: np.random.Generator, pose: Pose, other: Pose) -> Pose:
 def _said(rng: np.random.Generator, making: Array) -> Array:
     name = str(rng.choice(_FIRST if rng.random() < 0.5 else _REST))
     amount = 0.0 if rng.random() < _NONE else float(rng.uniform(_LEAST, 1))
-    return expression.changed(making, {name: amount})
+    return expression.with_sliders(making, {name: amount})

@@ -15,7 +15,7 @@ import numpy as np
 
 from personae.conditioning.facex.assembly import Assembly
 from personae.conditioning.head_mesh import FaceModel
-from personae.conditioning.retarget import moved
+from personae.conditioning.retarget import retarget
 from personae.editing import warp
 from personae.editing.inputs import in_crop
 from personae.editing.masks import REFERENCES, Scene
@@ -199,7 +199,7 @@ class InPhoto:
 
     def _doing(self, move: Move) -> Aligned:
         """The face as it would lie in its crop if it did so."""
-        return moved(self._still, FaceModel.bundled(), pose=move.pose, blendshapes=move.blendshapes)
+        return retarget(self._still, FaceModel.bundled(), pose=move.pose, blendshapes=move.blendshapes)
 
     def _free(self, canvas: Aligned) -> Array:
         """(W, W) bool, of the window around the crop (`carry`): where the head is in the photo, and where any frame has

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personae.conditioning.facex.representation import TOKENS, Measured, measure
+from personae.conditioning.facex.representation import TOKENS, FaceMeasures, measure
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
-from personae.conditioning.retarget import moved
+from personae.conditioning.retarget import retarget
 from personae.errors import BadData, unknown_name
 from personae.reading.aligned import Aligned
 from personae.types import Array
@@ -52,7 +52,7 @@ class Assembled:
     """N pictures ready for the networks. `faces`: everyone who gives something, F rows; `who` (N, K) int64, which of
     them gives each token, -1: nobody; `reference` (N, 7, S, S) float32."""
 
-    faces: Measured
+    faces: FaceMeasures
     who: Array
     reference: Array
 
@@ -72,7 +72,7 @@ def assemble(assemblies: Sequence[Assembly], model: FaceModel) -> Assembled:
             who[row, TOKENS.index(name)] = number[id(giver)]
     images = [region_image(one.reference, one.free, structure(one.givers, model)) for one in assemblies]
     return Assembled(
-        faces=Measured.stack([measure(face, model) for face in faces.values()]), who=who, reference=np.stack(images)
+        faces=FaceMeasures.stack([measure(face, model) for face in faces.values()]), who=who, reference=np.stack(images)
     )
 
 
@@ -83,7 +83,7 @@ def structure(givers: Mapping[str, Aligned], model: FaceModel) -> Array | None:
     if pose is None:
         return None
     if expression is not None and expression is not pose:
-        pose = moved(pose, model, blendshapes=expression.blendshapes)
+        pose = retarget(pose, model, blendshapes=expression.blendshapes)
     return render(pose.landmarks, model.triangles, len(pose.crop))
 
 

@@ -1,8 +1,8 @@
 """FRC: a frozen UNet that also attends to a face's representation (FaceX, arXiv 2401.00551).
 
-    controller = Controller.beside(unet, told=192)
+    controller = Controller.for_unet(unet, token_width=192)
     with controller.engaged(unet):
-        controller.tell(tokens)          # (M, T, C), one row for each of the next call's
+        controller.set_tokens(tokens)    # (M, T, C), one row for each of the next call's
         unet(...)
 
 After the cross-attention of every transformer block comes another, to the representation, whose output is added to the
@@ -26,62 +26,62 @@ from personae.errors import WeightsCorrupt
 _HEAD = 32  # channels of an attention head
 
 
-class Following(nn.Module):
+class AddedAttention(nn.Module):
     """The added cross-attention of one block: (M, L, W), (M, T, C) -> (M, L, W), zero at first."""
 
-    def __init__(self, width: int, told: int, inner: int) -> None:
+    def __init__(self, width: int, token_width: int, inner: int) -> None:
         super().__init__()
         self.heads = inner // _HEAD
         self.norm = nn.LayerNorm(width)
-        self.to_q, self.to_kv = nn.Linear(width, inner, bias=False), nn.Linear(told, 2 * inner, bias=False)
+        self.to_q, self.to_kv = nn.Linear(width, inner, bias=False), nn.Linear(token_width, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, width)
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.to_q(self.norm(x)), *self.to_kv(told).chunk(2, -1))
+            for part in (self.to_q(self.norm(x)), *self.to_kv(tokens).chunk(2, -1))
         )
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class Controller(nn.Module):
-    """One `Following` for each transformer block, in the UNet's order."""
+    """One `AddedAttention` for each transformer block, in the UNet's order."""
 
-    def __init__(self, widths: list[int], *, told: int, inner: int) -> None:
+    def __init__(self, widths: list[int], *, token_width: int, inner: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Following(width, told, inner) for width in widths)
-        self._told: Tensor | None = None
+        self.blocks = nn.ModuleList(AddedAttention(width, token_width, inner) for width in widths)
+        self._tokens: Tensor | None = None
 
     @classmethod
-    def beside(cls, unet: Any, *, told: int, inner: int = 128) -> "Controller":
+    def for_unet(cls, unet: Any, *, token_width: int, inner: int = 128) -> "Controller":
         """Fresh, for `unet`."""
-        return cls(widths_of(unet), told=told, inner=inner)
+        return cls(widths_of(unet), token_width=token_width, inner=inner)
 
-    def tell(self, tokens: Tensor | None, among: Tensor | None = None) -> None:
-        """What the next calls are told, (M, T, C); None: nothing. among: (M,) bool, the rows that are told, of which
+    def set_tokens(self, tokens: Tensor | None, rows: Tensor | None = None) -> None:
+        """What the next calls are told, (M, T, C); None: nothing. rows: (M,) bool, the rows that are told, of which
         alone `tokens` then has rows."""
-        self._told, self._among = tokens, among
+        self._tokens, self._rows = tokens, rows
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
         """Raises `WeightsCorrupt` for a UNet of another shape."""
-        if (widths := widths_of(unet)) != (own := [block.norm.normalized_shape[0] for block in self.each()]):
+        if (widths := widths_of(unet)) != (own := [block.norm.normalized_shape[0] for block in self.attentions()]):
             raise WeightsCorrupt(f"this controller is for blocks of {own} channels, the UNet has {widths}: use its own")
         with ExitStack() as stack:
-            stack.callback(self.tell, None)
-            for block, following in zip(transformer_blocks(unet), self.each(), strict=True):
+            stack.callback(self.set_tokens, None)
+            for block, following in zip(transformer_blocks(unet), self.attentions(), strict=True):
                 for hook in self._hooks(block, following):
                     stack.callback(hook.remove)
             stack.enter_context(eagerly(unet))
             yield
 
-    def each(self) -> list[Following]:
+    def attentions(self) -> list[AddedAttention]:
         """The added attentions, typed."""
-        return [block for block in self.blocks if isinstance(block, Following)]
+        return [block for block in self.blocks if isinstance(block, AddedAttention)]
 
-    def _hooks(self, block: BasicTransformerBlock, following: Following) -> tuple[Any, Any]:
+    def _hooks(self, block: BasicTransformerBlock, following: AddedAttention) -> tuple[Any, Any]:
         residual: list[Tensor] = []
 
         def before(module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -89,12 +89,12 @@ class Controller(nn.Module):
 
         def after(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
             x = residual.pop()
-            if self._told is None:
+            if self._tokens is None:
                 return output
-            if self._among is None:
-                return output + following(x + output, self._told)
+            if self._rows is None:
+                return output + following(x + output, self._tokens)
             changed = output.clone()
-            changed[self._among] += following((x + output)[self._among], self._told)
+            changed[self._rows] += following((x + output)[self._rows], self._tokens)
             return changed
 
         return block.norm2.register_forward_pre_hook(before), block.attn2.register_forward_hook(after)

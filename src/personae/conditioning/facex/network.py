@@ -1,9 +1,9 @@
 """FaceX's own weights, one folder: what reads faces and region images, and what tells the UNet (arXiv 2401.00551).
 
     facex = FaceX.load(folder / "facex", unet)
-    tokens = facex.told(assembled, maps)                   # (N, T, C), one row for each picture
+    tokens = facex.encode(assembled, maps)                 # (N, T, C), one row for each picture
     with facex.controller.engaged(unet):
-        facex.controller.tell(tokens)
+        facex.controller.set_tokens(tokens)
 
 In the paper, what is told (f_SD) also takes the words' place in the frozen cross-attention. Here that stays with the
 identity prompt, to which the base was tuned: a face is said in the way that the UNet knows, and the rest beside it.
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from personae.conditioning.facex.assembly import CHANNELS, Assembled
 from personae.conditioning.facex.controller import Controller, widths_of
 from personae.conditioning.facex.packed import packed, unpacked
-from personae.conditioning.facex.representation import MEASURES, TOKENS, Decomposer, Measured, trunk
+from personae.conditioning.facex.representation import MEASURES, TOKENS, Decomposer, FaceMeasures, trunk
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.io import atomic
 from personae.io.tensors import save_tensors
@@ -89,7 +89,7 @@ class FaceX(nn.Module):
         self.cells = nn.Parameter(torch.randn(cells * cells, c) * 0.02)  # of the region image
         self.adapter = nn.Sequential(nn.LayerNorm(c), nn.Linear(c, 2 * c), nn.SiLU(), nn.Linear(2 * c, c))  # phi_SD
         self.norm = nn.LayerNorm(c)
-        self.controller = Controller(widths, told=c, inner=sizes.inner)
+        self.controller = Controller(widths, token_width=c, inner=sizes.inner)
 
     def forward(
         self, crops: Tensor, shares: Tensor, maps: Tensor, measures: dict[str, Tensor], who: Tensor, reference: Tensor
@@ -106,7 +106,7 @@ class FaceX(nn.Module):
         whole = torch.cat(parts, 1)
         return self.norm(whole + self.adapter(whole))
 
-    def told(self, assembled: Assembled, maps: Tensor) -> Tensor:
+    def encode(self, assembled: Assembled, maps: Tensor) -> Tensor:
         """`forward` of what was assembled; maps (F, I, E) of its faces, on the device of the weights."""
         home, faces = self.kinds.device, assembled.faces
         measures = {name: torch.from_numpy(getattr(faces, name)).to(home) for name in MEASURES}
@@ -123,7 +123,7 @@ class FaceX(nn.Module):
         """Write `config.json` and `model.safetensors`, matrices and kernels in 8 bits."""
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(folder / FILE, packed(self.state_dict()))
-        blocks = [int(block.norm.normalized_shape[0]) for block in self.controller.each()]
+        blocks = [int(block.norm.normalized_shape[0]) for block in self.controller.attentions()]
         config = {"format": _FORMAT, "space": self.space, "blocks": blocks, "sizes": asdict(self.sizes)}
         atomic.write_json(folder / CONFIG, config)
 
@@ -153,7 +153,7 @@ class FaceX(nn.Module):
 def require_fit(network: FaceX, *, space: str, unet: Any, where: object) -> None:
     """Raise `WeightsCorrupt` unless the FaceX of the folder `where` belongs to a model with these identities and this
     UNet."""
-    own = [block.norm.normalized_shape[0] for block in network.controller.each()]
+    own = [block.norm.normalized_shape[0] for block in network.controller.attentions()]
     for what, one, wanted in (("identities", network.space, space), ("blocks", own, widths_of(unet))):
         if one != wanted:
             raise WeightsCorrupt(
@@ -162,7 +162,7 @@ def require_fit(network: FaceX, *, space: str, unet: Any, where: object) -> None
             )
 
 
-def crops_of(faces: Measured) -> Tensor:
+def crops_of(faces: FaceMeasures) -> Tensor:
     """(F, 3, S, S) float32 in [-1, 1]."""
     return torch.from_numpy(faces.crops).permute(0, 3, 1, 2).float() / 127.5 - 1
 

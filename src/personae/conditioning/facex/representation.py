@@ -1,7 +1,7 @@
 """FORD: one face decomposed into named tokens, so that each may come from another photo (FaceX, arXiv 2401.00551).
 
     measured = measure(aligned, FaceModel.bundled())       # what needs no weights of ours
-    tokens = Decomposer(sizes)(Measured.stack([measured]), maps)
+    tokens = Decomposer(sizes)(FaceMeasures.stack([measured]), maps)
 
 Who: the recogniser's last spatial map, flattened (`identity`). What it looks like: a trainable backbone with a feature
 pyramid, averaged over each region (`skin` ... `surroundings`). What it does and how it is lit: the 3-D face's `pose`,
@@ -45,7 +45,7 @@ _RIDGE = 0.02  # a face shows half of all normals: what it does not show stays s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class FaceMeasures:
     """Of F faces. `crops` (F, S, S, 3) RGB uint8; `regions` (F, R, G, G) float32, shares that sum to 1 over R; the rest
     (F, n) float32 as `MEASURES` says."""
 
@@ -58,23 +58,23 @@ class Measured:
     gaze: Array
 
     @classmethod
-    def stack(cls, faces: "Sequence[Measured]") -> "Measured":
+    def stack(cls, faces: "Sequence[FaceMeasures]") -> "FaceMeasures":
         """The rows of all, one after the other."""
         return cls(**{part.name: np.concatenate([getattr(face, part.name) for face in faces]) for part in fields(cls)})
 
 
-def measure(face: Aligned, model: FaceModel) -> Measured:
+def measure(face: Aligned, model: FaceModel) -> FaceMeasures:
     """One row."""
-    return read_off(face.crop, face.landmarks, face.pose, face.blendshapes, face.shares(GRID), model)
+    return measures_of(face.crop, face.landmarks, face.pose, face.blendshapes, face.shares(GRID), model)
 
 
-def read_off(
+def measures_of(
     crop: Array, landmarks: Array, pose: Pose, blendshapes: Array, shares: Array, model: FaceModel
-) -> Measured:
+) -> FaceMeasures:
     """One row, of what `Aligned` has under these names."""
     small = reduced(crop, GRID)
     marks = resized(landmarks, len(crop), GRID)
-    return Measured(
+    return FaceMeasures(
         crops=crop[None],
         regions=shares[None],
         pose=pose_numbers(pose)[None],

@@ -1,6 +1,6 @@
 """Memory that one step of sampling frees and the next asks for again stays in the process meanwhile.
 
-with freed_memory_kept():
+with keep_freed_memory():
     ...                      # many network calls
 
 The C library hands each large block back to the system, and the next step pays for the page faults of getting it
@@ -22,7 +22,7 @@ _KEPT = 256 << 20  # bytes: blocks up to this size wait
 _USUAL = 32 << 20  # where glibc's own threshold ends up in any program that frees blocks as large
 
 
-def freed_memory_kept() -> AbstractContextManager[None]:
+def keep_freed_memory() -> AbstractContextManager[None]:
     """For the whole process, as long as any of its threads wants it; without glibc, nothing changes."""
     return _while_any
 
@@ -34,13 +34,13 @@ def _kept() -> Iterator[None]:
         yield
     finally:
         _keep(_USUAL)
-        give_back_freed_memory()
+        release_freed_memory()
 
 
 _while_any = WhileAny(_kept)
 
 
-def give_back_freed_memory() -> None:
+def release_freed_memory() -> None:
     """What was freed and still waits, wherever it lies, goes back to the system."""
     if libc := _glibc():
         libc.malloc_trim(0)

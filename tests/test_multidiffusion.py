@@ -8,12 +8,12 @@ from torch import Tensor
 
 from conftest import made_up
 from face_token_fixtures import telling
-from personae.conditioning.regional_attention import masks_of
+from personae.conditioning.regional_attention import region_masks
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.replay import replay
-from personae.sampling.multidiffusion import Windows
+from personae.sampling.multidiffusion import MultiDiffusion
 from tolerances import assert_same
 
 LEFT, RIGHT = (0, 0, 0.5, 1), (0.5, 0, 1, 1)
@@ -37,17 +37,17 @@ def noise(count: int, width: int) -> Tensor:
 
 
 def test_each_region_gets_a_window_around_its_middle() -> None:
-    masks = masks_of([(0, 0, 0.3, 1), (0.6, 0, 1, 1)], grid=(8, 20), size=(32, 80))
-    windows = Windows.on(masks, side=8)
+    masks = region_masks([(0, 0, 0.3, 1), (0.6, 0, 1, 1)], grid=(8, 20), size=(32, 80))
+    windows = MultiDiffusion.for_regions(masks, side=8)
     assert (windows.corners, windows.people) == ([(0, 0), (0, 12), (0, 8)], [0, 1, None])
-    masks = masks_of([(0, 0, 0.2, 0.2), (0.7, 0.6, 1, 1)], grid=(20, 20), size=(80, 80))
-    assert Windows.on(masks, side=8).corners[:2] == [(0, 0), (12, 12)]
+    masks = region_masks([(0, 0, 0.2, 0.2), (0.7, 0.6, 1, 1)], grid=(20, 20), size=(80, 80))
+    assert MultiDiffusion.for_regions(masks, side=8).corners[:2] == [(0, 0), (12, 12)]
 
 
 @pytest.mark.parametrize("grid", [(8, 12), (13, 20), (24, 24)], ids=str)
 def test_the_shares_of_every_cell_add_up_to_one(grid: tuple[int, int]) -> None:
-    masks = masks_of([LEFT, RIGHT], grid=grid, size=(grid[0] * 4, grid[1] * 4))
-    windows = Windows.on(masks, side=8)
+    masks = region_masks([LEFT, RIGHT], grid=grid, size=(grid[0] * 4, grid[1] * 4))
+    windows = MultiDiffusion.for_regions(masks, side=8)
     whole = torch.zeros(grid)
     for (row, column), share in zip(windows.corners, windows.weights, strict=True):
         assert share.min() >= 0
@@ -56,11 +56,11 @@ def test_the_shares_of_every_cell_add_up_to_one(grid: tuple[int, int]) -> None:
 
 
 def test_in_a_region_its_own_window_alone_counts() -> None:
-    masks = masks_of([(0, 0, 0.5, 1), (0.75, 0, 1, 1)], grid=(8, 16), size=(32, 64))
-    windows = Windows.on(masks, side=8)
+    masks = region_masks([(0, 0, 0.5, 1), (0.75, 0, 1, 1)], grid=(8, 16), size=(32, 64))
+    windows = MultiDiffusion.for_regions(masks, side=8)
     assert windows.corners == [(0, 0), (0, 8)]
-    masks = masks_of([(0, 0, 0.5, 1), (0.6, 0, 1, 1)], grid=(8, 12), size=(32, 48))
-    windows = Windows.on(masks, side=8)  # columns 0-7 and 4-11; the regions are 0-5 and 7-11
+    masks = region_masks([(0, 0, 0.5, 1), (0.6, 0, 1, 1)], grid=(8, 12), size=(32, 48))
+    windows = MultiDiffusion.for_regions(masks, side=8)  # columns 0-7 and 4-11; the regions are 0-5 and 7-11
     first, second = windows.weights
     assert first[:, :6].eq(1).all()
     assert second[:, 3:].eq(1).all()
@@ -70,7 +70,7 @@ def test_in_a_region_its_own_window_alone_counts() -> None:
 
 
 def test_predictions_are_averaged_by_their_shares() -> None:
-    windows = Windows.on(masks_of([LEFT, RIGHT], grid=(8, 12), size=(32, 48)), side=8)
+    windows = MultiDiffusion.for_regions(region_masks([LEFT, RIGHT], grid=(8, 12), size=(32, 48)), side=8)
     seen: list[Tensor] = []
 
     def predict(latents: Tensor, t: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def test_predictions_are_averaged_by_their_shares() -> None:
 )
 def test_what_cannot_be_laid_out_is_one_clear_error(grid: tuple[int, int], message: str) -> None:
     with pytest.raises(BadOption, match=message):
-        Windows.on(masks_of([LEFT, RIGHT], grid=grid, size=(grid[0] * 4, grid[1] * 4)), side=8)
+        MultiDiffusion.for_regions(region_masks([LEFT, RIGHT], grid=grid, size=(grid[0] * 4, grid[1] * 4)), side=8)
 
 
 # ---------------------------------------------------------------------- what they show

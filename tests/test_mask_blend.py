@@ -16,7 +16,7 @@ from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.sampling import codec, parameterisation, schedulers
 from personae.sampling.loop import denoise, draw_noise, generators_for
-from personae.sampling.mask_blend import Fusion, cells
+from personae.sampling.mask_blend import MaskBlend, cells
 from tolerances import assert_same
 
 FLOW = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.5)
@@ -61,11 +61,11 @@ def test_the_level_is_the_schedulers_own(name: str, kind: str, clean: Tensor) ->
 
     def compare(step: int, t: Tensor, latents: Tensor) -> Tensor:
         if step + 1 < len(scheduler.timesteps):
-            signal, spread = parameterisation.held(scheduler, scheduler.timesteps[step + 1])
+            signal, spread = parameterisation.signal_and_noise(scheduler, scheduler.timesteps[step + 1])
             seen.append((latents - signal * clean - spread * noise).abs().max().item())
         return latents
 
-    signal, spread = parameterisation.held(scheduler, scheduler.timesteps[0])
+    signal, spread = parameterisation.signal_and_noise(scheduler, scheduler.timesteps[0])
     # Begun where the level says, which for some is not where unit noise begins.
     start = (signal * clean + spread * noise) / getattr(scheduler, "init_noise_sigma", 1.0)
     denoise(oracle, start, scheduler, on_step=compare)
@@ -84,7 +84,7 @@ def test_what_is_known_is_noised_as_diffusers_noises(name: str, kind: str, clean
             scheduler.set_begin_index(step)
         t = scheduler.timesteps[step]
         known = scheduler.scale_noise(clean, t[None], noise) if flow else scheduler.add_noise(clean, noise, t[None])
-        signal, spread = parameterisation.held(scheduler, t)
+        signal, spread = parameterisation.signal_and_noise(scheduler, t)
         torch.testing.assert_close(signal * clean + spread * noise, known)
 
 
@@ -97,13 +97,13 @@ def test_outside_the_mask_it_ends_with_the_known_bit_for_bit(name: str, kind: st
 
     def watch(step: int, t: Tensor, latents: Tensor) -> Tensor:
         if step + 1 < len(scheduler.timesteps):
-            signal, spread = parameterisation.held(scheduler, scheduler.timesteps[step + 1])
+            signal, spread = parameterisation.signal_and_noise(scheduler, scheduler.timesteps[step + 1])
             torch.testing.assert_close(latents[..., 2:], (signal * clean + spread * noise)[..., 2:], rtol=0, atol=0)
             levels.append(spread)
         return latents
 
-    fusion = Fusion(clean=clean, free=free)
-    made = denoise(shrug, noise, scheduler, generators=generators, on_step=watch, fusion=fusion)
+    mask_blend = MaskBlend(clean=clean, mask=free)
+    made = denoise(shrug, noise, scheduler, generators=generators, on_step=watch, mask_blend=mask_blend)
     assert torch.equal(made[..., 2:], clean[..., 2:])
     assert not torch.isclose(made[..., :2], clean[..., :2]).any()
     assert all(a >= b for a, b in pairwise(levels))  # Heun's stand twice
@@ -113,11 +113,11 @@ def test_outside_the_mask_it_ends_with_the_known_bit_for_bit(name: str, kind: st
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_an_all_white_mask_is_plain_generation(name: str, kind: str, clean: Tensor) -> None:
     made = []
-    for fusion in (None, Fusion(clean=clean, free=torch.ones(2, 4, 4, dtype=torch.bool))):
+    for mask_blend in (None, MaskBlend(clean=clean, mask=torch.ones(2, 4, 4, dtype=torch.bool))):
         generators = generators_for([3, 4])
         scheduler = schedulers.fresh(name, like=LIKE[kind], steps=6)
         noise = draw_noise((3, 4, 4), generators)
-        made.append(denoise(shrug, noise, scheduler, generators=generators, fusion=fusion))
+        made.append(denoise(shrug, noise, scheduler, generators=generators, mask_blend=mask_blend))
     assert torch.equal(*made)
 
 
@@ -135,8 +135,8 @@ def test_strength_leaves_out_the_first_steps(name: str, kind: str, clean: Tensor
             off.append((x - form.signal * clean - form.noise * noise).abs().max().item())
             return shrug(x, t)
 
-        fusion = Fusion(clean=clean, free=left_half(), strength=strength)
-        made = denoise(watch, noise, scheduler, generators=generators, fusion=fusion)
+        mask_blend = MaskBlend(clean=clean, mask=left_half(), strength=strength)
+        made = denoise(watch, noise, scheduler, generators=generators, mask_blend=mask_blend)
         assert abs(len(off) - share * len(scheduler.timesteps)) <= 1
         assert off[0] < 1e-5
         assert len(off) == 1 or off[1] > 0.01
@@ -146,15 +146,15 @@ def test_strength_leaves_out_the_first_steps(name: str, kind: str, clean: Tensor
 def test_a_stop_leaves_the_known_clean(clean: Tensor) -> None:
     scheduler = schedulers.fresh("flow-euler", like=FLOW, steps=6)
     noise = draw_noise((3, 4, 4), generators_for([3, 4]))
-    fusion = Fusion(clean=clean, free=left_half())
-    stopped = denoise(shrug, noise, scheduler, on_step=lambda *_: None, fusion=fusion)
+    mask_blend = MaskBlend(clean=clean, mask=left_half())
+    stopped = denoise(shrug, noise, scheduler, on_step=lambda *_: None, mask_blend=mask_blend)
     assert torch.equal(stopped[..., 2:], clean[..., 2:])
 
 
 @pytest.mark.parametrize("strength", [0, -0.5, 1.01, float("nan")])
 def test_an_impossible_strength_is_refused(clean: Tensor, strength: float) -> None:
     with pytest.raises(BadOption, match="strength is a share of the steps"):
-        Fusion(clean=clean, free=left_half(), strength=strength)
+        MaskBlend(clean=clean, mask=left_half(), strength=strength)
 
 
 def test_a_cell_is_free_if_any_of_its_pixels_is() -> None:
