@@ -3,42 +3,20 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Set
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-import personae
-
-ROOT = Path(personae.__file__).parent
-MODULES = sorted(ROOT.rglob("*.py"))
+import module_graph
+from module_graph import MODULES, ROOT
 
 HEAVY = ("torch", "diffusers", "transformers", "accelerate", "onnxruntime", "skimage", "mediapipe", "cv2", "rich", "av")
 
 
-def _name(path: Path) -> str:
-    parts = ("personae", *path.relative_to(ROOT).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _imported(path: Path, modules: Set[str]) -> set[str]:
-    """The modules of personae that a module imports anywhere in it, late and for types only included."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "personae":
-            below = {f"{node.module}.{name.name}" for name in node.names}
-            found |= (below & modules) or {str(node.module)}
-            found |= {str(node.module)} if below - modules else set()
-        elif isinstance(node, ast.Import):
-            found |= {name.name for name in node.names if name.name.split(".")[0] == "personae"}
-    return found - {_name(path)}
-
-
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    modules = {_name(path) for path in MODULES}
-    graph = {_name(path): _imported(path, modules) for path in MODULES}
-    assert all(imported <= modules for imported in graph.values())
+    graph = module_graph.graph()
+    assert all(imported <= graph.keys() for imported in graph.values())
     TopologicalSorter(graph).prepare()  # CycleError, naming the modules of the circle
 
 
