@@ -98,14 +98,15 @@ def _traced(words: list[str], main: Callable[[], Any], monkeypatch: pytest.Monke
             called.append(Step(code.co_filename.removeprefix(root), code.co_qualname))
 
     monkeypatch.setattr(sys, "argv", words)
-    before = sys.getprofile()
+    before, code = sys.getprofile(), None
     sys.setprofile(note)
     try:
         main()
     except SystemExit as stopped:
-        assert not stopped.code, words
+        code = stopped.code
     finally:
         sys.setprofile(before)
+    assert not code, words
     return called
 
 
