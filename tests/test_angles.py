@@ -107,7 +107,7 @@ def test_an_assembled_model_has_a_table(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(WeightsCorrupt, match="is no table of angles"):
         assemble(tmp_path / "none", cache=tmp_path, runs=tmp_path, limits=tmp_path / "nowhere.json")
     monkeypatch.setattr(assembling, "bundled", lambda: None)
-    with pytest.raises(WeightsMissing, match=r"benchmarks/angles\.py"):
+    with pytest.raises(WeightsMissing, match="evaluate --suite angles"):
         assemble(tmp_path / "none", cache=tmp_path, runs=tmp_path)
     assert not (tmp_path / "none").exists()
 

@@ -553,7 +553,7 @@ def test_ctrl_c_amid_an_exec_is_as_clean(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_that_takes_its_time() -> None:
-    """How long it takes is benchmarks/speed.py's to measure; what takes long is these."""
+    """How long it takes is `personae evaluate --suite speed`'s to measure; what takes long is these."""
     code = """
         import sys
         from personae import cli

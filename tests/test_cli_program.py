@@ -26,7 +26,7 @@ from personae.cli.terminal import noted
 from personae.data import prepare
 from personae.data.people import Settings, prepare_people
 from personae.editing import edit as editing
-from personae.evaluation import reading, report
+from personae.evaluation.suites import generation, reading
 from personae.training import assemble, recipes
 from personae.video import animate as animating
 
@@ -75,7 +75,7 @@ SAME: list[tuple[Callable[..., Any], Callable[..., Any], dict[str, str]]] = [
     (labelling.photos, prepare.prepare, {}),
     (labelling.people, Settings, {"count": "people"}),
     (labelling.people, prepare_people, {}),
-    (evaluate.evaluate, report.evaluate, {"images": "images_per_person", "guidance": "guidance_scale"}),
+    (evaluate.evaluate, generation.evaluate, {"images": "images_per_person", "guidance": "guidance_scale"}),
     (evaluate.evaluate, reading.evaluate_reader, {}),
     (generate.demo, demo.run, {}),
     (generate.generate, best_of.generate_verified, {}),

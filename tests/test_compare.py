@@ -1,6 +1,5 @@
 """The benchmarks of speed, rehearsed on tiny networks: that they measure, and write what the documents can draw."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,12 @@ from conftest import WIDTH, nano_parts, tiny_tokenizer
 from personae.evaluation import tables
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.people import Person
+from personae.evaluation.random_networks import TINY
 from personae.evaluation.subjects import Subject
+from personae.evaluation.suites import compare, modes, steering
 from personae.pipeline import FacePipeline
 from personae.types import BLENDSHAPES, Detection, Face, Identity, Motion, Photo, Pose
 from test_evaluation_report import judge_file
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import compare
-import modes
-import steering
-from networks import TINY
 
 CPU = torch.device("cpu")
 POINTS = np.array([[10, 12], [22, 12], [16, 18], [12, 24], [20, 24]], np.float32)

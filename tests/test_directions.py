@@ -12,9 +12,9 @@ from model_fixtures import tiny_model_folder
 from personae import identity
 from personae.data.labelled_people import ATTRIBUTES, LabelledPeople, labels_of
 from personae.errors import BadData, BadIdentity, BadOption, SpaceMismatch, WeightsMissing
-from personae.evaluation import directions as judging
-from personae.evaluation.directions import Probe
+from personae.evaluation import shift_effects
 from personae.evaluation.judge import Judge, JudgeSpec
+from personae.evaluation.shift_effects import Probe
 from personae.identity import Direction, IdentitySampler, directions, nearest_of
 from personae.models import catalog
 from personae.pipeline import FacePipeline
@@ -79,7 +79,7 @@ def test_a_directions_spread_is_that_of_the_people(people: LabelledPeople, table
 def test_what_is_held_is_found_on_others_and_what_is_not_is_not(
     people: LabelledPeople, table: dict[str, Direction]
 ) -> None:
-    found = judging.held(table, people, made_up(600, seed=1))
+    found = shift_effects.held(table, people, made_up(600, seed=1))
     for name in ("age", "masculine"):
         assert found[name]["low"] <= found[name]["correlation"] <= found[name]["high"]
         assert found[name]["correlation"] > 0.8
@@ -92,9 +92,9 @@ def test_what_is_held_is_found_on_others_and_what_is_not_is_not(
 
 def test_auc_is_the_chance_to_rank_rightly() -> None:
     scores, has = np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True])
-    assert judging.auc(scores, has) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
-    assert judging.auc(-scores, has) == pytest.approx(1 - 3.5 / 4)
-    assert np.isnan(judging.auc(scores, np.ones(4, dtype=bool)))
+    assert shift_effects.auc(scores, has) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    assert shift_effects.auc(-scores, has) == pytest.approx(1 - 3.5 / 4)
+    assert np.isnan(shift_effects.auc(scores, np.ones(4, dtype=bool)))
 
 
 def test_people_without_labels_stand_aside(people: LabelledPeople, table: dict[str, Direction]) -> None:
@@ -125,7 +125,7 @@ def test_faces_made_of_shifted_people_are_read_back(nano_like: FacePipeline, nan
     table = {"age": fitting.fit(people, space)["age"]}
     who = [Identity(vector=row, space=space) for row in people.vectors[:3]]
     eyes_and_mouth = np.array([(10, 12), (21, 12), (16, 18), (11, 24), (20, 24)], np.float32)
-    found = judging.moved(
+    found = shift_effects.moved(
         nano_like,
         table,
         who,
@@ -144,7 +144,7 @@ def test_faces_made_of_shifted_people_are_read_back(nano_like: FacePipeline, nan
     assert found[1].change["smile"].value == 0  # the tiny reader sees the same expression in every face
     assert {one.change["age"].n for one in found} == {3}
     with pytest.raises(BadData, match="no face was found"):
-        judging.moved(
+        shift_effects.moved(
             nano_like,
             table,
             who,

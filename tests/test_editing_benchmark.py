@@ -2,8 +2,6 @@
 can draw."""
 
 import dataclasses
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +10,19 @@ from PIL import Image
 
 import personae
 from controlnet_fixtures import random_controlnet
-from personae.evaluation import tables
+from personae.evaluation import edit_bench, tables
+from personae.evaluation.edit_bench import Seen
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.measures import EDITING
 from personae.evaluation.people import Person
 from personae.evaluation.subjects import Subject
+from personae.evaluation.suites import editing
 from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.reading import align
 from personae.types import BLENDSHAPES, Array, Edit, Motion, Photo, Pose
 from reading_fixtures import LANDMARKS, white_face
 from test_evaluation_report import judge_file
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import edited
-import editing
-from edited import Seen
 
 POINTS = np.array([[60, 70], [90, 70], [75, 85], [65, 100], [85, 100]], np.float32)
 COUNT = 3
@@ -47,7 +42,7 @@ def motion(image: Array) -> Motion | None:
 
 
 @pytest.fixture(scope="module")
-def bench(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> edited.Bench:
+def bench(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> edit_bench.Bench:
     """A tiny model that can hold poses, three photos of "faces", and a random judge."""
     folder = tmp_path_factory.mktemp("editing")
     nano_like.save_pretrained(folder / "tiny")
@@ -60,7 +55,7 @@ def bench(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> 
         pixels = np.random.default_rng(seed).integers(0, 180, (160, 160, 3), dtype=np.uint8)
         photo = Photo(pixels=white_face(pixels, 40 + 5 * seed, 40, 100 + 5 * seed, 120))
         people.append(Subject(person=Person(key=str(seed), photo=photo, groups={}), face=pipe.read(photo)[0]))
-    return edited.Bench(
+    return edit_bench.Bench(
         pipe=pipe,
         people=people,
         judge=Judge(JudgeSpec(path=str(judge_file(folder / "judge.onnx")))),
@@ -70,7 +65,7 @@ def bench(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     )
 
 
-def test_edits_stay_within_their_masks(bench: edited.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edits_stay_within_their_masks(bench: edit_bench.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     done = bench.edit("inpaint", COUNT, region="mouth")
     assert all((image != photo).any() for image, photo in zip(done.images, bench.photos, strict=True))
     assert done.strayed.tolist() == [0] * COUNT
@@ -88,21 +83,21 @@ def test_edits_stay_within_their_masks(bench: edited.Bench, monkeypatch: pytest.
 
 def test_no_face_is_no_likeness_and_no_motion() -> None:
     lost = seen(vectors=np.array([[1, 0, 0, 0], [np.nan] * 4]), angles=np.array([[3, 4], [np.nan] * 2]))
-    assert edited.alike(lost, seen()).tolist() == [1, 0]
-    assert edited.apart(lost, seen())["pitch"][0] == 4
-    assert edited.mean(edited.apart(lost, seen())["yaw"]).n == 1
-    assert edited.mean(np.array([np.nan])) == edited.UNKNOWN
+    assert edit_bench.alike(lost, seen()).tolist() == [1, 0]
+    assert edit_bench.apart(lost, seen())["pitch"][0] == 4
+    assert edit_bench.mean(edit_bench.apart(lost, seen())["yaw"]).n == 1
+    assert edit_bench.mean(np.array([np.nan])) == edit_bench.UNKNOWN
 
 
 def test_a_share_of_nothing_clears_no_bar() -> None:
-    share = edited.ratio(np.array([1.0, 2.0, np.nan]), np.array([2.0, 4.0, 1.0]))
+    share = edit_bench.ratio(np.array([1.0, 2.0, np.nan]), np.array([2.0, 4.0, 1.0]))
     assert (share.value, share.n) == (0.5, 2)
-    backwards = edited.ratio(np.array([0.1, 0.1]), np.array([-1.0, -1.0])).as_json()["value"]
+    backwards = edit_bench.ratio(np.array([0.1, 0.1]), np.array([-1.0, -1.0])).as_json()["value"]
     assert backwards is None
     assert "not met" in EDITING["attribute_smile"].promise(backwards)
 
 
-def test_a_crop_put_back_is_where_the_edit_was(bench: edited.Bench) -> None:
+def test_a_crop_put_back_is_where_the_edit_was(bench: edit_bench.Bench) -> None:
     done = bench.edit("inpaint", COUNT, region="face")
     for image, photo, place, free in zip(bench.encoded(done.free), bench.photos, bench.places, done.free, strict=True):
         assert (image != photo).any()
@@ -124,7 +119,7 @@ def test_a_shape_is_what_pose_and_jaw_leave_of_an_outline() -> None:
     assert np.corrcoef(left[1:], own[1:])[0, 1] > 0.9
 
 
-def test_hair_that_was_carried_over_is_the_source_s(bench: edited.Bench) -> None:
+def test_hair_that_was_carried_over_is_the_source_s(bench: edit_bench.Bench) -> None:
     source, target, _ = bench.places
     free = np.ones(source.crop.shape[:2], bool)
     for made, nearer in ((source.crop, 0), (target.crop, 1)):
@@ -135,7 +130,7 @@ def test_hair_that_was_carried_over_is_the_source_s(bench: edited.Bench) -> None
 
 
 @pytest.mark.filterwarnings("ignore:.*has no facex/")
-def test_the_report_is_made_and_drawn(bench: edited.Bench) -> None:
+def test_the_report_is_made_and_drawn(bench: edit_bench.Bench) -> None:
     report = editing.measure(bench, pairs=COUNT, others=2)
     assert report["figures"]["strayed"] | {"low": None, "high": None} == report["figures"]["strayed"]
     assert report["figures"]["strayed"]["value"] == 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personae.errors import BadData, WeightsCorrupt, WeightsMissing
-from personae.evaluation import appearance, contact_sheet, estimate, likeness, motion, realism
+from personae.evaluation import appearance, contact_sheet, diversity, estimate, likeness, realism
 from personae.types import BLENDSHAPES, Motion, Pose
 
 
@@ -225,7 +225,7 @@ def test_diversity_of_copies_is_nothing_and_of_opposites_is_all() -> None:
     images = np.stack([[black, black], [black, white]])
     features = np.array([[[1.0, 0], [1, 0]], [[1, 0], [0, 1]]])
     motions = [[moved(0, 0), moved(0, 0)], [moved(-10, 0), moved(10, 0.5)]]
-    figures = motion.measure(images, motions, features, [moved(-20, 0), moved(20, 1)])
+    figures = diversity.measure(images, motions, features, [moved(-20, 0), moved(20, 1)])
     assert figures["pixel_distance"].value == pytest.approx(0.5)
     assert figures["feature_distance"].value == pytest.approx(0.5)
     assert figures["pose_spread"].value == pytest.approx(np.std([-10, 10], ddof=1) / 2)
@@ -235,7 +235,7 @@ def test_diversity_of_copies_is_nothing_and_of_opposites_is_all() -> None:
 def test_images_without_a_face_stand_aside_in_spread() -> None:
     images = np.zeros((2, 2, 4, 4, 3), np.uint8)
     motions = [[moved(0, 0), None], [None, None]]
-    figures = motion.measure(images, motions, np.ones((2, 2, 3)), [])
+    figures = diversity.measure(images, motions, np.ones((2, 2, 3)), [])
     assert "pose_spread" not in figures
     assert "pixel_distance" in figures
 

@@ -16,8 +16,8 @@ from personae.evaluation import scenes, tables
 from personae.evaluation.judge import Judge, JudgeSpec, judge_spec
 from personae.evaluation.measures import KINDS
 from personae.evaluation.people import held_out_people
-from personae.evaluation.reading import evaluate_reader, match, overlap
-from personae.evaluation.report import evaluate
+from personae.evaluation.suites.generation import evaluate
+from personae.evaluation.suites.reading import evaluate_reader, match, overlap
 from personae.pipeline import FacePipeline
 from reading_fixtures import FACE, model_of, white_face
 

@@ -1,6 +1,5 @@
 """The benchmark of Face0, rehearsed on a tiny model: what counts as obeyed, and a report that documents can draw."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,17 +7,14 @@ import numpy as np
 import pytest
 
 from face_token_fixtures import telling
-from personae.evaluation import tables
+from personae.evaluation import claims, tables
+from personae.evaluation.claims import CLAIMS, Ages, Eyes, Known
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.people import Person
 from personae.evaluation.subjects import Subject
+from personae.evaluation.suites import face0
 from personae.types import BLENDSHAPES, Array, Detection, Face, Identity, Motion, Photo, Pose
 from test_evaluation_report import judge_file
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import attributes
-import face0
-from attributes import CLAIMS, Ages, Eyes, Known
 
 POINTS = np.array([[10, 12], [22, 12], [16, 18], [12, 24], [20, 24]], np.float32)
 
@@ -34,7 +30,7 @@ def known(rng: np.random.Generator) -> Known:
     return Known(vectors=vectors, age=age, held_out=np.arange(200) % 4 == 0)
 
 
-def seen(**readings: float) -> attributes.Seen:
+def seen(**readings: float) -> claims.Seen:
     return {name: np.array([value]) for name, value in readings.items()}
 
 
@@ -72,7 +68,7 @@ def test_colours_are_what_differs_not_what_is_shared() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (32, 32, 1), dtype=np.uint8).repeat(3, -1)
     tinted = grey // 2 + np.array([0, 10, 20], np.uint8)
     colours = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    figures = [attributes.colourfulness(one) for one in (grey, tinted, colours)]
+    figures = [claims.colourfulness(one) for one in (grey, tinted, colours)]
     assert figures[0] == 0
     assert figures[1] == pytest.approx(0.3 * np.hypot(10, 15), abs=0.01)
     assert figures[2] > 60

@@ -1,6 +1,5 @@
 """Guidance by the recogniser: towards the person, for every scheduler, at no cost to those who do not ask."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from personae.evaluation import tables
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.people import Person
 from personae.evaluation.subjects import Subject
+from personae.evaluation.suites import likeness_guidance as benchmark
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.reading import align
@@ -33,10 +33,6 @@ from personae.sampling.identity_guidance import IdentityScore, ReaderGuidance
 from personae.sampling.loop import denoise, draw_noise, generators_for
 from personae.types import Array
 from test_evaluation_report import judge_file
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import likeness_guidance as benchmark
-
 from tolerances import assert_same
 
 FLOW = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.5)

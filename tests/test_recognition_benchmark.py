@@ -1,12 +1,8 @@
 """The benchmark of recognition: its figures of vectors whose answer is known."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import recognition
+from personae.evaluation.suites import recognition
 
 
 def pairs(apart: float, count: int = 200) -> np.ndarray:

@@ -11,7 +11,7 @@ from skimage.data import astronaut
 
 import personae
 from personae.data.captioned import CaptionedFaces, find
-from personae.evaluation.finding import Sitter, found, likeness_by_tilt, pasted, sheet, turned
+from personae.evaluation.suites.finding import Sitter, found, likeness_by_tilt, pasted, sheet, turned
 from personae.reading import align
 from personae.reading.detect import Found, View, draw, merged, windows
 from personae.reading.reader import FaceReader

@@ -1,19 +1,58 @@
-"""personae evaluate: how good a model, or its reader, is."""
+"""personae evaluate: how good a model, or its reader, is; and every other suite of measurements, by --suite."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from personae.cli.options import Base, Json, Licence, Quiet, Steps, models_like
 from personae.cli.terminal import is_silent, load_model, require_reader, say, say_json
+from personae.evaluation import suites
+
+_OWN = ("generation", "reading")  # the suites whose options are those of `evaluate`
+
+
+class SuiteCommand(TyperCommand):
+    """`personae evaluate --suite NAME ...`: the options that follow, and --help, are those of the suite's `main`."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """As click's, of the suite's own command if `args` name another suite than those of this one."""
+        name, rest = _named(args)
+        if name is None or name in _OWN:
+            return super().make_context(info_name, args, parent, **extra)
+        program = typer.Typer(add_completion=False, rich_markup_mode=None)
+        program.command()(suites.main_of(name))
+        return typer.main.get_command(program).make_context(f"{info_name} --suite {name}", rest, parent, **extra)
+
+
+def _named(args: list[str]) -> tuple[str | None, list[str]]:
+    """The suite that `args` name, and the arguments without it."""
+    for place, word in enumerate(args):
+        if word == "--suite" and place + 1 < len(args):
+            return args[place + 1], args[:place] + args[place + 2 :]
+        if word.startswith("--suite="):
+            return word.removeprefix("--suite="), args[:place] + args[place + 1 :]
+    return None, args
+
+
+def suites_like(incomplete: str) -> list[str]:
+    """What a shell offers after `--suite`."""
+    return [name for name in suites.SUITES if name.startswith(incomplete)]
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A named model or a model folder.", autocompletion=models_like)] = "nano",
     count: Annotated[int | None, typer.Option("--people", help="Held-out people.", show_default="200, or all")] = None,
     images: Annotated[int, typer.Option("--images", "-n", min=1, help="Images per person.")] = 4,
-    reading: Annotated[bool, typer.Option("--reading", help="Measure the model's reader instead.")] = False,
+    suite: Annotated[
+        str,
+        typer.Option(
+            help=f"What to measure: {', '.join(suites.SUITES)}. Each has options of its own: --suite NAME --help.",
+            autocompletion=suites_like,
+        ),
+    ] = "generation",
+    reading: Annotated[bool, typer.Option("--reading", help="Short for --suite reading.")] = False,
     source: Annotated[
         Path | None, typer.Option(help="Photos: a prepared cache or raw tars.", show_default="what is there")
     ] = None,
@@ -32,11 +71,12 @@ def evaluate(
 
     Example: personae evaluate nano --people 200
     """
-    from personae.evaluation import reading as of_reader
-    from personae.evaluation import report, tables
+    from personae.evaluation import tables
+    from personae.evaluation.suites import generation
+    from personae.evaluation.suites import reading as of_reader
 
     shown = not is_silent(quiet)
-    if reading:
+    if reading or suite == "reading":
         found = of_reader.evaluate_reader(
             require_reader(model, base=base, accept_licence=accept_licence),
             people=count,
@@ -46,7 +86,7 @@ def evaluate(
             progress=shown,
         )
     else:
-        found = report.evaluate(
+        found = generation.evaluate(
             load_model(model, quiet, base=base, accept_licence=accept_licence),
             people=200 if count is None else count,
             images_per_person=images,

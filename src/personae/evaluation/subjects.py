@@ -3,8 +3,10 @@
 Legend: P people, M images of each, S side of an image in pixels.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.progress import track
@@ -47,29 +49,32 @@ def generate(
     images_per_person: int,
     *,
     seed: int = 0,
-    steps: int | None = None,
-    guidance_scale: float | None = None,
+    options: Mapping[str, Any] | None = None,
     batch_people: int = 8,
     progress: bool = True,
-) -> Array:
-    """(P, M, S, S, 3) RGB uint8. Image m of person p has seed `seed` + p M + m, whatever the batch."""
+) -> tuple[Array, Array]:
+    """Images (P, M, S, S, 3) RGB uint8, and the seconds per image of each call (C,).
+
+    Image m of person p has seed `seed` + p M + m, whatever the batch. options: of every call of the pipeline.
+    """
     pipe.set_progress_bar_config(disable=True)  # one bar over all calls says more than one per call
-    made: list[Array] = []
+    images, seconds = list[Array](), list[float]()
     try:
         starts = range(0, len(subjects), batch_people)
         for start in track(starts, "generating people", disable=not progress, transient=True):
+            began = time.perf_counter()
             generation = pipe(
                 [one.face for one in subjects[start : start + batch_people]],
                 num_images_per_prompt=images_per_person,
-                num_inference_steps=steps,
-                guidance_scale=guidance_scale,
                 seed=seed + start * images_per_person,
                 measure_likeness=False,
+                **(options or {}),
             )
-            made += [np.asarray(image.convert("RGB")) for image in generation.images]
+            seconds.append((time.perf_counter() - began) / len(generation.images))
+            images += [np.asarray(image.convert("RGB")) for image in generation.images]
     finally:
         pipe.set_progress_bar_config(disable=None)
-    return np.stack(made).reshape(len(subjects), images_per_person, *made[0].shape)
+    return np.stack(images).reshape(len(subjects), images_per_person, *images[0].shape), np.array(seconds)
 
 
 def crops(subjects: Sequence[Subject], template: str, size: int) -> Array:

@@ -6,7 +6,7 @@
 
     {"format": "personae.limits/1", "pose": {"yaw": {"good": 30, "most": 40}, ...}}
 
-`benchmarks/angles.py` measures and shows what the file is written from.
+`personae evaluate --suite angles` measures and shows what the file is written from.
 """
 
 import json

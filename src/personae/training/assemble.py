@@ -64,8 +64,8 @@ def _table(limits: str | Path | None, inputs: Inputs) -> Path:
         table = inputs.bundle / LIMITS
     else:
         raise WeightsMissing(
-            "there is no bundled model whose angles could be taken: measure them (benchmarks/angles.py) and give "
-            "limits, a file as docs/guides/formats.md has it"
+            "there is no bundled model whose angles could be taken: measure them (personae evaluate --suite angles) "
+            "and give limits, a file as docs/guides/formats.md has it"
         )
     Limits.read(table)
     return table

@@ -11,7 +11,7 @@ import numpy as np
 
 from personae.data.labelled_people import ATTRIBUTES, LabelledPeople, labels_of
 from personae.errors import BadData
-from personae.evaluation import directions as judging
+from personae.evaluation import shift_effects
 from personae.identity import Direction, directions
 from personae.reading.reader import FaceReader
 
@@ -53,6 +53,6 @@ def run(reader: FaceReader, *, cache: str | Path, out: str | Path) -> dict[str, 
 def write(out: str | Path, people: LabelledPeople, others: LabelledPeople, space: str) -> dict[str, dict[str, Any]]:
     """Fit to some people, judge on others, write the file; returns what was found (`directions.measured`)."""
     table = fit(people, space)
-    found = judging.held(table, people, others)
+    found = shift_effects.held(table, people, others)
     directions.save(out, table, found)
     return found

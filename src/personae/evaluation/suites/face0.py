@@ -1,4 +1,4 @@
-"""python benchmarks/face0.py --people 200 -o docs/figures/face0.json
+"""personae evaluate --suite face0 --people 200 -o docs/figures/face0.json
 
 Whether nano does what words ask, and shows whom the face says, when both are given (Face0): held-out people, read by
 networks that have no part in making the images (MediaPipe's landmarker, the teacher recogniser, an age classifier on
@@ -12,13 +12,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from attributes import ATTRIBUTES, CLAIMS, PAIRS, Ages, Claim, Eyes, Known, Seen
-from modes import opened, write
 
 from personae.data.teachers import Teachers
-from personae.evaluation import estimate, machine
+from personae.evaluation import estimate
+from personae.evaluation.claims import ATTRIBUTES, CLAIMS, PAIRS, Ages, Claim, Eyes, Known, Seen
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.likeness import cosines
+from personae.evaluation.report import FOLDER, Report, assemble, publish
+from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
 from personae.sampling import codec
@@ -184,14 +185,14 @@ def together(bench: Bench, trials: int) -> tuple[dict[str, Row], dict[str, Estim
             other.append((seen * bench.real[pair[::-1]]).sum(1))
         right = np.array(own) > np.array(other)  # (trials, 2); a face that is not found is wrong
         rows[name] = {
-            "both_right": estimate.proportion(right.all(1)),
+            "both_right": estimate.proportion(np.asarray(right.all(1))),
             "face_right": estimate.proportion(right.ravel()),
             "likeness": estimate.mean(np.nan_to_num(own).mean(1)),
         }
     return rows, {"together": next(iter(rows.values()))["both_right"]}
 
 
-def measure(bench: Bench, everyone: Array, *, fewer: int, trials: int) -> dict[str, Any]:
+def measure(bench: Bench, everyone: Array, *, fewer: int, trials: int) -> Report:
     """The report. everyone: (M, D) the judge's vectors of people that words alone must not show; fewer: people for what
     is not held to a bar; trials: pictures of two."""
     asked, attributes, seen = obedience(bench)
@@ -217,31 +218,27 @@ def measure(bench: Bench, everyone: Array, *, fewer: int, trials: int) -> dict[s
         "two people in one picture": two,
     }
     ages = bench.eyes.ages
-    return {
-        "kind": "face0",
-        "subject": f"model {bench.pipe.name or 'unnamed'}",
-        "machine": machine.describe(),
-        "settings": {"people": len(bench.people), "fewer": fewer, "trials": trials, **bench.options},
-        "figures": {name: figure.as_json() for name, figure in figures.items()},
-        "groups": {
-            label: {name: {key: one.as_json() for key, one in row.items()} for name, row in rows.items()}
-            for label, rows in groups.items()
-        },
-        "caveats": [
+    return assemble(
+        kind="face0",
+        subject=f"model {bench.pipe.name or 'unnamed'}",
+        settings={"people": len(bench.people), "fewer": fewer, "trials": trials, **bench.options},
+        figures=figures,
+        groups=groups,
+        caveats=[
             "one image of each person, the same seeds in every row; an image without a face bears out nothing",
             "expressions and poses by MediaPipe's landmarker, whose readings also wrote the captions",
             (
                 "child or old by logistic regression on the judge's vectors, which tells "
                 f"{ages.right[0]:.1%} of children and {ages.right[1]:.1%} of old people among {ages.count} held out"
             ),
-            *([bench.eyes.judge.caveat] if bench.eyes.judge.caveat else []),
+            bench.eyes.judge.caveat,
         ],
-    }
+    )
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("docs/figures/face0.json"),
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "face0.json",
     people: Annotated[int, typer.Option(help="Held-out people, an image of each for everything asked.")] = 200,
     fewer: Annotated[int, typer.Option(help="The first of them, for what is not held to a bar.")] = 40,
     trials: Annotated[int, typer.Option(help="Pictures of two people.")] = 50,
@@ -249,15 +246,16 @@ def main(
     source: Annotated[Path, typer.Option(help="A prepared cache.")] = Path("cache/faces"),
     teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
 ) -> None:
-    """Measure words beside faces and write a report that `personae.evaluation.tables` can draw."""
-    pipe, read, marker, find = opened(model, people, source, "teacher")
+    """Measure words beside faces and write a report that documents can draw tables from."""
+    setup = open_setup(model, people, source, "teacher")
+    subjects, judge, find = setup.subjects, setup.judge, setup.find
     known = Known.read(source)
     ages = Ages.fit(known)
-    eyes = Eyes(motion=Teachers(teachers).motion, ages=ages, judge=marker, find=find)
-    real = marker.look([one.person.photo.pixels for one in read], find)
+    eyes = Eyes(motion=Teachers(teachers).motion, ages=ages, judge=judge, find=find)
+    real = judge.look([one.person.photo.pixels for one in subjects], find)
     options = {} if steps is None else {"num_inference_steps": steps}
-    bench = Bench(pipe=pipe, people=read, eyes=eyes, real=real, options=options)
-    write(measure(bench, known.vectors[~known.held_out], fewer=min(fewer, len(read)), trials=trials), out)
+    bench = Bench(pipe=setup.pipe, people=subjects, eyes=eyes, real=real, options=options)
+    publish(measure(bench, known.vectors[~known.held_out], fewer=min(fewer, len(subjects)), trials=trials), out)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from steering import amount
 
 from personae.data import shards
 from personae.data.teachers import framed
+from personae.evaluation.blendshapes import amount
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.subjects import Subject
 from personae.types import Array, Motion

@@ -1,32 +1,31 @@
-"""python benchmarks/speed.py --model nano -o docs/figures/speed.json
+"""personae evaluate --suite speed -o docs/figures/speed.json
 
 How fast it is on this machine: reading on one core, one command in a new process, many faces in one call, and what a
 user waits for before anything happens. Run it on an otherwise idle machine. The photo is scikit-image's public-domain
 astronaut, at 640 px.
 """
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from PIL import Image
 from skimage import data
 
-from personae.evaluation import machine, tables
 from personae.evaluation.estimate import Estimate, mean
+from personae.evaluation.report import FOLDER, assemble, publish
 
 CORES = 2
 _READ = """
 import sys, time
 from personae.reading.reader import FaceReader
-from personae import catalog
+from personae.models import catalog
 reader = FaceReader.from_folder(catalog.resolve(sys.argv[1]) / "reader", threads=1)
 from personae.reading.photo import load_photo
 photo = load_photo(sys.argv[2])
@@ -126,12 +125,12 @@ def regions_ms(repeats: int) -> Estimate:
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("docs/figures/speed.json"),
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "speed.json",
     people: Annotated[int, typer.Option(help="Faces in the bulk call.")] = 64,
     repeats: Annotated[int, typer.Option(help="Runs of each measurement.")] = 3,
 ) -> None:
-    """Measure everything once and write a report that `personae.evaluation.tables` can draw."""
+    """Measure everything once and write a report that documents can draw tables from."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photo = portrait(folder)
@@ -141,17 +140,14 @@ def main(
         figures["import_s"] = importing(repeats)
         figures["help_s"] = helping(repeats)
         figures["regions_ms"] = regions_ms(10 * repeats)
-    report: dict[str, Any] = {
-        "kind": "speed",
-        "subject": f"model {model}",
-        "machine": machine.describe(),
-        "settings": {"people": people, "repeats": repeats, "cores": CORES},
-        "figures": {name: figure.as_json() for name, figure in figures.items()},
-        "caveats": ["intervals are over repeated runs on one machine; n counts runs"],
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    typer.echo(tables.markdown(report))
+    report = assemble(
+        kind="speed",
+        subject=f"model {model}",
+        settings={"people": people, "repeats": repeats, "cores": CORES},
+        figures=figures,
+        caveats=["intervals are over repeated runs on one machine; n counts runs"],
+    )
+    publish(report, out)
 
 
 if __name__ == "__main__":

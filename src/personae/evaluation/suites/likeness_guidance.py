@@ -1,4 +1,4 @@
-"""python benchmarks/likeness_guidance.py --model nano --people 20 -o docs/figures/likeness_guidance.json
+"""personae evaluate --suite likeness_guidance --people 20 -o docs/figures/likeness_guidance.json
 
 What guidance by the model's own recogniser gives and costs: the same held-out people and seeds at every strength,
 judged by another recogniser, and by the one that guides. A gradient may find grain that recognisers like and nobody
@@ -6,26 +6,28 @@ sees: so the other one judges once more what is left of the images at half their
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-from modes import generate, opened, write
 from PIL import Image
 
 from personae.controls.likeness import INTERVAL
-from personae.evaluation import estimate, machine
+from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.likeness import cosines
-from personae.evaluation.subjects import Subject
+from personae.evaluation.report import FOLDER, Report, assemble, publish
+from personae.evaluation.setup import open_setup
+from personae.evaluation.subjects import Subject, generate
 from personae.pipeline import FacePipeline
 from personae.types import Array
 
 STRENGTHS = (0.0, 0.05, 0.1, 0.2)
 USUAL = 0.1  # what the documents advise
+_TYPED = ",".join(map(str, STRENGTHS))
 
 
 def compare(
@@ -39,7 +41,7 @@ def compare(
     seed: int = 0,
     strengths: Sequence[float] = STRENGTHS,
     interval: tuple[float, float] = INTERVAL,
-) -> dict[str, Any]:
+) -> Report:
     """The report. Image m of person p has seed `seed` + p M + m at every strength; the first of these is what the
     others are compared with."""
     real = judge.look([one.person.photo.pixels for one in people], find)
@@ -50,12 +52,12 @@ def compare(
 
     rows: dict[str, dict[str, Estimate]] = {}
     before: tuple[Array, Array] | None = None  # (P,) whole and halved, at the first strength
-    generate(pipe, people[:1], 1, steps=steps, seed=seed, steering={})  # what only a first call costs
+    generate(pipe, people[:1], 1, seed=seed, options={"num_inference_steps": steps})  # what only a first call costs
     for strength in strengths:
         typer.echo(f"strength {strength:g} ...", err=True)
-        steering: Mapping[str, Any] = {"likeness_guidance": strength, "likeness_interval": interval}
+        options = {"likeness_guidance": strength, "likeness_interval": interval, "num_inference_steps": steps}
         began = time.process_time()  # other work on the machine does not count
-        made, _ = generate(pipe, people, images_per_person, steps=steps, seed=seed, steering=steering)
+        made, _ = generate(pipe, people, images_per_person, seed=seed, options=options, progress=False)
         took = (time.process_time() - began) / (len(people) * images_per_person)
         images = list(made.reshape(-1, *made.shape[2:]))
         seen, seen_halved = likeness(images), likeness([halved(image) for image in images])
@@ -69,29 +71,24 @@ def compare(
             "missing": estimate.mean((~np.isfinite(seen)).mean(1)),
             "core_seconds": estimate.mean(np.array([took])),
         }
-    return {
-        "kind": "likeness_guidance",
-        "subject": f"model {pipe.name or 'unnamed'}",
-        "machine": machine.describe(),
-        "settings": {
+    return assemble(
+        kind="likeness_guidance",
+        subject=f"model {pipe.name or 'unnamed'}",
+        settings={
             "people": len(people),
             "images_per_person": images_per_person,
             "steps": steps,
             "seed": seed,
             "interval": list(interval),
         },
-        "figures": {name: rows[f"{usual(strengths):g}"][name].as_json() for name in ("gain", "gain_halved")},
-        "groups": {
-            "likeness_guidance": {
-                name: {key: figure.as_json() for key, figure in row.items()} for name, row in rows.items()
-            }
-        },
-        "caveats": [
+        figures={name: rows[f"{usual(strengths):g}"][name] for name in ("gain", "gain_halved")},
+        groups={"likeness_guidance": rows},
+        caveats=[
             f"{images_per_person} images of each person, {steps} steps; intervals: over people",
             f"above: strength {usual(strengths):g}; guided from {interval[0]:g} to {interval[1]:g} of the steps",
-            *([judge.caveat] if judge.caveat else []),
+            judge.caveat,
         ],
-    }
+    )
 
 
 def halved(image: Array) -> Array:
@@ -115,33 +112,29 @@ def own_likeness(pipe: FacePipeline, people: Sequence[Subject], images: Sequence
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path(
-        "docs/figures/likeness_guidance.json"
-    ),
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "likeness_guidance.json",
     people: Annotated[int, typer.Option(help="Held-out people.")] = 20,
     images_per_person: Annotated[int, typer.Option(help="Images of each.")] = 2,
     steps: Annotated[int | None, typer.Option(help="Of the sampler; the model's own if left out.")] = None,
-    strengths: Annotated[str, typer.Option(help="Of the guidance, the first to compare with.")] = ",".join(
-        f"{strength:g}" for strength in STRENGTHS
-    ),
+    strengths: Annotated[str, typer.Option(help="Of the guidance; the others are compared with the first.")] = _TYPED,
     interval: Annotated[tuple[float, float], typer.Option(help="Shares of the steps.")] = INTERVAL,
     source: Annotated[Path | None, typer.Option(help="Prepared cache or photo tars.")] = None,
     judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
 ) -> None:
-    """Measure every strength and write a report that `personae.evaluation.tables` can draw."""
-    pipe, read, marker, find = opened(model, people, source, judge)
+    """Measure every strength and write a report that documents can draw tables from."""
+    setup = open_setup(model, people, source, judge)
     report = compare(
-        pipe,
-        read,
-        marker,
-        find,
+        setup.pipe,
+        setup.subjects,
+        setup.judge,
+        setup.find,
         images_per_person=images_per_person,
-        steps=steps or pipe.config.steps,
+        steps=steps or setup.pipe.config.steps,
         strengths=[float(strength) for strength in strengths.split(",")],
         interval=interval,
     )
-    write(report, out)
+    publish(report, out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python benchmarks/animate.py --pairs 2 -o docs/figures/animate.json
+"""personae evaluate --suite animate --pairs 2 -o docs/figures/animate.json
 
 Made-up people who do what videos of other made-up people do, 48 frames each, end to end with sound: how near their
 motion comes to the driver's, how much they flicker beside frames with noise of their own, and what a frame costs.
@@ -12,22 +12,22 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-import av
 import numpy as np
 import typer
-from modes import write
 from PIL import Image
 
 import personae
 from personae.data.teachers import Teachers
-from personae.evaluation import estimate, flicker, machine
+from personae.errors import BadData, WeightsMissing
+from personae.evaluation import estimate, flicker
 from personae.evaluation.estimate import Estimate
+from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.gather import strangers
 from personae.pipeline import FacePipeline
-from personae.types import Array, Face, Identity, Motion
+from personae.types import Array, Identity, Motion
 from personae.video import face_tracker, smoothing, video_file
 from personae.video.animate import Settings, animate
-from personae.video.frame_renderer import Portrait, moves_of
+from personae.video.frame_renderer import Move, Portrait, moves_of
 from personae.video.motion_track import COLUMNS, Track
 
 FPS, RATE = Fraction(24), 16_000
@@ -41,7 +41,7 @@ WAVES = {  # what the drivers do: (mean, amplitude, seconds of a round)
 }
 
 
-def asked_of_drivers(frames: int, start: float) -> Track:
+def driver_track(frames: int, start: float) -> Track:
     """The waves, begun at `start` seconds."""
     motion, seconds = np.zeros((frames, len(COLUMNS))), start + np.arange(frames) / float(FPS)
     for name, (mean, amplitude, length) in WAVES.items():
@@ -51,103 +51,119 @@ def asked_of_drivers(frames: int, start: float) -> Track:
 
 def photo_of(pipe: FacePipeline, person: Identity, seed: int) -> Array:
     """(300, 360, 3): a picture of the person on a plain wall."""
-    made = pipe(person, seed=seed, measure_likeness=False).images[0].resize((192, 192), Image.Resampling.LANCZOS)
+    face = pipe(person, seed=seed, measure_likeness=False).images[0].resize((192, 192), Image.Resampling.LANCZOS)
     wall = Image.new("RGB", (360, 300), (98, 108, 116))
-    wall.paste(made, (84, 54))
+    wall.paste(face, (84, 54))
     return np.asarray(wall)
 
 
 def with_sound(path: Path, frames: Sequence[Array]) -> Path:
     """A video of the frames, twice as large, and a sine to copy."""
+    import av  # the extra `video`
+
     silent = path.with_name("silent.mp4")
     large = [np.asarray(Image.fromarray(one).resize((256, 256), Image.Resampling.LANCZOS)) for one in frames]
     video_file.write(silent, large, fps=FPS, force=True)
     wave = np.sin(2 * np.pi * 440 * np.arange(int(RATE * len(frames) / FPS)) / RATE) * 8000
-    with av.open(str(silent)) as seen, av.open(str(path), "w") as made:
-        stream, heard = made.add_stream_from_template(seen.streams.video[0]), made.add_stream("aac", rate=RATE)
-        heard.layout = "mono"
-        for packet in seen.demux(seen.streams.video[0]):
+    with av.open(str(silent)) as source, av.open(str(path), "w") as target:
+        stream, sound = target.add_stream_from_template(source.streams.video[0]), target.add_stream("aac", rate=RATE)
+        sound.layout = "mono"
+        for packet in source.demux(source.streams.video[0]):
             if packet.dts is not None:
                 packet.stream = stream
-                made.mux(packet)
+                target.mux(packet)
         samples = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], format="s16", layout="mono")
         samples.sample_rate, samples.pts = RATE, 0
-        made.mux([*heard.encode(samples), *heard.encode()])
+        target.mux([*sound.encode(samples), *sound.encode()])
     return path
 
 
 def sound_of(path: Path) -> list[bytes]:
+    import av
+
     with av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.pts is not None]
 
 
 class Pair:
-    """One driver and one who follows: what of the run is to be judged."""
+    """One driving video and one person who follows it: the frames that are judged.
+
+    `photo`: the person's; `driving`, `animated`: frames (H, W, 3); `same`, `own`: the same moves without a photo around
+    them, from one seed and from a seed for each frame; `seconds` per frame; `copied_sound`: whether it came along.
+    """
 
     def __init__(self, pipe: FacePipeline, number: int, frames: int, options: dict[str, Any], folder: Path) -> None:
+        if pipe.folder is None or pipe.reader is None:
+            raise WeightsMissing("animations need a model folder with random people and a reader: name such a model")
+        template = pipe.config.crop_template
         source, other = strangers(pipe.folder, 2, seed=20 + number)
         self.photo = photo_of(pipe, source, seed=number)
-        acting = _read(pipe, photo_of(pipe, other, seed=100 + number))
-        moves = moves_of(asked_of_drivers(frames, start=0.37 * number), pipe.config.crop_template)
-        drawn = [
-            Portrait(pipe, acting, seed=200 + number, options=options).draw(moves[t : t + 8]) for t in _eights(frames)
-        ]
-        self.driver = with_sound(folder / f"driver{number}.mp4", [one for some in drawn for one in some])
+        actor = pipe.read(photo_of(pipe, other, seed=100 + number))[0]
+        acted = _present(moves_of(driver_track(frames, start=0.37 * number), template))
+        portrait = Portrait(pipe, actor, seed=200 + number, options=options)
+        drawn = [frame for t in _eights(frames) for frame in portrait.draw(acted[t : t + 8])]
+        driver = with_sound(folder / f"driver{number}.mp4", drawn)
         began = time.perf_counter()
-        done = animate(
-            pipe, self.photo, self.driver, folder / f"out{number}.mp4", settings=Settings(on_no_face="hold"), **options
-        )
+        settings = Settings(on_no_face="hold")
+        done = animate(pipe, self.photo, driver, folder / f"out{number}.mp4", settings=settings, **options)
         self.seconds = (time.perf_counter() - began) / frames
-        self.sound_kept = sound_of(done.path) == sound_of(self.driver)
-        self.driving, self.made = list(video_file.frames(self.driver)), list(video_file.frames(done.path))
-        assert len(self.made) == frames
-        # The same moves once more without a photo around them: at one seed, and at one for every frame.
-        read = smoothing.smoothed(smoothing.held(face_tracker.read(self.driver, pipe.reader)), "savgol")
-        told = [move.numbers for move in moves_of(read, pipe.config.crop_template) if move is not None]
-        self.same = _portraits(pipe, source, told, [number] * frames, options)
-        self.own = _portraits(pipe, source, told, range(300, 300 + frames), options)
+        self.copied_sound = sound_of(done.path) == sound_of(driver)
+        self.driving, self.animated = list(video_file.frames(driver)), list(video_file.frames(done.path))
+        assert len(self.animated) == frames
+        track = smoothing.smoothed(smoothing.held(face_tracker.read(driver, pipe.reader)), "savgol")
+        moves = [move.numbers for move in _present(moves_of(track, template))]
+        self.same = _portraits(pipe, source, moves, [number] * frames, options)
+        self.own = _portraits(pipe, source, moves, range(300, 300 + frames), options)
 
 
 def _eights(count: int) -> range:
     return range(0, count, 8)
 
 
-def _read(pipe: FacePipeline, pixels: Array) -> Face:
-    return pipe.read(pixels)[0]
+def _present(moves: Sequence[Move | None]) -> list[Move]:
+    return [move for move in moves if move is not None]
 
 
 def _portraits(
-    pipe: FacePipeline, who: Identity, told: Sequence[Any], seeds: Sequence[int], options: dict[str, Any]
+    pipe: FacePipeline, person: Identity, moves: Sequence[Any], seeds: Sequence[int], options: dict[str, Any]
 ) -> list[Array]:
-    made = []
-    for t in _eights(len(told)):
-        some = told[t : t + 8]
-        as_animated: dict[str, Any] = {"motion_guidance": 0.0, "measure_likeness": False, **options}
-        images = pipe([who] * len(some), pose=some, seed=list(seeds[t : t + 8]), **as_animated).images
-        made += [np.asarray(image) for image in images]
-    return made
+    call: dict[str, Any] = {"motion_guidance": 0.0, "measure_likeness": False, **options}  # as animations do
+    frames = list[Array]()
+    for t in _eights(len(moves)):
+        some = moves[t : t + 8]
+        images = pipe([person] * len(some), pose=some, seed=list(seeds[t : t + 8]), **call).images
+        frames += [np.asarray(image) for image in images]
+    return frames
 
 
 def judged(pair: Pair, teachers: Teachers) -> dict[str, Array]:
     """Numbers per frame, of the frames in which the landmarker finds every face it needs."""
-    wanted = [teachers.motion(frame) for frame in pair.driving]
-    got = [teachers.motion(frame) for frame in pair.made]
     still = teachers.motion(pair.photo)
-    assert still is not None, "the landmarker finds no face in the photo"
-    both = [(a, b) for a, b in zip(wanted, got, strict=True) if a is not None and b is not None]
-    figures = {"found": np.array([len(both) / len(wanted)])}
+    if still is None:
+        raise BadData("the landmarker finds no face in the photo that is animated")
+    read = [[teachers.motion(frame) for frame in frames] for frames in (pair.driving, pair.animated)]
+    both = [(a, b) for a, b in zip(*read, strict=True) if a is not None and b is not None]
+    figures = {"found": np.array([len(both) / len(pair.driving)])}
     for name in ("yaw", "pitch", "roll"):
         figures[f"{name}_error"] = np.array([abs(_angle(a, name) - _angle(b, name)) for a, b in both])
         figures[f"{name}_undriven"] = np.array([abs(_angle(a, name) - _angle(still, name)) for a, _ in both])
     figures["blendshape_error"] = np.array([np.abs(a.blendshapes - b.blendshapes)[1:].mean() for a, b in both])
     figures["blendshape_undriven"] = np.array([np.abs(a.blendshapes - still.blendshapes)[1:].mean() for a, _ in both])
-    marks = [
-        [motion and motion.landmarks for motion in map(teachers.motion, frames)] for frames in (pair.same, pair.own)
-    ]
-    runs = [t for t in range(len(pair.same) - 1) if all(m[i] is not None for m in marks for i in (t, t + 1))]
-    for name, frames, where in (("same", pair.same, marks[0]), ("own", pair.own, marks[1])):
-        figures[f"high_pass_{name}"] = flicker.high_pass(frames)
-        figures[f"warp_{name}"] = np.array([flicker.warp_error(frames[t : t + 2], where[t : t + 2])[0] for t in runs])
+    return figures | _flicker(pair, teachers)
+
+
+def _flicker(pair: Pair, teachers: Teachers) -> dict[str, Array]:
+    """Of both kinds of noise, between neighbouring frames whose landmarks are found in both."""
+    motions = {"same": list(map(teachers.motion, pair.same)), "own": list(map(teachers.motion, pair.own))}
+    found = [all(one[t] is not None for one in motions.values()) for t in range(len(pair.same))]
+    runs = [t for t in range(len(found) - 1) if found[t] and found[t + 1]]
+    figures: dict[str, Array] = {}
+    for name, frames in (("same", pair.same), ("own", pair.own)):
+        marks = [None if one is None else one.landmarks for one in motions[name]]
+        errors = [
+            flicker.warp_error(frames[t : t + 2], [one for one in marks[t : t + 2] if one is not None])[0] for t in runs
+        ]
+        figures |= {f"high_pass_{name}": flicker.high_pass(frames), f"warp_{name}": np.array(errors)}
     return figures
 
 
@@ -160,15 +176,15 @@ def _angle(motion: Motion, name: str) -> float:
     return float(getattr(motion.pose, name))
 
 
-def measure(pipe: FacePipeline, teachers: Teachers, pairs: int, frames: int, steps: int, keep: Path) -> dict[str, Any]:
+def measure(pipe: FacePipeline, teachers: Teachers, pairs: int, frames: int, steps: int, keep: Path) -> Report:
     """The report."""
-    runs, seconds, kept = [], [], []
+    runs, seconds, sound = [], [], []
     for number in range(pairs):
         typer.echo(f"pair {number} ...", err=True)
         pair = Pair(pipe, number, frames, {"num_inference_steps": steps}, keep)
         runs.append(judged(pair, teachers))
         seconds.append(pair.seconds)
-        kept.append(pair.sound_kept)
+        sound.append(pair.copied_sound)
     numbers = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
     figures = {
         "flicker": _share(numbers["warp_same"], numbers["warp_own"]),
@@ -185,40 +201,36 @@ def measure(pipe: FacePipeline, teachers: Teachers, pairs: int, frames: int, ste
             for row, column in (("one seed for all frames", "same"), ("a seed for each frame", "own"))
         },
     }
-    return {
-        "kind": "animate",
-        "subject": f"model {pipe.name or 'unnamed'}",
-        "machine": machine.describe(),
-        "settings": {"pairs": pairs, "frames": frames, "steps": steps, "fps": str(FPS), "sound_kept": all(kept)},
-        "figures": {name: one.as_json() for name, one in figures.items()},
-        "groups": {
-            label: {name: {key: one.as_json() for key, one in row.items()} for name, row in rows.items()}
-            for label, rows in groups.items()
-        },
-        "caveats": [
+    return assemble(
+        kind="animate",
+        subject=f"model {pipe.name or 'unnamed'}",
+        settings={"pairs": pairs, "frames": frames, "steps": steps, "fps": str(FPS), "sound_kept": all(sound)},
+        figures=figures,
+        groups=groups,
+        caveats=[
             "made-up people and drivers, all nano's own; n counts frames, which are no independent witnesses",
             "undriven: the source's photo as it is, beside each frame of the driver",
             "seconds: reading the driver, drawing, writing; on a machine that was training at the time",
         ],
-    }
+    )
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("docs/figures/animate.json"),
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "animate.json",
     pairs: Annotated[int, typer.Option(help="Sources and drivers.")] = 2,
     frames: Annotated[int, typer.Option(help="Of each video.")] = 48,
     steps: Annotated[int, typer.Option(help="Sampling steps per frame.")] = 8,
     teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
     keep: Annotated[Path | None, typer.Option(help="Leave the videos in this folder.")] = None,
 ) -> None:
-    """Measure animations and write a report that `personae.evaluation.tables` can draw."""
+    """Measure animations and write a report that documents can draw tables from."""
     pipe = personae.load(model)
     pipe.set_progress_bar_config(disable=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        write(measure(pipe, Teachers(teachers), pairs, frames, steps, folder), out)
+        publish(measure(pipe, Teachers(teachers), pairs, frames, steps, folder), out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python benchmarks/steering.py --people 16 -o docs/figures/steering.json
+"""personae evaluate --suite steering --people 16 -o docs/figures/steering.json
 
 What asking nano for a pose, an expression, few steps or the look of a photo does: the same held-out people and seeds,
 asked and not asked, read back by networks that have no part in making the images (MediaPipe's landmarker, the teacher
@@ -12,17 +12,19 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from modes import opened, write
 
 from personae.data.teachers import Teachers
-from personae.evaluation import estimate, machine
+from personae.evaluation import estimate
+from personae.evaluation.blendshapes import amount
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.likeness import cosines
+from personae.evaluation.report import FOLDER, Report, assemble, publish
+from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
 from personae.reading import align
-from personae.types import BLENDSHAPES, Array, Motion
+from personae.types import Array, Motion
 
 Options = Mapping[str, Any]
 Row = dict[str, Estimate]
@@ -98,7 +100,7 @@ class Bench:
             other = self.people[(row + 1) % len(self.people)]
             photo = other.person.photo.pixels
             where = align.similarity(other.face.detection.points, self.pipe.config.crop_template)
-            options = {} if scale is None else {"reference": photo, "reference_scale": scale}
+            options: Options = {} if scale is None else {"reference": photo, "reference_scale": scale}
             made = self.pipe(one.face, seed=row, measure_likeness=False, **options).images[0]
             images.append(np.asarray(made))
             wanted = align.crop(photo, where, len(images[-1]))
@@ -106,15 +108,9 @@ class Bench:
         return {"colour": estimate.mean(np.array(apart)), "likeness": estimate.mean(self.likeness(images))}
 
 
-def amount(blendshapes: Array, name: str) -> Array:
-    """(N,) of one blendshape in (N, 52), or the mean of its two sides."""
-    columns = [i for i, shape in enumerate(BLENDSHAPES) if shape in (name, f"{name}Left", f"{name}Right")]
-    return blendshapes[:, columns].mean(1)
-
-
-def measure(bench: Bench) -> dict[str, Any]:
+def measure(bench: Bench) -> Report:
     """The report, with what the model's folder has adapters for."""
-    has = {name for name in ("controlnet", "exp_adapter", "lcm", "ref_adapter") if bench.pipe.part(name)}
+    has = {name for name in ("controlnet", "exp_adapter", "lcm", "ref_adapter") if bench.pipe.has_component(name)}
     groups: dict[str, dict[str, Row]] = {}
     if "controlnet" in has:
         groups["pose"] = {"nothing": bench.pose(None)} | {name: bench.pose(asked) for name, asked in POSES.items()}
@@ -125,36 +121,32 @@ def measure(bench: Bench) -> dict[str, Any]:
         groups["few steps"] = {name: bench.few(options) for name, options in FEW.items()}
     if "ref_adapter" in has:
         groups["look"] = {name: bench.look(scale) for name, scale in LOOKS.items()}
-    return {
-        "kind": "steering",
-        "subject": f"model {bench.pipe.name or 'unnamed'}",
-        "machine": machine.describe(),
-        "settings": {"people": len(bench.people)},
-        "figures": {},
-        "groups": {
-            label: {name: {key: one.as_json() for key, one in row.items()} for name, row in rows.items()}
-            for label, rows in groups.items()
-        },
-        "caveats": [
+    return assemble(
+        kind="steering",
+        subject=f"model {bench.pipe.name or 'unnamed'}",
+        settings={"people": len(bench.people)},
+        figures={},
+        groups=groups,
+        caveats=[
             "one image of each person, the same seeds in every row; intervals: over people",
             "poses and expressions by MediaPipe's landmarker, which also labelled photos and pictures for training",
-            *([bench.judge.caveat] if bench.judge.caveat else []),
+            bench.judge.caveat,
         ],
-    }
+    )
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("docs/figures/steering.json"),
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "steering.json",
     people: Annotated[int, typer.Option(help="Held-out people.")] = 16,
     source: Annotated[Path | None, typer.Option(help="Prepared cache or photo tars.")] = None,
     teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
     judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
 ) -> None:
-    """Measure every way to steer and write a report that `personae.evaluation.tables` can draw."""
-    pipe, read, marker, find = opened(model, people, source, judge)
-    report = measure(Bench(pipe, read, marker, find, Teachers(teachers).motion))
-    write(report, out)
+    """Measure every way to steer and write a report that documents can draw tables from."""
+    setup = open_setup(model, people, source, judge)
+    bench = Bench(setup.pipe, setup.subjects, setup.judge, setup.find, Teachers(teachers).motion)
+    publish(measure(bench), out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python benchmarks/recognition.py ../shared/pairs embedder.onnx [more.onnx]: do they know people again?
+"""personae evaluate --suite recognition ../shared/pairs embedder.onnx [more.onnx]: do they know people again?
 
 Of pairs of photos of one person (`pairs.csv` with `photo` and `other_photo`, `photos/`), for every recogniser of
 arcface crops: the cosine between the two and between strangers, how many are verified where one pair of strangers in a
@@ -7,19 +7,21 @@ MobileFaceNet's own input (a name with "mobilefacenet") get theirs. To report, n
 """
 
 import csv
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import onnxruntime
+import typer
 
+import personae
 from personae.data.teachers import teacher_input
 from personae.reading import align
 from personae.reading.onnx_file import to_tensor
 from personae.reading.reader import FaceReader
 from personae.types import Array
 
-READER = Path(__file__).parent.parent / "src/personae/weights/nano/reader"
+READER = Path(personae.__file__).parent / "weights" / "nano" / "reader"
 
 
 def crops(folder: Path) -> Array:
@@ -69,14 +71,17 @@ def figures(found: Array) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    folder, *paths = sys.argv[1:]
-    faces = crops(Path(folder))
-    for path in paths:
-        measured = figures(vectors(Path(path), faces))
-        lines = [path, *(f"{name} {value:.4g}" for name, value in measured.items())]
-        sys.stdout.write("\n  ".join(lines) + "\n")
+def main(
+    folder: Annotated[Path, typer.Argument(help="pairs.csv with photo and other_photo, and photos/.")],
+    recognisers: Annotated[list[Path], typer.Argument(help="ONNX files of arcface crops.")],
+) -> None:
+    """Verify people on pairs of photos; print the figures of every recogniser."""
+    faces = crops(folder)
+    for path in recognisers:
+        typer.echo(str(path))
+        for name, value in figures(vectors(path, faces)).items():
+            typer.echo(f"  {name} {value:.4g}")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -15,6 +15,7 @@ from personae.errors import BadData
 from personae.evaluation import estimate, likeness, machine, scenes
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.people import Labels, Person, held_out_people
+from personae.evaluation.report import save
 from personae.reading.reader import FaceReader
 from personae.types import BLENDSHAPES, Array, Face
 
@@ -50,8 +51,6 @@ def evaluate_reader(
     how many made pictures. out: a folder for `report.json` and `report.md`. Raises `BadData` if the source has no
     labels.
     """
-    from personae.evaluation.report import save
-
     chosen = held_out_people(source, people, seed=seed)
     if any(person.labels is None for person in chosen):
         raise BadData("the reader is judged against labels: name a cache made by `personae prepare` with --source")

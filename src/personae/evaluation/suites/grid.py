@@ -1,4 +1,4 @@
-"""python benchmarks/grid.py -o docs/figures/face0.webp
+"""personae evaluate --suite grid -o docs/figures/face0.webp
 
 What the weights of words and face do, to look at: people who do not exist, prompts downwards, weights across, one seed
 for each person.
@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from face0 import HALVES
 from PIL import Image, ImageDraw, ImageFont
 
 import personae
+from personae.evaluation.report import FOLDER
+from personae.evaluation.suites.face0 import HALVES
 from personae.gather import PEOPLE
-from personae.identity import Identity, IdentitySampler
+from personae.identity import IdentitySampler
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.sampling import codec
+from personae.types import Identity
 
 WEIGHTS: dict[str, Mapping[str, Any]] = {
     "words alone": {"text_weight": 1, "both_weight": 0},
@@ -79,8 +81,8 @@ def drawn(rows: Sequence[Sequence[Image.Image]], heads: Sequence[str], names: Se
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The picture to write.")] = Path("docs/figures/face0.webp"),
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The picture to write.")] = FOLDER / "face0.webp",
     seed: Annotated[int, typer.Option(help="Of the people and their pictures.")] = 3,
 ) -> None:
     """Draw the grid of docs/guides/text_and_face.md and, as NAME-together.webp, two people in one picture."""

@@ -1,4 +1,4 @@
-"""python benchmarks/angles.py --people 8 -o limits.json
+"""personae evaluate --suite angles --people 8 -o angles.json
 
 How far a model can turn a head: held-out people generated, or their photos edited, at angle after angle, each read
 back by networks that have no part in making them: is a face found, how alike is it, how far has it turned. What a
@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from modes import opened
 from PIL import Image
 
 from personae.data.teachers import Teachers, framed
 from personae.evaluation.judge import teacher_finder
+from personae.evaluation.report import FOLDER
+from personae.evaluation.setup import open_setup
 from personae.types import Array
 
 ANGLES = {"yaw": (-75, -60, -45, -30, 30, 45, 60, 75), "pitch": (-60, -45, -30, -20, 20, 30, 45, 60),
@@ -25,8 +26,8 @@ AXES = tuple(ANGLES)
 
 
 def main(
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("limits.json"),
-    model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "angles.json",
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
     people: Annotated[int, typer.Option(help="Held-out people.")] = 8,
     edits: Annotated[bool, typer.Option(help="Edit their photos, instead of generating them.")] = False,
     sheet: Annotated[Path | None, typer.Option(help="A picture of all pictures.")] = None,
@@ -34,10 +35,10 @@ def main(
     teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
 ) -> None:
     """Measure, print, write."""
-    pipe, subjects, judge, _ = opened(model, people, source, "teacher", motion=True)
-    pipe.set_progress_bar_config(disable=True)
-    faces, find, motion = [one.face for one in subjects], teacher_finder(teachers), Teachers(teachers).motion
-    real = judge.look([one.person.photo.pixels for one in subjects], find)
+    setup = open_setup(model, people, source, "teacher", motion=True)
+    pipe, judge = setup.pipe, setup.judge
+    faces, find, motion = [one.face for one in setup.subjects], teacher_finder(teachers), Teachers(teachers).motion
+    real = judge.look([one.person.photo.pixels for one in setup.subjects], find)
 
     def generated(axis: str, angle: float) -> list[Array]:
         made = pipe(faces, pose={axis: angle}, seed=0, measure_likeness=False)
@@ -71,6 +72,7 @@ def main(
         for angle in angles:
             rows[axis][str(angle)], picture = measured(axis, angle)
             pictures.append(picture)
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(rows, indent=1) + "\n")
     if sheet is not None:
         Image.fromarray(np.concatenate(pictures)).save(sheet)

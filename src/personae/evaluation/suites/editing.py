@@ -1,4 +1,4 @@
-"""python benchmarks/editing.py --pairs 200 --others 40 -o docs/figures/editing.json
+"""personae evaluate --suite editing --pairs 200 --others 40 -o docs/figures/editing.json
 
 Whether edits do what they say and leave the rest: photos of held-out people, edited whole and read back by networks
 that have no part in making them (MediaPipe's landmarker, the teacher recogniser at the teacher detector's points).
@@ -13,15 +13,16 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from edited import UNKNOWN, Bench, Done, Seen, alike, apart, mean, ratio
-from modes import opened, write
 from skimage.metrics import structural_similarity
-from steering import amount
 
 from personae.data.teachers import Teachers
-from personae.evaluation import estimate, likeness, machine
+from personae.evaluation import estimate, likeness
+from personae.evaluation.blendshapes import amount
+from personae.evaluation.edit_bench import UNKNOWN, Bench, Done, Seen, alike, apart, mean, ratio
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import teacher_finder
+from personae.evaluation.report import FOLDER, Report, assemble, publish
+from personae.evaluation.setup import open_setup
 from personae.reading.aligned import Aligned
 from personae.types import Array
 
@@ -253,7 +254,7 @@ def chain(bench: Bench, smiled: Done) -> Part:
     return {"two edits in a row": rows}, figures, swapped.strayed
 
 
-def measure(bench: Bench, *, pairs: int, others: int) -> dict[str, Any]:
+def measure(bench: Bench, *, pairs: int, others: int) -> Report:
     """The report. pairs: of swap; others: edits of everything else."""
     parts = []
     for part, count in ((swap, pairs), (reenact, others), (inpaint, others), (head, others)):
@@ -266,28 +267,24 @@ def measure(bench: Bench, *, pairs: int, others: int) -> dict[str, Any]:
     total = Estimate(value=float(strayed.sum()), low=np.nan, high=np.nan, n=len(strayed))
     figures = {name: one for part in parts for name, one in part[1].items()} | {"strayed": total}
     groups = {label: rows for part in parts for label, rows in part[0].items()}
-    return {
-        "kind": "editing",
-        "subject": f"model {bench.pipe.name or 'unnamed'}",
-        "machine": machine.describe(),
-        "settings": {"pairs": pairs, "others": others, **bench.options},
-        "figures": {name: figure.as_json() for name, figure in figures.items()},
-        "groups": {
-            label: {name: {key: one.as_json() for key, one in row.items()} for name, row in rows.items()}
-            for label, rows in groups.items()
-        },
-        "caveats": [
+    return assemble(
+        kind="editing",
+        subject=f"model {bench.pipe.name or 'unnamed'}",
+        settings={"pairs": pairs, "others": others, **bench.options},
+        figures=figures,
+        groups=groups,
+        caveats=[
             "one edit of each person or pair; likeness is 0 where no face is found, motion's means leave such out",
             "poses and blendshapes by MediaPipe's landmarker, which also labelled photos and pictures for training",
             "regions are drawn from landmarks by the model's own reader; hair is geometry, and nobody's label",
-            *([bench.judge.caveat] if bench.judge.caveat else []),
+            bench.judge.caveat,
         ],
-    }
+    )
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("docs/figures/editing.json"),
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "editing.json",
     pairs: Annotated[int, typer.Option(help="Of swap.")] = 200,
     others: Annotated[int, typer.Option(help="Edits of everything else that is asked.")] = 40,
     steps: Annotated[int | None, typer.Option(help="Of the sampler; by default the model's own.")] = None,
@@ -295,17 +292,18 @@ def main(
     teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
     judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
 ) -> None:
-    """Measure every edit and write a report that `personae.evaluation.tables` can draw."""
-    pipe, people, marker, _ = opened(model, max(pairs, others), source, judge, motion=True)
+    """Measure every edit and write a report that documents can draw tables from."""
+    setup = open_setup(model, max(pairs, others), source, judge, motion=True)
+    count = len(setup.subjects)
     bench = Bench(
-        pipe=pipe,
-        people=people,
-        judge=marker,
+        pipe=setup.pipe,
+        people=setup.subjects,
+        judge=setup.judge,
         find=teacher_finder(teachers),
         motion=Teachers(teachers).motion,
         options={} if steps is None else {"num_inference_steps": steps},
     )
-    write(measure(bench, pairs=min(pairs, len(people)), others=min(others, len(people))), out)
+    publish(measure(bench, pairs=min(pairs, count), others=min(others, count)), out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""motion.measure(images, motions, features, real_motions) -> {"pose_spread": ..., "pixel_distance": ...}
+"""diversity.measure(images, motions, features, real_motions) -> {"pose_spread": ..., "pixel_distance": ...}
 
 Is a person generated four ways, or one way four times? Distances between the images of one person, and how far
 their poses and expressions spread, beside the spread across real photos of different people.

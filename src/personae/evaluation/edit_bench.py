@@ -1,4 +1,4 @@
-"""Photos edited and read back: what `editing.py` measures with.
+"""Photos edited and read back: what `suites/editing.py` measures with.
 
     bench = Bench(pipe=pipe, people=people, judge=judge, find=find, motion=teachers.motion)
     done = bench.edit("swap", 200)                     # the face of person p in the photo of the next
@@ -112,8 +112,8 @@ class Bench:
         edits, strayed = [], []
         for person in range(count):
             roles = {"target": person} if row.roles == ("target",) else {"source": person, "target": int(after[person])}
-            faces = {role: self.people[one].face for role, one in roles.items()}
-            edit = self.pipe.edit(task, **faces, seed=person, measure_likeness=False, **{**self.options, **asked})
+            call: dict[str, Any] = {role: self.people[one].face for role, one in roles.items()}
+            edit = self.pipe.edit(task, seed=person, measure_likeness=False, **{**call, **self.options, **asked})
             edits.append(edit)
             changed = (np.asarray(edit.images[0]) != self.photos[roles[row.canvas]]).any(-1)
             strayed.append(int((changed & ~edit.mask).sum()))
@@ -129,7 +129,7 @@ class Bench:
         is found in a result any more, the picture is grey: nothing is kept."""
         images = []
         for person, edit in enumerate(first.edits):
-            two = {} if TASKS[task].roles == ("target",) else {"source": self.people[person].face}
+            two: dict[str, Any] = {} if TASKS[task].roles == ("target",) else {"source": self.people[person].face}
             seed = len(self.people) + person  # the same noise in the same place would leave its mark twice
             try:
                 made = self.pipe.edit(
@@ -159,7 +159,7 @@ class Bench:
         """The first photos with their own free regions taken through the model's autoencoder and back."""
         count = len(free)
         crops = codec.to_tensor(np.stack([place.crop for place in self.places[:count]]))
-        made = codec.to_uint8(codec.decode(self.pipe.vae, codec.encode(self.pipe.vae, crops)))
+        made = list(codec.to_uint8(codec.decode(self.pipe.vae, codec.encode(self.pipe.vae, crops))))
         return self.put(made, self.places[:count], self.photos[:count], free)
 
     def look(self, images: Sequence[Array], places: Sequence[Aligned] | None = None) -> Seen:

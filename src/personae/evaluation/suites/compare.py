@@ -1,4 +1,4 @@
-"""python benchmarks/compare.py --steps-timed 4 -o docs/figures/compare.json
+"""personae evaluate --suite compare --steps-timed 4 -o docs/figures/compare.json
 
 personae against the recipe of Arc2Face's README (diffusers' `StableDiffusionPipeline`, DPM-Solver++), on the same
 random weights of Stable Diffusion 1.5's full size, in turns. Every side lives in a process of its own, idle while
@@ -7,7 +7,6 @@ setting of the memory allocator.) Run it on an otherwise idle machine. The same 
 --compile --batch 1 --batch 16 -o docs/figures/compare-gpu.json); --tiny is a rehearsal, whose figures mean nothing.
 """
 
-import json
 import multiprocessing
 import tempfile
 import time
@@ -22,12 +21,12 @@ import diffusers
 import numpy as np
 import torch
 import typer
-from networks import FULL, TINY, Size, build, tiny_decoder
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import CLIPTokenizer
 
-from personae.evaluation import machine, tables
 from personae.evaluation.estimate import Estimate, mean
+from personae.evaluation.random_networks import FULL, TINY, Size, build, tiny_decoder
+from personae.evaluation.report import FOLDER, assemble, publish
 from personae.pipeline import FacePipeline
 from personae.sampling.fast import modes, precision
 from personae.sampling.fast.allocator import release_freed_memory
@@ -52,8 +51,8 @@ class Work:
 
 def works(batches: Sequence[int]) -> list[Work]:
     """Both recipes of the README: 25 guided steps, and 4 of LCM-LoRA (which costs the same fused or absent)."""
-    kinds = ({"steps": 25, "guidance": 3.0, "lcm": False}, {"steps": 4, "guidance": 1.0, "lcm": True})
-    return [Work(**kind, batch=batch) for kind in kinds for batch in batches]
+    guided = [Work(steps=25, guidance=3.0, lcm=False, batch=batch) for batch in batches]
+    return guided + [Work(steps=4, guidance=1.0, lcm=True, batch=batch) for batch in batches]
 
 
 class Plain:
@@ -162,7 +161,7 @@ def sides(size: Size, tokenizer: Path, device: torch.device, timed: int | None, 
     """Everyone, the README's recipe first."""
     best = _name(precision.best_dtype(device))
     plain = dict.fromkeys([PLAIN[device.type][0], *(d for d in PLAIN[device.type][1:] if d == best)])
-    rows = [(f"diffusers {dtype}", dtype, None) for dtype in plain]
+    rows: list[tuple[str, str, str | None]] = [(f"diffusers {dtype}", dtype, None) for dtype in plain]
     rows += [(f"personae {mode} ({best})", best, mode) for mode in MODES]
     common: dict[str, Any] = {"size": size, "tokenizer": tokenizer, "device": str(device), "timed": timed}
     return [Side(name=name, dtype=dtype, mode=mode, compile=compile, **common) for name, dtype, mode in rows]
@@ -260,33 +259,34 @@ def compare(
     with torch.no_grad():
         peaks = {side.dtype: peak_tflops(device, getattr(torch, side.dtype), peak_side) for side in those}
     with everyone(those) as apart:
-        flop = {(one.side.mode, work): one.flop(work) for one in apart.values() if one.side.mode for work in works([1])}
+        flop = {
+            (mode, work): one.flop(work) for one in apart.values() if (mode := one.side.mode) for work in works([1])
+        }
         for one in apart.values():
             one.ready()
         groups = {}
         for work in works(batches):
             typer.echo(f"{work} ...", err=True)
             groups[str(work)] = _rows(apart, work, repeats, peaks, flop)
-    return {
-        "kind": KINDS[device.type],
-        "subject": f"random weights of Stable Diffusion 1.5's {'full' if first.size is FULL else 'TINY'} size"
+    return assemble(
+        kind=KINDS[device.type],
+        subject=f"random weights of Stable Diffusion 1.5's {'full' if first.size is FULL else 'TINY'} size"
         + (f" on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""),
-        "machine": machine.describe(),
-        "settings": {
+        settings={
             "repeats": repeats,
             "steps_timed": first.timed,
             "compile": first.compile,
             "peaks_tflops": peaks,
         },
-        "figures": _headlines(groups, device.type),
-        "groups": {work: {side: _json(row) for side, row in rows.items()} for work, rows in groups.items()},
-        "caveats": [
+        figures=_headlines(groups, device.type),
+        groups=groups,
+        caveats=[
             "each side in a process of its own, measured in turns after a warm-up; intervals and n are over these runs",
-            *([_scaled(first.timed)] if first.timed else []),
+            _scaled(first.timed) if first.timed else None,
             _units(first.name, peaks),
             "memory is the peak of the side's process after loading, up to the end of its guided runs of that batch",
         ],
-    }
+    )
 
 
 def _scaled(steps: int) -> str:
@@ -302,7 +302,7 @@ def _units(first: str, peaks: dict[str, float]) -> str:
 
 
 def _rows(
-    apart: dict[str, Apart], work: Work, repeats: int, peaks: dict[str, float], flop: dict[tuple[str | None, Work], int]
+    apart: dict[str, Apart], work: Work, repeats: int, peaks: dict[str, float], flop: dict[tuple[str, Work], int]
 ) -> dict[str, dict[str, Estimate]]:
     """A row of figures for each side."""
     for one in apart.values():
@@ -324,7 +324,7 @@ def _rows(
     return rows
 
 
-def _headlines(groups: dict[str, dict[str, dict[str, Estimate]]], device: str) -> dict[str, Any]:
+def _headlines(groups: dict[str, dict[str, dict[str, Estimate]]], device: str) -> dict[str, Estimate]:
     """What the bars are set on: the guided and the LCM recipe, on a CPU for one image, on a GPU at the largest
     batch."""
     guided, lcm = ([work for work in groups if kind in work] for kind in ("guided", "LCM"))
@@ -341,11 +341,7 @@ def _headlines(groups: dict[str, dict[str, dict[str, Estimate]]], device: str) -
             for name, row in ((name, row["seconds"]) for name, row in groups[work].items())
             if name.startswith("personae exact")
         }
-    return _json(figures)
-
-
-def _json(figures: dict[str, Estimate]) -> dict[str, Any]:
-    return {name: figure.as_json() for name, figure in figures.items()}
+    return figures
 
 
 def _timed(act: Callable[[], Any], device: torch.device) -> float:
@@ -370,7 +366,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def main(
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = Path("docs/figures/compare.json"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "compare.json",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     batch: Annotated[list[int], typer.Option(help="Images per call; may come more than once.")] = [1, 4],  # noqa: B006
     repeats: Annotated[int, typer.Option(help="Runs of each side, in turns; of n images a call, an n-th.")] = 3,
@@ -379,7 +375,7 @@ def main(
     tokenizer: Annotated[Path, typer.Option(help="A folder with CLIP's.")] = Path("../shared/clip_tokenizer"),
     tiny: Annotated[bool, typer.Option(help="A rehearsal on tiny networks.")] = False,
 ) -> None:
-    """Measure everyone and write a report that `personae.evaluation.tables` can draw."""
+    """Measure everyone and write a report that documents can draw tables from."""
     size, place = TINY if tiny else FULL, torch.device(device)
     report = compare(
         sides(size, tokenizer, place, steps_timed, compile),
@@ -387,9 +383,7 @@ def main(
         repeats=repeats,
         peak_side=256 if tiny else 4096 if device == "cpu" else 8192,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    typer.echo(tables.markdown(report))
+    publish(report, out)
 
 
 if __name__ == "__main__":

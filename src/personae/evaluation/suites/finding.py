@@ -1,4 +1,7 @@
-"""Which faces a reader finds, by their size in the picture, and who it takes them for, by their tilt.
+"""personae evaluate --suite finding --source ../shared/faces --people 12
+
+Which faces the bundled reader finds, by their size in the picture and on sheets of many people, beside the labelling
+detector (YuNet); and whom it takes them for, by the tilt of the head. Held-out people only; figures in docs/quality.md.
 
     people = [Sitter(pixels=photo, box=box), ...]          # photos of one face each
     found(reader.read, people, width=64, size=(640, 480), rng=rng)             # (N,) bool
@@ -10,10 +13,16 @@ known without a second opinion.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from PIL import Image
 
+import personae
+from personae.data.teachers import Teachers
+from personae.evaluation.people import held_out_people
 from personae.evaluation.scenes import texture
 from personae.reading.reader import FaceReader
 from personae.types import Array
@@ -21,6 +30,8 @@ from personae.types import Array
 # The boxes (N, 4) of the faces in a picture (H, W, 3) RGB uint8.
 Detects = Callable[[Array], Array]
 _GRAIN = 512  # a texture's own side; larger pictures show it enlarged
+_SIZES = ((51, (640, 480)), (64, (640, 480)), (64, (1280, 960)), (150, (3000, 2000)))
+_SHEETS = ((12, 160, 4), (48, 120, 8), (96, 80, 12))  # people, pixels of a cell, columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +118,52 @@ def likeness_by_tilt(reader: FaceReader, pixels: Array, degrees: Iterable[float]
     if upright is None:
         return np.zeros(len(tilted))
     return np.array([0.0 if one is None else float(upright @ one) for one in tilted])
+
+
+def measure(reader: FaceReader, detect: Detects, photos: Sequence[Array], *, count: int, seed: int = 0) -> list[str]:
+    """A line for each figure: `reader` beside `detect`, which also says where the face of each of `photos` is.
+
+    count: people for sizes and tilts; sheets show as many as there are.
+    """
+
+    def read(pixels: Array) -> Array:
+        faces = reader.read(pixels, motion=False, identity=False)
+        return np.array([face.detection.box for face in faces]).reshape(-1, 4)
+
+    sitters = [Sitter(pixels=pixels, box=boxes[0]) for pixels in photos if len(boxes := detect(pixels))]
+    some, lines = sitters[:count], []
+    for width, size in _SIZES:
+        counts = [
+            found(one, some, width=width, size=size, rng=np.random.default_rng(seed)).sum() for one in (read, detect)
+        ]
+        lines.append(f"{width} px in {size[0]} x {size[1]}: {counts[0]} of {len(some)}, YuNet {counts[1]}")
+    for people, cell, columns in _SHEETS:
+        picture = sheet(sitters[:people], cell=cell, columns=columns)
+        lines.append(f"sheet of {len(sitters[:people])}: {len(read(picture))}, YuNet {len(detect(picture))}")
+    tilts = range(0, 360, 15)
+    cosines = np.stack([likeness_by_tilt(reader, sitter.pixels, tilts) for sitter in some])
+    for tilt, column in zip(tilts, cosines.T, strict=True):
+        lines.append(f"tilt {tilt}: median {np.median(column):.3f}, at least 0.9: {(column >= 0.9).mean():.0%}")
+    return lines
+
+
+def main(
+    people: Annotated[int, typer.Option(help="Held-out people for sizes and tilts.")] = 12,
+    source: Annotated[Path | None, typer.Option(help="Prepared cache or photo tars.")] = None,
+    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
+    seed: Annotated[int, typer.Option(help="Of the people and of the pictures made of them.")] = 0,
+) -> None:
+    """Count found faces by size, on sheets and by tilt; print a line for each figure."""
+    reader = FaceReader.from_folder(f"{personae.__path__[0]}/weights/nano/reader")
+    labeller = Teachers(teachers)
+
+    def detect(pixels: Array) -> Array:
+        return np.array([face.box for face in labeller.detect(pixels)]).reshape(-1, 4)
+
+    photos = [person.photo.pixels for person in held_out_people(source, max(96, people), seed=seed)]
+    for line in measure(reader, detect, photos, count=people, seed=seed):
+        typer.echo(line)
+
+
+if __name__ == "__main__":
+    typer.run(main)

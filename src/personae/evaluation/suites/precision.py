@@ -1,4 +1,4 @@
-"""python benchmarks/precision.py --model nano --people 8 --steps 12
+"""personae evaluate --suite precision --people 8 --steps 12
 
 Float32 against bfloat16 on this machine: what the probe measures and picks; seconds an image in each, reading it back
 included, in turns, so that their ratio holds on a busy machine, too; the likeness that the model's own reader sees; and
@@ -15,10 +15,11 @@ import typer
 import personae
 from personae.evaluation import machine
 from personae.sampling.fast import precision
+from personae.types import Array
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name or folder.")] = "nano",
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
     people: Annotated[int, typer.Option(help="Identities: directions of a normal distribution.")] = 8,
     steps: Annotated[int, typer.Option(help="Of the ordinary sampler.")] = 12,
 ) -> None:
@@ -31,17 +32,18 @@ def main(
     width = pipes[torch.float32].config.identity_width
     vectors = np.random.default_rng(0).standard_normal((people, width)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    seconds, likeness, pixels = {}, {}, {}
-    for dtype, pipe in pipes.items():
-        pipe(vectors[:1], seed=0, num_inference_steps=1)  # kernels are made at the first call
-        seconds[dtype], likeness[dtype], pixels[dtype] = [], [], []
+    seconds: dict[torch.dtype, list[float]] = {dtype: [] for dtype in pipes}
+    likeness: dict[torch.dtype, list[float]] = {dtype: [] for dtype in pipes}
+    pixels: dict[torch.dtype, list[Array]] = {dtype: [] for dtype in pipes}
+    for pipe in pipes.values():
+        pipe(vectors[:1], seed=0, num_inference_steps=1)  # the first call compiles kernels
     for person in range(people):
         for dtype, pipe in pipes.items():
             began = time.perf_counter()
-            made = pipe(vectors[person : person + 1], seed=person, num_inference_steps=steps)
+            out = pipe(vectors[person : person + 1], seed=person, num_inference_steps=steps)
             seconds[dtype].append(time.perf_counter() - began)
-            pixels[dtype].append(np.asarray(made.images[0]))
-            likeness[dtype].append(np.nan if made.likeness[0] is None else made.likeness[0])
+            pixels[dtype].append(np.asarray(out.images[0]))
+            likeness[dtype].append(out.likeness[0] if out.likeness else np.nan)
     one, other = (np.stack(pixels[dtype]).astype(np.float64) for dtype in pipes)
     for dtype in pipes:
         typer.echo(

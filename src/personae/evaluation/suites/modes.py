@@ -1,0 +1,125 @@
+"""personae evaluate --suite modes --people 100 -o docs/figures/modes.json
+
+What each speed costs: the same held-out people and seeds at every speed and with each of its parts, judged by a
+recogniser that has no part in making the images.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from personae.evaluation import estimate
+from personae.evaluation.estimate import Estimate
+from personae.evaluation.judge import Finder, Judge
+from personae.evaluation.likeness import cosines
+from personae.evaluation.report import FOLDER, Report, assemble, publish
+from personae.evaluation.setup import open_setup
+from personae.evaluation.subjects import Subject, generate
+from personae.pipeline import FacePipeline
+from personae.types import Array
+
+# The first is what the others are compared with; the parts by themselves say which of them costs what.
+SPEEDS: dict[str, dict[str, Any]] = {
+    "exact": {"speed": "exact"},
+    "guidance on 40 % of the steps": {"guidance_interval": (0.2, 0.6)},
+    "deep features every 2nd step": {"cache_interval": 2},
+    "deep features every 3rd step": {"cache_interval": 3},
+    "deep features every 5th step": {"cache_interval": 5},
+    "balanced": {"speed": "balanced"},
+    "fast": {"speed": "fast"},
+}
+TINY = {"tiny decoder": {"decoder": "tiny"}}  # for a model that has one
+
+
+def compare(
+    pipe: FacePipeline,
+    people: Sequence[Subject],
+    judge: Judge,
+    find: Finder,
+    *,
+    images_per_person: int = 2,
+    steps: int = 25,
+    seed: int = 0,
+    speeds: Mapping[str, Mapping[str, Any]] = SPEEDS,
+) -> Report:
+    """The report. Image m of person p has seed `seed` + p M + m at every speed; `steps` as most people ask for."""
+    real = judge.look([one.person.photo.pixels for one in people], find)
+    rows: dict[str, dict[str, Estimate]] = {}
+    exact: tuple[Array, Array] | None = None  # images (P, M, S, S, 3) and the judge's vectors (P, M, D)
+    for name, options in speeds.items():
+        typer.echo(f"{name} ...", err=True)
+        images, took = generate(
+            pipe,
+            people,
+            images_per_person,
+            seed=seed,
+            options={"num_inference_steps": steps, **options},
+            progress=False,
+        )
+        seen = judge.look(list(images.reshape(-1, *images.shape[2:])), find).reshape(*images.shape[:2], -1)
+        exact = exact or (images, seen)
+        rows[name] = costs(real, *exact, images, seen) | {"seconds": estimate.mean(took)}
+    losses = {f"{name}_loss": rows[name]["loss"] for name in ("balanced", "fast")}
+    return assemble(
+        kind="modes",
+        subject=f"model {pipe.name or 'unnamed'}",
+        settings={"people": len(people), "images_per_person": images_per_person, "steps": steps, "seed": seed},
+        figures=losses,
+        groups={"speed": rows},
+        caveats=[
+            f"{images_per_person} images of each person, {steps} steps; intervals: over people, of seconds over calls",
+            judge.caveat,
+        ],
+    )
+
+
+def costs(real: Array, exact: Array, exact_seen: Array, images: Array, seen: Array) -> dict[str, Estimate]:
+    """likeness: 0 where no face was found, as everywhere; loss: exact's minus this one's, person by person; pixels and
+    same: to the exact image of the same seed, the latter where both show a face."""
+    own, before = (np.nan_to_num(cosines(real, vectors)).mean(1) for vectors in (seen, exact_seen))
+    apart = (images.astype(np.float64) - exact) / 255
+    both = (
+        np.einsum("pmd,pmd->pm", seen, exact_seen)
+        if seen.shape == exact_seen.shape
+        else np.full(seen.shape[:2], np.nan)
+    )
+    together = both[np.isfinite(both).any(1)]
+    return {
+        "likeness": estimate.mean(own),
+        "loss": estimate.mean(before - own),
+        "pixels": estimate.mean(np.sqrt((apart**2).mean((2, 3, 4))).mean(1)),
+        "same": estimate.mean(np.nanmean(together, 1)) if len(together) else _UNKNOWN,
+    }
+
+
+_UNKNOWN = Estimate(value=np.nan, low=np.nan, high=np.nan, n=0)
+
+
+def main(
+    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "modes.json",
+    people: Annotated[int, typer.Option(help="Held-out people.")] = 100,
+    images_per_person: Annotated[int, typer.Option(help="Images of each.")] = 2,
+    steps: Annotated[int, typer.Option(help="Of the ordinary sampler.")] = 25,
+    source: Annotated[Path | None, typer.Option(help="Prepared cache or photo tars.")] = None,
+    judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
+) -> None:
+    """Measure every speed and write a report that documents can draw tables from."""
+    setup = open_setup(model, people, source, judge)
+    report = compare(
+        setup.pipe,
+        setup.subjects,
+        setup.judge,
+        setup.find,
+        images_per_person=images_per_person,
+        steps=steps,
+        speeds=SPEEDS | (TINY if setup.pipe.has_component("taesd") else {}),
+    )
+    publish(report, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
