@@ -20,6 +20,7 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+import personae
 from cli_fixtures import Done, Run
 from personae import cli
 from personae.pipeline import FacePipeline
@@ -175,6 +176,22 @@ def sd15_like() -> FacePipeline:
     pipe = FacePipeline(**sd15_parts(), identity_space="random/test/0", identity_width=16, steps=4)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@pytest.fixture(scope="session")
+def nano() -> FacePipeline:
+    """The bundled model, with all it brings."""
+    pipe = personae.load("nano", device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="session")
+def two_photos(nano: FacePipeline) -> list[np.ndarray]:
+    """Photos (128, 128, 3) of two people that the bundled model has made up; do not write to them."""
+    sampler = personae.identity.IdentitySampler.load(nano.folder / personae.identity.PEOPLE)
+    out = nano(sampler.sample(2, seed=4), seed=0, num_inference_steps=8, measure_likeness=False)
+    return [np.asarray(image) for image in out.images]
 
 
 @pytest.fixture(params=["nano_like", "sd15_like"])

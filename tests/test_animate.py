@@ -20,7 +20,7 @@ from controlnet_fixtures import random_controlnet
 from model_fixtures import empty_photo, face_photo
 from personae import cli
 from personae.conditioning.facex.representation import TOKENS
-from personae.editing import warp as carry
+from personae.editing import warp as warps
 from personae.editing.tilt import leaning
 from personae.errors import BadOption, BadOutput, BadVideo, NoFaceFound, PersonaeError, WeightsMissing
 from personae.evaluation import flicker
@@ -31,7 +31,7 @@ from personae.types import Detection, Face, Identity, Photo
 from personae.video import face_tracker, video_file
 from personae.video import motion_track as track
 from personae.video.animate import Settings, _draw, animate
-from personae.video.frame_renderer import InPhoto, Move, Portrait, moves_of
+from personae.video.frame_renderer import Move, PhotoRenderer, PortraitRenderer, moves_of
 from personae.video.frame_store import FrameStore, folders_of
 from personae.video.motion_track import COLUMNS, Track
 from reading_fixtures import POSE
@@ -112,9 +112,9 @@ def test_a_photo_does_what_a_video_does(moving: FacePipeline, photo: Path, clip:
 def test_beside_the_head_the_photo_is_kept_byte_for_byte(moving: FacePipeline, photo: Path, clip: Path) -> None:
     [face] = moving.read(photo)
     moves = [move for move in moves_of(face_tracker.read(clip, moving.reader), "portrait") if move is not None]
-    puppet = InPhoto(moving, face, moves, seed=0, options=FAST)
+    renderer = PhotoRenderer(moving, face, moves, seed=0, options=FAST)
     before = np.asarray(Image.open(photo))
-    for after in puppet.draw(moves[:2]):
+    for after in renderer.draw(moves[:2]):
         assert after.shape == before.shape
         np.testing.assert_array_equal(after[:, 200:], before[:, 200:])
         assert (after != before).any()
@@ -123,10 +123,10 @@ def test_beside_the_head_the_photo_is_kept_byte_for_byte(moving: FacePipeline, p
 def test_any_batch_is_the_same_frame(moving: FacePipeline, photo: Path) -> None:
     [face] = moving.read(photo)
     moves = moves_of(motion(3, yaw=[-20, 0, 20], jawOpen=[0, 0.5, 1]), "portrait")
-    puppet = Portrait(moving, face, seed=5, options=FAST)
-    together = puppet.draw(moves)
+    renderer = PortraitRenderer(moving, face, seed=5, options=FAST)
+    together = renderer.draw(moves)
     for move, picture in zip(moves, together, strict=True):
-        [alone] = puppet.draw([move])
+        [alone] = renderer.draw([move])
         assert np.abs(alone.astype(int) - picture).max() <= 1
         [plain] = moving(face, pose=move.numbers, seed=5, measure_likeness=False, **FAST).images
         assert np.abs(np.asarray(plain, int) - picture).max() <= 1
@@ -137,14 +137,14 @@ def test_frames_of_a_leaning_head_lean(moving: FacePipeline, photo: Path) -> Non
     """The crop turns about its middle: a face upright in it leans clockwise by the tilt asked for."""
     [face] = moving.read(photo)
     upright = Move(pose=moves_of(motion(1), "portrait")[0].pose, tilt=0, blendshapes=np.zeros(52))
-    puppet = InPhoto(moving, face, [upright], seed=0, options=FAST)
+    renderer = PhotoRenderer(moving, face, [upright], seed=0, options=FAST)
     for tilt in (-20.0, 0.0, 20.0):
-        place = leaning(puppet._still, tilt)
+        place = leaning(renderer._still, tilt)
         inverse = np.linalg.inv(place.matrix[:, :2])
         across = inverse @ (1, 0)  # what lies to the right in the crop, in the photo
         assert np.degrees(np.arctan2(across[1], across[0])) == pytest.approx(tilt)
         middle = (place.size - 1) / 2
-        still = puppet._still
+        still = renderer._still
         there = np.linalg.solve(still.matrix[:, :2], middle - still.matrix[:, 2])
         np.testing.assert_allclose(place.matrix[:, :2] @ there + place.matrix[:, 2], middle)
 
@@ -153,16 +153,17 @@ def test_what_facex_is_told_of_a_frame(moving: FacePipeline, photo: Path) -> Non
     """All of the photo's face, but pose, expression and gaze of the same face moved."""
     [face] = moving.read(photo)
     [move] = moves_of(motion(1, yaw=20, jawOpen=0.7), "portrait")
-    puppet = InPhoto(moving, face, [move], seed=0, options=FAST)
-    canvas = leaning(puppet._still, move.tilt)
-    free = puppet._free(canvas)[carry.middle(canvas.size)]
-    told = puppet._assembly(move, canvas, free)
-    assert set(told.givers) == set(TOKENS)
-    for token, giver in told.givers.items():
-        assert giver.pose == (move.pose if token in ("pose", "expression", "gaze") else puppet._still.pose), token
-    np.testing.assert_array_equal(told.givers["expression"].blendshapes, move.blendshapes)
-    np.testing.assert_array_equal(told.reference, canvas.crop)
-    assert 0 < free.mean() <= 1
+    renderer = PhotoRenderer(moving, face, [move], seed=0, options=FAST)
+    canvas = leaning(renderer._still, move.tilt)
+    edit_mask = renderer._edit_mask(canvas)[warps.middle(canvas.size)]
+    assembly = renderer._assembly(0, move, canvas, edit_mask)
+    assert set(assembly.sources) == set(TOKENS)
+    for token in TOKENS:
+        pose = move.pose if token in ("pose", "expression", "gaze") else renderer._still.pose
+        assert assembly.face(token).pose == pose, token
+    np.testing.assert_array_equal(assembly.face("expression").blendshapes, move.blendshapes)
+    np.testing.assert_array_equal(assembly.reference, canvas.crop)
+    assert edit_mask.any()
 
 
 @pytest.mark.parametrize("portrait", [True, False])
@@ -413,7 +414,7 @@ def test_mistakes_are_named(moving: FacePipeline, photo: Path, clip: Path, tmp_p
     wanted(BadOption, "frames 3:9 are not there: the driver has 0:7", frames=(3, 9))
     wanted(BadOption, "frames 3:3 are not there", frames=(3, 3))
     wanted(BadOption, "a video has its own", fps=25)
-    wanted(BadOption, "an animation says itself what pose is", pose=(0, 0, 0))
+    wanted(BadOption, "an animation sets pose itself", pose=(0, 0, 0))
     wanted(BadOption, "unknown option 'stesp'", stesp=3)
     wanted(BadOption, "batch_size must be at least 1", batch_size=0)
     wanted(BadOption, "no face 2", settings=Settings(face=2))
@@ -512,7 +513,7 @@ def test_a_head_turns_as_it_is_told(nano: FacePipeline, tmp_path: Path) -> None:
         canvas = Image.new("RGB", (300, 260), (120, 130, 140))
         canvas.paste(portrait.resize((180, 180), Image.Resampling.LANCZOS), (60, 40))
         face = nano.read(Photo(pixels=np.asarray(canvas)))[0]
-        frames = InPhoto(nano, face, moves, seed=0, options={"num_inference_steps": 6}).draw(moves)
+        frames = PhotoRenderer(nano, face, moves, seed=0, options={"num_inference_steps": 6}).draw(moves)
         left, middle, right = (nano.read(frame)[0].motion.pose.yaw for frame in frames)
         assert left < middle < right
         turned.append(right - left)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from facex_fixtures import made_up_face
+from personae.conditioning.facex.assembly import FaceRef
 from personae.conditioning.facex.representation import TOKENS
 from personae.editing import warp
-from personae.editing.masks import FREE, Scene, free_of
+from personae.editing.masks import EDIT_MASKS, edit_mask_of
+from personae.editing.scene import Scene
 from personae.editing.tasks import TASKS
 from personae.editing.tilt import lean, leaning
 from personae.errors import BadData
@@ -43,13 +45,17 @@ def whole(face: Aligned) -> np.ndarray:
 
 
 def scene_of(task: str, **faces: Aligned) -> Scene:
-    row = TASKS[task]
-    return Scene(canvas=faces[row.canvas], faces={token: faces[role] for token, role in row.givers.items()})
+    row, refs = TASKS[task], {role: FaceRef(role) for role in faces}
+    return Scene(
+        canvas=refs[row.canvas],
+        sources={token: refs[role] for token, role in row.token_roles.items()},
+        faces={refs[role]: face for role, face in faces.items()},
+    )
 
 
-def carried(task: str, scene: Scene) -> warp.Carried | None:
+def warp_of(task: str, scene: Scene) -> warp.Warp | None:
     row = TASKS[task]
-    return warp.carried(scene, free_of(row.free, scene), row=row.free, recolour=row.recolour)
+    return warp.warp_of(scene, edit_mask_of(row.edit_mask, scene), row=row.edit_mask, recolour=row.recolour)
 
 
 # ---------------------------------------------------------------------- where everything goes
@@ -83,16 +89,18 @@ def test_the_texture_follows_the_landmarks() -> None:
 def test_in_a_crop_that_leans_the_face_is_carried_upright(tilt: float) -> None:
     """Whole and unchanged: what its upright crop shows, the crop that leans then shows, too."""
     still = person()
-    scene = replace(scene_of("attribute", target=still), canvas=leaning(still, tilt), still=still)
-    rough = carried("attribute", scene)
+    scene, tilted = scene_of("attribute", target=still), FaceRef("target", change="lean")
+    faces = {**scene.faces, tilted: leaning(still, tilt)}
+    scene = replace(scene, canvas=tilted, faces=faces, upright=scene.canvas)
+    rough = warp_of("attribute", scene)
     assert rough is not None
-    assert rough.turned == 0
-    made = align.crop(rough.onto(still.photo, scene.canvas.matrix), scene.canvas.matrix, 128)
+    assert rough.turn == 0
+    made = align.crop(rough.onto(still.photo, scene.place.matrix), scene.place.matrix, 128)
     middle = still.region("face") & (align.depth(still.region("face")) > 4)
     assert middle.sum() > 2000
     apart = np.abs(made.astype(int) - still.crop)[middle].mean()
-    assert apart < 2 < np.abs(scene.canvas.crop.astype(int) - still.crop)[middle].mean() / 5
-    assert lean(scene.canvas) == pytest.approx(lean(still) + tilt)
+    assert apart < 2 < np.abs(scene.place.crop.astype(int) - still.crop)[middle].mean() / 5
+    assert lean(scene.place) == pytest.approx(lean(still) + tilt)
 
 
 def test_of_what_lies_over_each_other_the_nearest_counts() -> None:
@@ -153,7 +161,7 @@ def test_a_mouth_that_opens_is_dark_inside() -> None:
 def test_another_face_comes_in_the_photos_light_and_as_fine_as_the_photo() -> None:
     source, target = person(0), person(1, scale=3)
     scene = scene_of("swap", source=source, target=target)
-    rough = carried("swap", scene)
+    rough = warp_of("swap", scene)
     made = rough.onto(target.photo, target.matrix)
     crop = align.crop(made, target.matrix, 128)
     face = target.region("face")
@@ -168,7 +176,7 @@ def test_a_head_takes_its_hair_along_and_what_lay_there_is_covered() -> None:
     hair = target.widened(48).region("hair")
     (left, top, right, bottom), inside = align.lying(hair, target.widened(48).matrix, target.photo.shape)
     hairy.photo[top:bottom, left:right][inside] = 255
-    rough = carried("head", scene_of("head", source=source, target=hairy))
+    rough = warp_of("head", scene_of("head", source=source, target=hairy))
     made = rough.onto(hairy.photo, target.matrix)[top:bottom, left:right][inside]
     assert (made == 255).all(-1).mean() < 0.1
 
@@ -191,7 +199,7 @@ def test_beyond_a_photos_edge_nothing_is_carried(task: str) -> None:
     other = replace(short, photo=short.photo.copy())
     other.photo[:2] = 255 - other.photo[:2]
     other = replace(other, crop=align.crop(other.photo, other.matrix, other.size))
-    made = [carried(task, scene_of(task, source=one, target=target)) for one in (source, short, other)]
+    made = [warp_of(task, scene_of(task, source=one, target=target)) for one in (source, short, other)]
     whole_one, rough, bright = made
     assert not whole_one.missing.any()
     assert rough.missing.any()
@@ -230,46 +238,45 @@ def test_how_many_steps_are_walked_from_here() -> None:
 
 def test_what_tasks_carry() -> None:
     source, target = person(0), person(1, yaw=20)
-    swap = carried("swap", scene_of("swap", source=source, target=target))
-    assert swap.giver is source
-    assert swap.turned == pytest.approx(20)
+    swap = warp_of("swap", scene_of("swap", source=source, target=target))
+    np.testing.assert_array_equal(swap.source.crop, source.crop)
+    assert swap.turn == pytest.approx(20)
     assert swap.under is None
-    head = carried("head", scene_of("head", source=source, target=target))
+    head = warp_of("head", scene_of("head", source=source, target=target))
     assert head.under is not None
     assert head.mask.sum() > swap.mask.sum()
-    reenact = carried("reenact", scene_of("reenact", source=source, target=target))
-    assert reenact.giver is None
-    assert reenact.turned == pytest.approx(20)
+    reenact = warp_of("reenact", scene_of("reenact", source=source, target=target))
+    assert reenact.source is None
+    assert reenact.turn == pytest.approx(20)
 
 
 def test_nothing_is_carried_where_nothing_moves_or_looks_are_not_one_persons() -> None:
     target, other, third = person(0), person(1), person(2)
     row = TASKS["attribute"]
     same = scene_of("attribute", target=target)
-    moving = replace(same, faces={**same.faces, "expression": warp.doing(target, AHEAD, shapes(jawOpen=1))})
-    free = FREE["face"](same)
+    opened = warp.doing(target, AHEAD, shapes(jawOpen=1))
+    moving = same.with_source("expression", FaceRef("target", change="expression"), opened)
+    edit_mask = EDIT_MASKS["face"](same)
 
-    def found(scene: Scene) -> warp.Carried | None:
-        return warp.carried(scene, free, row=row.free, recolour=row.recolour)
+    def found(scene: Scene) -> warp.Warp | None:
+        return warp.warp_of(scene, edit_mask, row=row.edit_mask, recolour=row.recolour)
 
     assert found(same) is None
     assert found(moving) is not None
-    assert found(replace(moving, other=True)) is None  # older, or somebody else
-    assert found(replace(moving, faces={**moving.faces, "identity": other})) is None
-    assert found(replace(moving, faces={**moving.faces, "light": other})) is None
-    assert found(replace(moving, faces={**moving.faces, "gaze": other})) is not None
+    assert found(replace(moving, shifted=True)) is None  # older, or somebody else
+    assert found(moving.with_source("identity", FaceRef("identity"), other)) is None
+    assert found(moving.with_source("light", FaceRef("light"), other)) is None
+    assert found(moving.with_source("gaze", FaceRef("gaze"), other)) is not None
     swap = scene_of("swap", source=other, target=target)
-    assert carried("swap", replace(swap, faces={**swap.faces, "mouth": third})) is None
-    hidden = Scene(canvas=target, faces=dict.fromkeys(set(TOKENS) - {"skin"}, target), region=("face",))
-    assert carried("inpaint", hidden) is None
+    assert warp_of("swap", swap.with_source("mouth", FaceRef("mouth"), third)) is None
+    sources = dict.fromkeys(set(TOKENS) - {"skin"}, FaceRef("target"))
+    assert warp_of("inpaint", replace(same, sources=sources, region=("face",))) is None
 
 
 def test_a_region_of_ones_own_is_kept_to() -> None:
     face = person()
-    scene = scene_of("attribute", target=face)
-    faces = {**scene.faces, "expression": warp.doing(face, AHEAD, shapes(jawOpen=1))}
-    free = face.region("mouth")
-    rough = warp.carried(
-        replace(scene, faces=faces, region=("mouth",)), free, row=TASKS["attribute"].free, recolour="region"
-    )
-    assert rough.mask.sum() == free.sum()
+    opened = warp.doing(face, AHEAD, shapes(jawOpen=1))
+    scene = scene_of("attribute", target=face).with_source("expression", FaceRef("target", "expression"), opened)
+    scene, edit_mask = replace(scene, region=("mouth",)), face.region("mouth")
+    rough = warp.warp_of(scene, edit_mask, row=TASKS["attribute"].edit_mask, recolour="region")
+    assert rough.mask.sum() == edit_mask.sum()

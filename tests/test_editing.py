@@ -17,20 +17,23 @@ from PIL import Image
 import personae
 from conftest import made_up, sd15_parts
 from model_fixtures import empty_photo
-from personae.conditioning.facex.assembly import Assembly
+from personae.conditioning.facex.assembly import Assembly, FaceRef
 from personae.conditioning.facex.controller import widths_of
 from personae.conditioning.facex.network import SIZES, FaceX
 from personae.conditioning.facex.representation import TOKENS
 from personae.editing import conditioning
+from personae.editing.changes import Changes, retargeted
 from personae.editing.inputs import in_crop
-from personae.editing.masks import FREE, REFERENCES, Scene, free_of
+from personae.editing.masks import EDIT_MASKS, REFERENCES, edit_mask_of
 from personae.editing.paste import RECOLOURS, Patch
-from personae.editing.tasks import ROLES, TASKS, Task, named
+from personae.editing.scene import Scene
+from personae.editing.tasks import ROLES, TASKS, Task, find_task, recorded_task
 from personae.errors import BadImage, BadOption, NoFaceFound, SpaceMismatch, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.provenance.recipe import read_recipe
 from personae.reading import align, face_regions
+from personae.reading.aligned import Aligned
 from personae.replay import replay
 from personae.types import BLENDSHAPES, Edit
 from reading_fixtures import white_face
@@ -49,26 +52,10 @@ def model(request: pytest.FixtureRequest, nano_like: FacePipeline) -> FacePipeli
 
 
 @pytest.fixture(scope="module")
-def nano() -> FacePipeline:
-    """The bundled model, with all it brings."""
-    pipe = personae.load("nano", device="cpu")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture(scope="module")
-def people(nano: FacePipeline) -> list[np.ndarray]:
-    """Photos (128, 128, 3) of two people that the bundled model has made up."""
-    sampler = personae.identity.IdentitySampler.load(nano.folder / personae.identity.PEOPLE)
-    made = nano(sampler.sample(2, seed=4), seed=0, num_inference_steps=8, measure_likeness=False)
-    return [np.asarray(image) for image in made.images]
-
-
-@pytest.fixture(scope="module")
-def portrait(people: list[np.ndarray]) -> np.ndarray:
+def portrait(two_photos: list[np.ndarray]) -> np.ndarray:
     """A photo (320, 320, 3) with room around a made-up face of 128 px."""
     ground = np.random.default_rng(3).integers(0, 40, (320, 320, 3), dtype=np.uint8)
-    ground[96:224, 96:224] = people[0]
+    ground[96:224, 96:224] = two_photos[0]
     return ground
 
 
@@ -123,7 +110,7 @@ def test_nothing_changes_outside_the_free_region(model: FacePipeline) -> None:
     place = in_crop(model, face)
     edit = model.edit("inpaint", target=photo, region="mouth", seed=0, **CHEAP)
     free = face_regions.region("mouth", place.landmarks, place.size)
-    np.testing.assert_array_equal(edit.free[0], free)
+    np.testing.assert_array_equal(edit.edit_masks[0], free)
     across, down = np.meshgrid(np.arange(320), np.arange(160))
     nearest = np.round(align.apply(place.matrix, np.stack([across, down], -1).astype(float))).astype(int)
     within = ((nearest >= 0) & (nearest < place.size)).all(-1)
@@ -184,7 +171,7 @@ def test_any_face_or_all_of_them(model: FacePipeline) -> None:
     assert not differs(second, photo)[~squares[1]].any()
     both = model.edit("inpaint", target=photo, region="nose", all_faces=True, seed=0, **CHEAP)
     assert all(differs(both, photo)[one].any() for one in squares)
-    assert both.before.shape[0] == both.after.shape[1] == both.free.shape[0] == 2
+    assert both.before.shape[0] == both.after.shape[1] == both.edit_masks.shape[0] == 2
     # One after the other: the first as if alone, the second on what the first left.
     first = model.edit("inpaint", target=photo, region="nose", face=1, seed=0, **CHEAP)
     then = model.edit("inpaint", target=model.read(first.images[0])[1], region="nose", seed=0, **CHEAP)
@@ -214,7 +201,7 @@ def test_colours_are_matched_in_the_region_or_around_it(model: FacePipeline) -> 
     free[10:20, 10:20] = True
     grown = np.zeros((32, 32), bool)
     grown[8:24, 8:24] = True
-    patch = Patch(place=place, free=free, cells=grown)
+    patch = Patch(place=place, edit_mask=free, cells=grown)
     shown = np.random.default_rng(0).integers(60, 120, (32, 32, 3), dtype=np.uint8)
     made = shown + np.uint8([40, 0, 10])
     made[free] = 200  # the edit itself: a border says nothing of it
@@ -237,15 +224,15 @@ def test_the_table_is_whole() -> None:
     for name, task in TASKS.items():
         assert task.name == name
         assert task.summary.endswith(".")
-        assert "identity" in task.givers
-        assert task.givers["identity"] == task.person
-    assert TASKS["reenact"].givers["hair"] == TASKS["reenact"].canvas == "source"
-    assert {token for token, role in TASKS["reenact"].givers.items() if role == "target"} == {
+        assert "identity" in task.token_roles
+        assert task.token_roles["identity"] == task.person
+    assert TASKS["reenact"].token_roles["hair"] == TASKS["reenact"].canvas == "source"
+    assert {token for token, role in TASKS["reenact"].token_roles.items() if role == "target"} == {
         "pose",
         "expression",
         "gaze",
     }
-    assert named({"name": "x", "summary": "y", "givers": {"eyes": "target"}}).free == "face"
+    assert find_task({"name": "x", "summary": "y", "givers": {"eyes": "target"}}).edit_mask == "face"
 
 
 @pytest.mark.parametrize(
@@ -262,79 +249,95 @@ def test_the_table_is_whole() -> None:
 )
 def test_a_row_that_cannot_work_is_refused(row: dict[str, object], message: str) -> None:
     with pytest.raises(BadOption, match=message):
-        named({"name": "mine", "summary": "", **row})
+        find_task({"name": "mine", "summary": "", **row})
 
 
-def test_free_regions_and_region_images(model: FacePipeline) -> None:
+TARGET, SOURCE = FaceRef("target"), FaceRef("source")
+
+
+def scene_of(own: Aligned, other: Aligned | None = None, sources: dict[str, FaceRef] | None = None, **more) -> Scene:
+    """An edit of `own`, every token its own but for some of `sources`."""
+    faces = {TARGET: own} | ({} if other is None else {SOURCE: other})
+    return Scene(canvas=TARGET, sources=dict.fromkeys(TOKENS, TARGET) | (sources or {}), faces=faces, **more)
+
+
+def test_edit_masks(model: FacePipeline) -> None:
     own, other = (in_crop(model, model.read(photo)[0]) for photo in (group(), solo(70)))
-    turned = conditioning.changed({"pose": own}, own, {"yaw": 40}, None)["pose"]
-    side = own.size
-    scene = Scene(canvas=own, faces={"hair": other, "pose": own})
-    face, head = (face_regions.region(name, own.landmarks, side) for name in ("face", "head"))
-    np.testing.assert_array_equal(FREE["face"](scene), face)
-    assert (FREE["heads"](scene) >= head).all()
-    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=dict.fromkeys(TOKENS, own))), face)
-    more = FREE["moved"](Scene(canvas=own, faces={"pose": turned}))
+    face, head, mouth, nose = (own.region(name) for name in ("face", "head", "mouth", "nose"))
+    scene = scene_of(own, other, {"hair": SOURCE})
+    np.testing.assert_array_equal(EDIT_MASKS["face"](scene), face)
+    assert (EDIT_MASKS["heads"](scene) >= head).all()
+    np.testing.assert_array_equal(EDIT_MASKS["moved"](scene_of(own)), face)
+    more = EDIT_MASKS["moved"](retargeted(scene_of(own), Changes(pose={"yaw": 40})))
     assert (more >= head).all()
     assert more.sum() > head.sum()
 
-    told = conditioning.changed(dict.fromkeys(TOKENS, own), own, None, {"jawOpen": 1})
-    opened = FREE["moved"](Scene(canvas=own, faces=told))
-    assert opened[face_regions.region("mouth", own.landmarks, side)].all()
+    opening = retargeted(scene_of(own, other), Changes(expression={"jawOpen": 1}))
+    opened = EDIT_MASKS["moved"](opening)
+    assert opened[mouth].all()
     forehead = own.landmarks[151, :2].round().astype(int)
     assert not opened[forehead[1], forehead[0]]
     assert (opened & ~face).any()  # where the chin goes
-    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=told, other=True)), face)
-    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=told | {"light": other})), face)
-    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces={"expression": other})), face)
-    same = conditioning.changed(dict.fromkeys(TOKENS, own), own, None, {})
-    np.testing.assert_array_equal(FREE["moved"](Scene(canvas=own, faces=same)), face)
+    as_face = (
+        dataclasses.replace(opening, shifted=True),
+        opening.with_source("light", SOURCE, other),
+        scene_of(own, other, {"expression": SOURCE}),
+        retargeted(scene_of(own), Changes(expression={})),
+    )
+    for one in as_face:
+        np.testing.assert_array_equal(EDIT_MASKS["moved"](one), face)
 
     with pytest.raises(BadOption, match="give region, one of face, head, skin"):
-        FREE["asked"](scene)
-    both = free_of("asked", Scene(canvas=own, faces={}, region=("mouth", "nose")))
-    np.testing.assert_array_equal(
-        both, face_regions.region("mouth", own.landmarks, side) | face_regions.region("nose", own.landmarks, side)
-    )
+        EDIT_MASKS["asked"](scene)
+    np.testing.assert_array_equal(edit_mask_of("asked", scene_of(own, region=("mouth", "nose"))), mouth | nose)
 
+
+def test_region_images(model: FacePipeline) -> None:
+    own, other = (in_crop(model, model.read(photo)[0]) for photo in (group(), solo(70)))
+    scene, face = scene_of(own, other, {"hair": SOURCE}), own.region("face")
     hole = REFERENCES["hole"](scene, face)
     assert (hole[face] == 128).all()
     np.testing.assert_array_equal(hole[~face], own.crop[~face])
     np.testing.assert_array_equal(REFERENCES["whole"](scene, face), own.crop)
-    everywhere = np.ones((side, side), bool)
-    ring = REFERENCES["head"](scene, everywhere)
-    carried = face_regions.region("head", other.landmarks, side) & other.coverage
-    assert (ring[~carried] == 255).all()
-    assert np.ptp(ring[carried].astype(int), axis=-1).max() == 0
-    np.testing.assert_allclose(ring[carried][:, 0], other.crop[carried].mean(-1), atol=0.51)
-    np.testing.assert_array_equal(REFERENCES["head"](scene, face)[~(face | carried)], own.crop[~(face | carried)])
+    ring = REFERENCES["head"](scene, np.ones_like(face))
+    brought = other.region("head") & other.coverage
+    assert (ring[~brought] == 255).all()
+    assert np.ptp(ring[brought].astype(int), axis=-1).max() == 0
+    np.testing.assert_allclose(ring[brought][:, 0], other.crop[brought].mean(-1), atol=0.51)
+    np.testing.assert_array_equal(REFERENCES["head"](scene, face)[~(face | brought)], own.crop[~(face | brought)])
 
 
-def test_an_assembly_is_made_of_the_tasks_givers(model: FacePipeline) -> None:
+def test_an_assembly_is_made_of_the_tasks_sources(model: FacePipeline) -> None:
     own, other = (in_crop(model, model.read(photo)[0]) for photo in (group(), solo()))
     task = TASKS["swap"]
-    faces = {token: {"source": other, "target": own}[role] for token, role in task.givers.items()}
-    scene = Scene(canvas=own, faces=faces)
-    free = free_of(task.free, scene)
+    refs = {"source": SOURCE, "target": TARGET}
+    sources = {token: refs[role] for token, role in task.token_roles.items()}
+    scene = Scene(canvas=TARGET, sources=sources, faces={SOURCE: other, TARGET: own})
+    edit_mask = edit_mask_of(task.edit_mask, scene)
     crop = 255 - own.crop
-    (assembly,) = conditioning.with_facex(task, scene, free, [crop])["assembly"]
+    _, assembly = conditioning.with_facex(task, scene, edit_mask, [own.crop, crop])["assembly"]
     assert isinstance(assembly, Assembly)
-    assert assembly.givers["identity"] is assembly.givers["nose"] is other
-    assert assembly.givers["hair"] is assembly.givers["pose"]
-    np.testing.assert_array_equal(assembly.givers["hair"].crop, crop)  # the canvas as it is by now
-    np.testing.assert_array_equal(assembly.reference[~free], crop[~free])
-    assert set(assembly.givers) == set(task.givers)
+    assert assembly.sources["identity"] == assembly.sources["nose"] == SOURCE
+    assert assembly.sources["hair"] == assembly.sources["pose"] == FaceRef("target", image=1)
+    np.testing.assert_array_equal(assembly.face("hair").crop, crop)  # the canvas as it is by now
+    np.testing.assert_array_equal(assembly.face("nose").crop, other.crop)
+    np.testing.assert_array_equal(assembly.reference[~edit_mask], crop[~edit_mask])
+    assert set(assembly.sources) == set(task.token_roles)
 
 
 def test_changes_keep_what_they_do_not_name(model: FacePipeline) -> None:
     own = in_crop(model, model.read(group())[0])
-    told = conditioning.changed(dict.fromkeys(TOKENS, own), own, {"yaw": 30}, {"smile": 0.9, "eyeBlink": 0})
-    pose, shapes = told["pose"].pose, dict(zip(BLENDSHAPES, told["expression"].blendshapes, strict=True))
+    changes = Changes(pose={"yaw": 30}, expression={"smile": 0.9, "eyeBlink": 0})
+    scene = retargeted(scene_of(own), changes)
+    pose = scene.source_face("pose").pose
+    shapes = dict(zip(BLENDSHAPES, scene.source_face("expression").blendshapes, strict=True))
     assert (pose.yaw, pose.pitch) == (30, own.pose.pitch)
     assert shapes["mouthSmileLeft"] == pytest.approx(0.9)
     assert shapes["eyeBlinkLeft"] == shapes["eyeBlinkRight"] == 0
     assert shapes["jawOpen"] == own.blendshapes[BLENDSHAPES.index("jawOpen")]
-    assert told["hair"] is own
+    assert scene.source("hair") == TARGET
+    assert scene.is_own(scene.source("pose"))
+    assert len({scene.source(token) for token in ("pose", "expression", "hair")}) == 3
 
 
 @pytest.mark.parametrize(
@@ -357,11 +360,13 @@ def test_impossible_changes_are_refused(model: FacePipeline, changes: dict[str, 
 # ---------------------------------------------------------------------- the bundled model, without facex/
 
 
-def test_what_a_model_without_facex_is_asked(nano: FacePipeline, people: list[np.ndarray]) -> None:
-    source, target = (in_crop(nano, nano.read(photo)[0]) for photo in people)
+def test_what_a_model_without_facex_is_asked(nano: FacePipeline, two_photos: list[np.ndarray]) -> None:
+    source, target = (in_crop(nano, nano.read(photo)[0]) for photo in two_photos)
     task = TASKS["reenact"]
-    faces = {token: {"source": source, "target": target}[role] for token, role in task.givers.items()}
-    options = conditioning.without_facex(nano, task, Scene(canvas=source, faces=faces), ())
+    refs = {"source": SOURCE, "target": TARGET}
+    sources = {token: refs[role] for token, role in task.token_roles.items()}
+    scene = Scene(canvas=SOURCE, sources=sources, faces={SOURCE: source, TARGET: target})
+    options = conditioning.without_facex(nano, task, scene, ())
     assert options["pose"]["yaw"] == pytest.approx(target.pose.yaw, abs=0.01)
     jaw = float(target.blendshapes[BLENDSHAPES.index("browDownLeft")])
     assert options["expression"].get("browDownLeft", 0) == pytest.approx(jaw, abs=0.011)
@@ -369,18 +374,18 @@ def test_what_a_model_without_facex_is_asked(nano: FacePipeline, people: list[np
 
 
 @pytest.mark.parametrize("task", ["swap", "reenact"])
-def test_two_photos_with_the_bundled_model(nano: FacePipeline, people: list[np.ndarray], task: str) -> None:
-    edit = nano.edit(task, source=people[0], target=people[1], seed=0, num_inference_steps=4)
+def test_two_photos_with_the_bundled_model(nano: FacePipeline, two_photos: list[np.ndarray], task: str) -> None:
+    edit = nano.edit(task, source=two_photos[0], target=two_photos[1], seed=0, num_inference_steps=4)
     assert edit.images[0].size == (128, 128)
     assert len(edit.likeness) == 1
-    assert differs(edit, people[0] if task == "reenact" else people[1]).mean() > 0.1
+    assert differs(edit, two_photos[0] if task == "reenact" else two_photos[1]).mean() > 0.1
 
 
 def test_a_reenacted_head_leans_as_its_driver_does(
-    nano: FacePipeline, people: list[np.ndarray], portrait: np.ndarray
+    nano: FacePipeline, two_photos: list[np.ndarray], portrait: np.ndarray
 ) -> None:
     driver = Image.fromarray(portrait).rotate(-30, Image.Resampling.BICUBIC)
-    edit = nano.edit("reenact", source=people[1], target=driver, seed=0, num_inference_steps=4)
+    edit = nano.edit("reenact", source=two_photos[1], target=driver, seed=0, num_inference_steps=4)
     [asked], [found] = nano.read(driver), nano.read(edit.images[0])
     assert asked.motion.pose.roll == pytest.approx(30, abs=8)
     assert found.motion.pose.roll == pytest.approx(asked.motion.pose.roll, abs=8)
@@ -397,18 +402,18 @@ def test_a_head_leans_further_than_the_model_could_hold_it(nano: FacePipeline, p
     assert edit.likeness[0] > 0.6
 
 
-def test_a_swap_is_of_the_source(nano: FacePipeline, people: list[np.ndarray]) -> None:
-    edit = nano.edit("swap", source=people[0], target=people[1], seed=0, num_inference_steps=8)
+def test_a_swap_is_of_the_source(nano: FacePipeline, two_photos: list[np.ndarray]) -> None:
+    edit = nano.edit("swap", source=two_photos[0], target=two_photos[1], seed=0, num_inference_steps=8)
     (seen,) = nano.reader.identify([edit.after[0, 0]])
-    to_source, to_target = (float(seen.vector @ nano.read(one)[0].identity.vector) for one in people)
+    to_source, to_target = (float(seen.vector @ nano.read(one)[0].identity.vector) for one in two_photos)
     assert edit.likeness[0] == pytest.approx(to_source, abs=1e-4)
     assert to_source > to_target
 
 
-def test_attributes_shift_the_identity(nano: FacePipeline, people: list[np.ndarray]) -> None:
-    face = nano.read(people[0])[0]
+def test_attributes_shift_the_identity(nano: FacePipeline, two_photos: list[np.ndarray]) -> None:
+    face = nano.read(two_photos[0])[0]
     table = personae.identity.directions.of_model(nano.folder)
-    options = {"target": people[0], "seed": 0, "num_inference_steps": 8}
+    options = {"target": two_photos[0], "seed": 0, "num_inference_steps": 8}
     plain = nano.edit("attribute", expression={}, **options)
     older = nano.edit("attribute", shift={"age": 2}, **options)
     seen = nano.reader.identify([plain.after[0, 0], older.after[0, 0]])
@@ -417,24 +422,25 @@ def test_attributes_shift_the_identity(nano: FacePipeline, people: list[np.ndarr
     wanted = personae.identity.directions.shift(face.identity, table, {"age": 2})
     assert older.likeness[0] == pytest.approx(float(seen[1].vector @ wanted.vector), abs=1e-4)
     with pytest.raises(BadOption, match="did you mean 'age'"):
-        nano.edit("attribute", target=people[0], shift={"agee": 1})
+        nano.edit("attribute", target=two_photos[0], shift={"agee": 1})
 
 
-def test_what_only_facex_can_do_is_said(nano: FacePipeline, model: FacePipeline, people: list[np.ndarray]) -> None:
+def test_what_only_facex_can_do_is_said(nano: FacePipeline, model: FacePipeline, two_photos: list[np.ndarray]) -> None:
     if not nano.has_component("facex"):
         with pytest.raises(WeightsMissing, match=r"no facex/.*but no hair"):
-            nano.edit("mix", target=people[0], tokens={"hair": people[1]}, seed=0)
+            nano.edit("mix", target=two_photos[0], tokens={"hair": two_photos[1]}, seed=0)
         with pytest.warns(UserWarning, match="makes up|make up its own"):
-            nano.edit("head", source=people[0], target=people[1], seed=0, **CHEAP)
+            nano.edit("head", source=two_photos[0], target=two_photos[1], seed=0, **CHEAP)
     with pytest.raises(WeightsMissing, match=r"neither facex/ nor controlnet/.*reenact needs"):
         model.edit("reenact", source=solo(), target=group(), seed=0, **CHEAP)
 
 
-def test_a_row_of_ones_own_and_a_mix(nano: FacePipeline, people: list[np.ndarray]) -> None:
-    mine = Task(name="mine", summary="Mine.", givers={"identity": "source"}, roles=ROLES, person="source", free="face")
-    edit = nano.edit(mine, source=people[0], target=people[1], seed=0, **CHEAP)
-    assert edit.recipe["edit"]["task"]["name"] == "mine"
-    mixed = nano.edit("mix", target=people[1], tokens={"identity": people[0]}, seed=0, **CHEAP)
+def test_a_row_of_ones_own_and_a_mix(nano: FacePipeline, two_photos: list[np.ndarray]) -> None:
+    mine = Task(name="mine", summary="Mine.", token_roles={"identity": "source"}, roles=ROLES, person="source")
+    edit = nano.edit(mine, source=two_photos[0], target=two_photos[1], seed=0, **CHEAP)
+    assert edit.recipe["edit"]["task"] == recorded_task(mine)
+    assert find_task(edit.recipe["edit"]["task"]) == mine
+    mixed = nano.edit("mix", target=two_photos[1], tokens={"identity": two_photos[0]}, seed=0, **CHEAP)
     assert mixed.recipe["inputs"].keys() == {"target", "identity"}
     assert mixed.recipe["inputs"]["identity"]["identity_sha256"] == edit.recipe["inputs"]["source"]["identity_sha256"]
 
@@ -459,26 +465,26 @@ def with_facex(nano: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     return pipe
 
 
-def test_facex_is_told_of_every_piece(with_facex: FacePipeline, people: list[np.ndarray]) -> None:
-    options = {"source": people[0], "target": people[1], "seed": 0, **CHEAP}
+def test_facex_is_told_of_every_piece(with_facex: FacePipeline, two_photos: list[np.ndarray]) -> None:
+    options = {"source": two_photos[0], "target": two_photos[1], "seed": 0, **CHEAP}
     swap = with_facex.edit("swap", **options)
-    least, most = TASKS["swap"].carried
+    least, most = TASKS["swap"].warp_strength
     assert least < swap.recipe["settings"]["strength"] < most  # made-up people hold their heads a little differently
     assert with_facex.edit("swap", **options, strength=1).recipe["settings"]["strength"] == 1
     assert not {"assembly", "pose", "expression", "image"} & swap.recipe["settings"].keys()
     head = with_facex.edit("head", **options)
-    assert head.free.sum() > swap.free.sum()
+    assert head.edit_masks.sum() > swap.edit_masks.sum()
     # Another giver of one token is another picture, with nothing else changed.
-    plain = with_facex.edit("mix", target=people[1], region="head", seed=0, **CHEAP)
-    hair = with_facex.edit("mix", target=people[1], region="head", tokens={"hair": people[0]}, seed=0, **CHEAP)
+    plain = with_facex.edit("mix", target=two_photos[1], region="head", seed=0, **CHEAP)
+    hair = with_facex.edit("mix", target=two_photos[1], region="head", tokens={"hair": two_photos[0]}, seed=0, **CHEAP)
     assert (plain.after != hair.after).any()
 
 
 def test_facex_edits_several_images_and_replays(
-    with_facex: FacePipeline, people: list[np.ndarray], tmp_path: Path
+    with_facex: FacePipeline, two_photos: list[np.ndarray], tmp_path: Path
 ) -> None:
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
-    for path, photo in zip(paths, people, strict=True):
+    for path, photo in zip(paths, two_photos, strict=True):
         Image.fromarray(photo).save(path)
     options = {"source": paths[0], "target": paths[1], **CHEAP}
     two = with_facex.edit("reenact", seed=3, num_images=2, **options)
@@ -580,7 +586,7 @@ def test_bad_input_is_one_clear_line(model: FacePipeline, photos: dict[str, Path
         "there is no face 0": ("inpaint", target | {"region": "nose", "face": 0}),
         "320 x 160 pixels, got 160 x 320": ("inpaint", target | {"mask": np.ones((320, 160), bool)}),
         "the mask is black": ("inpaint", target | {"mask": np.zeros((160, 320), bool)}),
-        "an edit says itself what image is": ("swap", photos | {"image": solo()}),
+        "an edit sets image itself": ("swap", photos | {"image": solo()}),
         "unknown option 'likenes_guidance'": ("swap", photos | {"likenes_guidance": 1}),
         "num_images": ("swap", photos | {"num_images": 0}),
     }
@@ -636,11 +642,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def test_a_photo_of_12_megapixels_takes_less_than_3_gib(people: list[np.ndarray], tmp_path: Path) -> None:
+def test_a_photo_of_12_megapixels_takes_less_than_3_gib(two_photos: list[np.ndarray], tmp_path: Path) -> None:
     source, target = tmp_path / "source.png", tmp_path / "large.jpg"
-    Image.fromarray(people[0]).save(source)
+    Image.fromarray(two_photos[0]).save(source)
     large = Image.new("RGB", (4000, 3000), (90, 120, 60))
-    large.paste(Image.fromarray(people[1]).resize((1500, 1500), Image.Resampling.BICUBIC), (1200, 700))
+    large.paste(Image.fromarray(two_photos[1]).resize((1500, 1500), Image.Resampling.BICUBIC), (1200, 700))
     large.save(target, quality=95)
     done = subprocess.run(
         [sys.executable, "-c", LARGE, str(source), str(target)], capture_output=True, text=True, check=True

@@ -1,6 +1,7 @@
 """FaceX's pieces: what is read off a face, who gives what to which picture, and a controller that begins as nothing."""
 
-from dataclasses import replace
+import pickle
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from conftest import made_up
 from facex_fixtures import SPACE, made_up_face, tiny_sizes
 from personae.conditioning.facex import representation
-from personae.conditioning.facex.assembly import Assembly, assemble, region_image, structure
+from personae.conditioning.facex.assembly import Assembly, FaceRef, assemble, region_image, structure
 from personae.conditioning.facex.controller import Controller, transformer_blocks, widths_of
 from personae.conditioning.facex.network import SIZES, FaceX, require_fit
 from personae.conditioning.facex.packed import packed, unpacked
@@ -29,9 +30,18 @@ from tolerances import assert_same
 MODEL = FaceModel.bundled()
 
 
-def asked(face, other, **changes) -> Assembly:
-    parts = {"givers": {"identity": face, "pose": other}, "reference": face.crop, "free": np.ones((128, 128), bool)}
-    return Assembly(**{**parts, **changes})
+ANN, BOB = FaceRef("ann"), FaceRef("bob")
+
+
+def of_two(face, other, **changes) -> Assembly:
+    """An assembly of Ann's identity and Bob's pose."""
+    parts = {"sources": {"identity": ANN, "pose": BOB}, "faces": {ANN: face, BOB: other}}
+    return Assembly(**{**parts, "reference": face.crop, "edit_mask": np.ones((128, 128), bool), **changes})
+
+
+def of_one(face, *tokens: str) -> Assembly:
+    """An assembly of some tokens, all of one face."""
+    return of_two(face, face, sources=dict.fromkeys(tokens, ANN), faces={ANN: face})
 
 
 # ---------------------------------------------------------------------- FORD
@@ -88,12 +98,13 @@ def test_measured_shapes(count: int) -> None:
 
 def test_who_gives_what() -> None:
     ann, bob = made_up_face(0), made_up_face(1, yaw=20)
-    found = assemble([asked(ann, bob), asked(bob, bob)], MODEL)
+    second = of_two(ann, bob, sources={"identity": BOB, "pose": BOB})
+    found = assemble([of_two(ann, bob), second], MODEL)
     assert len(found.faces.crops) == 2  # each face once
-    who = dict(zip(TOKENS, found.who.T.tolist(), strict=True))
-    assert who["identity"] == [0, 1]
-    assert who["pose"] == [1, 1]
-    assert who["hair"] == [-1, -1]
+    index = dict(zip(TOKENS, found.face_index.T.tolist(), strict=True))
+    assert index["identity"] == [0, 1]
+    assert index["pose"] == [1, 1]
+    assert index["hair"] == [-1, -1]
     assert found.reference.shape == (2, 7, 128, 128)
     np.testing.assert_array_equal(found.reference[0, 4:], found.reference[1, 4:])  # the same mesh moves both
 
@@ -102,19 +113,20 @@ def test_the_region_image_is_the_picture_the_mask_and_the_mesh() -> None:
     face = made_up_face()
     free = np.zeros((128, 128), bool)
     free[32:64] = True
-    mesh = structure({"pose": face}, MODEL)
+    mesh = structure(of_one(face, "pose"), MODEL)
     image = region_image(face.crop, free, mesh)
     np.testing.assert_allclose(image[:3], face.crop.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
     np.testing.assert_array_equal(image[3], free)
     np.testing.assert_allclose(image[4:], mesh.transpose(2, 0, 1) / 255, atol=1e-6)
-    assert structure({"identity": face}, MODEL) is None
+    assert structure(of_one(face, "identity"), MODEL) is None
     assert not region_image(face.crop, free, None)[4:].any()
 
 
 def test_an_expression_of_another_moves_the_mesh() -> None:
     face, other = made_up_face(0), made_up_face(1)
-    own = structure({"pose": face, "expression": face}, MODEL)
-    assert (structure({"pose": face, "expression": other}, MODEL) != own).any()
+    own = structure(of_one(face, "pose", "expression"), MODEL)
+    both = of_two(face, other, sources={"pose": ANN, "expression": BOB})
+    assert (structure(both, MODEL) != own).any()
 
 
 def test_asking_for_nothing_new_moves_nothing() -> None:
@@ -164,19 +176,38 @@ def test_every_blendshape_stirs_something() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        ({"givers": {"haire": made_up_face()}}, BadOption, "haire.*hair"),
-        ({"free": np.ones((64, 64), bool)}, BadData, "mask"),
+        ({"sources": {"haire": ANN}}, BadOption, "haire.*hair"),
+        ({"sources": {"hair": FaceRef("cem")}}, BadData, "hair comes from .*cem.* no such face"),
+        ({"edit_mask": np.ones((64, 64), bool)}, BadData, "mask"),
         ({"reference": np.zeros((64, 64, 3), np.uint8)}, BadData, "region image"),
     ],
 )
 def test_a_bad_assembly_is_one_clear_error(changes: dict, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
-        asked(made_up_face(), made_up_face(1), **changes)
+        of_two(made_up_face(), made_up_face(1), **changes)
 
 
-def test_nothing_told_is_an_error() -> None:
-    with pytest.raises(BadData, match="nothing to tell"):
-        assemble([asked(made_up_face(), made_up_face(), givers={})], MODEL)
+def test_an_assembly_of_nothing_is_an_error() -> None:
+    with pytest.raises(BadData, match="without sources says nothing"):
+        assemble([of_one(made_up_face())], MODEL)
+
+
+def test_equal_faces_need_not_be_one_object() -> None:
+    """Copies of the parts make the same picture: only keys say who is who."""
+    whole = of_two(made_up_face(0), made_up_face(1), sources={"identity": ANN, "pose": BOB, "expression": BOB})
+    parts = {field.name: getattr(whole, field.name) for field in fields(whole)}
+    faces = {pickle.loads(pickle.dumps(ref)): pickle.loads(pickle.dumps(face)) for ref, face in whole.faces.items()}
+    apart = Assembly(**(parts | {"sources": pickle.loads(pickle.dumps(whole.sources)), "faces": faces}))
+    one, two = (assemble([each, whole], MODEL) for each in (whole, apart))
+    np.testing.assert_array_equal(one.face_index, two.face_index)
+    np.testing.assert_array_equal(one.reference, two.reference)
+    assert len(two.faces.crops) == 2
+    np.testing.assert_array_equal(one.faces.crops, two.faces.crops)
+
+
+def test_one_key_cannot_name_two_faces() -> None:
+    with pytest.raises(BadData, match=r"different faces .*ann.*a key of its own"):
+        assemble([of_one(made_up_face(0), "skin"), of_one(made_up_face(1), "skin")], MODEL)
 
 
 # ---------------------------------------------------------------------- FRC
@@ -259,7 +290,7 @@ def test_saved_and_loaded_it_tells_the_same(tmp_path: Path) -> None:
     assert loaded.sizes == facex.sizes
     assert loaded.space == SPACE
     maps = torch.randn(2, 49, 128, generator=torch.Generator().manual_seed(0))
-    found = assemble([asked(made_up_face(0), made_up_face(1))], MODEL)
+    found = assemble([of_two(made_up_face(0), made_up_face(1))], MODEL)
     with torch.no_grad():
         ours, theirs = facex.encode(found, maps), loaded.encode(found, maps)
     assert float((ours - theirs).abs().mean() / ours.abs().mean()) < 0.02  # 8 bits

@@ -77,7 +77,7 @@ def test_rows_are_told_what_their_lesson_says(task: FaceXTask) -> None:
     count = len(batch["lessons"])
     for row, lesson in enumerate(batch["lessons"].tolist()):
         asked = list(LESSONS.values())[lesson]
-        givers = asked.task.givers | {"identity": "source"}
+        givers = asked.task.token_roles | {"identity": "source"}
         faces = {"source": row, "target": count + row, None: -1}
         wanted = [faces[givers.get(name)] for name in TOKENS]
         assert shown["who"][row].tolist() == wanted

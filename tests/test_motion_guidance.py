@@ -9,7 +9,7 @@ import torch
 import personae
 from conftest import made_up
 from facex_fixtures import made_up_face
-from personae.conditioning.facex.assembly import Assembly
+from personae.conditioning.facex.assembly import Assembly, FaceRef
 from personae.controls import motion
 from personae.errors import BadOption, WeightsMissing
 from personae.pipeline import FacePipeline
@@ -138,16 +138,18 @@ def test_only_what_is_named_is_looked_for(nano: FacePipeline) -> None:
     assert np.isnan(found[0, 3:]).all()
 
 
-def test_an_assemblys_givers_are_looked_for() -> None:
+def test_an_assemblys_sources_are_looked_for() -> None:
     ann, bob = made_up_face(0, yaw=15), made_up_face(1)
-    picture = {"reference": ann.crop, "free": np.ones((128, 128), bool)}
-    found = wanted(None, assembly=Assembly(givers={"pose": ann, "expression": bob, "gaze": ann}, **picture))[0]
+    first, second = FaceRef("ann"), FaceRef("bob")
+    picture = {"reference": ann.crop, "edit_mask": np.ones((128, 128), bool), "faces": {first: ann, second: bob}}
+    sources = {"pose": first, "expression": second, "gaze": first}
+    found = wanted(None, assembly=Assembly(sources=sources, **picture))[0]
     np.testing.assert_array_equal(found[:3], (15, 0, 0))
     np.testing.assert_array_equal(found[3:][GAZE], ann.blendshapes[GAZE])
     others = [index for index in range(1, 52) if index not in GAZE]
     np.testing.assert_array_equal(found[3:][others], bob.blendshapes[others])
     assert np.isnan(found[3])
-    assert np.isfinite(wanted(None, assembly=Assembly(givers={"gaze": ann}, **picture))[0]).sum() == len(GAZE)
+    assert np.isfinite(wanted(None, assembly=Assembly(sources={"gaze": first}, **picture))[0]).sum() == len(GAZE)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,6 @@ def test_an_edit_follows_the_parser(nano_like: FacePipeline, nano_folder: Path, 
 
     pipe._loaded_components["parser"] = FaceParser(Seeing(hair_above))
     done = pipe.edit("inpaint", target=photo, region="hair", seed=0, num_inference_steps=2, likeness_guidance=0)
-    free = done.free[0]
+    free = done.edit_masks[0]
     assert free[: len(free) // 2 - 1].all()
     assert not free[len(free) // 2 + 1 :].any()

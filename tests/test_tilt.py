@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from facex_fixtures import made_up_face
+from personae.conditioning.facex.assembly import FaceRef
+from personae.editing.scene import Scene
 from personae.editing.tilt import followed, lean, leaning, turned, upright
 from personae.models.limits import GEOMETRY, Limits
 from personae.reading import align
@@ -26,6 +28,14 @@ def face(seed: int = 0, tilt: float = 0, yaw: float = 0) -> Aligned:
 def leaned_back(found: Aligned, tilt: float) -> Aligned:
     """The same numbers in a crop that leans."""
     return replace(leaning(found, tilt), landmarks=found.landmarks, pose=found.pose)
+
+
+OWN, DRIVER = FaceRef("source"), FaceRef("target")
+
+
+def scene_of(own: Aligned, ref: FaceRef, face: Aligned) -> Scene:
+    """An edit of `own`, whose pose comes from another face."""
+    return Scene(canvas=OWN, sources={"pose": ref}, faces={OWN: own, ref: face})
 
 
 @pytest.mark.parametrize("tilt", [-170, -30, 0, 20, 90])
@@ -51,32 +61,36 @@ def test_what_leans_keeps_its_landmarks_on_the_same_pixels() -> None:
 
 def test_a_leaning_drivers_tilt_goes_into_the_crop_and_its_turn_to_the_model() -> None:
     still, driver = face(), face(1, tilt=30, yaw=10)
-    canvas, told = followed(still, {"pose": driver}, NARROW, leans=True, rolled=False)
-    assert lean(canvas) == pytest.approx(lean(still) + 30, abs=3)
-    assert abs(told["pose"].pose.roll) < 3
-    assert told["pose"].pose.yaw == pytest.approx(10, abs=2)
-    level, _ = followed(still, {"pose": driver}, NARROW, leans=False, rolled=False)
-    assert level is still
+    before = scene_of(still, DRIVER, driver)
+    after = followed(before, NARROW, leans=True, rolled=False)
+    assert lean(after.place) == pytest.approx(lean(still) + 30, abs=3)
+    assert after.upright == OWN
+    assert after.source_face("hair") == still
+    pose = after.source_face("pose").pose
+    assert abs(pose.roll) < 3
+    assert pose.yaw == pytest.approx(10, abs=2)
+    level = followed(before, NARROW, leans=False, rolled=False)
+    assert (level.canvas, level.upright) == (OWN, None)
 
 
 def test_a_driver_is_held_to_what_the_model_can_hold_but_for_its_tilt() -> None:
     still = face()
+    scene = scene_of(still, DRIVER, face(1, tilt=40, yaw=50))
     with pytest.warns(UserWarning, match="yaw is .* of which this model holds 25"):
-        canvas, told = followed(still, {"pose": face(1, tilt=40, yaw=50)}, NARROW, leans=True, rolled=False)
-    assert told["pose"].pose.yaw == 25
-    assert lean(canvas) == pytest.approx(40, abs=5)
+        after = followed(scene, NARROW, leans=True, rolled=False)
+    assert after.source_face("pose").pose.yaw == 25
+    assert lean(after.place) == pytest.approx(40, abs=5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        followed(still, {"pose": face(1, tilt=80)}, NARROW, leans=True, rolled=False)
+        followed(scene_of(still, DRIVER, face(1, tilt=80)), NARROW, leans=True, rolled=False)
 
 
 @pytest.mark.parametrize("roll", [-30, 45])
 def test_a_roll_that_is_asked_for_is_the_crops(roll: float) -> None:
     still = face()
-    asked = replace(still, pose=replace(still.pose, roll=roll))
-    canvas, told = followed(still, {"pose": asked}, NARROW, leans=True, rolled=True)
-    assert lean(canvas) == pytest.approx(roll, abs=1)
-    assert abs(told["pose"].pose.roll) < 1
-    same, told = followed(still, {"pose": asked}, NARROW, leans=True, rolled=False)
-    assert same is still
-    assert told["pose"] is asked
+    rolled = replace(still, pose=replace(still.pose, roll=roll))
+    before = scene_of(still, FaceRef("source", change="pose"), rolled)
+    after = followed(before, NARROW, leans=True, rolled=True)
+    assert lean(after.place) == pytest.approx(roll, abs=1)
+    assert abs(after.source_face("pose").pose.roll) < 1
+    assert followed(before, NARROW, leans=True, rolled=False) == before

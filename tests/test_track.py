@@ -46,14 +46,14 @@ def test_what_is_saved_comes_back(suffix: str, count: int, tmp_path: Path) -> No
     after = motion_track.load(tmp_path / f"a{suffix}", fps=RATE if suffix == ".csv" else None)
     assert after.fps == before.fps
     np.testing.assert_allclose(after.motion, before.motion, atol=1e-4)
-    assert after.seen.tolist() == before.seen.tolist()
+    assert after.visible.tolist() == before.visible.tolist()
 
 
 def test_a_table_of_ones_own_has_the_columns_it_needs(tmp_path: Path) -> None:
     (tmp_path / "nod.csv").write_text("pitch,jawOpen\n1,0.5\n\n-2.5,0\n,\n")
     nod = motion_track.load(tmp_path / "nod.csv", fps=12.5)
     assert nod.fps == Fraction(25, 2)
-    assert nod.seen.tolist() == [True, False, True, False]
+    assert nod.visible.tolist() == [True, False, True, False]
     assert column(nod, "pitch")[[0, 2]].tolist() == [1, -2.5]
     assert nod.blendshapes[0].sum() == 0.5
     np.savez(tmp_path / "nod.npz", yaw=[1, 2, 3])
@@ -171,10 +171,10 @@ def test_one_euro_is_the_papers_algorithm() -> None:
 def test_holes_stay_holes_unless_they_are_filled(name: str) -> None:
     holed = moving(30, holes=(0, 10, 11, 29))
     after = smoothing.smoothed(holed, name)
-    assert after.seen.tolist() == holed.seen.tolist()
+    assert after.visible.tolist() == holed.visible.tolist()
     assert np.isnan(after.motion[10]).all()
     full = smoothing.held(holed)
-    assert full.seen.all()
+    assert full.visible.all()
     np.testing.assert_allclose(full.motion[10], holed.motion[9] * 2 / 3 + holed.motion[12] / 3)
     np.testing.assert_array_equal(full.motion[0], full.motion[1])
     np.testing.assert_array_equal(full.motion[29], full.motion[28])

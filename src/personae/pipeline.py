@@ -60,7 +60,7 @@ from personae.types import Array, Edit, Face, Generation, Identity
 from personae.version import __version__
 
 if TYPE_CHECKING:
-    from personae.editing.inputs import Given
+    from personae.editing.inputs import EditSource
     from personae.editing.tasks import Task
 
 People = Face | Identity | Sequence[Face | Identity] | Array | Tensor
@@ -258,9 +258,9 @@ class FacePipeline(DiffusionPipeline):
         self,
         task: "str | Task",
         *,
-        source: "Given | None" = None,
-        target: "Given | None" = None,
-        tokens: "Mapping[str, Given] | None" = None,
+        source: "EditSource | None" = None,
+        target: "EditSource | None" = None,
+        tokens: "Mapping[str, EditSource] | None" = None,
         region: str | Sequence[str] | None = None,
         mask: PhotoSource | None = None,
         face: int = 1,

@@ -159,7 +159,8 @@ class Edit:
     `images[i]` was made from `seeds[i]`; `likeness[i]` is the cosine between
     the identity asked for and the one read back from it, of several faces the lowest (None: not measured, NaN: no face
     was found). Of the F faces that were edited, in the model's own crop of S x S pixels: `before` (F, S, S, 3) uint8 as
-    the photo showed them, `after` (N, F, S, S, 3) uint8 as the images do, `free` (F, S, S) bool what was made anew.
+    the photo showed them, `after` (N, F, S, S, 3) uint8 as the images do, `edit_masks` (F, S, S) bool what was painted
+    anew.
     `mask` (H, W) bool: no pixel of the photo outside it has changed."""
 
     images: list[Image.Image]
@@ -167,6 +168,6 @@ class Edit:
     likeness: list[float] | None
     before: Array
     after: Array
-    free: Array
+    edit_masks: Array
     mask: Array
     recipe: dict[str, Any]

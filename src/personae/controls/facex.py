@@ -1,6 +1,6 @@
 """`assembly`: pieces of faces, told beside the identity prompt by the model's `facex/` part (FaceX).
 
-    pipe(ann, assembly=Assembly(givers={"pose": bob, "expression": bob}, reference=canvas, free=mask))
+    pipe(ann, assembly=Assembly(sources={"pose": BOB}, faces={BOB: bob}, reference=canvas, edit_mask=mask))
 
 `FacePipeline.edit` is the way in for most: it reads photos, assembles, fuses and pastes back.
 """

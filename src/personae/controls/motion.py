@@ -101,13 +101,13 @@ def _shapes(pipe: Model, asked: Any) -> dict[str, float]:
 
 def _assembled(assembly: Assembly) -> Array:
     wanted = np.full(_ANGLES + len(BLENDSHAPES), np.nan, np.float32)
-    shapes, givers = wanted[_ANGLES:], assembly.givers
-    if "pose" in givers:
-        held = givers["pose"].pose
-        wanted[:_ANGLES] = held.yaw, held.pitch, held.roll
-    if "expression" in givers:
-        shapes[1:] = givers["expression"].blendshapes[1:]  # the first is how neutral the rest is
+    shapes = wanted[_ANGLES:]
+    head, mouth, eyes = (assembly.face(token) for token in ("pose", "expression", "gaze"))
+    if head is not None:
+        wanted[:_ANGLES] = head.pose.yaw, head.pose.pitch, head.pose.roll
+    if mouth is not None:
+        shapes[1:] = mouth.blendshapes[1:]  # the first is how neutral the rest is
         shapes[GAZE] = np.nan
-    if "gaze" in givers:
-        shapes[GAZE] = givers["gaze"].blendshapes[GAZE]
+    if eyes is not None:
+        shapes[GAZE] = eyes.blendshapes[GAZE]
     return wanted

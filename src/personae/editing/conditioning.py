@@ -1,149 +1,115 @@
-"""What the model is told of an edit: whose pieces, by `facex/` if the model has it, else by what else it has.
+"""The options with which the model is called for an edit: by `facex/` if the model has it, else by what else it has.
 
-    givers = changed(givers, canvas, pose={"yaw": 20}, expression={"smile": 0.8})
-    options = steered(pipe, task, scene, free, crops, asked)
+    options = call_options(pipe, task, scene, edit_mask, crops, tokens)
 
 Without `facex/` the identity prompt says who, the mask what stays, a ControlNet (`controlnet/`) which pose and
-expression is held, an expression adapter (`exp_adapter/`) the expression, a reference adapter (`ref_adapter/`) the
+expression to hold, an expression adapter (`exp_adapter/`) the expression, a reference adapter (`ref_adapter/`) the
 look.
 """
 
 import dataclasses
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from personae.conditioning import blendshapes as expressions
 from personae.conditioning.facex.assembly import Assembly
-from personae.conditioning.head_mesh import FaceModel
-from personae.conditioning.retarget import retarget
 from personae.controls.motion import guides
-from personae.controls.pose import LIMITS
-from personae.editing.masks import REFERENCES, Scene
+from personae.editing.masks import REFERENCES
+from personae.editing.scene import Scene
 from personae.editing.tasks import Task
-from personae.errors import BadOption, WeightsMissing, unknown_name
+from personae.errors import WeightsMissing
 from personae.model import Model
 from personae.models.limits import Limits
-from personae.reading.aligned import Aligned
 from personae.reading.embed import OnnxEmbedder
-from personae.types import BLENDSHAPES, Array, Photo, Pose
+from personae.types import BLENDSHAPES, Array, Photo
 
-_TURNED = 0.8  # the strength with which a head turns about as far as it does from pure noise, in the photo's colours
-_UNAIDED = ("identity", "pose", "expression", "gaze")  # what can be had from another photo without `facex/`
-
-
-def changed(
-    givers: Mapping[str, Aligned], canvas: Aligned, pose: Any, expression: Mapping[str, float] | None
-) -> dict[str, Aligned]:
-    """Who gives pose and expression (the canvas, if nobody else does), moved as asked: angles and blendshapes that are
-    named change, the others stay.
-
-    pose: some of yaw, pitch, roll in degrees, by name, or all three. expression: as the option of that name, 0-1.
-    Raises `BadOption` for unknown names and impossible amounts.
-    """
-    result = dict(givers)
-    if pose is not None:
-        giver = result.get("pose", canvas)
-        angles = dataclasses.asdict(giver.pose) | named_angles(pose)
-        result["pose"] = retarget(giver, FaceModel.bundled(), pose=Pose(**angles))
-    if expression is not None:
-        if not isinstance(expression, Mapping):
-            raise BadOption(
-                f"an expression is amounts by name, got {expression!r}: a photo's is tokens={{'expression': ...}}"
-            )
-        giver = result.get("expression", canvas)
-        made = expressions.with_sliders(giver.blendshapes, expression)
-        result["expression"] = retarget(giver, FaceModel.bundled(), blendshapes=made)
-    return result
+_TURN_STRENGTH = 0.8  # with which a head turns about as far as from pure noise, in the photo's colours
+_UNAIDED = ("identity", "pose", "expression", "gaze")  # what another photo can give without `facex/`
 
 
-def named_angles(pose: Any) -> dict[str, float]:
-    """Yaw, pitch and roll by name, those that are asked for. Raises `BadOption`."""
-    if isinstance(pose, Pose):
-        pose = dataclasses.asdict(pose)
-    if not isinstance(pose, Mapping):
-        if not isinstance(pose, Sequence) or isinstance(pose, str | bytes) or len(pose) != len(LIMITS):
-            raise BadOption(f"a pose is yaw, pitch, roll in degrees, got {pose!r}: a photo's is tokens={{'pose': ...}}")
-        pose = dict(zip(LIMITS, pose, strict=True))
-    for name, value in pose.items():
-        if name not in LIMITS:
-            raise unknown_name("angle of a pose", str(name), LIMITS)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LIMITS[name]:
-            raise BadOption(f"{name} of a pose lies within {LIMITS[name]:g} degrees, got {value!r}")
-    return {name: float(value) for name, value in pose.items()}
-
-
-def steered(
-    pipe: Model, task: Task, scene: Scene, free: Array, crops: Sequence[Array], asked: Collection[str]
+def call_options(
+    pipe: Model, task: Task, scene: Scene, edit_mask: Array, crops: Sequence[Array], tokens: Collection[str]
 ) -> dict[str, Any]:
-    """The options of the call, as far as they follow from the scene: of `with_facex`, or of `without_facex`."""
+    """The options of the call that follow from the scene, for each image.
+
+    edit_mask: (S, S) bool, what the model paints. crops: N x (S, S, 3), the canvas of each image. tokens: those that
+    the caller gives photos for.
+    """
     if pipe.has_component("facex"):
-        return with_facex(task, scene, free, crops)
-    return without_facex(pipe, task, scene, asked)
+        return with_facex(task, scene, edit_mask, crops)
+    return without_facex(pipe, task, scene, tokens)
 
 
-def with_facex(task: Task, scene: Scene, free: Array, crops: Sequence[Array]) -> dict[str, Any]:
+def with_facex(task: Task, scene: Scene, edit_mask: Array, crops: Sequence[Array]) -> dict[str, Any]:
     """An assembly for each image, whose canvas is one of `crops` (S, S, 3)."""
     return {
-        "assembly": [_assembly(task, scene, free, crop) for crop in crops],
-        "strength": 1.0 if turned(scene) else task.told_strength,
+        "assembly": [_assembly(task, scene, edit_mask, crop, image) for image, crop in enumerate(crops)],
+        "strength": 1.0 if turns(scene) else task.facex_strength,
     }
 
 
-def turned(scene: Scene) -> bool:
-    """Whether the head that is edited is to be held otherwise than the photo shows it."""
-    return scene.giver("pose").pose != scene.canvas.pose
+def turns(scene: Scene) -> bool:
+    """Whether the head is to hold another pose than in the photo."""
+    return scene.source_face("pose").pose != scene.place.pose
 
 
-def _assembly(task: Task, scene: Scene, free: Array, crop: Array) -> Assembly:
-    own = {id(scene.canvas): replace(scene.canvas, crop=crop)}
-    givers = {}
-    for token, giver in scene.faces.items():
-        if giver.crop is scene.canvas.crop and id(giver) not in own:  # moved, but the same face
-            own[id(giver)] = replace(giver, crop=crop)
-        givers[token] = own.get(id(giver), giver)
-    shown = Scene(canvas=own[id(scene.canvas)], faces=givers)
-    return Assembly(givers=givers, reference=REFERENCES[task.reference](shown, free), free=free)
+def _assembly(task: Task, scene: Scene, edit_mask: Array, crop: Array, image: int) -> Assembly:
+    """The assembly of one image. Faces in the canvas's own crop are shown as that image has them by now."""
+    faces, refs = {}, {}
+    for ref, face in scene.faces.items():
+        in_canvas = ref == scene.canvas or (scene.upright is None and scene.is_own(ref))
+        refs[ref] = replace(ref, image=image) if in_canvas else ref
+        faces[refs[ref]] = replace(face, crop=crop) if in_canvas else face
+    sources = {token: refs[ref] for token, ref in scene.sources.items()}
+    current = Scene(canvas=refs[scene.canvas], sources=sources, faces=faces)
+    return Assembly(
+        sources=sources,
+        faces={ref: faces[ref] for ref in sources.values()},
+        reference=REFERENCES[task.reference](current, edit_mask),
+        edit_mask=edit_mask,
+    )
 
 
-def without_facex(pipe: Model, task: Task, scene: Scene, asked: Collection[str]) -> dict[str, Any]:
-    """The options that come nearest. `asked`: the tokens that the caller gave photos for.
+def without_facex(pipe: Model, task: Task, scene: Scene, tokens: Collection[str]) -> dict[str, Any]:
+    """The options that come nearest. tokens: those that the caller gives photos for.
 
     Raises `WeightsMissing` for what only `facex/` can carry over, and for another's pose without `controlnet/`; warns
-    of a task that can be had in part only.
+    of a task of which only a part is possible.
     """
-    _require(pipe, task, scene, asked)
-    options: dict[str, Any] = {"strength": max(task.strength, _TURNED) if turned(scene) else task.strength}
-    shapes = scene.giver("expression").blendshapes.copy()
-    shapes[expressions.GAZE] = scene.giver("gaze").blendshapes[expressions.GAZE]
+    _require(pipe, task, scene, tokens)
+    options: dict[str, Any] = {"strength": max(task.strength, _TURN_STRENGTH) if turns(scene) else task.strength}
+    shapes = scene.source_face("expression").blendshapes.copy()
+    shapes[expressions.GAZE] = scene.source_face("gaze").blendshapes[expressions.GAZE]
     named = {name: round(float(v), 3) for name, v in zip(BLENDSHAPES[1:], shapes[1:].clip(0, 1), strict=True)}
-    said = {name: value for name, value in named.items() if value >= 0.01}
+    expression = {name: value for name, value in named.items() if value >= 0.01}
     if pipe.has_component("controlnet"):
-        held = dataclasses.asdict(scene.giver("pose").pose)
-        able = Limits.of(pipe.folder).most
-        options["pose"] = {name: round(min(max(held[name], -most), most), 2) for name, most in able.items()} | said
+        pose = dataclasses.asdict(scene.source_face("pose").pose)
+        limits = Limits.of(pipe.folder).most
+        angles = {name: round(min(max(pose[name], -most), most), 2) for name, most in limits.items()}
+        options["pose"] = angles | expression
     if pipe.has_component("exp_adapter") and pipe.component("exp_adapter").space == "blendshapes":
-        options["expression"] = said
+        options["expression"] = expression
     if pipe.has_component("ref_adapter"):
-        options["reference"] = Photo(pixels=scene.canvas.crop)
+        options["reference"] = Photo(pixels=scene.place.crop)
     return options
 
 
-def _require(pipe: Model, task: Task, scene: Scene, asked: Collection[str]) -> None:
+def _require(pipe: Model, task: Task, scene: Scene, tokens: Collection[str]) -> None:
     where = pipe.name or "this model"
-    for token in asked:
+    for token in tokens:
         if token not in _UNAIDED:
             raise WeightsMissing(
                 f"{where} has no facex/, without which another photo gives identity, pose, expression and gaze, but no "
                 f"{token}: leave it out, or use a model that has it"
             )
-    if turned(scene) and not pipe.has_component("controlnet"):
+    if turns(scene) and not pipe.has_component("controlnet"):
         raise WeightsMissing(
             f"{where} has neither facex/ nor controlnet/, one of which {task.name} needs to hold another pose: add "
             "that folder to the model's, or use a model that has it (personae models)"
         )
-    if not all(scene.own(scene.giver(token)) for token in ("hair", "surroundings")):
+    if not all(scene.is_own(scene.source(token)) for token in ("hair", "surroundings")):
         warnings.warn(
             f"{where} has no facex/, which carries hair over: {task.name} lets the model make up its own",
             stacklevel=4,
@@ -151,7 +117,7 @@ def _require(pipe: Model, task: Task, scene: Scene, asked: Collection[str]) -> N
 
 
 def guidance_of(pipe: Model, task: Task) -> dict[str, Any]:
-    """The task's guidance by the model's reader, as far as that has a gradient and FaceX says what to look for."""
+    """The task's guidance by the model's reader, where the reader has a gradient and FaceX says what to look for."""
     options = {}
     if task.likeness and pipe.reader is not None and isinstance(pipe.reader.embedder, OnnxEmbedder):
         options["likeness_guidance"] = task.likeness

@@ -1,6 +1,7 @@
-"""An edited crop put back into its photo: in which colours (`RECOLOURS`), and nothing but what was free.
+"""An edited crop put back into its photo: in which colours (`RECOLOURS`), and nothing outside the edit mask.
 
-    photo = pasted(photo, made, Patch(place=place, free=free, cells=cells), recolour="border", mask=None)
+    patch = Patch(place=place, edit_mask=edit_mask, cells=cells)
+    photo = paste_patch(photo, crop, patch, recolour="border", mask=None)
 
 Legend: S side of the crop, H and W of the photo.
 """
@@ -16,67 +17,72 @@ from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.types import Array
 
-FEATHER = 1 / 16  # of the crop's side: over which an edit fades into the photo, inwards from the free region's border
+FEATHER = 1 / 16  # of the crop's side: over which an edit fades into the photo, inwards from the edit mask's border
 _SAME = (8, 40)  # of 255: two crops that are so far apart show the same, or something else
 _AROUND = 1 / 64  # of the crop's side, over which that is averaged
-_SKIN = 0.1  # of a free region that must be skin for its colours to be the skin's
+_SKIN = 0.1  # of an edit mask that must be skin for its colours to be the skin's
 _LEAST = 16  # pixels of a border, below which it says nothing of colours
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patch:
-    """Where an edit goes. `place`: the face in its crop; `free` (S, S) bool, the pixels of the photo that were made
-    anew; `cells` (S, S) bool, those in whose cell of the latents any pixel was."""
+    """Where an edit goes. `place`: the face in its crop; `edit_mask` (S, S) bool, the pixels of the photo that were
+    painted anew; `cells` (S, S) bool, those whose cell of the latents has any such pixel."""
 
     place: Aligned
-    free: Array
+    edit_mask: Array
     cells: Array
 
 
-def pasted(photo: Array, made: Array, patch: Patch, *, recolour: str, mask: Array | None, fine: bool = False) -> Array:
-    """A copy of `photo` (H, W, 3) with the free part of `made` (S, S, 3) in its place. recolour: a row of `RECOLOURS`.
-    mask: (H, W) bool, what else must hold of a pixel that changes. fine: where both agree, the photo's detail stays."""
-    shown = align.crop(photo, patch.place.matrix, patch.place.size)
-    change = RECOLOURS[recolour](made, shown, patch)
+def paste_patch(
+    photo: Array, crop: Array, patch: Patch, *, recolour: str, mask: Array | None, fine: bool = False
+) -> Array:
+    """A copy of `photo` (H, W, 3) with the edited `crop` (S, S, 3) in its place, inside the patch's edit mask.
+
+    recolour: a row of `RECOLOURS`. mask: (H, W) bool, what else must hold of a pixel that changes. fine: where crop and
+    photo agree, the photo's detail stays.
+    """
+    before = align.crop(photo, patch.place.matrix, patch.place.size)
+    change = RECOLOURS[recolour](crop, before, patch)
     # A region narrower than twice the feather would never be all the edit's.
-    feather = min(patch.place.size * FEATHER, float(distance_transform_edt(patch.free).max()) / 2)
-    made = change.on(made)
-    detail = agreement(made, shown) if fine else None
-    result = align.paste(photo, made, patch.place.matrix, mask=patch.free, feather=feather, detail=detail)
-    return kept(result, photo, mask)
+    feather = min(patch.place.size * FEATHER, float(distance_transform_edt(patch.edit_mask).max()) / 2)
+    crop = change.on(crop)
+    detail = agreement(crop, before) if fine else None
+    result = align.paste(photo, crop, patch.place.matrix, mask=patch.edit_mask, feather=feather, detail=detail)
+    return inside(result, photo, mask)
 
 
-def kept(changed: Array, photo: Array, mask: Array | None) -> Array:
-    """A changed photo (H, W, 3), with what a mask (H, W) bool leaves out as it was."""
+def inside(changed: Array, photo: Array, mask: Array | None) -> Array:
+    """A changed photo (H, W, 3) inside a mask (H, W) bool, the photo as it was outside. None: changed everywhere."""
     return changed if mask is None else np.where(mask[..., None], changed, photo)
 
 
-def agreement(made: Array, shown: Array) -> Array:
-    """(S, S) 0-1 of crops (S, S, 3): 1 where they show the same, so that what one shows finely fits the other, too."""
-    apart = np.abs(made.astype(np.float32) - shown).mean(-1)
+def agreement(crop: Array, before: Array) -> Array:
+    """(S, S) 0-1 of crops (S, S, 3): 1 where they show the same, so that the fine detail of one fits the other, too."""
+    apart = np.abs(crop.astype(np.float32) - before).mean(-1)
     near, far = _SAME
-    return np.asarray(((far - gaussian_filter(apart, _AROUND * len(made))) / (far - near)).clip(0, 1))
+    return np.asarray(((far - gaussian_filter(apart, _AROUND * len(crop))) / (far - near)).clip(0, 1))
 
 
-def _none(made: Array, shown: Array, patch: Patch) -> Change:
+def _none(crop: Array, before: Array, patch: Patch) -> Change:
     """The model's own colours."""
-    return Change(size=len(made))
+    return Change(size=len(crop))
 
 
-def _region(made: Array, shown: Array, patch: Patch) -> Change:
-    """The skin, the contrast and the side light that the photo has in the free region: for what takes the place of the
+def _region(crop: Array, before: Array, patch: Patch) -> Change:
+    """The skin, the contrast and the side light that the photo has in the edit mask: for what takes the place of the
     same."""
-    skin = patch.free & patch.place.region("skin")
-    return skin_to_skin(made, shown, skin if skin.sum() >= max(ENOUGH, _SKIN * patch.free.sum()) else patch.free)
+    skin, edit_mask = patch.edit_mask & patch.place.region("skin"), patch.edit_mask
+    return skin_to_skin(crop, before, skin if skin.sum() >= max(ENOUGH, _SKIN * edit_mask.sum()) else edit_mask)
 
 
-def _border(made: Array, shown: Array, patch: Patch) -> Change:
-    """A shift by what the model got wrong around the free region: there it made what the photo shows, too, since cells
-    are made whole. The median, so that a contour that moved counts little."""
-    around = patch.cells & ~patch.free & patch.place.coverage
+def _border(crop: Array, before: Array, patch: Patch) -> Change:
+    """A shift by what the model got wrong around the edit mask: it painted there what the photo shows, too, since cells
+    are painted whole. The median, so that a contour that moved counts little."""
+    around = patch.cells & ~patch.edit_mask & patch.place.coverage
     if around.sum() < _LEAST:
-        return _none(made, shown, patch)
-    return Change(size=len(made), added=np.median(shown[around].astype(np.float64) - made[around], axis=0))
+        return _none(crop, before, patch)
+    return Change(size=len(crop), added=np.median(before[around].astype(np.float64) - crop[around], axis=0))
 
 
 RECOLOURS: dict[str, Callable[[Array, Array, Patch], Change]] = {"none": _none, "region": _region, "border": _border}

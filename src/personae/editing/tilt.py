@@ -1,12 +1,11 @@
 """A head that leans is edited in a crop that leans with it: what a model paints there stands upright, as it learnt it.
 
 pose, tilt = upright(driver)                      # of a head as its photo shows it: the tilt, and what remains
-canvas = leaning(still, tilt)                     # in which a face that stands upright leans so in the photo
-canvas, told = followed(still, told, limits, leans=True, rolled=False)
+canvas = leaning(face, tilt)                      # in which a face that stands upright leans so in the photo
+scene = followed(scene, limits, leans=True, rolled=False)
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import tilt_of
 from personae.conditioning.retarget import retarget
+from personae.editing.scene import Scene
 from personae.models.limits import GEOMETRY, Limits
 from personae.reading import align
 from personae.reading.aligned import Aligned
@@ -30,56 +30,58 @@ def lean(place: Aligned) -> float:
 
 def upright(face: Aligned) -> tuple[Pose, float]:
     """The pose of a face in a crop that stands it upright, whatever its own crop does; and by how many degrees,
-    clockwise, that one leans in the face's photo."""
-    seen = turned(face.pose, lean(face))
-    tilt = tilt_of(FaceModel.bundled(), seen, face.blendshapes, face.template)
-    return turned(seen, -tilt), tilt
+    clockwise, that crop leans in the face's photo."""
+    in_photo = turned(face.pose, lean(face))
+    tilt = tilt_of(FaceModel.bundled(), in_photo, face.blendshapes, face.template)
+    return turned(in_photo, -tilt), tilt
 
 
-def leaning(still: Aligned, tilt: float) -> Aligned:
-    """A photo's face in its crop turned about the crop's middle, so that a face upright in the crop leans by `tilt`
-    degrees in the photo; without what a parser saw. The photo must be known."""
-    assert still.photo is not None
-    middle, degrees = (still.size - 1) / 2, lean(still) - tilt
+def leaning(face: Aligned, tilt: float) -> Aligned:
+    """A face in its crop turned about the crop's middle, so that a face upright in the crop leans by `tilt` degrees in
+    the photo; without what a parser saw. The photo must be known."""
+    assert face.photo is not None
+    middle, degrees = (face.size - 1) / 2, lean(face) - tilt
     angle = math.radians(degrees)
     spin = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
-    matrix = np.column_stack([spin @ still.matrix[:, :2], spin @ (still.matrix[:, 2] - middle) + middle])
-    marks = still.landmarks.copy()
-    marks[:, :2] = (still.landmarks[:, :2] - middle) @ spin.T + middle
+    matrix = np.column_stack([spin @ face.matrix[:, :2], spin @ (face.matrix[:, 2] - middle) + middle])
+    marks = face.landmarks.copy()
+    marks[:, :2] = (face.landmarks[:, :2] - middle) @ spin.T + middle
     return replace(
-        still,
-        crop=align.crop(still.photo, matrix, still.size),
+        face,
+        crop=align.crop(face.photo, matrix, face.size),
         matrix=matrix,
         landmarks=marks,
-        pose=turned(still.pose, degrees),
-        coverage=align.coverage(matrix, still.size, still.photo.shape),
+        pose=turned(face.pose, degrees),
+        coverage=align.coverage(matrix, face.size, face.photo.shape),
         parts=None,
     )
 
 
-def followed(
-    still: Aligned, told: Mapping[str, Aligned], limits: Limits, *, leans: bool, rolled: bool
-) -> tuple[Aligned, dict[str, Aligned]]:
-    """The canvas, and who gives what in it, for a head that holds another's pose, or (`rolled`) another roll: where its
-    crop `leans` along, only yaw and pitch are left for the model. Another photo's are held to the model's limits.
+def followed(scene: Scene, limits: Limits, *, leans: bool, rolled: bool) -> Scene:
+    """The scene for a head that takes another photo's pose, or (`rolled`) another roll.
 
-    still: the face that is edited, in its upright crop. told: by token.
+    Where the crop may lean along (`leans`), it takes the tilt, and only yaw and pitch are left for the model. A pose
+    from another photo is kept within `limits`, the model's. The scene's canvas must be upright.
     """
-    giver, result = told.get("pose"), dict(told)
-    another = giver is not None and giver.crop is not still.crop
-    if giver is None or not (another or rolled):
-        return still, result
-    pose, canvas = giver.pose, still
-    if leans and still.photo is not None:
-        level, tilt = upright(giver)
-        if abs((tilt - lean(still) + 180) % 360 - 180) > _LEVEL:
-            pose, canvas = level, leaning(still, tilt)
+    if "pose" not in scene.sources:
+        return scene
+    ref, canvas = scene.sources["pose"], scene.place
+    another, source = not scene.is_own(ref), scene.faces[ref]
+    if not (another or rolled):
+        return scene
+    pose = source.pose
+    if leans and canvas.photo is not None:
+        level, tilt = upright(source)
+        if abs((tilt - lean(canvas) + 180) % 360 - 180) > _LEVEL:
+            pose, tilted = level, replace(scene.canvas, change="lean")
+            faces = {**scene.faces, tilted: leaning(canvas, tilt)}
+            scene = replace(scene, canvas=tilted, upright=scene.canvas, faces=faces)
     if another:
-        held = {name: getattr(pose, name) for name in GEOMETRY if name != "roll" or not leans}
-        pose = Pose(**(asdict(pose) | limits.within(held)))
-    if pose != giver.pose:
-        result["pose"] = retarget(giver, FaceModel.bundled(), pose=pose)
-    return canvas, result
+        angles = {name: getattr(pose, name) for name in GEOMETRY if name != "roll" or not leans}
+        pose = Pose(**(asdict(pose) | limits.within(angles)))
+    if pose != source.pose:
+        scene = scene.with_source("pose", replace(ref, change="pose"), retarget(source, FaceModel.bundled(), pose=pose))
+    return scene
 
 
 def turned(pose: Pose, degrees: float) -> Pose:

@@ -1,12 +1,12 @@
-"""A face's own pixels, carried to where they are asked for: what an edit begins with, before the model paints.
+"""A face's own pixels, warped to where the edit wants them: what an edit begins with, before the model paints.
 
-    rough = carried(scene, free, head=False, recolour="region")      # None: nothing moves
-    photo = rough.onto(photo, scene.canvas.matrix)                  # sharp as the photo, beyond the model's crop, too
-    crop = align.crop(photo, scene.canvas.matrix, scene.canvas.size)
+    warp = warp_of(scene, edit_mask, row="face", recolour="region")  # None: nothing moves
+    photo = warp.onto(photo, scene.place.matrix)                    # sharp as the photo, beyond the model's crop, too
+    crop = align.crop(photo, scene.place.matrix, scene.place.size)
 
-Whoever gives the looks is drawn as a mesh that holds the pose and makes the expression that others give
-(`conditioning.head_mesh`), with the photo as its texture: what moves, moves in one piece, and stays who it is. What no
-photo shows (the inside of a mouth that opens, a cheek that turns into view, hair's edge) is rough, and the model's to
+The face that the looks come from is drawn as a mesh (`conditioning.head_mesh`) in the pose and with the expression of
+their sources, with the photo as its texture: what moves, moves in one piece, and stays the same person. What no photo
+shows (the inside of a mouth that opens, a cheek that turns into view, hair's edge) is rough, and the model's to
 finish: some of its steps are walked from here (SDEdit, Meng et al., ICLR 2022) rather than all of them from noise.
 
 Legend: S side of a crop, W = S + 2 margin that of the window around it, in which everything here lies; H, W' a photo.
@@ -24,9 +24,10 @@ from personae.conditioning.blendshapes import GAZE
 from personae.conditioning.head_mesh import IRISES, FaceModel
 from personae.conditioning.pose_map import visible
 from personae.conditioning.retarget import retarget
-from personae.editing.masks import Scene, free_of
+from personae.editing.masks import edit_mask_of
 from personae.editing.paste import RECOLOURS, Patch
 from personae.editing.recolour import Change
+from personae.editing.scene import Scene
 from personae.reading import align, face_regions
 from personae.reading.aligned import Aligned
 from personae.reading.rotation import rotation
@@ -34,7 +35,7 @@ from personae.types import BLENDSHAPES, Array, Pose
 
 # All in shares of the crop's side.
 _MARGIN = 3 / 8  # of the window around the crop: a chin that drops leaves the crop
-_FEATHER = 3 / 64  # over which what is carried fades into the photo
+_FEATHER = 3 / 64  # over which what is warped fades into the photo
 _REACH = 0.35  # how far beyond the mesh its displacement fades out: ears, hair and neck come along
 _SMOOTH = 3 / 128  # of the displacement beyond the mesh
 _STILL = 0.004  # of landmarks: a displacement that nobody sees
@@ -52,14 +53,15 @@ _ROWS = 256  # of a photo that are composed at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Carried:
-    """What is carried into a window, which has `margin` more pixels than the crop on every side. `shift` (W, W, 2): how
-    far from each pixel its texture lies, in crop pixels; `share` (W, W) 0-1 of the texture in the result; `shade`
-    (W, W) 0-1, how dark; `mask` (W, W) bool: no other pixel changes. `turned`: degrees between the pose of the giver's
-    photo and that asked for. `missing` (W, W) bool: what should be carried here lies beyond the edge of the
-    giver's photo, so that it is the model's to fill. `giver`: whose crop and photo are the texture, None: the photo
-    itself that it is carried onto; `change` of its colours; `under` (W, W, 3): what lies below it, as far as `covered`
-    (W, W) 0-1 says, else the photo; None: the photo.
+class Warp:
+    """What is drawn into a window, which has `margin` more pixels than the crop on every side.
+
+    shift: (W, W, 2), how far from each pixel its texture lies, in crop pixels. share: (W, W) 0-1 of the texture in the
+    result. shade: (W, W) 0-1, how dark. mask: (W, W) bool, no other pixel changes. turn: degrees between the pose of
+    the source's photo and the pose it takes. missing: (W, W) bool, where the texture would lie beyond the edge of the
+    source's photo, so that it is the model's to fill.
+    source: whose crop and photo are the texture, None: the photo itself that it is drawn onto. change: of its colours.
+    under: (W, W, 3), what lies below it, as far as `covered` (W, W) 0-1 says, else the photo; None: the photo.
     """
 
     margin: int
@@ -67,9 +69,9 @@ class Carried:
     share: Array
     shade: Array
     mask: Array
-    turned: float
+    turn: float
     missing: Array
-    giver: Aligned | None = None
+    source: Aligned | None = None
     change: Change | None = None
     under: Array | None = None
     covered: Array | None = None
@@ -84,119 +86,119 @@ class Carried:
             y, x = np.nonzero(inside[first : first + _ROWS])
             y, x = y + top + first, x + left
             places = align.apply(matrix, np.stack([x, y], -1).astype(np.float64))
-            shift = np.stack([_read(self.shift[..., axis], places) for axis in range(2)], -1)
-            made = _seen(texture, align.apply(to_texture, places + shift))
+            shift = np.stack([_sampled(self.shift[..., axis], places) for axis in range(2)], -1)
+            colours = _colours(texture, align.apply(to_texture, places + shift))
             if self.change is not None:
-                made = self.change.at(made, places - self.margin)
-            made *= 1 - _read(self.shade, places)[:, None]
+                colours = self.change.at(colours, places - self.margin)
+            colours *= 1 - _sampled(self.shade, places)[:, None]
             below = photo[y, x].astype(np.float32)
             if self.under is not None and self.covered is not None:
-                below += _read(self.covered, places)[:, None] * (_seen(self.under, places) - below)
-            share = _read(self.share, places)[:, None]
-            result[y, x] = np.round(below + share * (made - below)).clip(0, 255)
+                below += _sampled(self.covered, places)[:, None] * (_colours(self.under, places) - below)
+            share = _sampled(self.share, places)[:, None]
+            result[y, x] = np.round(below + share * (colours - below)).clip(0, 255)
         return result
 
     def _texture(self, photo: Array, matrix: Array) -> tuple[Array, Array]:
         """Pixels, and the (2, 3) matrix that takes those of the window there."""
-        if self.giver is None:
+        if self.source is None:
             return photo, align.invert(matrix)
         # As fine as the photo that it comes into, no finer: what is shrunk is averaged first.
         fine = max(1.0, 1 / float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
         scale = np.array([(fine, 0, (fine - 1) / 2), (0, fine, (fine - 1) / 2)])
-        wide = self.giver.widened(self.margin)
+        wide = self.source.widened(self.margin)
         if wide.photo is None:
             return wide.crop, np.eye(2, 3)
         finer = scale[:, :2] @ wide.matrix + np.array([(0, 0, scale[0, 2]), (0, 0, scale[1, 2])])
         return align.crop(wide.photo, finer, int(np.ceil(wide.size * fine))), scale
 
 
-def carried(scene: Scene, free: Array, *, row: str, recolour: str) -> Carried | None:
-    """Who gives the looks of a scene, doing what others give. None where that is not one person's photo, or where
-    nothing of it moves. free: (S, S) bool, of the crop; row: of `canvas.FREE`, for what is free beyond it; recolour: of
-    `paste.RECOLOURS`, how another's colours are matched to the photo's.
+def warp_of(scene: Scene, edit_mask: Array, *, row: str, recolour: str) -> Warp | None:
+    """The face that the skin of a scene comes from, in the pose and with the expression of their sources.
+
+    None where the looks are not one person's photo, and where nothing moves. edit_mask: (S, S) bool, of the crop. row:
+    of `masks.EDIT_MASKS`, for what may change beyond the crop. recolour: of `paste.RECOLOURS`, how another's colours
+    are matched to the photo's.
     """
-    look = scene.giver("skin")
-    own = scene.own(look)
-    if "skin" not in scene.faces or scene.other or not _one_person(scene, look):
+    ref = scene.source("skin")
+    if "skin" not in scene.sources or scene.shifted or not _one_person(scene):
         return None
-    making = scene.giver("expression").blendshapes.copy()
-    making[GAZE] = scene.giver("gaze").blendshapes[GAZE]
-    after = doing(look, scene.giver("pose").pose, making)
-    size = scene.canvas.size
-    if own and np.abs(after.landmarks - scene.canvas.landmarks)[:, :2].max() < _STILL * size:
+    look, place = scene.faces[ref], scene.place
+    blendshapes = scene.source_face("expression").blendshapes.copy()
+    blendshapes[GAZE] = scene.source_face("gaze").blendshapes[GAZE]
+    after = doing(look, scene.source_face("pose").pose, blendshapes)
+    if scene.is_own(ref) and np.abs(after.landmarks - place.landmarks)[:, :2].max() < _STILL * place.size:
         return None
-    margin = margin_of(size)
-    window, mask = _widened(scene, margin), np.pad(free, margin)
+    margin = margin_of(place.size)
+    window, mask = _widened(scene, margin), np.pad(edit_mask, margin)
     if not scene.region and scene.mask is None:
-        mask = free_of(row, window)
-        mask[middle(size)] = free
-    if own:
+        mask = edit_mask_of(row, window)
+        mask[middle(place.size)] = edit_mask
+    if scene.is_own(ref):
         # A crop that leans turns nothing out of sight.
-        return replace(within(scene.canvas, after, mask), turned=angle(look.pose, after.pose))
-    return _into(
-        look, after, scene.canvas, window.canvas, mask, hair=scene.giver("hair").crop is look.crop, to=recolour
-    )
+        return replace(within(place, after, mask), turn=angle(look.pose, after.pose))
+    hair = scene.source("hair").photo == ref.photo
+    return _into(look, after, place, window.place, mask, hair=hair, recolour=recolour)
 
 
-def within(before: Aligned, after: Aligned, mask: Array) -> Carried:
+def within(before: Aligned, after: Aligned, mask: Array) -> Warp:
     """A photo's own face, which lies `before` in the crop, doing what it does `after`. It moves inside `mask` (W, W)
-    bool, of the window, so that nothing is seen twice."""
-    made, fade, _ = _drawn(before, after, mask)
-    shift = made.shift * fade[..., None]
+    bool, of the window, so that nothing shows twice."""
+    warp, fade, _ = _drawn(before, after, mask)
+    shift = warp.shift * fade[..., None]
     known = _known(before, shift)
     moving = np.abs(shift).max(-1) > 1
-    return replace(made, shift=shift, shade=made.shade * fade, share=known, missing=mask & moving & (known < 1))
+    return replace(warp, shift=shift, shade=warp.shade * fade, share=known, missing=mask & moving & (known < 1))
 
 
 def _into(
-    look: Aligned, after: Aligned, canvas: Aligned, window: Aligned, mask: Array, *, hair: bool, to: str
-) -> Carried:
+    look: Aligned, after: Aligned, canvas: Aligned, window: Aligned, mask: Array, *, hair: bool, recolour: str
+) -> Warp:
     """Another's face, or with its hair the head, in the window of a canvas."""
-    made, fade, inside = _drawn(look, after, mask)
-    made = replace(made, giver=look)
-    where = after.widened(made.margin).region("head") if hair else inside
-    known = _known(look, made.shift)
+    warp, fade, inside = _drawn(look, after, mask)
+    warp = replace(warp, source=look)
+    where = after.widened(warp.margin).region("head") if hair else inside
+    known = _known(look, warp.shift)
     inner = middle(canvas.size)
-    shown = replace(made, mask=np.ones_like(mask)).onto(canvas.crop, np.eye(2, 3))
-    patch = Patch(place=canvas, free=(mask & where & (known == 1))[inner], cells=mask[inner])
+    in_crop = replace(warp, mask=np.ones_like(mask)).onto(canvas.crop, np.eye(2, 3))
+    patch = Patch(place=canvas, edit_mask=(mask & where & (known == 1))[inner], cells=mask[inner])
     missing = mask & where & (known < 1)
     # Beyond the crop, and where what fills it fades out, the photo's own head is better than a hole.
-    bare, border = missing.copy(), made.margin + round(_FEATHER * canvas.size)
+    bare, border = missing.copy(), warp.margin + round(_FEATHER * canvas.size)
     bare[border:-border, border:-border] = False
     blur = _FEATHER * canvas.size / 4
     return replace(
-        made,
+        warp,
         share=gaussian_filter(where.astype(np.float64), blur) * fade * known,
         missing=missing,
-        change=RECOLOURS[to](shown, canvas.crop, patch),
+        change=RECOLOURS[recolour](in_crop, canvas.crop, patch),
         under=closed(window.crop, mask | ~window.coverage, 2 * _SMOOTH * canvas.size) if hair else None,
         covered=1 - gaussian_filter(bare.astype(np.float64), blur) if hair else None,
     )
 
 
-def _drawn(before: Aligned, after: Aligned, mask: Array) -> tuple[Carried, Array, Array]:
+def _drawn(before: Aligned, after: Aligned, mask: Array) -> tuple[Warp, Array, Array]:
     """The face `before` as it does what it does `after`, all of it; how it should fade out towards the border of the
     mask, (W, W) 0-1; and where in the window it lies, (W, W) bool."""
     margin = margin_of(before.size)
     was, now = (one.landmarks + np.array((margin, margin, 0), np.float32) for one in (before, after))
     shift, inside = displacement(was, now, len(mask), unit=before.size)
     fade = align.depth(mask) / (_FEATHER * before.size)
-    made = Carried(
+    warp = Warp(
         margin=margin,
         mask=mask,
         shift=shift,
         share=np.ones(mask.shape),
         missing=np.zeros_like(mask),
         shade=_SHADE * _opened(was, now, len(mask), blur=_FEATHER * before.size / 12),
-        turned=angle(before.pose, after.pose),
+        turn=angle(before.pose, after.pose),
     )
-    return made, fade.clip(0, 1), inside
+    return warp, fade.clip(0, 1), inside
 
 
 def _known(face: Aligned, shift: Array) -> Array:
     """(W, W) 0-1: whether what each pixel of another window shows, which is `shift` (W, W, 2) away in the window of a
-    face, lies in the photo of the face. Beyond it there is only its edge, repeated: nobody sees that over a feather's
-    width, and over another one it fades; what is further away would be streaks."""
+    face, lies in the photo of the face. Beyond it there is only its edge, repeated: nobody notices that over a
+    feather's width, and over another one it fades; what is further away would be streaks."""
     coverage = face.widened(margin_of(face.size)).coverage
     if coverage.all():
         return np.ones(coverage.shape)
@@ -219,11 +221,11 @@ def middle(size: int) -> tuple[slice, slice]:
 
 
 def doing(face: Aligned, pose: Pose, blendshapes: Array) -> Aligned:
-    """A face as it would lie in its crop, holding `pose` and making `blendshapes` (52,), 0-1."""
+    """A face as it would lie in its crop in another `pose` and with other `blendshapes` (52,), 0-1."""
     change = blendshapes - face.blendshapes
-    making = face.blendshapes + np.where(change > 0, _GAIN, _GAIN_BACK) * change
-    making = making.clip(-_FURTHEST, _FURTHEST)
-    return retarget(face, FaceModel.bundled(), pose=pose, blendshapes=making.astype(np.float32))
+    goal = face.blendshapes + np.where(change > 0, _GAIN, _GAIN_BACK) * change
+    goal = goal.clip(-_FURTHEST, _FURTHEST)
+    return retarget(face, FaceModel.bundled(), pose=pose, blendshapes=goal.astype(np.float32))
 
 
 def displacement(before: Array, after: Array, size: int, *, unit: int) -> tuple[Array, Array]:
@@ -234,12 +236,12 @@ def displacement(before: Array, after: Array, size: int, *, unit: int) -> tuple[
     Hidden parts stay hidden: of what lies over each other the nearest counts. Raises `BadData` for what is no face.
     """
     model, marks = FaceModel.bundled(), face_regions.checked(after)[: IRISES.start].astype(np.float32)
-    seen, triangle, weights = visible(marks, model.triangles, size)
+    pixels, triangle, weights = visible(marks, model.triangles, size)
     source = (weights[:, :, None] * before[model.triangles[triangle], :2]).sum(1)
     inside = np.zeros((size, size), bool)
-    inside.flat[seen] = True
+    inside.flat[pixels] = True
     shift = np.zeros((size, size, 2))
-    shift.reshape(-1, 2)[seen] = source - np.stack([seen % size, seen // size], -1)
+    shift.reshape(-1, 2)[pixels] = source - np.stack([pixels % size, pixels // size], -1)
     if not inside.any():
         return shift, inside
     for eye, iris in zip(face_regions.EYES, (slice(468, 473), slice(473, 478)), strict=True):
@@ -258,37 +260,23 @@ def displacement(before: Array, after: Array, size: int, *, unit: int) -> tuple[
 # ---------------------------------------------------------------------- its parts
 
 
-def _one_person(scene: Scene, look: Aligned) -> bool:
-    """Whether all looks are one photo's, or stay as the canvas has them; and of the person who is to be seen."""
-    looks = {token: giver for token, giver in scene.faces.items() if token not in _MOTION}
-    return scene.giver("identity").crop is look.crop and all(
-        giver.crop is look.crop or scene.own(giver) for giver in looks.values()
-    )
+def _one_person(scene: Scene) -> bool:
+    """Whether all looks come from the photo that the skin comes from, or stay as the canvas has them; and whether it is
+    that person's identity that the edit wants."""
+    look = scene.source("skin").photo
+    looks = [ref for token, ref in scene.sources.items() if token not in _MOTION]
+    return scene.source("identity").photo == look and all(ref.photo == look or scene.is_own(ref) for ref in looks)
 
 
 def _widened(scene: Scene, margin: int) -> Scene:
-    """The scene in the window. What was one and the same stays so: rows of `canvas.FREE` ask for that."""
-    known: dict[int, Aligned] = {}
-    arrays: dict[int, Array] = {}
-
-    def wide(face: Aligned) -> Aligned:
-        if id(face) not in known:
-            made = face.widened(margin)
-            known[id(face)] = replace(
-                made,
-                crop=arrays.setdefault(id(face.crop), made.crop),
-                landmarks=arrays.setdefault(id(face.landmarks), made.landmarks),
-            )
-        return known[id(face)]
-
-    faces = {token: wide(giver) for token, giver in scene.faces.items()}
-    still = None if scene.still is None else wide(scene.still)
-    return Scene(canvas=wide(scene.canvas), faces=faces, other=scene.other, still=still)
+    """The scene in the window, without the caller's region and mask."""
+    faces = {ref: face.widened(margin) for ref, face in scene.faces.items()}
+    return replace(scene, faces=faces, region=(), mask=None)
 
 
 def _look(shift: Array, before: Array, after: Array, points: Sequence[int], open_: Array) -> None:
-    """Between its lids, `open_` (size, size) 0-1, an eye's iris goes where it is told: the lids alone would take it
-    along."""
+    """Between its lids, `open_` (size, size) 0-1, an eye's iris goes where its landmarks go: the lids alone would take
+    it along."""
     y, x = np.nonzero(open_ > 0)
     if not len(y):
         return
@@ -297,25 +285,25 @@ def _look(shift: Array, before: Array, after: Array, points: Sequence[int], open
         found = LinearNDInterpolator(goal, source - goal)(np.stack([x, y], -1))
     except QhullError:  # a closed eye has no inside
         return
-    seen = np.isfinite(found).all(1)
-    y, x, found = y[seen], x[seen], found[seen]
+    inside = np.isfinite(found).all(1)
+    y, x, found = y[inside], x[inside], found[inside]
     shift[y, x] += open_[y, x, None] * (found - shift[y, x])
 
 
-def strength(turned: float, least: float, most: float) -> float:
-    """The share of the steps to walk from what is carried: `least` of them for a head that stays as it was, `most` for
-    one that turns so far, in degrees, that half of it is guesswork."""
-    return least + (most - least) * min(turned / _GUESSWORK, 1.0)
+def strength(turn: float, least: float, most: float) -> float:
+    """The share of the steps, 0-1, to walk from a warp: `least` of them for a head that stays as it was, `most` for one
+    that turns so far, in degrees, that half of it is guesswork."""
+    return least + (most - least) * min(turn / _GUESSWORK, 1.0)
 
 
 def angle(one: Pose, other: Pose) -> float:
     """Degrees of the turn from one to the other."""
-    held, wanted = (rotation(np.array((pose.yaw, pose.pitch, pose.roll))) for pose in (one, other))
-    return float(np.degrees(np.arccos(((np.trace(held.T @ wanted) - 1) / 2).clip(-1, 1))))
+    before, after = (rotation(np.array((pose.yaw, pose.pitch, pose.roll))) for pose in (one, other))
+    return float(np.degrees(np.arccos(((np.trace(before.T @ after) - 1) / 2).clip(-1, 1))))
 
 
 def _opened(before: Array, after: Array, size: int, *, blur: float) -> Array:
-    """(size, size) 0-1: how much of what is seen between the lips was not to be seen before."""
+    """(size, size) 0-1: how much of what shows between the lips did not show before."""
     gaps = [face_regions.opening(marks, size) for marks in (before, after)]
     was, now = (float(gap.sum()) for gap in gaps)
     return np.asarray(gaussian_filter(gaps[1], blur) * (1 - was / now if now > was else 0.0))
@@ -329,11 +317,11 @@ def closed(window: Array, mask: Array, blur: float) -> Array:
     return np.asarray(gaussian_filter(window[y, x].astype(np.float64), (blur, blur, 0)))
 
 
-def _read(field: Array, places: Array) -> Array:
+def _sampled(field: Array, places: Array) -> Array:
     """A field (W, W) at places (M, 2), linearly."""
     return np.asarray(map_coordinates(field, places.T[::-1], output=np.float32, order=1, mode="nearest"))
 
 
-def _seen(pixels: Array, places: Array) -> Array:
+def _colours(pixels: Array, places: Array) -> Array:
     """(M, 3) of pixels (H, W', 3) at places (M, 2), linearly; beyond the edge, the edge."""
-    return np.stack([_read(pixels[..., channel], places) for channel in range(3)], -1)
+    return np.stack([_sampled(pixels[..., channel], places) for channel in range(3)], -1)

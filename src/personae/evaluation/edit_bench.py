@@ -19,7 +19,7 @@ import numpy as np
 
 from personae.data.teachers import framed
 from personae.editing.inputs import in_crop
-from personae.editing.paste import Patch, pasted
+from personae.editing.paste import Patch, paste_patch
 from personae.editing.tasks import TASKS
 from personae.errors import NoFaceFound
 from personae.evaluation import estimate
@@ -120,7 +120,7 @@ class Bench:
         return Done(
             edits=edits,
             images=[np.asarray(edit.images[0]) for edit in edits],
-            free=[edit.free[0] for edit in edits],
+            free=[edit.edit_masks[0] for edit in edits],
             strayed=np.array(strayed),
         )
 
@@ -143,12 +143,12 @@ class Bench:
 
     def put(self, made: Sequence[Array], places: Sequence[Aligned], photos: Sequence[Array], free: Sequence[Array],
             recolour: str = "none") -> list[Array]:  # fmt: skip
-        """Crops `made` (S, S, 3) put into the free regions of photos, as an edit is. recolour: as `paste.pasted`."""
+        """Crops `made` (S, S, 3) put into the free regions of photos, as an edit is. recolour: of `paste_patch`."""
         return [
-            pasted(
+            paste_patch(
                 photo,
                 crop,
-                Patch(place=place, free=region & place.coverage, cells=region),
+                Patch(place=place, edit_mask=region & place.coverage, cells=region),
                 recolour=recolour,
                 mask=None,
             )

@@ -46,7 +46,7 @@ class Lesson:
         """Who gives a token: 0 the source, 1 the target, -1 nobody. Identity is always the decoupled view's."""
         if token == "identity":
             return 0
-        return ROLES.index(self.task.givers[token]) if token in self.task.givers else -1
+        return ROLES.index(self.task.token_roles[token]) if token in self.task.token_roles else -1
 
     @property
     def moves(self) -> bool:
@@ -144,7 +144,7 @@ def _free(own: Tensor, theirs: Tensor, asked: Tensor, lessons: Tensor, generator
         for group in ("face", "head")
     )
     regions = {"face": face[1], "heads": head.amax(0), "asked": asked.float(), "moved": asked.float()}
-    kinds = torch.stack([regions[lesson.task.free] for lesson in LESSONS.values()])
+    kinds = torch.stack([regions[lesson.task.edit_mask] for lesson in LESSONS.values()])
     chosen = (kinds[lessons, torch.arange(len(lessons), device=device)] > 0.5).float()[:, None]
     wider = torch.randint(_WIDER + 1, (len(lessons), 1, 1, 1), generator=generator, device=device)
     grown = [F.max_pool2d(chosen, 2 * by + 1, 1, by) for by in range(_WIDER + 1)]

@@ -59,7 +59,7 @@ def ask(
     """
     free, size = _boxes(rng, len(lessons)), told["crops"].shape[1]
     asked = [LESSONS[NAMES[lesson]].task for lesson in lessons]
-    for row in np.flatnonzero([task.free == "moved" for task in asked] | (own & (rng.random(len(own)) < _WHOLE))):
+    for row in np.flatnonzero([task.edit_mask == "moved" for task in asked] | (own & (rng.random(len(own)) < _WHOLE))):
         free[row] = told["regions"][row][_FACE].sum(0) >= 0.5
     for row in np.flatnonzero(own & [task.name == "attribute" for task in asked]):
         face, lender = (motion(told, one, marks[row]) for one in (int(row), int(rng.integers(row + 1))))

@@ -32,7 +32,7 @@ from personae.video import face_tracker as driving
 from personae.video import motion_track as tracks
 from personae.video import smoothing, video_file
 from personae.video.face_tracker import spans
-from personae.video.frame_renderer import InPhoto, Move, Portrait, Puppet, moves_of
+from personae.video.frame_renderer import FrameRenderer, Move, PhotoRenderer, PortraitRenderer, moves_of
 from personae.video.frame_store import FrameStore, digest, holds_report
 from personae.video.motion_track import Track
 
@@ -78,7 +78,7 @@ class Animation:
 
 def animate(
     pipe: Model,
-    source: inputs.Given,
+    source: inputs.EditSource,
     driver: str | Path | Track,
     out: str | Path,
     *,
@@ -112,7 +112,7 @@ def animate(
     ours = holds_report(target, report)
     writer.refuse_overwriting([target] if ours else [target, report], force)
     writer.prepare(target.parent)
-    face = inputs.read(pipe, "source", source).face(asked.face)
+    face = inputs.read_input(pipe, "source", source).face(asked.face)
     began = time.perf_counter()
     plan = _plan(pipe, face, driver, asked, fps, options)
     alone = lock.own(target.with_name(f".{target.name}.lock"), f"the video {target}")
@@ -121,14 +121,14 @@ def animate(
         start, stop = _range(frames, len(read))
         steady = smoothing.smoothed(_filled(read, asked, start, stop), asked.smooth)
         moves = moves_of(steady, pipe.config.crop_template, Limits.of(pipe.folder).most)
-        puppet = _puppet(pipe, face, moves, asked, options)
-        drawn = _draw(puppet, moves, range(start, stop), store, batch_size, on_frame)
+        renderer = _renderer(pipe, face, moves, asked, options)
+        drawn = _draw(renderer, moves, range(start, stop), store, batch_size, on_frame)
 
         facts = plan | {
             "fps": str(read.fps),
             "start": start,
             "sound": sound is not None,
-            "moved_by": list(puppet.moved_by),
+            "moved_by": list(renderer.moved_by),
         }
         shown = _shown(moves, start, stop)
         rows = [_row(t, read, moves[t], shown[t - start], asked) for t in range(start, stop)]
@@ -259,9 +259,9 @@ def _range(frames: tuple[int, int | None] | None, count: int) -> tuple[int, int]
 
 def _filled(track: Track, settings: Settings, start: int, stop: int) -> Track:
     """The track with its holes treated as asked. Raises `NoFaceFound`, naming the frames."""
-    if not track.seen[start:stop].any():
+    if not track.visible[start:stop].any():
         raise NoFaceFound(f"no face is seen in the frames {start}:{stop} of the driver: choose others")
-    missing = [t for t in range(start, stop) if not track.seen[t]]
+    missing = [t for t in range(start, stop) if not track.visible[t]]
     if missing and settings.on_no_face == "error":
         raise NoFaceFound(
             f"no face in {len(missing)} of the driver's {stop - start} frames ({spans(missing)}): "
@@ -270,17 +270,17 @@ def _filled(track: Track, settings: Settings, start: int, stop: int) -> Track:
     return smoothing.held(track) if settings.on_no_face == "hold" else track
 
 
-def _puppet(
+def _renderer(
     pipe: Model, face: Face, moves: Sequence[Move | None], settings: Settings, options: dict[str, Any]
-) -> Portrait | InPhoto:
+) -> PortraitRenderer | PhotoRenderer:
     if settings.portrait:
-        return Portrait(pipe, face, seed=settings.seed, options=options)
+        return PortraitRenderer(pipe, face, seed=settings.seed, options=options)
     asked = [move for move in moves if move is not None]
-    return InPhoto(pipe, face, asked, seed=settings.seed, options=options)
+    return PhotoRenderer(pipe, face, asked, seed=settings.seed, options=options)
 
 
 def _draw(
-    puppet: Puppet,
+    renderer: FrameRenderer,
     moves: Sequence[Move | None],
     numbers: range,
     store: FrameStore,
@@ -298,7 +298,7 @@ def _draw(
         some = list(group)
         missing = {t for t, _ in some if t not in store}
         on_frame("drawing", done, len(wanted))
-        for (t, _), picture in zip(some, puppet.draw([move for _, move in some]) if missing else [], strict=False):
+        for (t, _), picture in zip(some, renderer.draw([move for _, move in some]) if missing else [], strict=False):
             if t in missing:
                 store.put(t, picture)
         drawn, done = drawn + len(missing), done + len(some)
@@ -318,9 +318,9 @@ def _shown(moves: Sequence[Move | None], start: int, stop: int) -> list[int]:
 
 def _row(t: int, track: Track, move: Move | None, shown: int, settings: Settings) -> dict[str, Any]:
     """What the report says of a frame."""
-    row: dict[str, Any] = {"frame": t, "seconds": round(float(t / track.fps), 4), "face": bool(track.seen[t])}
+    row: dict[str, Any] = {"frame": t, "seconds": round(float(t / track.fps), 4), "face": bool(track.visible[t])}
     if move is None:
         return row | {"made": "skipped", "shows": shown}
     pose = {name: round(value, 2) for name, value in asdict(move.pose).items()} | {"tilt": round(move.tilt, 2)}
-    row |= {"made": "read" if track.seen[t] else settings.on_no_face, "pose": pose}
+    row |= {"made": "read" if track.visible[t] else settings.on_no_face, "pose": pose}
     return row | {"limited": True} if move.limited else row

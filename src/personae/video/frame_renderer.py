@@ -1,10 +1,10 @@
 """A person's photo, made to move: what turns the numbers of a track into pictures.
 
-    puppet = InPhoto(pipe, face, moves_of(track, template), seed=0)     # the whole photo, its head moving
-    puppet = Portrait(pipe, face, seed=0)                               # the model's own picture of the person
-    frames = puppet.draw(moves[:8])                                     # 8 x (H, W, 3) RGB uint8
+    renderer = PhotoRenderer(pipe, face, moves_of(track, template), seed=0)   # the whole photo, its head moving
+    renderer = PortraitRenderer(pipe, face, seed=0)                           # the model's own picture of the person
+    frames = renderer.draw(moves[:8])                                         # 8 x (H, W, 3) RGB uint8
 
-Every picture begins at the noise of one and the same seed, so that what is not told to move stays where it was.
+Every picture begins at the noise of one and the same seed, so that what does not move stays where it was.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from personae.conditioning.facex.assembly import Assembly
+from personae.conditioning.facex.assembly import Assembly, FaceRef
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.retarget import retarget
 from personae.editing import warp
 from personae.editing.inputs import in_crop
-from personae.editing.masks import REFERENCES, Scene
+from personae.editing.masks import REFERENCES
 from personae.editing.paste import FEATHER, agreement
+from personae.editing.scene import Scene
 from personae.editing.tasks import TASKS
 from personae.editing.tilt import lean, leaning
 from personae.errors import BadOption, WeightsMissing
@@ -30,13 +31,24 @@ from personae.reading.aligned import Aligned
 from personae.types import BLENDSHAPES, Array, Face, Photo, Pose
 from personae.video.motion_track import ANGLES, Track
 
-# What of a call is not the user's to say.
-_OWN = {"pose", "expression", "pose_map", "image", "mask_image", "assembly", "regions", "seed", "generator", "latents"}
+# Options of the model's call that an animation sets by itself: a caller may not.
+_OWN_OPTIONS = {
+    "pose",
+    "expression",
+    "pose_map",
+    "image",
+    "mask_image",
+    "assembly",
+    "regions",
+    "seed",
+    "generator",
+    "latents",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """What a frame asks of a face. `pose`: in a crop that stands the face upright, within what a model can be asked;
+    """What a face does in one frame. `pose`: in a crop that stands the face upright, within what the model can hold;
     `tilt`: degrees clockwise by which that crop leans in the frame. `blendshapes` (52,), 0-1. `limited`: the driver
     turned further."""
 
@@ -48,8 +60,8 @@ class Move:
     @property
     def numbers(self) -> dict[str, float]:
         """As the option `pose` takes them."""
-        held = {name: getattr(self.pose, name) for name in ANGLES}
-        return held | self.expression
+        angles = {name: getattr(self.pose, name) for name in ANGLES}
+        return angles | self.expression
 
     @property
     def expression(self) -> dict[str, float]:
@@ -58,11 +70,11 @@ class Move:
         return {name: value for name, value in shapes if name != "_neutral" and value > 0}
 
 
-def moves_of(track: Track, template: str, able: Mapping[str, float] = GEOMETRY) -> list[Move | None]:
-    """A move for every frame of a track, None where no face is seen; as crops of `template` stand. able: degrees either
-    way that the model can hold, by angle."""
+def moves_of(track: Track, template: str, limits: Mapping[str, float] = GEOMETRY) -> list[Move | None]:
+    """A move for every frame of a track, None where it shows no face; as crops of `template` stand. limits: degrees
+    either way that the model can hold, by angle."""
     upright, tilts = track.upright(template)
-    most = np.array([able[name] for name in ANGLES])
+    most = np.array([limits[name] for name in ANGLES])
     return [
         Move(
             pose=Pose(**dict(zip(ANGLES, angles.clip(-most, most).tolist(), strict=True))),
@@ -70,13 +82,13 @@ def moves_of(track: Track, template: str, able: Mapping[str, float] = GEOMETRY) 
             blendshapes=shapes,
             limited=bool((np.abs(angles) > most).any()),
         )
-        if seen
+        if visible
         else None
-        for angles, tilt, shapes, seen in zip(upright, tilts, track.blendshapes, track.seen, strict=True)
+        for angles, tilt, shapes, visible in zip(upright, tilts, track.blendshapes, track.visible, strict=True)
     ]
 
 
-class Puppet(Protocol):
+class FrameRenderer(Protocol):
     """Draws frames."""
 
     def draw(self, moves: Sequence[Move]) -> list[Array]:
@@ -84,7 +96,7 @@ class Puppet(Protocol):
         ...
 
 
-class Portrait:
+class PortraitRenderer:
     """The model's own picture of a person, face upright, everything in it generated."""
 
     def __init__(self, pipe: Model, face: Face, *, seed: int, options: Mapping[str, Any] | None = None) -> None:
@@ -93,12 +105,12 @@ class Portrait:
         self.moved_by = ways_to_move(pipe)
 
     def draw(self, moves: Sequence[Move]) -> list[Array]:
-        """See `Puppet`."""
-        asked = _told(moves, self.moved_by)
-        return _generated(self._pipe, self._face, self._seed, len(moves), asked, self._options)
+        """See `FrameRenderer`."""
+        options = _motion_options(moves, self.moved_by)
+        return _generated(self._pipe, self._face, self._seed, len(moves), options, self._options)
 
 
-class InPhoto:
+class PhotoRenderer:
     """A photo whose head moves: each frame repaints the head's region and is put back into the photo, the rest of
     which stays byte for byte."""
 
@@ -111,9 +123,9 @@ class InPhoto:
         seed: int,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """moves: all that will be asked for: what any of them covers is repainted in all, so that no border moves.
+        """moves: all that will be drawn: what any of them covers is repainted in all, so that no border moves.
 
-        Raises `BadData` for a face without photo, motion or identity; `WeightsMissing` as `Portrait`.
+        Raises `BadData` for a face without photo, motion or identity; `WeightsMissing` as `PortraitRenderer`.
         """
         self._pipe, self._face, self._seed, self._options = pipe, face, seed, options or {}
         self._still = in_crop(pipe, face)
@@ -122,26 +134,26 @@ class InPhoto:
         self._tilt = lean(self._still)
         self._margin = warp.margin_of(self._still.size)
         self._heads = np.any([self._doing(move).widened(self._margin).region("head") for move in moves], axis=0)
-        # One for all frames: what is made of less noise in one than in the next would flicker.
-        turned = max((warp.angle(self._still.pose, move.pose) for move in moves), default=0.0)
-        self._strength = warp.strength(turned, *TASKS["reenact"].carried or (1.0, 1.0))
+        # One for all frames: what is painted from less noise in one than in the next would flicker.
+        turn = max((warp.angle(self._still.pose, move.pose) for move in moves), default=0.0)
+        self._strength = warp.strength(turn, *TASKS["reenact"].warp_strength or (1.0, 1.0))
         self._colours: tuple[Array, Array] | None = None
 
     def draw(self, moves: Sequence[Move]) -> list[Array]:
-        """See `Puppet`; as large as the photo."""
+        """See `FrameRenderer`; as large as the photo."""
         gain, shift = self._colours or self._as_photographed()
         canvases = [leaning(self._still, move.tilt) for move in moves]
-        masks = [self._free(canvas) for canvas in canvases]
+        masks = [self._edit_mask(canvas) for canvas in canvases]
         photos = [
             warp.within(canvas, warp.doing(self._still, move.pose, move.blendshapes), mask).onto(
                 self._photo.pixels, canvas.matrix
             )
             for move, canvas, mask in zip(moves, canvases, masks, strict=True)
         ]
-        free = [mask[warp.middle(self._still.size)] for mask in masks]
-        made = self._repainted(moves, canvases, photos, free)
+        edit_masks = [mask[warp.middle(self._still.size)] for mask in masks]
+        crops = self._repainted(moves, canvases, photos, edit_masks)
         frames = []
-        for crop, canvas, photo, mask in zip(made, canvases, photos, free, strict=True):
+        for crop, canvas, photo, mask in zip(crops, canvases, photos, edit_masks, strict=True):
             crop = align.recoloured(crop, gain, shift)
             detail = agreement(crop, align.crop(photo, canvas.matrix, canvas.size))
             frames.append(
@@ -162,47 +174,52 @@ class InPhoto:
         return self._face.photo
 
     def _repainted(
-        self, moves: Sequence[Move], canvases: Sequence[Aligned], photos: Sequence[Array], free: Sequence[Array]
+        self, moves: Sequence[Move], canvases: Sequence[Aligned], photos: Sequence[Array], edit_masks: Sequence[Array]
     ) -> list[Array]:
-        """Crops (S, S, 3) of photos (H, W, 3) in which the free part of each canvas is made anew."""
+        """Crops (S, S, 3) of photos (H, W, 3) in which each canvas is painted anew inside its edit mask."""
         # Beyond the photo's edge a crop only repeats it: there, too, the model may do as it likes.
-        masks = [mask | ~canvas.coverage for mask, canvas in zip(free, canvases, strict=True)]
+        masks = [mask | ~canvas.coverage for mask, canvas in zip(edit_masks, canvases, strict=True)]
         crops = [align.crop(photo, one.matrix, one.size) for photo, one in zip(photos, canvases, strict=True)]
-        asked: dict[str, Any] = {"image": crops, "mask_image": masks}
+        own: dict[str, Any] = {"image": crops, "mask_image": masks}
         if self.moved_by == ("facex",):
-            asked["assembly"] = [self._assembly(*one) for one in zip(moves, canvases, masks, strict=True)]
+            each = enumerate(zip(moves, canvases, masks, strict=True))
+            own["assembly"] = [self._assembly(number, *one) for number, one in each]
         else:
-            asked |= _told(moves, self.moved_by)
+            own |= _motion_options(moves, self.moved_by)
             if self._pipe.has_component("ref_adapter"):
-                asked["reference"] = Photo(pixels=self._still.crop)
+                own["reference"] = Photo(pixels=self._still.crop)
         options = {"strength": self._strength, **self._options}
-        return _generated(self._pipe, self._face, self._seed, len(moves), asked, options)
+        return _generated(self._pipe, self._face, self._seed, len(moves), own, options)
 
-    def _assembly(self, move: Move, canvas: Aligned, free: Array) -> Assembly:
-        """As the task `reenact` says, the driver's part played by the face itself, moved."""
+    def _assembly(self, number: int, move: Move, canvas: Aligned, edit_mask: Array) -> Assembly:
+        """Of one frame of a batch: as the task `reenact` says, the driver's part played by the face itself, moved."""
         task = TASKS["reenact"]
-        parts = {"source": self._still, "target": self._doing(move)}
-        givers = {token: parts[role] for token, role in task.givers.items()}
-        scene = Scene(canvas=canvas, faces=givers)
-        return Assembly(givers=givers, reference=REFERENCES[task.reference](scene, free), free=free)
+        still, moving = FaceRef("source"), FaceRef("source", change="pose", image=number)
+        refs = {"source": still, "target": moving}
+        sources = {token: refs[role] for token, role in task.token_roles.items()}
+        faces = {still: self._still, moving: self._doing(move)}
+        leaning_canvas = FaceRef("source", change="lean", image=number)
+        scene = Scene(canvas=leaning_canvas, sources=sources, faces=faces | {leaning_canvas: canvas})
+        reference = REFERENCES[task.reference](scene, edit_mask)
+        return Assembly(sources=sources, faces=faces, reference=reference, edit_mask=edit_mask)
 
     def _as_photographed(self) -> tuple[Array, Array]:
         """The change of colours that takes the face as it is generated, doing what it does in the photo, to the photo:
         the same for all frames, since what is matched frame by frame flickers."""
         still = self._still
         move = Move(pose=still.pose, tilt=self._tilt, blendshapes=still.blendshapes)
-        free = self._free(still)[warp.middle(still.size)]
-        [made] = self._repainted([move], [still], [self._photo.pixels], [free])
+        edit_mask = self._edit_mask(still)[warp.middle(still.size)]
+        [crop] = self._repainted([move], [still], [self._photo.pixels], [edit_mask])
         face = still.region("face") & still.coverage
-        self._colours = align.colour_change(made, still.crop, face)
+        self._colours = align.colour_change(crop, still.crop, face)
         return self._colours
 
     def _doing(self, move: Move) -> Aligned:
         """The face as it would lie in its crop if it did so."""
         return retarget(self._still, FaceModel.bundled(), pose=move.pose, blendshapes=move.blendshapes)
 
-    def _free(self, canvas: Aligned) -> Array:
-        """(W, W) bool, of the window around the crop (`carry`): where the head is in the photo, and where any frame has
+    def _edit_mask(self, canvas: Aligned) -> Array:
+        """(W, W) bool, of the window around the crop (`warp`): where the head is in the photo, and where any frame has
         it."""
         return self._heads | canvas.widened(self._margin).region("head")
 
@@ -220,16 +237,17 @@ def ways_to_move(pipe: Model) -> tuple[str, ...]:
     return tuple(ways)
 
 
-def _told(moves: Sequence[Move], ways: Sequence[str]) -> dict[str, Any]:
-    asked = {"pose": [move.numbers for move in moves], "expression": [move.expression for move in moves]}
-    return {name: asked[name] for name in ways}
+def _motion_options(moves: Sequence[Move], ways: Sequence[str]) -> dict[str, Any]:
+    options = {"pose": [move.numbers for move in moves], "expression": [move.expression for move in moves]}
+    return {name: options[name] for name in ways}
 
 
 def _generated(
-    pipe: Model, face: Face, seed: int, count: int, asked: Mapping[str, Any], options: Mapping[str, Any]
+    pipe: Model, face: Face, seed: int, count: int, own: Mapping[str, Any], options: Mapping[str, Any]
 ) -> list[Array]:
-    if taken := sorted(_OWN & options.keys()):
-        raise BadOption(f"an animation says itself what {taken[0]} is: leave it out")
-    asked = {"motion_guidance": 0.0, **options, **asked}  # each frame by itself: it would flicker, and take long
-    made = pipe([face] * count, seed=[seed] * count, measure_likeness=False, batch_size=count, **asked)
-    return [np.asarray(image) for image in made.images]
+    """(H, W, 3) of each frame. own: options that the animation sets. options: the caller's."""
+    if reserved := sorted(_OWN_OPTIONS & options.keys()):
+        raise BadOption(f"an animation sets {reserved[0]} itself: leave it out")
+    together = {"motion_guidance": 0.0, **options, **own}  # each frame by itself: it would flicker, and take long
+    out = pipe([face] * count, seed=[seed] * count, measure_likeness=False, batch_size=count, **together)
+    return [np.asarray(image) for image in out.images]

@@ -67,7 +67,7 @@ class Track:
         return len(self.motion)
 
     @property
-    def seen(self) -> Array:
+    def visible(self) -> Array:
         """(T,) bool: the frames that show the face."""
         return ~np.isnan(self.motion[:, 0])
 
@@ -85,7 +85,7 @@ class Track:
         """(T, 3) the angles in a crop of `template` that stands the face upright, which is what models are trained on;
         and (T,) the tilt that the crop took away, degrees clockwise (`pose_map.tilt_of`)."""
         model, tilt = FaceModel.bundled(), np.full(len(self), np.nan)
-        for t in np.flatnonzero(self.seen):
+        for t in np.flatnonzero(self.visible):
             pose = Pose(**dict(zip(ANGLES, self.angles[t], strict=True)))
             tilt[t] = tilt_of(model, pose, self.blendshapes[t], template)
         return turn(self.angles, -tilt), tilt
@@ -199,8 +199,8 @@ def _from_npz(content: bytes, path: Path) -> Read:
 
 def _rows(track: Track) -> list[list[float] | None]:
     return [
-        [round(x, 4) for x in row] if seen else None
-        for row, seen in zip(track.motion.tolist(), track.seen, strict=True)
+        [round(x, 4) for x in row] if visible else None
+        for row, visible in zip(track.motion.tolist(), track.visible, strict=True)
     ]
 
 

@@ -71,12 +71,12 @@ def smoothed(track: Track, name: str) -> Track:
     """`track` with every number filtered over time by a row of `SMOOTHERS`. Raises `BadOption` for another."""
     if name not in SMOOTHERS:
         raise unknown_name("smoothing", name, SMOOTHERS)
-    if not track.seen.any():
+    if not track.visible.any():
         return track
     fps = float(track.fps)
     motion = SMOOTHERS[name](bridged(track.motion) / _UNITS, fps) * _UNITS
     motion[:, len(ANGLES) :] = motion[:, len(ANGLES) :].clip(0, 1)
-    motion[~track.seen] = np.nan
+    motion[~track.visible] = np.nan
     return dataclasses.replace(track, motion=motion)
 
 

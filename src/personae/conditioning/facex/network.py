@@ -115,7 +115,7 @@ class FaceX(nn.Module):
             torch.from_numpy(faces.regions).to(home),
             maps,
             measures,
-            torch.from_numpy(assembled.who).to(home),
+            torch.from_numpy(assembled.face_index).to(home),
             torch.from_numpy(assembled.reference).to(home),
         )
 
