@@ -22,9 +22,9 @@ from personae.types import Array, Pose
 class Changes:
     """What the caller wants of one edit, beside photos.
 
-    region: names of regions (`reading.face_regions`). mask: (H, W) bool, of the photo's size. tokens: those that come from
-    photos of their own. shift: of the identity, standard deviations by name. pose: some of yaw, pitch, roll in degrees,
-    by name, or all three. expression: amounts by name, 0-1.
+    region: names of regions (`reading.face_regions`). mask: (H, W) bool, of the photo's size. tokens: those that come
+    from photos of their own. shift: of the identity, standard deviations by name. pose: some of yaw, pitch, roll in
+    degrees, by name, or all three. expression: amounts by name, 0-1.
     """
 
     region: Sequence[str] = ()
