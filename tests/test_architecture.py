@@ -24,7 +24,7 @@ LIVES = dict(_LIFE.findall(DOCUMENT.read_text()))
 # The command of each list, how many files it may name, and how many steps it has.
 COMMANDS = {
     "generate": ("personae generate me.jpg --steps 2 -o out", 12, 10),
-    "edit": ("personae edit swap me.jpg party.jpg --steps 2 -o out", 18, 14),
+    "edit": ("personae edit swap me.jpg party.jpg --steps 2 -o out", 18, 10),
 }
 
 

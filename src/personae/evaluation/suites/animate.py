@@ -27,7 +27,7 @@ from personae.pipeline import FacePipeline
 from personae.types import Array, Identity, Motion
 from personae.video import face_tracker, smoothing, video_file
 from personae.video.animate import Settings, animate
-from personae.video.frame_renderer import Move, Portrait, moves_of
+from personae.video.frame_renderer import Move, PortraitRenderer, moves_of
 from personae.video.motion_track import COLUMNS, Track
 
 FPS, RATE = Fraction(24), 16_000
@@ -100,7 +100,7 @@ class Pair:
         self.photo = photo_of(pipe, source, seed=number)
         actor = pipe.read(photo_of(pipe, other, seed=100 + number))[0]
         acted = _present(moves_of(driver_track(frames, start=0.37 * number), template))
-        portrait = Portrait(pipe, actor, seed=200 + number, options=options)
+        portrait = PortraitRenderer(pipe, actor, seed=200 + number, options=options)
         drawn = [frame for t in _eights(frames) for frame in portrait.draw(acted[t : t + 8])]
         driver = with_sound(folder / f"driver{number}.mp4", drawn)
         began = time.perf_counter()

@@ -24,7 +24,7 @@ from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.reading import face_regions
 from personae.types import Edit
-from personae.video.frame_renderer import InPhoto, moves_of
+from personae.video.frame_renderer import PhotoRenderer, moves_of
 from personae.video.motion_track import COLUMNS, Track
 
 # Of the strangers that are drawn, those of whom nano makes a fair picture.
@@ -307,7 +307,7 @@ def animate(g: Gallery) -> Entry:
     moves = [move for move in moves_of(track, g.pipe.config.crop_template) if move is not None]
     face = g.pipe.read(g.photos[2])[0]
     options = {} if g.steps is None else {"num_inference_steps": g.steps}
-    frames = InPhoto(g.pipe, face, moves, seed=0, options=options).draw(moves)
+    frames = PhotoRenderer(g.pipe, face, moves, seed=0, options=options).draw(moves)
     cells = [
         Cell(picture=Image.fromarray(frame), caption=f"yaw {row[0]:.0f}")
         for frame, row in zip(frames, motion, strict=True)
