@@ -1,10 +1,11 @@
-# make demo: install into .venv and show what personae does. make test: everything that must hold.
+# make demo: install into .venv and show what personae does. make test: everything that must hold. make docs: the site.
+# make wheel-check: a wheel, installed in an environment of its own away from the checkout, does what the README says.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test kernels check clean
+.PHONY: demo test kernels check docs wheel-check clean
 
 demo: $(VENV)/installed
 	$(BIN)/personae demo
@@ -21,6 +22,14 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# As a static site in build/docs; a warning, a dead link included, is an error.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo build/docs/index.html
+
+wheel-check: | $(BIN)/python
+	PYTHON=$(BIN)/python ./.ci/wheel
+
 # The stamps make a second run start at once; they age when what is to be installed changes.
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e .
@@ -30,8 +39,12 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/installed
 
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[docs]'
+	touch $@ $(VENV)/installed
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) personae-out .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build dist personae-out .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -79,6 +79,6 @@ def test_the_constraints_hold_what_the_tests_install() -> None:
     pinned = {
         line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()
     }
-    for extra in ("train", "video", "dev"):
+    for extra in ("train", "video", "docs", "dev"):
         assert _names(EXTRAS[extra]) - {"personae"} <= pinned
     assert _names(PROJECT["dependencies"]) <= pinned
