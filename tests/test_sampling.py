@@ -1,5 +1,7 @@
 """Guidance, schedulers, loop and codec, against closed forms and the bare networks."""
 
+from types import SimpleNamespace
+
 import diffusers
 import numpy as np
 import pytest
@@ -106,31 +108,38 @@ def test_the_loop_can_be_stopped_and_steered() -> None:
         denoise(velocity, torch.ones(2, 1, 2, 2), scheduler, generators=generators_for([0]))
 
 
-def told(count: int, seed: int) -> Conditioning:
+def drawn(count: int, seed: int) -> Conditioning:
     rng = torch.Generator().manual_seed(seed)
     return Conditioning(
         tokens=torch.randn(count, 5, WIDTH, generator=rng), pooled=torch.randn(count, WIDTH, generator=rng)
     )
 
 
+@pytest.mark.parametrize(("scale", "expected"), [(0, 2), (1, 5), (3, 11), (7.5, 24.5), (0.5, 3.5)])
+def test_guidance_goes_on_from_the_unconditional_through_the_conditional(scale: float, expected: float) -> None:
+    """By hand: the conditional prediction is 5, the unconditional 2; each unit of scale adds their distance, 3."""
+    assert combine(torch.tensor(5.0), torch.tensor(2.0), scale).item() == expected
+
+
 @pytest.mark.parametrize("parts", [nano_parts, sd15_parts])
 @torch.no_grad()
-def test_guidance_is_the_textbook_formula_whatever_the_batch(parts) -> None:
+def test_guidance_weighs_both_predictions_whatever_the_batch(parts) -> None:
+    """Each row's two predictions, made alone by the bare network, with weights worked out by hand."""
     unet = parts()["unet"]
-    x, t, positive, negative = torch.randn(3, 4, 8, 8), torch.tensor(500.0), told(3, 0), told(1, 1)
+    x, t, positive, negative = torch.randn(3, 4, 8, 8), torch.tensor(500.0), drawn(3, 0), drawn(1, 1)
     classes = unet.config.class_embed_type is not None
 
-    def plain(x: Tensor, told: Conditioning) -> Tensor:
-        labels = told.pooled if classes else None
-        return unet(x, t, encoder_hidden_states=told.tokens, class_labels=labels).sample
+    def plain(x: Tensor, one: Conditioning) -> Tensor:
+        labels = one.pooled if classes else None
+        return unet(x, t, encoder_hidden_states=one.tokens, class_labels=labels).sample
 
     conditional = torch.cat([plain(x[i : i + 1], positive.rows(torch.tensor([i]))) for i in range(3)])
     unconditional = torch.cat([plain(x[i : i + 1], negative) for i in range(3)])
-    for scale in (0.0, 1.0, 3.0):
-        expected = unconditional + scale * (conditional - unconditional)
+    assert (conditional - unconditional).abs().max() > 0.01  # the weights are seen in the result
+    for scale, of_conditional, of_unconditional in ((0.0, 0, 1), (1.0, 1, 0), (3.0, 3, -2), (7.5, 7.5, -6.5)):
         for batch_size in (1, 2, 16):
             found = guided(unet, positive, negative, scale, batch_size=batch_size)(x, t)
-            assert_same(found, expected)
+            assert_same(found, of_conditional * conditional + of_unconditional * unconditional)
 
 
 @torch.no_grad()
@@ -138,15 +147,34 @@ def test_scale_one_skips_the_unguided_half() -> None:
     unet, rows = sd15_parts()["unet"], []
     unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
     for scale in (1.0, 2.0):
-        guided(unet, told(3, 0), told(1, 1), scale)(torch.randn(3, 4, 8, 8), torch.tensor(10))
+        guided(unet, drawn(3, 0), drawn(1, 1), scale)(torch.randn(3, 4, 8, 8), torch.tensor(10))
     assert rows == [3, 6]
 
 
 def test_guidance_refuses_what_is_no_number_or_negative() -> None:
     for scale in (-1.0, float("nan"), float("inf")):
         with pytest.raises(BadOption, match="guidance"):
-            guided(sd15_parts()["unet"], told(1, 0), told(1, 1), scale)
-    assert combine(torch.ones(1), torch.zeros(1), 1) == 1
+            guided(sd15_parts()["unet"], drawn(1, 0), drawn(1, 1), scale)
+
+
+class _Plain:
+    """An autoencoder that changes nothing, so that its config's numbers are all that happens."""
+
+    config = diffusers.configuration_utils.FrozenDict(scaling_factor=2.0, shift_factor=3.0)
+    dtype = torch.float32
+
+    def encode(self, images: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(latent=images)
+
+    def decode(self, latents: Tensor, *, return_dict: bool) -> tuple[Tensor]:
+        return (latents,)
+
+
+def test_latents_are_shifted_and_scaled_by_the_config() -> None:
+    """By hand: (0.5 - 3) x 2 = -5, and back; 3 and 4 / 2 + 3 = 5 lie outside [-1, 1] and are cut."""
+    assert codec.encode(_Plain(), torch.full((1, 3, 2, 2), 0.5)).unique().tolist() == [-5.0]
+    latents = torch.tensor([-5.0, -6.5, 0.0, 4.0]).reshape(4, 1, 1, 1)
+    assert codec.decode(_Plain(), latents).flatten().tolist() == [0.5, -0.25, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("parts", [nano_parts, sd15_parts])

@@ -136,8 +136,8 @@ class Judge:
     def _session(self) -> Session:
         try:
             return Session(
-                lambda: onnxruntime.InferenceSession(
-                    content_of(Path(self.spec.path)), session_options(None), providers=["CPUExecutionProvider"]
+                lambda providers: onnxruntime.InferenceSession(
+                    content_of(Path(self.spec.path)), session_options(None), providers=providers
                 )
             )
         except PersonaeError:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from personae.errors import BadOption
 from personae.reading import align
-from personae.reading.onnx_file import Network
+from personae.reading.onnx_file import Network, OnnxPart
 from personae.types import Array, Detection
 
 _BATCH = 8
@@ -120,7 +120,7 @@ class Found:
         return Found(faces=new(self.faces), later=new(self.later), weak=new(self.weak))
 
 
-class OnnxDetector:
+class OnnxDetector(OnnxPart):
     """A `Detector` from an ONNX file: `image` (N, 3, S, S) RGB in [-1, 1] -> `boxes` (N, A, 4) left, top, right,
     bottom and `points` (N, A, 10) in canvas pixels, `scores` (N, A) in 0-1."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from personae.errors import BadData, WeightsCorrupt
 from personae.reading import align
 from personae.reading.box_crop import BOX_CROPS
-from personae.reading.onnx_file import Network, to_tensor
+from personae.reading.onnx_file import Network, OnnxPart, to_tensor
 from personae.types import Array, Detection
 
 _BATCH = 32
@@ -69,7 +69,7 @@ class EmbedderConfig:
             raise WeightsCorrupt(f"identity space {self.space!r} does not belong to {self.file}: expected {expected!r}")
 
 
-class OnnxEmbedder:
+class OnnxEmbedder(OnnxPart):
     """An `Embedder` from an ONNX file, `path`: `crop` (N, 3, S, S) in [-1, 1] -> `identity` (N, D)."""
 
     def __init__(self, folder: Path, config: EmbedderConfig, *, threads: int | None = None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from personae.errors import WeightsCorrupt
 from personae.reading import align, rotation
-from personae.reading.onnx_file import Network, to_tensor
+from personae.reading.onnx_file import Network, OnnxPart, to_tensor
 from personae.types import BLENDSHAPES, Array, Motion, Pose
 
 
@@ -33,7 +33,7 @@ class MotionConfig:
         align.template(self.template)
 
 
-class OnnxMotionReader:
+class OnnxMotionReader(OnnxPart):
     """A `MotionReader` from an ONNX file, `path`: `crop` (N, 3, S, S) in [-1, 1] -> `landmarks` (N, 478, 3) in crop
     pixels, `pose` (N, 3) degrees as seen in the crop, `blendshapes` (N, B) in 0-1, B = len(BLENDSHAPES)."""
 

@@ -20,7 +20,7 @@ from personae.reading.embed import check_crops, space_name
 from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import session_options, verified
 from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig
-from personae.reading.session import Session
+from personae.reading.session import CPU, Provider, Session
 from personae.types import Array, Detection, Identity
 
 LIBRARY = "insightface"
@@ -144,19 +144,29 @@ def _open(path: Path, sha256: str, task: str, threads: int | None) -> Any:
     except ImportError as error:
         raise PersonaeError("this model reads faces with InsightFace: pip install 'personae[insightface]'") from error
 
-    def opened() -> Any:
-        return get_model(str(path), providers=["CPUExecutionProvider"], sess_options=session_options(threads))
+    def opened(providers: list[Provider]) -> Any:
+        return get_model(str(path), providers=providers, sess_options=session_options(threads))
 
     with errors_as(WeightsCorrupt, f"{path} is not a network that InsightFace can run"):
-        model = opened()
+        model = opened([CPU])
     if model is None or model.taskname != task:
         raise WeightsCorrupt(f"{path} does {getattr(model, 'taskname', 'nothing known')}, expected {task}")
     first = [model.session]
-    model.session = Session(lambda: first.pop() if first else opened().session)
+    model.session = Session(lambda providers: first.pop() if first else opened(providers).session)
     return model
 
 
-class InsightFaceDetector:
+class _InsightFacePart:
+    """A part of a reader that is one of InsightFace's networks."""
+
+    _model: Any
+
+    def to(self, device: str) -> None:
+        """Compute on `device`, as `session.Session.to`."""
+        self._model.session.to(device)
+
+
+class InsightFaceDetector(_InsightFacePart):
     """A `Detector` on SCRFD. `size` (W, H): one scale, as the published models were used; InsightFace's own default
     of two scales finds other boxes. Only where that shows nothing, the photo is looked at again within margins."""
 
@@ -198,7 +208,7 @@ class InsightFaceDetector:
         return [self.detect(image) for image in images]
 
 
-class InsightFaceEmbedder:
+class InsightFaceEmbedder(_InsightFacePart):
     """An `Embedder` on an ArcFace network, `path`; preprocessing is InsightFace's own."""
 
     template, size = "arcface", 112

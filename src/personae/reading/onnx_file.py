@@ -1,6 +1,6 @@
 """network = Network(folder / "embedder.onnx", sha256=..., source="crop", results={"identity": (None,)})
 
-An ONNX file whose hash and contract are checked when it is opened, run in batches on the CPU.
+An ONNX file whose hash and contract are checked when it is opened, run in batches.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import onnxruntime
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.io import regular
 from personae.io.boundary import errors_as
-from personae.reading.session import Session
+from personae.reading.session import Provider, Session
 from personae.types import Array
 
 if TYPE_CHECKING:
@@ -112,10 +112,9 @@ class Network:
     ) -> None:
         options = session_options(threads)
 
-        def opened() -> onnxruntime.InferenceSession:
-            content, providers = verified(path, sha256), ["CPUExecutionProvider"]
+        def opened(providers: list[Provider]) -> onnxruntime.InferenceSession:
             # Without the fallback, which would try the same again and print about it.
-            return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
+            return onnxruntime.InferenceSession(verified(path, sha256), options, providers=providers, enable_fallback=0)
 
         with errors_as(WeightsCorrupt, f"{path} is not an ONNX network that can be run"):
             self._session = Session(opened)
@@ -124,6 +123,10 @@ class Network:
         if takes != [source] or not set(results) <= set(gives):
             raise WeightsCorrupt(f"{path} maps {takes} to {gives}, expected [{source!r}] to {list(results)}")
         self.path, self.source, self.results = path, source, results
+
+    def to(self, device: str) -> None:
+        """Compute on `device`, as `session.Session.to`."""
+        self._session.to(device)
 
     def __call__(self, tensor: Array) -> list[Array]:
         """The outputs, in the order of `results`, for one batch (N, 3, S, S) float32 in [-1, 1]."""
@@ -140,6 +143,16 @@ class Network:
                     f"{self.path} gives {name} of shape {output.shape}, expected {wanted}, all finite: use another"
                 )
         return outputs
+
+
+class OnnxPart:
+    """A part of a reader that is one ONNX network."""
+
+    _network: Network
+
+    def to(self, device: str) -> None:
+        """Compute on `device`, as `session.Session.to`."""
+        self._network.to(device)
 
 
 def to_tensor(crops: Array) -> Array:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -73,6 +73,15 @@ class ReaderConfig:
         return {part.file: part.sha256 for part in (self.detector, self.motion, self.embedder)}
 
 
+@runtime_checkable
+class Movable(Protocol):
+    """A part of a reader that can compute on another device."""
+
+    def to(self, device: str) -> None:
+        """Compute on `device` from now on; see `FaceReader.to`."""
+        ...
+
+
 class FaceReader:
     """Photos in, faces out. Without a `motion` reader, faces come without motion; with a `finder`, their points are
     those of the landmarks, whatever way a head is tilted."""
@@ -107,6 +116,20 @@ class FaceReader:
         )
         reader._folder = path
         return reader
+
+    def to(self, device: str) -> "FaceReader":
+        """Compute on `device` from now on: on a CUDA device if onnxruntime offers it, otherwise on the CPU.
+
+        Arguments:
+            device: as torch writes it: "cpu", "cuda", "cuda:1". Parts that were put together in code and cannot be
+                moved stay where they are.
+
+        Returns the reader itself.
+        """
+        for part in (self.detector, self.embedder, self.motion):
+            if isinstance(part, Movable):
+                part.to(device)
+        return self
 
     def save(self, folder: str | Path) -> None:
         """Copy this reader's folder to `folder`. Raises `BadOutput`, also if the reader came from no folder."""
