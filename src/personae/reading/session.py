@@ -18,7 +18,6 @@ import onnxruntime
 
 from personae.types import Array
 
-
 Provider = str | tuple[str, dict[str, Any]]  # onnxruntime's name of what computes, alone or with its options
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
