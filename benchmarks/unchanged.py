@@ -2,7 +2,7 @@
 
     git worktree add ../before house-start && python benchmarks/unchanged.py ../before
 
-For changes that must not change a picture. A list of generations, edits and one short training, on fixed seeds and in
+For changes that must not change a picture. A list of generations, edits and short trainings, on fixed seeds and in
 float32, runs in a process of its own on each of the two trees, one after the other on this machine, and their pixels
 and losses are compared for equality. Machines differ in the last bits, so nothing is stored. `--only swap,plain` runs
 some of the list. Exit code 1 if anything differs.
@@ -13,7 +13,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,19 @@ EDITS: dict[str, dict[str, Any]] = {
     "style": {"target": "a", "prompt": "an oil painting of {person}"},
     "mix": {"target": "a", "tokens": {"eyes": "b"}},
     "whole": {"task": "swap", "source": "b", "target": "a", "strength": 1.0},
+}
+TRAININGS = {  # recipes, and how many steps of each
+    "nano-autoencoder": 20,
+    "nano-embedder": 20,
+    "nano-longer": 20,
+    "face0-nano": 20,
+    "facex-nano": 2,
+    "nano-controlnet": 4,
+    "nano-expression": 4,
+    "nano-fast": 2,
+    "nano-reference": 4,
+    "nano-detector": 4,
+    "nano-motion": 4,
 }
 STEPS = 6  # of an edit and of a generation that does not say
 
@@ -69,42 +84,83 @@ def _edited(pipe: Any, name: str, options: dict[str, Any], photos: dict[str, np.
     return np.stack([np.asarray(image) for image in pipe.edit(task, seed=7, measure_likeness=False, **options).images])
 
 
-def _losses() -> np.ndarray:
-    """Of twenty steps of the embedder's recipe on drawn faces."""
+def _inputs(folder: Path, recipe: str) -> Any:
+    """What the recipes take: drawn faces, and tiny random networks in place of labellers and of other recipes' exports.
+    FaceX, whose sizes fit nano's only, begins from the bundled model."""
+    import torch
+
+    from face_token_fixtures import random_tokens
+    from personae.training import recipes
+    from test_embedder_training import tiny_teacher, with_faces
+    from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae
+
+    torch.manual_seed(0)
+    (teachers := folder / "teachers").mkdir()
+    tiny_teacher(teachers)
+    if recipe == "nano-autoencoder":
+        tiny_embedder(teachers / "mobilefacenet.onnx")
+    bundle = recipes.bundled() if recipe == "facex-nano" else None
+    if bundle is None:
+        base = folder / "nano-base" / "export"
+        tiny_base(base)
+        random_tokens(128, pooled=True).save(base / "face_tokens")
+        tiny_vae(folder / "nano-autoencoder" / "export" / "vae")
+        tiny_embedder(folder / "nano-embedder" / "export" / "embedder.onnx")
+        tiny_motion(folder / "nano-motion" / "export" / "motion.onnx")
+    return recipes.Inputs(cache=with_faces(folder), teachers=teachers, runs=folder, bundle=bundle)
+
+
+def _losses(recipe: str, steps: int) -> np.ndarray:
+    """Of the first steps of a recipe in float32, with batches of four; and its last report."""
     import json
 
     import torch
 
-    from personae.training.autoencoder import AutoencoderTask
-    from personae.training.loop import Schedule, train
-    from training_fixtures import tiny_embedder, write_cache
+    from personae.training import recipes
+    from personae.training.loop import train
 
     with tempfile.TemporaryDirectory() as folder:
-        cache, out = write_cache(Path(folder) / "cache", count=24), Path(folder) / "run"
+        chosen, inputs, out = recipes.recipe(recipe), _inputs(Path(folder), recipe), Path(folder) / "run"
+        schedule = replace(chosen.schedule, steps=steps, batch=4, warmup=1, report_every=steps, compile=False)
         torch.manual_seed(0)
-        tiny_embedder(Path(folder) / "embedder.onnx")
-        schedule = Schedule(steps=20, batch=2, lr=1e-3, report_every=20, compile=False)
-        train(AutoencoderTask(cache, Path(folder) / "embedder.onnx"), schedule, out, bf16=False)
+        report = train(chosen.build(inputs), schedule, out, bf16=False)
         rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    return np.array([row["loss"] for row in rows if "loss" in row])
+    return np.array([row["loss"] for row in rows if "loss" in row] + [report[name] for name in sorted(report)])
+
+
+def _pictures() -> dict[str, Callable[[], np.ndarray]]:
+    """The generations and edits, of the bundled model."""
+    import torch
+
+    import personae
+
+    pipe = personae.load("nano", torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    photos = _photos()
+    face = pipe.read(photos["a"])[0]
+    generations = {name: lambda o=options: _generated(pipe, face, o) for name, options in GENERATIONS.items()}
+    return generations | {
+        name: lambda n=name, o=options: _edited(pipe, n, o, photos) for name, options in EDITS.items()
+    }
 
 
 def make(target: Path, only: set[str]) -> None:
     """Run the list on the `personae` that this process imports."""
     import torch
 
-    import personae
-
     torch.use_deterministic_algorithms(True, warn_only=True)
-    wanted: dict[str, Callable[[], np.ndarray]] = {}
-    pipe = personae.load("nano", torch_dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    photos = _photos()
-    face = pipe.read(photos["a"])[0]
-    wanted |= {name: lambda o=options: _generated(pipe, face, o) for name, options in GENERATIONS.items()}
-    wanted |= {name: lambda n=name, o=options: _edited(pipe, n, o, photos) for name, options in EDITS.items()}
-    wanted["training"] = _losses
-    made = {name: run() for name, run in wanted.items() if not only or name in only}
+    wanted: dict[str, Callable[[], np.ndarray]] = {
+        recipe: lambda r=recipe, s=steps: _losses(r, s) for recipe, steps in TRAININGS.items()
+    }
+    if not only or only - TRAININGS.keys():
+        wanted = _pictures() | wanted
+    made = {}
+    for name, run in wanted.items():
+        if not only or name in only:
+            started = time.process_time()
+            made[name] = run()
+            sys.stdout.write(f"{name}: {time.process_time() - started:.1f} s\n")
+            sys.stdout.flush()
     np.savez(target, **made)
 
 
