@@ -11,10 +11,13 @@ from peft.tuners.lora import LoraLayer
 from personae.sampling.few_steps import FewSteps
 from personae.sampling.lora_weights import FILE, Lora
 from personae.sampling.unet_hooks import engaged
-from personae.training import distil, recipes, reference
-from personae.training.base import build_unet
+from personae.training import recipes
 from personae.training.loop import Schedule, train
-from personae.training.lora_task import ATTENTION, EVERYWHERE, LoraTask, attach
+from personae.training.lora import ATTENTION, EVERYWHERE, LoraTask, attach
+from personae.training.methods.base.network import build_unet
+from personae.training.methods.distil.method import RANK as DISTIL_RANK
+from personae.training.methods.distil.method import STEPS
+from personae.training.methods.reference.method import RANK as REFERENCE_RANK
 from tolerances import assert_same
 from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
 
@@ -82,7 +85,7 @@ def test_the_teachers_path_ends_where_its_own_sampling_does(inputs: recipes.Inpu
     task = recipes.recipe("nano-fast").build(inputs)
     batch, noise = drawn(task, 2), torch.randn(2, 4, 16, 16)
     points = task.path(batch["tokens"], batch["vectors"], noise)
-    assert points.shape == (distil.STEPS + 1, 2, 4, 16, 16)
+    assert points.shape == (STEPS + 1, 2, 4, 16, 16)
     told = task.frozen.condition(batch["tokens"], batch["vectors"])
     free = task.frozen.condition(task.prompts(2, noise.device, ""), batch["vectors"])
     x, count = noise, 12
@@ -108,7 +111,7 @@ def test_rows_that_are_not_asked_do_not_look(inputs: recipes.Inputs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("targets", "rank", "most"), [(EVERYWHERE, distil.RANK, 950_000), (ATTENTION, reference.RANK, 500_000)]
+    ("targets", "rank", "most"), [(EVERYWHERE, DISTIL_RANK, 950_000), (ATTENTION, REFERENCE_RANK, 500_000)]
 )
 def test_nano_s_own_are_small(targets: tuple[str, ...], rank: int, most: int) -> None:
     """In half precision, within what the bundle has left."""

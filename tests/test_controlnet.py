@@ -36,7 +36,7 @@ from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise, draw_noise, generators_for
 from personae.sampling.schedulers import fresh
 from personae.sampling.unet_hooks import engaged
-from personae.training.pose_control import trainable_copy
+from personae.training.methods.pose.network import trainable_copy
 from personae.types import Pose
 from tolerances import assert_same
 

@@ -19,7 +19,7 @@ from personae.identity import Direction, IdentitySampler, directions, nearest_of
 from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader
-from personae.training import directions as fitting
+from personae.training import fit_directions as fitting
 from personae.training import fit_sampler
 from personae.types import BLENDSHAPES, Identity
 from reading_fixtures import tiny_reader_folder

@@ -12,12 +12,14 @@ from personae.data import shards
 from personae.errors import BadData
 from personae.reading import align
 from personae.reading.steady import FIVE
-from personae.training.autoencoder import to_tensor
-from personae.training.embedder import Embedder, EmbedderTask, _Teacher
 from personae.training.export_onnx import export_onnx
-from personae.training.face_crops import FaceCrops, Jitter, degraded
+from personae.training.images import to_tensor
 from personae.training.loop import Schedule, train
-from personae.training.unfold import unfolded
+from personae.training.methods.embedder.data import FaceCrops, Jitter, degraded
+from personae.training.methods.embedder.method import EmbedderTask
+from personae.training.methods.embedder.network import Embedder
+from personae.training.methods.embedder.teacher import Teacher
+from personae.training.methods.embedder.unfold import unfolded
 from personae.types import Array
 from training_fixtures import write_cache
 
@@ -44,8 +46,8 @@ def tiny_teacher(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     weight = numpy_helper.from_array(rng.normal(0, 0.1, (128, 3, 16, 16)).astype(np.float32), "weight")
     nodes = [
-        helper.make_node("Conv", ["input", "weight"], [_Teacher._MAP], strides=[16, 16]),
-        helper.make_node("GlobalAveragePool", [_Teacher._MAP], ["pooled"]),
+        helper.make_node("Conv", ["input", "weight"], [Teacher._MAP], strides=[16, 16]),
+        helper.make_node("GlobalAveragePool", [Teacher._MAP], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["output"]),
     ]
     images = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 112, 112])

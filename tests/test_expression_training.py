@@ -11,10 +11,12 @@ import torch
 from personae.conditioning.expression_adapter import FILE, ExpressionAdapter, ExpressionControl
 from personae.sampling.unet_hooks import engaged, halves
 from personae.training import recipes
-from personae.training.base import build_unet
-from personae.training.expression import ExpressionTask, build_adapter, correlation, rarity
 from personae.training.loop import Schedule, train
+from personae.training.methods.base.network import build_unet
+from personae.training.methods.expression.method import ExpressionTask, correlation
+from personae.training.methods.expression.network import build_adapter
 from personae.training.mirror import mirrored_blendshapes
+from personae.training.rarity import rarity
 from personae.types import BLENDSHAPES
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 

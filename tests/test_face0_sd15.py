@@ -21,9 +21,9 @@ from personae.pipeline import FacePipeline
 from personae.reading.box_crop import square_with
 from personae.reading.reader import FaceReader, pack
 from personae.training import recipes
-from personae.training.face0 import Dropped
-from personae.training.face0_sd15 import Face0Sd15Task
 from personae.training.loop import Schedule, train
+from personae.training.methods.face0.sd15 import Face0Sd15Task
+from personae.training.methods.face0.shares import Dropped
 from reading_fixtures import model_of, tiny_reader_folder, white_face
 
 PICTURES, TOKENS, LENGTH = 12, 3, 16

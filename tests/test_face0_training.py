@@ -10,8 +10,9 @@ from conftest import WIDTH
 from personae.conditioning.arc2face import encode_text
 from personae.conditioning.face0 import SIZES, FaceTokens, Sizes
 from personae.training import captions, recipes
-from personae.training.face0 import Dropped, Face0Task, Shares
 from personae.training.loop import Schedule, train
+from personae.training.methods.face0.method import Face0Task
+from personae.training.methods.face0.shares import Dropped, Shares
 from personae.training.phrases import PHRASES, READINGS, bounds, drawn, readings, short
 from personae.types import BLENDSHAPES
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache

@@ -23,10 +23,10 @@ from personae.pipeline import FacePipeline, load
 from personae.reading.differentiable import AlignedMap, last_map
 from personae.reading.reader import FaceReader, pack
 from personae.training import recipes
-from personae.training.facex_lessons import shown
-from personae.training.facex_sd15 import FaceXSd15Task, _mirror
 from personae.training.flow_schedule import Straight
 from personae.training.loop import Schedule, train
+from personae.training.methods.facex.lessons import shown
+from personae.training.methods.facex.sd15 import FaceXSd15Task, _mirror
 from personae.training.networks import MotionNet
 from personae.training.rollout import Course, roll
 from personae.types import Identity

@@ -11,13 +11,14 @@ from facex_fixtures import SPACE, last_map, tiny_sizes
 from personae.conditioning.facex.network import SIZES, FaceX
 from personae.conditioning.facex.representation import GRID, REGIONS, TOKENS
 from personae.training import recipes, self_edit_tasks
-from personae.training.autoencoder import to_tensor
-from personae.training.base import build_unet
-from personae.training.decomposed import Decomposed
-from personae.training.faces import FaceTable
-from personae.training.facex import Controlled, FaceXTask, widths_of
-from personae.training.facex_lessons import LESSONS, NAMES, hair_off, still
+from personae.training.face_table import FaceTable
+from personae.training.images import to_tensor
 from personae.training.loop import Schedule, train
+from personae.training.methods.base.network import build_unet
+from personae.training.methods.facex.decomposed import Decomposed
+from personae.training.methods.facex.lessons import LESSONS, NAMES, hair_off, still
+from personae.training.methods.facex.method import FaceXTask, widths_of
+from personae.training.methods.facex.network import Controlled
 from personae.types import BLENDSHAPES, Motion, Pose
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 

@@ -8,9 +8,9 @@ import torch
 
 from personae.data.teachers import Teachers
 from personae.reading import align
-from personae.training.facex import FaceXTask
-from personae.training.made_faces import MadeFaces
-from personae.training.motion_reader import MotionTask
+from personae.training.methods.facex.method import FaceXTask
+from personae.training.methods.motion.generated_faces import MadeFaces
+from personae.training.methods.motion.method import MotionTask
 from personae.types import BLENDSHAPES, Array, Motion, Pose
 from test_facex_training import task  # noqa: F401 - a fixture
 from test_reader_training import cache  # noqa: F401 - a fixture

@@ -18,7 +18,7 @@ from personae.data.mobile_stylegan import MappingNet, SynthesisNet, inverse_haar
 from personae.data.people import Settings, Studio, prepare_people
 from personae.data.views import GROUPS, TRAITS, Directions, View, unit_directions
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
-from personae.training.faces import FaceTable
+from personae.training.face_table import FaceTable
 from personae.types import Array
 
 SMALL = Settings(people=4, views=2, per_shard=2, least_alike=-1.0, most_alike=0.99, fitted=8)

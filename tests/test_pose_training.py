@@ -12,17 +12,12 @@ from personae.reading import align
 from personae.reading.rotation import image_turn, turn
 from personae.sampling.controlnet import DIFFERENCE, load, save_difference
 from personae.training import recipes
-from personae.training.base import build_unet
-from personae.training.faces import FaceTable
+from personae.training.crop_motion import crop_poses, marks_in_crops
+from personae.training.face_table import FaceTable
 from personae.training.loop import Schedule, train
-from personae.training.pose_control import (
-    CHANNELS,
-    RANK,
-    PoseControlTask,
-    crop_poses,
-    marks_in_crops,
-    trainable_copy,
-)
+from personae.training.methods.base.network import build_unet
+from personae.training.methods.pose.method import CHANNELS, RANK, PoseControlTask
+from personae.training.methods.pose.network import trainable_copy
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 
 

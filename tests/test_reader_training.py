@@ -17,13 +17,13 @@ from personae.reading.detect import DetectorConfig, OnnxDetector
 from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import file_sha256
 from personae.reading.onnx_module import OnnxModule
-from personae.training.detector import DetectorTask, assign, overlap
 from personae.training.export_onnx import export_onnx, quantise
+from personae.training.methods.detector.data import Scene
+from personae.training.methods.detector.method import DetectorTask, assign, overlap
+from personae.training.methods.motion.method import MotionTask
 from personae.training.mirror import mirrored_blendshapes, mirrored_landmarks
-from personae.training.motion_reader import MotionTask
 from personae.training.networks import CANVAS, DetectorNet, MotionNet, anchor_grid
 from personae.training.onnx_weights import widen
-from personae.training.scenes import Scene
 from personae.types import BLENDSHAPES
 from test_scenes import drawn_cache
 from tolerances import assert_same

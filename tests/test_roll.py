@@ -7,7 +7,8 @@ import torch
 
 from personae.conditioning.types import Conditioning
 from personae.sampling.guidance import combine, join
-from personae.training.base import BaseTask, PromptMix
+from personae.training.methods.base.data import PromptMix
+from personae.training.methods.base.method import BaseTask
 from personae.training.rollout import Course, ends_and_scales, roll
 from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
 

@@ -9,10 +9,10 @@ from PIL import Image, ImageDraw
 
 from personae.data import shards
 from personae.training.augment import photometric
-from personae.training.bodies import draw_body, outlines, roll
-from personae.training.faces import FaceTable
+from personae.training.face_table import FaceTable
+from personae.training.methods.detector.bodies import draw_body, outlines, roll
+from personae.training.methods.detector.data import Scene, Stage
 from personae.training.networks import CANVAS
-from personae.training.scenes import Scene, Stage
 from personae.training.textures import texture
 from personae.types import BLENDSHAPES
 

@@ -17,12 +17,15 @@ from personae.errors import BadData, BadOption, WeightsMissing
 from personae.reading.differentiable import AlignedRecogniser
 from personae.reading.onnx_module import OnnxModule
 from personae.training import captions, recipes
-from personae.training.autoencoder import AutoencoderTask, psnr, to_tensor
-from personae.training.base import BaseTask, compile_blocks, jitter
-from personae.training.embedder import Embedder
+from personae.training.compilation import compile_blocks
 from personae.training.export_onnx import export_onnx
-from personae.training.faces import FaceTable
+from personae.training.face_table import FaceTable
+from personae.training.images import psnr, to_tensor
+from personae.training.jitter import jitter
 from personae.training.loop import Schedule, train
+from personae.training.methods.autoencoder.method import AutoencoderTask
+from personae.training.methods.base.method import BaseTask
+from personae.training.methods.embedder.network import Embedder
 from personae.training.networks import MotionNet
 from tolerances import assert_same
 from training_fixtures import write_cache
@@ -140,7 +143,7 @@ def test_psnr_of_a_known_error() -> None:
 _RUN = """
 import sys
 from pathlib import Path
-from personae.training.autoencoder import AutoencoderTask
+from personae.training.methods.autoencoder.method import AutoencoderTask
 from personae.training.loop import Schedule, train
 from personae.training.networks import MotionNet
 import torch

@@ -13,8 +13,8 @@ from conftest import nano_parts, tiny_text_encoder, tiny_tokenizer
 from personae.data import shards
 from personae.reading import align
 from personae.training import captions
-from personae.training.embedder import Embedder
 from personae.training.export_onnx import export_onnx
+from personae.training.methods.embedder.network import Embedder
 from personae.training.networks import MotionNet
 from personae.types import Array
 

@@ -174,7 +174,7 @@ def fit_directions(
     """
     from personae import describe
     from personae.provenance import writer
-    from personae.training import directions
+    from personae.training import fit_directions as directions
 
     refuse_stdout(out)
     writer.refuse_overwriting([out], force)

@@ -22,7 +22,7 @@ from personae.models.limits import FILE as LIMITS
 from personae.models.limits import Limits
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader, pack
-from personae.training import directions, fit_sampler
+from personae.training import fit_directions, fit_sampler
 from personae.training.export_onnx import quantise
 from personae.training.recipes import RECOGNISER, Inputs, bundled
 
@@ -105,7 +105,7 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
         LabelledPeople.read(inputs.cache, reader.embedder, held_out=held_out) for held_out in (False, True)
     )
     fit_sampler.fit(people, others, reader.space).save(partial / PEOPLE)
-    directions.write(partial / DIRECTIONS, people, others, reader.space)
+    fit_directions.write(partial / DIRECTIONS, people, others, reader.space)
     shutil.copyfile(Path(__file__).with_name("nano_card.md"), partial / "README.md")
     pipe.save_pretrained(partial)  # takes the hashes of everything in the folder
 

@@ -15,8 +15,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from personae.io import atomic
-from personae.training.autoencoder import to_tensor
-from personae.training.faces import FaceTable
+from personae.training.face_table import FaceTable
+from personae.training.images import to_tensor
 from personae.training.phrases import PHRASES, readings
 
 MAX_TOKENS = 24

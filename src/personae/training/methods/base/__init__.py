@@ -1,0 +1,1 @@
+"""Identity, and words, to faces: nano's UNet and text encoder."""

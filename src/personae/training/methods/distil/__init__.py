@@ -1,0 +1,1 @@
+"""A LoRA for four steps without guidance, distilled from twelve with it."""

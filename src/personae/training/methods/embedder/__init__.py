@@ -1,0 +1,1 @@
+"""Who somebody is: the identity encoder, distilled from a published one."""

@@ -1,0 +1,1 @@
+"""An adapter that makes faces do what blendshapes say."""

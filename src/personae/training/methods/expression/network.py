@@ -1,0 +1,56 @@
+"""The base with an adapter beside it."""
+
+import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor
+from diffusers.models.embeddings import IPAdapterFaceIDImageProjection, MultiIPAdapterImageProjection
+from torch import Tensor, nn
+
+from personae.conditioning.expression_adapter import (
+    PARTS,
+    ExpressionAdapter,
+    crossing_layers,
+)
+from personae.training.methods.base.network import IdentityToFace
+from personae.types import Array
+
+_TOKENS, _RANK = 4, 16
+
+
+def build_adapter(unet: nn.Module, moved: Array, rank: int = _RANK) -> ExpressionAdapter:
+    """A fresh adapter for `unet`, which at first changes nothing. moved: (52,) bool, the blendshapes to listen to."""
+    crossing = crossing_layers(unet)
+    cross = next(iter(crossing.values()))[1]
+    layer = IPAdapterFaceIDImageProjection(len(moved), cross, num_tokens=_TOKENS)
+    processors = {}
+    with torch.no_grad():
+        layer.ff.net[0].proj.weight[:, torch.from_numpy(~moved)] = 0
+        for name, (out, _) in crossing.items():
+            # Over sequences this short, the backward of torch's fused attention is slow on a CPU.
+            processor = IPAdapterAttnProcessor(out, cross, num_tokens=[_TOKENS])
+            for part in PARTS:
+                thin = nn.Linear(cross, rank, bias=False), nn.Linear(rank, out, bias=False)
+                getattr(processor, part)[0] = nn.Sequential(*thin)
+            processor.to_v_ip[0][1].weight.zero_()
+            processors[name] = processor
+    projection = MultiIPAdapterImageProjection([layer])
+    return ExpressionAdapter(projection=projection, processors=processors, width=len(moved))
+
+
+class ExpressionToFace(IdentityToFace):
+    """The frozen base with an adapter attached: identity and expression to the UNet's prediction."""
+
+    def __init__(self, base: IdentityToFace, adapter: ExpressionAdapter) -> None:
+        super().__init__(base.text_encoder, base.unet, base.placeholder)
+        self.requires_grad_(requires_grad=False)
+        self.adapter = adapter
+        adapter.attach(self.unet)
+
+    def forward(  # type: ignore[override]
+        self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, expressions: Tensor
+    ) -> Tensor:
+        """expressions: (N, 52) as `said`, or zeros for none."""
+        told = self.condition(tokens, vectors)
+        asked = {"image_embeds": [expressions[:, None]]}
+        return self.unet(
+            noisy, times * 1000, told.tokens, class_labels=told.pooled, added_cond_kwargs=asked, return_dict=False
+        )[0]

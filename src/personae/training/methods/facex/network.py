@@ -1,0 +1,34 @@
+"""The base with FaceX engaged."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from personae.conditioning.facex.network import FaceX
+from personae.training.methods.base.network import IdentityToFace
+
+
+class Controlled(IdentityToFace):
+    """The frozen base with FaceX engaged: identity prompt and what FaceX is shown to the UNet's prediction."""
+
+    def __init__(self, base: IdentityToFace, facex: FaceX) -> None:
+        super().__init__(base.text_encoder, base.unet, base.placeholder)
+        self.requires_grad_(requires_grad=False)
+        self.facex = facex
+        self.engaged = ExitStack()
+        self.engaged.enter_context(facex.controller.engaged(self.unet))
+
+    def forward(  # type: ignore[override]
+        self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, shown: dict[str, Any]
+    ) -> Tensor:
+        """shown: the arguments of `FaceX.forward`."""
+        return self.led(noisy, times, tokens, vectors, self.facex(**shown))
+
+    def led(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, told: Tensor | None) -> Tensor:
+        """told: (M, T, C), or None for the base alone."""
+        with torch.no_grad():
+            words = self.condition(tokens, vectors)
+        self.facex.controller.set_tokens(told)
+        return self.predict(noisy, times, words)

@@ -1,0 +1,1 @@
+"""Landmarks, head pose and blendshapes of an aligned face."""

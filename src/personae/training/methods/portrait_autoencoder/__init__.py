@@ -1,0 +1,1 @@
+"""Heads of 256 pixels and their latents."""

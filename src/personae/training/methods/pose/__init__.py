@@ -1,0 +1,1 @@
+"""A ControlNet with which a normal map decides pose and expression."""

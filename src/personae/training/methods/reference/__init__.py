@@ -1,0 +1,1 @@
+"""A LoRA with which faces keep the look of a reference photo."""
