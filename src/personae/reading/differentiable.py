@@ -24,6 +24,7 @@ from personae.reading import align
 from personae.reading.face_motion import MotionConfig
 from personae.reading.onnx_file import model_of
 from personae.reading.onnx_module import OnnxModule
+from personae.reading.steady import FIVE
 
 
 def crop_grid(source: str, goal: str, size: int) -> Tensor:
@@ -121,3 +122,24 @@ class AlignedMotion(_Aligned):
         """`jitter`: see `seen`."""
         pose, blendshapes = self.seen(images, jitter)
         return pose, blendshapes
+
+
+class AlignedLandmarks(_Aligned):
+    """Head pose (N, 3), degrees, and the five points of each face (N, 5, 2) in [-1, 1] of the image, x then y, of
+    images: the same network as `AlignedMotion`, for faces that lie only roughly where the template says."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        source: str = "portrait",
+        template: str = MotionConfig.template,
+        size: int = MotionConfig.size,
+    ) -> None:
+        super().__init__(path, "pose", "landmarks", source=source, template=template, size=size)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        pose, landmarks = self.seen(images)
+        corner, right, down = self.grid[0, 0], self.grid[0, 1], self.grid[1, 0]
+        points = landmarks[:, list(FIVE)]  # in pixels of the crop
+        return pose, corner + points[..., :1] * (right - corner) + points[..., 1:2] * (down - corner)

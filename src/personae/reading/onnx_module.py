@@ -53,6 +53,8 @@ def _gemm(inputs: list[Any], a: dict[str, Any]) -> Tensor:
 
 def _reshape(inputs: list[Any], _: dict[str, Any]) -> Tensor:
     shape = [int(n) for n in inputs[1]]
+    if not inputs[0].is_floating_point():  # sizes that the graph computes with
+        return torch.as_tensor(inputs[0].reshape(shape))
     # Graphs exported for one image write the batch as 1: keep ours.
     return inputs[0].reshape(inputs[0].shape[0], *shape[1:])
 
@@ -93,6 +95,7 @@ _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "BatchNormalization": _batch_norm,
     "Cast": lambda i, a: i[0].float(),
     "Clip": _clip,
+    "Concat": lambda i, a: torch.cat(i, a["axis"]),
     "Constant": lambda i, a: torch.from_numpy(np.array(a["value"])),
     "Conv": _conv,
     "Div": lambda i, a: i[0] / i[1],
@@ -101,12 +104,14 @@ _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Identity": lambda i, a: i[0],
     "LpNormalization": lambda i, a: F.normalize(i[0], p=a.get("p", 2), dim=a.get("axis", -1)),
     "MatMul": lambda i, a: i[0] @ i[1],
+    "Mod": lambda i, a: torch.remainder(i[0], i[1]),
     "Mul": lambda i, a: i[0] * i[1],
     "Pow": lambda i, a: i[0] ** i[1],
     "PRelu": lambda i, a: F.prelu(i[0], i[1].flatten().to(i[0].dtype)),
     "ReduceSum": _reduce_sum,
     "Relu": lambda i, a: F.relu(i[0]),
     "Reshape": _reshape,
+    "Shape": lambda i, a: torch.tensor(i[0].shape),
     "Sigmoid": lambda i, a: i[0].sigmoid(),
     "Slice": _slice,
     "Sqrt": lambda i, a: i[0].sqrt(),
