@@ -79,7 +79,7 @@ def test_a_directions_spread_is_that_of_the_people(people: LabelledPeople, table
 def test_what_is_held_is_found_on_others_and_what_is_not_is_not(
     people: LabelledPeople, table: dict[str, Direction]
 ) -> None:
-    found = shift_effects.held(table, people, made_up(600, seed=1))
+    found = shift_effects.correlations(table, people, made_up(600, seed=1))
     for name in ("age", "masculine"):
         assert found[name]["low"] <= found[name]["correlation"] <= found[name]["high"]
         assert found[name]["correlation"] > 0.8
@@ -125,7 +125,7 @@ def test_faces_made_of_shifted_people_are_read_back(nano_like: FacePipeline, nan
     table = {"age": fitting.fit(people, space)["age"]}
     who = [Identity(vector=row, space=space) for row in people.vectors[:3]]
     eyes_and_mouth = np.array([(10, 12), (21, 12), (16, 18), (11, 24), (20, 24)], np.float32)
-    found = shift_effects.moved(
+    found = shift_effects.measure_shifts(
         nano_like,
         table,
         who,
@@ -144,7 +144,7 @@ def test_faces_made_of_shifted_people_are_read_back(nano_like: FacePipeline, nan
     assert found[1].change["smile"].value == 0  # the tiny reader sees the same expression in every face
     assert {one.change["age"].n for one in found} == {3}
     with pytest.raises(BadData, match="no face was found"):
-        shift_effects.moved(
+        shift_effects.measure_shifts(
             nano_like,
             table,
             who,

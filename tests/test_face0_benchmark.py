@@ -8,7 +8,7 @@ import pytest
 
 from face_token_fixtures import telling
 from personae.evaluation import claims, tables
-from personae.evaluation.claims import CLAIMS, Ages, Eyes, Known
+from personae.evaluation.claims import CLAIMS, Ages, Examiner, Known
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.people import Person
 from personae.evaluation.subjects import Subject
@@ -30,7 +30,7 @@ def known(rng: np.random.Generator) -> Known:
     return Known(vectors=vectors, age=age, held_out=np.arange(200) % 4 == 0)
 
 
-def seen(**readings: float) -> claims.Seen:
+def readings(**readings: float) -> claims.Readings:
     return {name: np.array([value]) for name, value in readings.items()}
 
 
@@ -42,10 +42,10 @@ def test_a_claim_holds_on_its_side_of_the_middle_and_clearly_further_out() -> No
         (0.01, [0, 0], [1, 1]),
     ):
         for name, expected in (("smiling", smiling), ("serious", serious)):
-            claim, one = CLAIMS[name], seen(smile=value)
+            claim, one = CLAIMS[name], readings(smile=value)
             assert [int(claim.holds(one)[0]), int(claim.holds(one, clearly=True)[0])] == expected
-    assert CLAIMS["looking left"].beats(seen(yaw=4), seen(yaw=-1)).all()
-    assert not CLAIMS["looking right"].beats(seen(yaw=4), seen(yaw=-1)).any()
+    assert CLAIMS["looking left"].beats(readings(yaw=4), readings(yaw=-1)).all()
+    assert not CLAIMS["looking right"].beats(readings(yaw=4), readings(yaw=-1)).any()
 
 
 def test_no_face_bears_out_nothing() -> None:
@@ -106,12 +106,12 @@ def test_the_report_is_made_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
 
     everyone = known(rng)
     judge = Judge(JudgeSpec(path=str(judge_file(tmp_path / "judge.onnx"))))
-    eyes = Eyes(motion=motion, ages=Ages.fit(everyone), judge=judge, find=lambda _: POINTS)
-    real = judge.look([one.person.photo.pixels for one in people], eyes.find)
+    examiner = Examiner(motion=motion, ages=Ages.fit(everyone), judge=judge, find=lambda _: POINTS)
+    real = judge.look([one.person.photo.pixels for one in people], examiner.find)
     # The tiny tokenizer has no room for more words.
     short = {name: replace(claim, words="photo of a {noun}, smiling") for name, claim in CLAIMS.items()}
     monkeypatch.setattr(face0, "CLAIMS", short)
-    bench = face0.Bench(pipe=pipe, people=people, eyes=eyes, real=real, options={"num_inference_steps": 2})
+    bench = face0.Bench(pipe=pipe, people=people, examiner=examiner, real=real, options={"num_inference_steps": 2})
     report = face0.measure(bench, everyone.vectors, fewer=2, trials=2)
     assert report["figures"]["mouth"]["value"] == 1
     assert report["figures"]["smile"]["value"] == 0.5  # nobody smiles, and half were asked to

@@ -44,13 +44,13 @@ def grid(images: Array, period: int = 8) -> float:
 
 
 def measure(generated: Array, real: Array, *, seed: int = 0) -> dict[str, Estimate]:
-    """Figures of images (N, S, S, 3) beside those of real crops (M, S, S, 3)."""
-    made, shot = sharpness(generated), sharpness(real).mean()
+    """Figures of images (N, S, S, 3) beside those of real crops (M, S, S, 3), both RGB uint8."""
+    real_sharpness = sharpness(real).mean()
     cast = float(np.abs(generated.mean((0, 1, 2)) - real.mean((0, 1, 2))).mean())
     return {
-        "sharpness": estimate.mean(made / shot, seed),
-        "colour_cast": Estimate(value=cast, low=np.nan, high=np.nan, n=len(generated)),
+        "sharpness": estimate.mean(sharpness(generated) / real_sharpness, seed),
+        "colour_cast": estimate.plain(cast, len(generated)),
         "contrast": estimate.mean(generated.std((1, 2, 3)) / real.std((1, 2, 3)).mean(), seed),
-        "grid": Estimate(value=grid(generated), low=np.nan, high=np.nan, n=len(generated)),
-        "grid_real": Estimate(value=grid(real), low=np.nan, high=np.nan, n=len(real)),
+        "grid": estimate.plain(grid(generated), len(generated)),
+        "grid_real": estimate.plain(grid(real), len(real)),
     }

@@ -1,12 +1,13 @@
-"""What words can ask of a face, and whether it is there: read by networks that have no part in making the images.
+"""Attributes that a prompt can request of a face, and whether an image shows them.
 
-    seen = Eyes(motion=teachers.motion, ages=Ages.fit(Known.read("cache/faces")), judge=judge, find=find).look(images)
-    CLAIMS["smiling"].holds(seen)               # (N,) bool
+    examiner = Examiner(motion=teachers.motion, ages=Ages.fit(Known.read("cache/faces")), judge=judge, find=find)
+    CLAIMS["smiling"].holds(examiner.read(images))               # (N,) bool
 
-A claim is one of two that exclude each other (smiling, serious). It *holds* if what is read lies on its side of the
-middle between the two thresholds from which training's captions speak of it; *clearly* from its own threshold on. Of
-colourfulness, whose authors had people name it, "slightly" is 15 and "not" 0: less than slightly holds, less than half
-of it clearly. An image in which no face is found bears out nothing that a face does.
+Images are read by networks that took no part in generating them. A claim is one of two that exclude each other
+(smiling, serious). It *holds* if the reading lies on its side of the middle between the two thresholds at which the
+captions of training use these words, and *clearly* if it lies beyond its own threshold. Colourfulness is named by its
+authors' subjects: 15 is "slightly", 0 "not"; below 15 black and white holds, below 7.5 clearly. No claim about a face
+holds for an image in which no face is found.
 """
 
 import json
@@ -23,7 +24,7 @@ from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.subjects import Subject
 from personae.types import Array, Motion
 
-Seen = Mapping[str, Array]  # of N images, by what is read, (N,); NaN where no face is found
+Readings = Mapping[str, Array]  # of N images: (N,) for each kind of reading; NaN where no face is found
 
 _CHILD, _OLD = ("0-2", "3-9"), ("60-69", "more than 70")
 _RIDGE = 30.0  # on vectors whose numbers are about 1
@@ -31,8 +32,9 @@ _RIDGE = 30.0  # on vectors whose numbers are about 1
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """`words` about a `{noun}` or a `{child}`; `read`: the reading that bears it out, if it lies `above` the limit, or
-    else below; `half` way to the opposite claim, and `clear`, where captions begin to say so (`training.captions`)."""
+    """`words`: a prompt about a `{noun}` or a `{child}`. `read`: the kind of reading that decides, `above` the limit or
+    else below it. `half`: the limit half way to the opposite claim; `clear`: the one at which captions use the words
+    (`training.captions`)."""
 
     words: str
     read: str
@@ -40,45 +42,46 @@ class Claim:
     half: float
     clear: float
 
-    def holds(self, seen: Seen, *, clearly: bool = False) -> Array:
+    def holds(self, readings: Readings, *, clearly: bool = False) -> Array:
         """(N,) bool."""
-        value, limit = seen[self.read], self.clear if clearly else self.half
+        value, limit = readings[self.read], self.clear if clearly else self.half
         found: Array = value > limit if self.above else value < limit
         return found
 
-    def beats(self, seen: Seen, opposite: Seen) -> Array:
-        """(N,) bool: whether the reading goes further its way than that of the images that were asked the opposite."""
-        apart = seen[self.read] - opposite[self.read]
+    def beats(self, readings: Readings, opposite: Readings) -> Array:
+        """(N,) bool: whether the reading lies further in its direction than that of the image with the opposite
+        prompt."""
+        apart = readings[self.read] - opposite[self.read]
         found: Array = apart > 0 if self.above else apart < 0
         return found
 
     def prompt(self, subject: Subject) -> str:
-        """What is asked of one person's picture, with words for who they are as annotated."""
+        """The prompt for one person, with the noun for their gender as annotated."""
         man = subject.person.groups.get("gender") == "Male"
         return self.words.format(noun="man" if man else "woman", child="boy" if man else "girl")
 
 
 def _claims() -> dict[str, Claim]:
     smile, jaw, yaw, grey = (0.275, 0.5, 0.05), (0.16, 0.3, 0.02), (12.0, 18.0), (15.0, 7.5)
-    said = "photo of a {noun}, "
+    start = "photo of a {noun}, "
     return {
-        "smiling": Claim(words=f"{said}smiling", read="smile", above=True, half=smile[0], clear=smile[1]),
-        "serious": Claim(words=f"{said}serious", read="smile", above=False, half=smile[0], clear=smile[2]),
-        "mouth open": Claim(words=f"{said}mouth open", read="jaw", above=True, half=jaw[0], clear=jaw[1]),
-        "mouth closed": Claim(words=f"{said}mouth closed", read="jaw", above=False, half=jaw[0], clear=jaw[2]),
-        "looking left": Claim(words=f"{said}looking left", read="yaw", above=True, half=yaw[0], clear=yaw[1]),
-        "looking right": Claim(words=f"{said}looking right", read="yaw", above=False, half=-yaw[0], clear=-yaw[1]),
+        "smiling": Claim(words=f"{start}smiling", read="smile", above=True, half=smile[0], clear=smile[1]),
+        "serious": Claim(words=f"{start}serious", read="smile", above=False, half=smile[0], clear=smile[2]),
+        "mouth open": Claim(words=f"{start}mouth open", read="jaw", above=True, half=jaw[0], clear=jaw[1]),
+        "mouth closed": Claim(words=f"{start}mouth closed", read="jaw", above=False, half=jaw[0], clear=jaw[2]),
+        "looking left": Claim(words=f"{start}looking left", read="yaw", above=True, half=yaw[0], clear=yaw[1]),
+        "looking right": Claim(words=f"{start}looking right", read="yaw", above=False, half=-yaw[0], clear=-yaw[1]),
         "child": Claim(words="photo of a young {child}", read="child", above=True, half=0, clear=2),
         "old": Claim(words="photo of an old {noun}", read="child", above=False, half=0, clear=-2),
         "black and white": Claim(
-            words=f"{said}black and white", read="colour", above=False, half=grey[0], clear=grey[1]
+            words=f"{start}black and white", read="colour", above=False, half=grey[0], clear=grey[1]
         ),
         "in colour": Claim(words="photo of a {noun}", read="colour", above=True, half=grey[0], clear=grey[0]),
     }
 
 
 CLAIMS = _claims()
-# What excludes each other.
+# Claims that exclude each other.
 PAIRS = (
     ("smiling", "serious"),
     ("mouth open", "mouth closed"),
@@ -86,7 +89,7 @@ PAIRS = (
     ("child", "old"),
     ("black and white", "in colour"),
 )
-# The attributes of the bar. What nearly every image shows unasked (a closed mouth, colours) proves nothing.
+# The attributes that have a bar. What nearly every image shows without a request (a closed mouth, colours) is left out.
 ATTRIBUTES = {
     "smile": ("smiling", "serious"),
     "mouth": ("mouth open",),
@@ -99,7 +102,7 @@ ATTRIBUTES = {
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """Everybody in a cache (`personae prepare`): `vectors` (M, D) by the labelling recogniser, `age` as annotated,
-    `held_out` (M,) bool: kept out of all training."""
+    `held_out` (M,) bool: in no training data."""
 
     vectors: Array
     age: list[str]
@@ -117,8 +120,8 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Ages:
-    """Child or old, out of a recogniser's vector: logistic regression on the annotated ages of training people.
-    `right`: (children, old people) among those held out that it tells, as shares; `count`: of these."""
+    """Child or old by a recogniser's vector: logistic regression on the annotated ages of training people. `right`: the
+    shares of held-out children and of held-out old people that are classified correctly; `count`: how many there are."""
 
     weights: Array  # (D + 1,)
     right: tuple[float, float]
@@ -126,12 +129,12 @@ class Ages:
 
     @classmethod
     def fit(cls, known: Known) -> "Ages":
-        """Both groups weigh the same."""
+        """Fit on everybody who is not held out; both groups weigh the same."""
         child, old = (np.array([age in group for age in known.age]) for group in (_CHILD, _OLD))
         fit, test = (child | old) & ~known.held_out, (child | old) & known.held_out
         weights = _logistic(_features(known.vectors[fit]), child[fit])
-        told = _features(known.vectors) @ weights > 0
-        right = float(told[child & test].mean()), float(1 - told[old & test].mean())
+        young = _features(known.vectors) @ weights > 0
+        right = float(young[child & test].mean()), float(1 - young[old & test].mean())
         return cls(weights=weights, right=right, count=int(test.sum()))
 
     def __call__(self, vectors: Array) -> Array:
@@ -159,17 +162,17 @@ def _logistic(x: Array, y: Array, *, rounds: int = 20) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eyes:
-    """All that looks at an image: `motion` reads a face off (H, W, 3) RGB uint8, None: there is none; `ages` reads the
-    vectors of a `judge`, who looks where `find` sees a face."""
+class Examiner:
+    """The networks that read an image: `motion` measures a face in (H, W, 3) RGB uint8, None if there is none; `judge`
+    embeds the face that `find` finds, and `ages` reads those vectors."""
 
     motion: Callable[[Array], Motion | None]
     ages: Ages
     judge: Judge
     find: Finder
 
-    def look(self, images: Sequence[Array]) -> Seen:
-        """Images (H, W, 3) RGB uint8, square. smile, jaw: blendshapes; yaw: degrees; child: log odds; colour:
+    def read(self, images: Sequence[Array]) -> Readings:
+        """Of square images (H, W, 3) RGB uint8. smile, jaw: blendshapes; yaw: degrees; child: log odds; colour:
         `colourfulness`; vectors (N, D): the judge's."""
         motions = [self.motion(framed(image)) for image in images]
         shapes = np.stack([np.full(52, np.nan) if one is None else one.blendshapes for one in motions])
@@ -189,8 +192,8 @@ def _yaw(motion: Motion | None) -> float:
 
 
 def colourfulness(image: Array) -> float:
-    """Of (H, W, 3) RGB uint8, as Hasler and Süsstrunk (2003) measure it: 0 not, 15 slightly, 33 moderately colourful.
-    A tint of the whole counts for less than colours that differ."""
+    """Of (H, W, 3) RGB uint8 by Hasler and Süsstrunk (2003): 0 not, 15 slightly, 33 moderately colourful. One tint over
+    the whole image counts for less than colours that differ."""
     red, green, blue = image.reshape(-1, 3).astype(np.float64).T
     opponents = np.stack([red - green, (red + green) / 2 - blue])
     return float(np.hypot(*opponents.std(1)) + 0.3 * np.hypot(*opponents.mean(1)))

@@ -46,25 +46,25 @@ def measure(
 ) -> dict[str, Estimate]:
     """Diversity within P people of M >= 2 images each.
 
-    images: (P, M, H, W, 3) RGB uint8; motions[p][m]: None where no face was found, such images stand aside;
+    images: (P, M, H, W, 3) RGB uint8; motions[p][m]: None where no face was found, such images are left out;
     features: (P, M, D) of the realism backbone; real_motions: of different people's photos.
     """
     if images.shape[1] < 2:
-        raise BadData("diversity needs at least two images per person: raise --images-per-person")
+        raise BadData(f"diversity needs at least two images per person, got {images.shape[1]}: raise --images")
     spreads = np.array([spread([m for m in person if m is not None]) for person in motions])
-    told = spreads[np.isfinite(spreads).all(1)]
+    finite = spreads[np.isfinite(spreads).all(1)]
     pose, expression = spread(real_motions)
     figures = {
         "pixel_distance": estimate.mean(np.array([pixel_distance(person) for person in images]), seed),
         "feature_distance": estimate.mean(np.array([feature_distance(person) for person in features]), seed),
     }
-    if len(told):
-        figures["pose_spread"] = estimate.mean(told[:, 0], seed)
-        figures["expression_spread"] = estimate.mean(told[:, 1], seed)
+    if len(finite):
+        figures["pose_spread"] = estimate.mean(finite[:, 0], seed)
+        figures["expression_spread"] = estimate.mean(finite[:, 1], seed)
     if np.isfinite(pose):
         real = len(real_motions)
-        figures["pose_spread_real"] = Estimate(value=pose, low=np.nan, high=np.nan, n=real)
-        figures["expression_spread_real"] = Estimate(value=expression, low=np.nan, high=np.nan, n=real)
+        figures["pose_spread_real"] = estimate.plain(pose, real)
+        figures["expression_spread_real"] = estimate.plain(expression, real)
     return figures
 
 

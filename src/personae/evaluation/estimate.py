@@ -34,10 +34,41 @@ class Estimate:
         return {name: round(x, 6) if np.isfinite(x) else None for name, x in numbers.items()} | {"n": self.n}
 
 
+UNKNOWN = Estimate(value=np.nan, low=np.nan, high=np.nan, n=0)
+
+
+def plain(value: float, n: int) -> Estimate:
+    """A figure that rests on `n` of something and for which no interval is estimated."""
+    return Estimate(value=value, low=np.nan, high=np.nan, n=n)
+
+
 def mean(values: Array, seed: int = 0) -> Estimate:
     """The mean of `values` (N,), one number per person, with a percentile bootstrap interval."""
     sample = np.asarray(values, dtype=np.float64)
     return bootstrap(lambda rows: sample[rows].mean(-1), len(sample), seed)
+
+
+def mean_of_finite(values: Array, seed: int = 0) -> Estimate:
+    """The mean over the finite of `values` (N,); `UNKNOWN` if there are none."""
+    finite = values[np.isfinite(values)]
+    return mean(finite, seed) if len(finite) else UNKNOWN
+
+
+def ratio(above: Array, below: Array, seed: int = 0) -> Estimate:
+    """The mean of `above` (N,) divided by the mean of `below` (N,), over the rows in which both are finite.
+
+    `UNKNOWN` if there are none; NaN, which clears no bar, if the mean of `below` is not positive.
+    """
+    both = np.isfinite(above) & np.isfinite(below)
+    if not both.any():
+        return UNKNOWN
+    above, below = above[both], below[both]
+
+    def share(rows: Array) -> Array:
+        whole = below[rows].mean(-1)
+        return np.divide(above[rows].mean(-1), whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+    return bootstrap(share, len(above), seed)
 
 
 def correlation(a: Array, b: Array, seed: int = 0) -> Estimate:

@@ -27,7 +27,7 @@ from personae.types import Array, Face, Identity
 Finder = Callable[[Array], Array | None]
 
 _TEACHER_SHA256 = "e72a5710cce378dc46472b6b845cb90647634f2738d8c3e581735cf195b9866f"
-_USUAL_TEACHERS = "../shared/teachers"
+_TEACHERS = "../shared/teachers"
 _DESCENT = (
     "the bundled encoder was distilled from this judge, so the figure flatters models conditioned on it: "
     "confirm with an unrelated recogniser"
@@ -68,15 +68,19 @@ class JudgeSpec:
             object.__setattr__(self, "name", Path(self.path).stem)
 
 
+def teachers_folder(folder: str | Path | None = None) -> Path:
+    """Where the labelling networks (teachers) are: the folder, or that of PERSONAE_TEACHERS, or ../shared/teachers."""
+    return Path(folder or os.environ.get("PERSONAE_TEACHERS", _TEACHERS))
+
+
 def judge_spec(text: str = "teacher") -> JudgeSpec:
     """The judge that `--judge TEXT` names: `teacher`, a .json of `JudgeSpec` fields, or `FILE.onnx[,field=value]`.
 
-    The teacher is looked for in the folder of the environment variable PERSONAE_TEACHERS, else in
-    ../shared/teachers. A path inside a .json is relative to that file.
+    The teacher is looked for in `teachers_folder`. A path inside a .json is relative to that file.
     """
     if text == "teacher":
-        folder = Path(os.environ.get("PERSONAE_TEACHERS", _USUAL_TEACHERS))
-        return JudgeSpec(path=str(folder / "mobilefacenet.onnx"), name="mobilefacenet teacher", std=128.0)
+        file = teachers_folder() / "mobilefacenet.onnx"
+        return JudgeSpec(path=str(file), name="mobilefacenet teacher", std=128.0)
     path, *settings = text.split(",")
     if path.endswith(".json"):
         try:
@@ -124,12 +128,12 @@ class Judge:
         return _DESCENT if self.sha256 == _TEACHER_SHA256 else None
 
     def require_unrelated(self, space: str) -> None:
-        """Raise `BadOption` if this judge is the very network that measured identities of `space`."""
+        """Raise `BadOption` if this judge is the network that measures identities of `space`."""
         prefix = space.rsplit("/", 1)[-1]
         if len(prefix) >= 8 and self.sha256.startswith(prefix):
             raise BadOption(
                 f"judge {self.spec.name} is the recogniser that conditions the model ({space}): it would mark its "
-                "own work, name another with --judge"
+                "own work; name another with --judge"
             )
 
     @cached_property
@@ -167,7 +171,7 @@ class Judge:
     def look(self, images: Sequence[Array], finder: Finder) -> Array:
         """(N, D) float32 unit vectors of the main faces of N images (H, W, 3) RGB uint8.
 
-        An image in which `finder` sees no face gives a row of NaN: it is the caller's to count, never dropped.
+        An image in which `finder` finds no face gives a row of NaN, which the caller must count.
         """
         points = [finder(image) for image in images]
         crops = [
@@ -196,7 +200,7 @@ class SecondOpinion:
         return self.judge.spec.name
 
     def likeness(self, images: Sequence[Image.Image], people: Sequence[Face | Identity]) -> list[float]:
-        """The cosine of each image to its person's photo, NaN where `finder` sees no face. Raises `BadOption` for a
+        """The cosine of each image to its person's photo, NaN where `finder` finds no face. Raises `BadOption` for a
         person who came without a photo."""
         spec = self.judge.spec
         crops = []
@@ -205,8 +209,8 @@ class SecondOpinion:
                 raise BadOption(f"judge {self.name} compares with the person's photo: give faces read from photos")
             matrix = align.similarity(one.detection.points, spec.template, spec.size)
             crops.append(align.crop(one.photo.pixels, matrix, spec.size))
-        seen = self.judge.look([np.asarray(image.convert("RGB")) for image in images], self.finder)
-        return [float(cosine) for cosine in (seen * self.judge.embed(np.stack(crops))).sum(1)]
+        vectors = self.judge.look([np.asarray(image.convert("RGB")) for image in images], self.finder)
+        return [float(cosine) for cosine in (vectors * self.judge.embed(np.stack(crops))).sum(1)]
 
 
 def reader_finder(reader: Any) -> Finder:
@@ -227,7 +231,7 @@ def teacher_finder(folder: str | Path | None = None) -> Finder:
     """
     from personae.data.teachers import Teachers
 
-    teachers = Teachers(folder or os.environ.get("PERSONAE_TEACHERS", _USUAL_TEACHERS))
+    teachers = Teachers(teachers_folder(folder))
 
     def find(pixels: Array) -> Array | None:
         height, width = pixels.shape[:2]

@@ -33,14 +33,14 @@ def ranks(real: Array, generated: Array) -> Array:
 
 def strangers(a: Array, b: Array) -> Array:
     """(P,) each person's mean cosine in `a` (P, M, D) to everyone else's in `b` (P, L, D); images without a face
-    stand aside."""
+    are left out."""
     width = max(a.shape[2], b.shape[2])
     totals, counts = [], []
     for vectors in (a, b):
-        seen = np.isfinite(vectors).all(-1)
-        whole = np.where(seen[..., None], vectors, 0).astype(np.float64)
+        found = np.isfinite(vectors).all(-1)
+        whole = np.where(found[..., None], vectors, 0).astype(np.float64)
         totals.append(np.broadcast_to(whole.sum(1), (len(vectors), width)))
-        counts.append(seen.sum(1))
+        counts.append(found.sum(1))
     # The mean over all pairs of different people is a product of sums: no (P M) x (P L) table is needed.
     everyone, many = totals[1].sum(0), counts[1].sum()
     pairs = counts[0] * (many - counts[1])
@@ -64,15 +64,15 @@ def measure(real: Array, generated: Array, *, seed: int = 0) -> dict[str, Estima
         "missing": estimate.mean((~found).mean(1), seed),
         "rank1": estimate.mean((ranks(real, generated) == 0).mean(1), seed),
         "rank1_person": estimate.proportion(ranks(real, _centres(generated))[:, 0] == 0),
-        "strangers_real": _mean_of_finite(strangers(alone, alone), seed),
+        "strangers_real": estimate.mean_of_finite(strangers(alone, alone), seed),
     }
     if found.any():
         means = np.divide(
             np.where(found, own, 0).sum(1), found.sum(1), where=found.any(1), out=np.full(len(own), np.nan)
         )
-        figures["likeness_found"] = _mean_of_finite(means, seed)
-        figures["strangers_generated"] = _mean_of_finite(strangers(generated, generated), seed)
-        figures["strangers_across"] = _mean_of_finite(strangers(generated, alone), seed)
+        figures["likeness_found"] = estimate.mean_of_finite(means, seed)
+        figures["strangers_generated"] = estimate.mean_of_finite(strangers(generated, generated), seed)
+        figures["strangers_across"] = estimate.mean_of_finite(strangers(generated, alone), seed)
     return figures
 
 
@@ -82,7 +82,7 @@ def gap(real: Array, generated: Array, *, seed: int = 0) -> Estimate:
     large one."""
     alone = real[:, None]
     apart = strangers(generated, generated) - strangers(alone, alone)
-    signed = _mean_of_finite(apart, seed)
+    signed = estimate.mean_of_finite(apart, seed)
     if signed.value >= 0:
         return signed
     return Estimate(value=-signed.value, low=-signed.high, high=-signed.low, n=signed.n)
@@ -107,9 +107,3 @@ def _centres(generated: Array) -> Array:
     total = np.nansum(generated, axis=1, keepdims=True)
     norm = np.linalg.norm(total, axis=-1, keepdims=True)
     return np.divide(total, norm, out=np.full_like(total, np.nan), where=norm > 0)
-
-
-def _mean_of_finite(values: Array, seed: int) -> Estimate:
-    finite = values[np.isfinite(values)]
-    # Two people at least make a stranger; with one there is nothing to average.
-    return estimate.mean(finite, seed) if len(finite) else Estimate(value=np.nan, low=np.nan, high=np.nan, n=0)

@@ -1,4 +1,4 @@
-"""Every figure a report may hold: what it says, in words, and the bar it must clear.
+"""Every figure that a report may hold: what it says, in words, and the bar that it must clear.
 
 One table per kind of report; the text report, the rich table and the documents are all drawn from it.
 """
@@ -37,11 +37,11 @@ class Measure:
         """The bars and whether they are cleared: "≥ 0.450 met"."""
         sign = "≥" if self.at_least else "≤"
         verdicts = self.met(value) if value is not None else [False] * len(self.bars)
-        said = (
+        limits = (
             f"{sign} {self.number(bar)} {'met' if ok else '**not met**'}"
             for bar, ok in zip(self.bars, verdicts, strict=True)
         )
-        return "; ".join(said)
+        return "; ".join(limits)
 
 
 GENERATION = {

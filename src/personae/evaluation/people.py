@@ -1,6 +1,6 @@
 """people.held_out_people("cache/faces", 200, seed=0) -> [Person(key, photo, groups), ...]
 
-People whom no training ever saw, out of a cache made by `personae prepare` or out of the raw photo tars.
+People who are in no training data, out of a cache made by `personae prepare` or out of the raw photo tars.
 """
 
 import csv
@@ -23,8 +23,8 @@ _USUAL_SOURCES = ("cache/faces", "../shared/faces")
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What the teachers saw in a photo: `box` (4,), `points` (5, 2), `landmarks` (478, 3), all photo pixels;
-    `blendshapes` (52,); `pose` (3,) yaw, pitch, roll in degrees; `identity` (128,) unit norm; `faces` found."""
+    """What the labelling networks (teachers) measured in a photo: `box` (4,), `points` (5, 2), `landmarks` (478, 3), all in
+    pixels of the photo; `blendshapes` (52,); `pose` (3,) yaw, pitch, roll in degrees; `identity` (128,) unit norm; `faces` found."""
 
     box: Array
     points: Array
@@ -63,13 +63,13 @@ def held_out_people(source: str | Path | None = None, count: int | None = None, 
     """
     folder = find_source(source)
     tars = sorted(folder.glob("*.tar"))
-    kept = [(key, parts) for tar in tars for key, parts in shards.read(tar) if shards.held_out(key)]
+    records = [(key, parts) for tar in tars for key, parts in shards.read(tar) if shards.held_out(key)]
     if count is not None:
-        if count < 1 or count > len(kept):
-            raise BadData(f"{folder} holds {len(kept)} held-out people, {count} were asked for")
-        chosen = np.random.default_rng(seed).choice(len(kept), count, replace=False)
-        kept = [kept[i] for i in sorted(chosen)]
-    return list(_people(folder, kept))
+        if count < 1 or count > len(records):
+            raise BadData(f"{folder} holds {len(records)} held-out people, {count} were asked for")
+        chosen = np.random.default_rng(seed).choice(len(records), count, replace=False)
+        records = [records[i] for i in sorted(chosen)]
+    return list(_people(folder, records))
 
 
 def _people(folder: Path, records: list[tuple[str, shards.Record]]) -> Iterator[Person]:

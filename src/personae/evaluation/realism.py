@@ -1,6 +1,6 @@
 """realism.measure(generated, reference, floor) -> {"frechet": ..., "frechet_floor": ..., "kernel": ...}
 
-Do the pictures, taken together, look like photographs? Distances between clouds of features, on a backbone that
+Do the pictures, taken together, look like photographs? Distances between sets of features, by a backbone that
 can be exchanged and is named beside every figure. The floor is what as many *real* people score against the same
 reference: a distance near it is as good as this sample can tell.
 
@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from personae.errors import BadData, WeightsCorrupt, WeightsMissing, unknown_name
+from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Judge
 from personae.reading import align
@@ -133,7 +134,7 @@ def _cube(a: Array, b: Array) -> Array:
 
 
 def _within(a: Array) -> float:
-    """The mean kernel between different images of one cloud."""
+    """The mean kernel between different images of one set."""
     table = _cube(a, a)
     return float((table.sum() - np.trace(table)) / (len(a) * (len(a) - 1)))
 
@@ -154,13 +155,13 @@ def measure(generated: Array, reference: Array, floor: Array, *, seed: int = 0) 
     def to_reference(part: Array) -> float:
         return _within(part) + apart - 2 * float(_cube(part, reference).mean())
 
-    made = [to_reference(generated[half, image]) for half, image in zip(halves, images, strict=True)]
+    distances = [to_reference(generated[half, image]) for half, image in zip(halves, images, strict=True)]
     real = [to_reference(floor[half]) for half in halves]
     alone = frechet(floor, reference)
     return {
         "frechet": Estimate(value=float(np.mean(draws)), low=min(draws), high=max(draws), n=count),
-        "frechet_floor": Estimate(value=alone, low=np.nan, high=np.nan, n=count),
-        "kernel": _spread(made, count),
+        "frechet_floor": estimate.plain(alone, count),
+        "kernel": _spread(distances, count),
         "kernel_floor": _spread(real, count),
     }
 

@@ -1,5 +1,5 @@
-"""held(table, people, held_out)   -> {"age": {"correlation": ..., "auc": ..., "readable": ..., "n": ...}, ...}
-moved(pipe, table, subjects, probe) -> what a shift does to the faces that a model makes
+"""correlations(table, people, others) -> {"age": {"correlation": ..., "auc": ..., "readable": ..., "n": ...}, ...}
+measure_shifts(pipe, table, subjects, probe) -> what a shift does to the faces that a model makes
 
 How well does an identity hold an attribute, and does a shift along its direction change the faces made from it?
 """
@@ -25,7 +25,7 @@ from personae.types import BLENDSHAPES, Array, Identity
 CONTROL = "random"  # a direction that means nothing, for comparison
 
 
-def held(
+def correlations(
     table: Mapping[str, Direction], trained_on: LabelledPeople, held_out: LabelledPeople
 ) -> dict[str, dict[str, Any]]:
     """Per attribute, on held-out people: `correlation` of the coordinate along the direction with the label (with
@@ -36,15 +36,15 @@ def held(
     found = {}
     for column, (name, attribute) in enumerate(ATTRIBUTES.items()):
         label = attribute.label(held_out)
-        told = np.isfinite(label)
-        along = held_out.vectors[told] @ table[name].vector
-        figure = estimate.correlation(along, label[told])
+        known = np.isfinite(label)
+        along = held_out.vectors[known] @ table[name].vector
+        figure = estimate.correlation(along, label[known])
         found[name] = {
             "less": attribute.less,
             "more": attribute.more,
             **figure.as_json(),
-            "auc": round(auc(along, label[told] >= attribute.has), 4),
-            "readable": round(estimate.correlation(read[told, column], label[told]).value, 4),
+            "auc": round(auc(along, label[known] >= attribute.has), 4),
+            "readable": round(estimate.correlation(read[known, column], label[known]).value, 4),
         }
         found[name]["correlation"] = found[name].pop("value")
     return found
@@ -67,10 +67,10 @@ class Probe:
     @classmethod
     def fit(cls, vectors: Array, labels: Array) -> "Probe":
         """Least squares of (N, A) labels, NaN where unknown, on (N, D) vectors."""
-        told = np.isfinite(labels).all(axis=1)
-        if told.sum() <= vectors.shape[1]:
-            raise BadData(f"a reading of {vectors.shape[1]} numbers needs more people than that, got {told.sum()}")
-        return cls(weights=np.linalg.lstsq(_with_constant(vectors[told]), labels[told], rcond=None)[0])
+        known = np.isfinite(labels).all(axis=1)
+        if known.sum() <= vectors.shape[1]:
+            raise BadData(f"a reading of {vectors.shape[1]} numbers needs more people than that, got {known.sum()}")
+        return cls(weights=np.linalg.lstsq(_with_constant(vectors[known]), labels[known], rcond=None)[0])
 
     def read(self, vectors: Array) -> Array:
         """(N, A) labels of (N, D)."""
@@ -82,7 +82,7 @@ def _with_constant(vectors: Array) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moved:
+class ShiftEffect:
     """What shifting people by `amount` along `direction` did: per attribute the mean change of what is read from the
     faces made, and the mean likeness (by the judge) to the faces made without the shift from the same seeds."""
 
@@ -92,7 +92,7 @@ class Moved:
     likeness: Estimate
 
 
-def moved(
+def measure_shifts(
     pipe: FacePipeline,
     table: Mapping[str, Direction],
     people: Sequence[Identity],
@@ -103,42 +103,42 @@ def moved(
     amounts: Sequence[float] = (-2, 2),
     seed: int = 0,
     progress: bool = True,
-) -> list[Moved]:
+) -> list[ShiftEffect]:
     """Faces of everyone, shifted along each direction and along one at random, read back.
 
     Age and gender presentation are read by `probe` from the vectors of `judge`, another recogniser than the one that
-    conditions; the smile from measured blendshapes. An image in which either finds no face stands aside.
+    conditions; the smile from measured blendshapes. An image in which either finds no face is left out.
     """
     rng = np.random.default_rng(seed)
     spread = float(np.mean([one.spread for one in table.values()]))
     control = Direction(vector=rng.standard_normal(people[0].vector.size), spread=spread, space=people[0].space)
-    before, who = _seen(pipe, people, judge, finder, probe, seed)
+    before, vectors = _measured(pipe, people, judge, finder, probe, seed)
     found = []
     trials = [(name, one, amount) for name, one in (*table.items(), (CONTROL, control)) for amount in amounts]
     for name, direction, amount in track(trials, "shifting people", disable=not progress, transient=True):
         shifted = [identity.shift(person, direction, amount) for person in people]
-        after, now = _seen(pipe, shifted, judge, finder, probe, seed)
-        told = np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
-        if not told.any():
+        after, shifted_vectors = _measured(pipe, shifted, judge, finder, probe, seed)
+        both = np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
+        if not both.any():
             raise BadData("no face was found in any of the images made: there is nothing to compare")
-        change = after[told] - before[told]
+        change = after[both] - before[both]
         found.append(
-            Moved(
+            ShiftEffect(
                 direction=name,
                 amount=amount,
                 change={name: estimate.mean(column, seed) for name, column in zip(ATTRIBUTES, change.T, strict=True)},
-                likeness=estimate.mean((who[told] * now[told]).sum(axis=1), seed),
+                likeness=estimate.mean((vectors[both] * shifted_vectors[both]).sum(axis=1), seed),
             )
         )
     return found
 
 
-def _seen(
+def _measured(
     pipe: FacePipeline, people: Sequence[Identity], judge: Judge, finder: Finder, probe: Probe, seed: int
 ) -> tuple[Array, Array]:
     """What is read from one image of each: the attributes (N, A) and the judge's vectors (N, D); NaN without a face."""
-    made = pipe(people, seed=seed, measure_likeness=False)
-    images = [np.asarray(image.convert("RGB")) for image in made.images]
+    out = pipe(people, seed=seed, measure_likeness=False)
+    images = [np.asarray(image.convert("RGB")) for image in out.images]
     vectors = judge.look(images, finder)
     if np.isnan(vectors).all():
         raise BadData("no face was found in any of the images made: there is nothing to compare")

@@ -76,8 +76,14 @@ def _source(report: Report) -> str:
 def _cells(report: Report) -> Iterator[tuple[str, ...]]:
     for name, figure in report["figures"].items():
         measure = measure_of(report["kind"], name)
-        said = f"**{name}**: {measure.says}"
-        yield said, measure.number(figure["value"]), _interval(measure, figure), str(figure["n"]), _bar(measure, figure)
+        label = f"**{name}**: {measure.says}"
+        yield (
+            label,
+            measure.number(figure["value"]),
+            _interval(measure, figure),
+            str(figure["n"]),
+            _bar(measure, figure),
+        )
 
 
 def _interval(measure: Measure, figure: dict[str, float | None]) -> str:

@@ -53,6 +53,6 @@ def run(reader: FaceReader, *, cache: str | Path, out: str | Path) -> dict[str, 
 def write(out: str | Path, people: LabelledPeople, others: LabelledPeople, space: str) -> dict[str, dict[str, Any]]:
     """Fit to some people, judge on others, write the file; returns what was found (`directions.measured`)."""
     table = fit(people, space)
-    found = shift_effects.held(table, people, others)
+    found = shift_effects.correlations(table, people, others)
     directions.save(out, table, found)
     return found

@@ -1,12 +1,12 @@
 """personae evaluate --suite angles --people 8 -o angles.json
 
-How far a model can turn a head: held-out people generated, or their photos edited, at angle after angle, each read
-back by networks that have no part in making them: is a face found, how alike is it, how far has it turned. What a
-model's `limits.json` allows follows from that and from the pictures (`--sheet`): look at them.
+How far a model can turn a head: held-out people are generated, or their photos edited, at one angle after another, and
+read back by networks that take no part in making the pictures: is a face found, how alike is it, how far has it turned.
+A model's `limits.json` is written from these figures and from the pictures (`--sheet`): look at them.
 """
 
-import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,67 +15,82 @@ import typer
 from PIL import Image
 
 from personae.data.teachers import Teachers, framed
-from personae.evaluation.judge import teacher_finder
+from personae.evaluation.judge import Finder, teacher_finder, teachers_folder
+from personae.evaluation.options import Cache, Model, People, ReportFile, TeachersFolder
 from personae.evaluation.report import FOLDER
-from personae.evaluation.setup import open_setup
-from personae.types import Array
+from personae.evaluation.setup import Setup, open_setup
+from personae.io import atomic
+from personae.types import Array, Motion
 
 ANGLES = {"yaw": (-75, -60, -45, -30, 30, 45, 60, 75), "pitch": (-60, -45, -30, -20, 20, 30, 45, 60),
           "roll": (-45, -30, -20, -10, 10, 20, 30, 45)}  # fmt: skip
 AXES = tuple(ANGLES)
+_SIDE = 128  # pixels of a picture on the sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The people, and the networks that read their pictures. `edits`: whether photos are edited, or people generated."""
+
+    setup: Setup
+    find: Finder
+    motion: Callable[[Array], Motion | None]
+    edits: bool
+
+    def pictures(self, axis: str, angle: float) -> list[Array]:
+        """One of everybody, (H, W, 3), at `angle` degrees."""
+        options: dict[str, Any] = {"pose": {axis: angle}, "seed": 0, "measure_likeness": False}
+        pipe, faces = self.setup.pipe, [one.face for one in self.setup.subjects]
+        if not self.edits:
+            return [np.asarray(image) for image in pipe(faces, **options).images]
+        done = [pipe.edit("attribute", target=face, **options).images[0] for face in faces]
+        return [np.asarray(image.convert("RGB").resize((256, 256))) for image in done]
+
+    def row(self, real: Array, images: list[Array], axis: str) -> dict[str, float]:
+        """likeness: the mean cosine to the photos' vectors `real` (P, D); found: the share in which the landmarker finds
+        a face; held: the median angle that it measures."""
+        vectors = self.setup.judge.look(images, self.find)
+        alike = np.nan_to_num((vectors * real).sum(1)) if vectors.shape == real.shape else np.zeros(len(real))
+        poses = [found.pose for image in images if (found := self.motion(framed(image)))]
+        angles = [getattr(pose, axis) for pose in poses] or [0.0]
+        return {
+            "likeness": round(float(alike.mean()), 3),
+            "found": len(poses) / len(images),
+            "held": round(float(np.median(angles)), 1),
+        }
+
+
+def measure(bench: Bench) -> tuple[dict[str, dict[str, dict[str, float]]], Array]:
+    """The figures by axis and angle, with those at no angle as `ahead`; and a picture with a row for each of them."""
+    real = bench.setup.judge.look([one.person.photo.pixels for one in bench.setup.subjects], bench.find)
+    rows: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ("ahead", *AXES)}
+    strips = []
+    for name, axis, angle in (("ahead", "yaw", 0), *((axis, axis, one) for axis in AXES for one in ANGLES[axis])):
+        images = bench.pictures(axis, angle)
+        rows[name][str(angle)] = bench.row(real, images, axis)
+        typer.echo(f"{axis} {angle}: {rows[name][str(angle)]}", err=True)
+        strips.append(np.concatenate([np.asarray(Image.fromarray(one).resize((_SIDE, _SIDE))) for one in images], 1))
+    return rows, np.concatenate(strips)
 
 
 def main(
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "angles.json",
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
-    people: Annotated[int, typer.Option(help="Held-out people.")] = 8,
-    edits: Annotated[bool, typer.Option(help="Edit their photos, instead of generating them.")] = False,
-    sheet: Annotated[Path | None, typer.Option(help="A picture of all pictures.")] = None,
-    source: Annotated[Path, typer.Option(help="A prepared cache.")] = Path("cache/faces"),
-    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
+    model: Model = "nano",
+    out: ReportFile = FOLDER / "angles.json",
+    people: People = 8,
+    edits: Annotated[bool, typer.Option(help="Edit people's photos instead of generating the people.")] = False,
+    sheet: Annotated[Path | None, typer.Option(help="An image to write, with all pictures.")] = None,
+    source: Cache = Path("cache/faces"),
+    teachers: TeachersFolder = None,
 ) -> None:
-    """Measure, print, write."""
+    """Measure likeness and the angle that is reached, from angle to angle."""
+    folder = teachers_folder(teachers)
     setup = open_setup(model, people, source, "teacher", motion=True)
-    pipe, judge = setup.pipe, setup.judge
-    faces, find, motion = [one.face for one in setup.subjects], teacher_finder(teachers), Teachers(teachers).motion
-    real = judge.look([one.person.photo.pixels for one in setup.subjects], find)
-
-    def generated(axis: str, angle: float) -> list[Array]:
-        made = pipe(faces, pose={axis: angle}, seed=0, measure_likeness=False)
-        return [np.asarray(image) for image in made.images]
-
-    def edited(axis: str, angle: float) -> list[Array]:
-        asked: dict[str, Any] = {"pose": {axis: angle}, "seed": 0, "measure_likeness": False}
-        done = [pipe.edit("attribute", target=face, **asked) for face in faces]
-        return [np.asarray(one.images[0].convert("RGB").resize((256, 256))) for one in done]
-
-    make: Callable[[str, float], list[Array]] = edited if edits else generated
-
-    def measured(axis: str, angle: float) -> tuple[dict[str, float], Array]:
-        images = make(axis, angle)
-        seen = judge.look(images, find)
-        alike = np.nan_to_num((seen * real).sum(1)) if seen.shape == real.shape else np.zeros(len(real))
-        held = [found.pose for image in images if (found := motion(framed(image)))]
-        angles = np.array([[getattr(one, name) for name in AXES] for one in held] or [[0.0] * 3])
-        row = {
-            "likeness": round(float(alike.mean()), 3),
-            "found": len(held) / len(images),
-            "held": round(float(np.median(angles[:, AXES.index(axis)])), 1),
-        }
-        typer.echo(f"{axis} {angle}: {row}", err=True)
-        return row, np.concatenate([np.asarray(Image.fromarray(one).resize((128, 128))) for one in images], 1)
-
-    ahead, picture = measured("yaw", 0)
-    rows, pictures = {"ahead": {"0": ahead}}, [picture]
-    for axis, angles in ANGLES.items():
-        rows[axis] = {}
-        for angle in angles:
-            rows[axis][str(angle)], picture = measured(axis, angle)
-            pictures.append(picture)
+    bench = Bench(setup=setup, find=teacher_finder(folder), motion=Teachers(folder).motion, edits=edits)
+    rows, picture = measure(bench)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(rows, indent=1) + "\n")
+    atomic.write_json(out, rows)
     if sheet is not None:
-        Image.fromarray(np.concatenate(pictures)).save(sheet)
+        Image.fromarray(picture).save(sheet)
 
 
 if __name__ == "__main__":

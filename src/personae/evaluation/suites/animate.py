@@ -21,6 +21,8 @@ from personae.data.teachers import Teachers
 from personae.errors import BadData, WeightsMissing
 from personae.evaluation import estimate, flicker
 from personae.evaluation.estimate import Estimate
+from personae.evaluation.judge import teachers_folder
+from personae.evaluation.options import Model, ReportFile, TeachersFolder
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.gather import strangers
 from personae.pipeline import FacePipeline
@@ -216,12 +218,12 @@ def measure(pipe: FacePipeline, teachers: Teachers, pairs: int, frames: int, ste
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "animate.json",
+    model: Model = "nano",
+    out: ReportFile = FOLDER / "animate.json",
     pairs: Annotated[int, typer.Option(help="Sources and drivers.")] = 2,
     frames: Annotated[int, typer.Option(help="Of each video.")] = 48,
     steps: Annotated[int, typer.Option(help="Sampling steps per frame.")] = 8,
-    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
+    teachers: TeachersFolder = None,
     keep: Annotated[Path | None, typer.Option(help="Leave the videos in this folder.")] = None,
 ) -> None:
     """Measure animations and write a report that documents can draw tables from."""
@@ -230,7 +232,7 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         folder = keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        publish(measure(pipe, Teachers(teachers), pairs, frames, steps, folder), out)
+        publish(measure(pipe, Teachers(teachers_folder(teachers)), pairs, frames, steps, folder), out)
 
 
 if __name__ == "__main__":

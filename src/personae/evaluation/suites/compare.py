@@ -24,7 +24,9 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import CLIPTokenizer
 
+from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate, mean
+from personae.evaluation.options import ReportFile
 from personae.evaluation.random_networks import FULL, TINY, Size, build, tiny_decoder
 from personae.evaluation.report import FOLDER, assemble, publish
 from personae.pipeline import FacePipeline
@@ -319,7 +321,7 @@ def _rows(
             "seconds": mean(seconds),
             "speedup": mean(took[0] / seconds),
             "peak": mean(tflop / seconds / peaks[one.side.dtype]),
-            "memory": Estimate(value=memory, low=np.nan, high=np.nan, n=1),
+            "memory": estimate.plain(memory, 1),
         }
     return rows
 
@@ -333,7 +335,7 @@ def _headlines(groups: dict[str, dict[str, dict[str, Estimate]]], device: str) -
         figures = {f"{mode}_speedup": row["speedup"] for mode, row in rows.items()}
         plain = next(iter(groups[guided[0]].values()))
         share = rows["exact"]["memory"].value / plain["memory"].value
-        figures["memory_share"] = Estimate(value=share, low=np.nan, high=np.nan, n=1)
+        figures["memory_share"] = estimate.plain(share, 1)
     else:
         figures = {
             f"{kind}_images_per_s": Estimate(value=1 / row.value, low=1 / row.high, high=1 / row.low, n=row.n)
@@ -366,7 +368,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def main(
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "compare.json",
+    out: ReportFile = FOLDER / "compare.json",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     batch: Annotated[list[int], typer.Option(help="Images per call; may come more than once.")] = [1, 4],  # noqa: B006
     repeats: Annotated[int, typer.Option(help="Runs of each side, in turns; of n images a call, an n-th.")] = 3,

@@ -20,7 +20,8 @@ from personae.evaluation import estimate, likeness
 from personae.evaluation.blendshapes import amount
 from personae.evaluation.edit_bench import UNKNOWN, Bench, Done, Seen, alike, apart, mean, ratio
 from personae.evaluation.estimate import Estimate
-from personae.evaluation.judge import teacher_finder
+from personae.evaluation.judge import teacher_finder, teachers_folder
+from personae.evaluation.options import Cache, JudgeName, Model, ReportFile, Steps, TeachersFolder
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.setup import open_setup
 from personae.reading.aligned import Aligned
@@ -283,14 +284,14 @@ def measure(bench: Bench, *, pairs: int, others: int) -> Report:
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "editing.json",
+    model: Model = "nano",
+    out: ReportFile = FOLDER / "editing.json",
     pairs: Annotated[int, typer.Option(help="Of swap.")] = 200,
     others: Annotated[int, typer.Option(help="Edits of everything else that is asked.")] = 40,
-    steps: Annotated[int | None, typer.Option(help="Of the sampler; by default the model's own.")] = None,
-    source: Annotated[Path, typer.Option(help="A prepared cache.")] = Path("cache/faces"),
-    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
-    judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
+    steps: Steps = None,
+    source: Cache = Path("cache/faces"),
+    teachers: TeachersFolder = None,
+    judge: JudgeName = "teacher",
 ) -> None:
     """Measure every edit and write a report that documents can draw tables from."""
     setup = open_setup(model, max(pairs, others), source, judge, motion=True)
@@ -300,7 +301,7 @@ def main(
         people=setup.subjects,
         judge=setup.judge,
         find=teacher_finder(teachers),
-        motion=Teachers(teachers).motion,
+        motion=Teachers(teachers_folder(teachers)).motion,
         options={} if steps is None else {"num_inference_steps": steps},
     )
     publish(measure(bench, pairs=min(pairs, count), others=min(others, count)), out)

@@ -1,8 +1,9 @@
 """personae evaluate --suite face0 --people 200 -o docs/figures/face0.json
 
-Whether nano does what words ask, and shows whom the face says, when both are given (Face0): held-out people, read by
-networks that have no part in making the images (MediaPipe's landmarker, the teacher recogniser, an age classifier on
-its vectors). Needs the teachers' folder and a prepared cache. 200 people: 2300 images, some 12 minutes of two cores.
+Whether images follow the words of a prompt and show the person of the face when both are used (Face0). Held-out people,
+read by networks that took no part in generating the images: MediaPipe's landmarker, the teacher recogniser, an age
+classifier on its vectors. Needs the teachers' folder and a prepared cache. 200 people: 2300 images, some 12 minutes of
+two cores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,11 @@ import typer
 
 from personae.data.teachers import Teachers
 from personae.evaluation import estimate
-from personae.evaluation.claims import ATTRIBUTES, CLAIMS, PAIRS, Ages, Claim, Eyes, Known, Seen
+from personae.evaluation.claims import ATTRIBUTES, CLAIMS, PAIRS, Ages, Claim, Examiner, Known, Readings
 from personae.evaluation.estimate import Estimate
+from personae.evaluation.judge import teachers_folder
 from personae.evaluation.likeness import cosines
+from personae.evaluation.options import Cache, Model, ReportFile, Steps, TeachersFolder
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject
@@ -27,7 +30,7 @@ from personae.types import Array
 
 Row = dict[str, Estimate]
 HALVES = [(0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)]
-# The face's share in what is asked, from none to whole.
+# The face's share of the guidance, from none to all.
 SHARES: dict[str, dict[str, float]] = {
     "words alone": {"text_weight": 1, "both_weight": 0},
     "face 0.25": {"text_weight": 0.75, "both_weight": 0.25},
@@ -35,12 +38,12 @@ SHARES: dict[str, dict[str, float]] = {
     "face 0.75": {"text_weight": 0.25, "both_weight": 0.75},
     "both": {},
 }
-# As much of the face, and fewer words: nothing more to gain.
+# As much of the face and fewer words: likeness is not expected to rise further.
 BEYOND: dict[str, dict[str, float]] = {
     "both 0.5, face 0.5": {"face_weight": 0.5, "both_weight": 0.5},
     "face alone": {"face_weight": 1, "both_weight": 0},
 }
-# What two people are told, and how many times as wide as the model's own their picture is.
+# The prompt for a picture of two people, and its width as a multiple of the model's own.
 TOGETHER: dict[str, tuple[str | None, float]] = {
     "words, windows side by side": ("photo of a person", 2.0),
     "words, windows that overlap": ("photo of a person", 1.75),
@@ -51,20 +54,19 @@ TOGETHER: dict[str, tuple[str | None, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The people and who looks at their images. `real` (P, D): the judge's vectors of their photos. `options`: of
-    every call."""
+    """The people, and the networks that read their images. `real` (P, D): the judge's vectors of their photos.
+    `options`: of every call."""
 
     pipe: FacePipeline
     people: Sequence[Subject]
-    eyes: Eyes
+    examiner: Examiner
     real: Array
     options: Mapping[str, Any]
 
-    def make(self, prompts: Sequence[str | None], people: int | None = None, **options: Any) -> list[Array]:
-        """An image of each of the first `people` (None: all), told their own one of the `prompts`; that of person p has
-        seed p whatever it is told."""
+    def generate(self, prompts: Sequence[str | None], people: int | None = None, **options: Any) -> list[Array]:
+        """An image of each of the first `people` (None: all), by `prompts[p]` of person p, from seed p."""
         count = len(self.people) if people is None else people
-        made: list[Array | None] = [None] * count
+        images: list[Array | None] = [None] * count
         for prompt in dict.fromkeys(prompts[:count]):
             rows = [row for row in range(count) if prompts[row] == prompt]
             faces = [self.people[row].face for row in rows]
@@ -72,61 +74,65 @@ class Bench:
                 faces, prompt=prompt, seed=rows, measure_likeness=False, **{**self.options, **options}
             ).images
             for row, image in zip(rows, found, strict=True):
-                made[row] = np.asarray(image)
-        return [image for image in made if image is not None]
+                images[row] = np.asarray(image)
+        return [image for image in images if image is not None]
 
-    def asked(self, claim: Claim, **options: Any) -> Seen:
-        """What is seen when everyone is asked for it."""
-        return self.eyes.look(self.make([claim.prompt(one) for one in self.people], **options))
+    def read(self, prompts: Sequence[str | None], people: int | None = None, **options: Any) -> Readings:
+        """Of the images that `generate` makes of these."""
+        return self.examiner.read(self.generate(prompts, people, **options))
 
-    def likeness(self, seen: Seen) -> Array:
+    def prompts(self, claim: Claim) -> list[str]:
+        """Everyone's prompt for a claim."""
+        return [claim.prompt(one) for one in self.people]
+
+    def likeness(self, readings: Readings) -> Array:
         """(N,) of the first N people, 0 where no face is found."""
-        vectors = seen["vectors"]
+        vectors = readings["vectors"]
         found: Array = np.nan_to_num(cosines(self.real[: len(vectors)], vectors[:, None])[:, 0])
         return found
 
 
-def obedience(bench: Bench) -> tuple[dict[str, Row], dict[str, Estimate], dict[str, Seen]]:
-    """Each claim's row; each attribute's figure, over the images that were asked for it; what was seen."""
+def attributes(bench: Bench) -> tuple[dict[str, Row], dict[str, Estimate], dict[str, Readings]]:
+    """Each claim's row; each attribute's figure, over the images whose prompt requests it; and the readings."""
     rows: dict[str, Row] = {}
-    held: dict[str, Array] = {}
-    seen = {}
+    holds: dict[str, Array] = {}
+    readings = {}
     for name, claim in CLAIMS.items():
         typer.echo(f"{name} ...", err=True)
-        seen[name] = bench.asked(claim)
+        readings[name] = bench.read(bench.prompts(claim))
     opposite = {one: other for pair in PAIRS for one, other in (pair, pair[::-1])}
     for name, claim in CLAIMS.items():
-        held[name] = claim.holds(seen[name])
+        holds[name] = claim.holds(readings[name])
         rows[name] = {
-            "holds": estimate.proportion(held[name]),
-            "clearly": estimate.proportion(claim.holds(seen[name], clearly=True)),
-            "beats": estimate.proportion(claim.beats(seen[name], seen[opposite[name]])),
-            "likeness": estimate.mean(bench.likeness(seen[name])),
+            "holds": estimate.proportion(holds[name]),
+            "clearly": estimate.proportion(claim.holds(readings[name], clearly=True)),
+            "beats": estimate.proportion(claim.beats(readings[name], readings[opposite[name]])),
+            "likeness": estimate.mean(bench.likeness(readings[name])),
         }
     figures = {
-        name: estimate.proportion(np.concatenate([held[one] for one in claims])) for name, claims in ATTRIBUTES.items()
+        name: estimate.proportion(np.concatenate([holds[one] for one in claims])) for name, claims in ATTRIBUTES.items()
     }
-    return rows, figures, seen
+    return rows, figures, readings
 
 
 def person_prompts(bench: Bench, count: int) -> dict[str, Row]:
-    """The same asked the other way, around `{person}`, of the first `count`."""
+    """The same claims by prompts around `{person}`, of the first `count` people."""
     rows = {}
     for name, claim in CLAIMS.items():
         prompt = claim.words.format(noun="{person}", child="{person}")
-        seen = bench.eyes.look(bench.make([prompt] * count, count))
+        readings = bench.read([prompt] * count, count)
         rows[name] = {
-            "holds": estimate.proportion(claim.holds(seen)),
-            "likeness": estimate.mean(bench.likeness(seen)),
+            "holds": estimate.proportion(claim.holds(readings)),
+            "likeness": estimate.mean(bench.likeness(readings)),
         }
     return rows
 
 
-def kept(bench: Bench, seen: Mapping[str, Seen]) -> tuple[dict[str, Row], dict[str, Estimate]]:
-    """Likeness beside words and without any; the share of it that words leave, over people."""
-    without = bench.likeness(bench.eyes.look(bench.make([""] * len(bench.people))))
-    named = bench.likeness(bench.eyes.look(bench.make([None] * len(bench.people))))
-    worded = np.mean([bench.likeness(one) for one in seen.values()], axis=0)
+def likeness_beside_words(bench: Bench, readings: Mapping[str, Readings]) -> tuple[dict[str, Row], dict[str, Estimate]]:
+    """Likeness with and without words, and the one as a share of the other, over people."""
+    without = bench.likeness(bench.read([""] * len(bench.people)))
+    named = bench.likeness(bench.read([None] * len(bench.people)))
+    worded = np.mean([bench.likeness(one) for one in readings.values()], axis=0)
     rows = {
         "the face and no words": {"likeness": estimate.mean(without)},
         "the face and words, over all that is asked": {"likeness": estimate.mean(worded)},
@@ -137,32 +143,31 @@ def kept(bench: Bench, seen: Mapping[str, Seen]) -> tuple[dict[str, Row], dict[s
 
 
 def sweep(bench: Bench, count: int) -> tuple[dict[str, Row], dict[str, Estimate]]:
-    """Likeness by the weight of the face, asked to smile; the smallest gain from one of its shares to the next."""
+    """Likeness by the weight of the face, with a prompt for a smile; the smallest gain from one share to the next."""
     claim = CLAIMS["smiling"]
     rows: dict[str, Row] = {}
     before: Array | None = None
     gains = []
     for name, weights in (SHARES | BEYOND).items():
-        seen = bench.eyes.look(bench.make([claim.prompt(one) for one in bench.people], count, **weights))
-        likeness = bench.likeness(seen)
-        rows[name] = {"likeness": estimate.mean(likeness), "holds": estimate.proportion(claim.holds(seen))}
+        readings = bench.read(bench.prompts(claim), count, **weights)
+        likeness = bench.likeness(readings)
+        rows[name] = {"likeness": estimate.mean(likeness), "holds": estimate.proportion(claim.holds(readings))}
         if before is not None and name in SHARES:
             gains.append(estimate.mean(likeness - before))
         before = likeness
     return rows, {"rise": min(gains, key=lambda one: one.value)}
 
 
-def pull(bench: Bench, everyone: Array, faced: Seen) -> tuple[dict[str, Row], dict[str, Estimate]]:
-    """Whether pictures of the words alone are drawn to anybody of `everyone` (M, D): the highest mean cosine that any
-    of them has to these pictures. The same of photos of as many strangers, whom the same words describe; and of the
-    pictures `faced`, told these strangers' faces."""
-    prompts = [CLAIMS["in colour"].prompt(one) for one in bench.people]
-    worded = bench.eyes.look(bench.make(prompts, text_weight=1, both_weight=0))["vectors"]
+def pull(bench: Bench, everyone: Array, faced: Readings) -> tuple[dict[str, Row], dict[str, Estimate]]:
+    """Whether pictures by words alone resemble anybody of `everyone` (M, D), people of the training data: the highest mean
+    cosine that one of them has to these pictures. For comparison the same of photos of as many strangers, whom the same words
+    describe, and of `faced`, pictures by words and these strangers' faces."""
+    worded = bench.read(bench.prompts(CLAIMS["in colour"]), text_weight=1, both_weight=0)["vectors"]
     rows = {}
     for name, vectors in (("words alone", worded), ("photos", bench.real), ("words and faces", faced["vectors"])):
         found = vectors[np.isfinite(vectors).all(1)]
         nearest = float((everyone @ found.mean(0)).max())
-        rows[name] = {"nearest": Estimate(value=nearest, low=np.nan, high=np.nan, n=len(found))}
+        rows[name] = {"nearest": estimate.plain(nearest, len(found))}
     return rows, {"pull": rows["words alone"]["nearest"]}
 
 
@@ -178,11 +183,11 @@ def together(bench: Bench, trials: int) -> tuple[dict[str, Row], dict[str, Estim
             faces = [bench.people[one].face for one in pair]
             image = np.asarray(bench.pipe(faces, seed=trial, measure_likeness=False, **options).images[0])
             middle = image.shape[1] // 2
-            seen = bench.eyes.judge.look([image[:, :middle], image[:, middle:]], bench.eyes.find)
-            if seen.shape[1] == 1:  # no face in either
-                seen = np.full((2, bench.real.shape[1]), np.nan)
-            own.append((seen * bench.real[pair]).sum(1))
-            other.append((seen * bench.real[pair[::-1]]).sum(1))
+            vectors = bench.examiner.judge.look([image[:, :middle], image[:, middle:]], bench.examiner.find)
+            if vectors.shape[1] == 1:  # no face in either
+                vectors = np.full((2, bench.real.shape[1]), np.nan)
+            own.append((vectors * bench.real[pair]).sum(1))
+            other.append((vectors * bench.real[pair[::-1]]).sum(1))
         right = np.array(own) > np.array(other)  # (trials, 2); a face that is not found is wrong
         rows[name] = {
             "both_right": estimate.proportion(np.asarray(right.all(1))),
@@ -193,31 +198,31 @@ def together(bench: Bench, trials: int) -> tuple[dict[str, Row], dict[str, Estim
 
 
 def measure(bench: Bench, everyone: Array, *, fewer: int, trials: int) -> Report:
-    """The report. everyone: (M, D) the judge's vectors of people that words alone must not show; fewer: people for what
-    is not held to a bar; trials: pictures of two."""
-    asked, attributes, seen = obedience(bench)
-    alike, ratio = kept(bench, seen)
+    """The report. everyone: (M, D) the judge's vectors of people whom words alone must not show; fewer: how many people
+    for figures without a bar; trials: pictures of two people."""
+    beside, shares, readings = attributes(bench)
+    alike, ratio = likeness_beside_words(bench, readings)
     weighed, rise = sweep(bench, fewer)
     two, right = together(bench, trials)
-    reached = sum(figure.value >= 0.8 for figure in attributes.values())
-    drawn, nearest = pull(bench, everyone, seen["in colour"])
+    reached = sum(figure.value >= 0.8 for figure in shares.values())
+    drawn, nearest = pull(bench, everyone, readings["in colour"])
     figures = {
-        "attributes": Estimate(value=float(reached), low=np.nan, high=np.nan, n=len(attributes)),
-        **attributes,
+        "attributes": estimate.plain(float(reached), len(shares)),
+        **shares,
         **ratio,
         **rise,
         **nearest,
         **right,
     }
     groups = {
-        "asked in words beside the face": asked,
+        "asked in words beside the face": beside,
         "asked around {person}": person_prompts(bench, fewer),
         "what is told": alike,
         "weights, asked to smile": weighed,
         "drawn to somebody": drawn,
         "two people in one picture": two,
     }
-    ages = bench.eyes.ages
+    ages = bench.examiner.ages
     return assemble(
         kind="face0",
         subject=f"model {bench.pipe.name or 'unnamed'}",
@@ -225,36 +230,36 @@ def measure(bench: Bench, everyone: Array, *, fewer: int, trials: int) -> Report
         figures=figures,
         groups=groups,
         caveats=[
-            "one image of each person, the same seeds in every row; an image without a face bears out nothing",
+            "one image of each person, the same seeds in every row; an image without a face fulfils no claim about one",
             "expressions and poses by MediaPipe's landmarker, whose readings also wrote the captions",
             (
-                "child or old by logistic regression on the judge's vectors, which tells "
+                "child or old by logistic regression on the judge's vectors, which is right for "
                 f"{ages.right[0]:.1%} of children and {ages.right[1]:.1%} of old people among {ages.count} held out"
             ),
-            bench.eyes.judge.caveat,
+            bench.examiner.judge.caveat,
         ],
     )
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "face0.json",
-    people: Annotated[int, typer.Option(help="Held-out people, an image of each for everything asked.")] = 200,
-    fewer: Annotated[int, typer.Option(help="The first of them, for what is not held to a bar.")] = 40,
+    model: Model = "nano",
+    out: ReportFile = FOLDER / "face0.json",
+    people: Annotated[int, typer.Option(help="Held-out people; an image of each for every prompt.")] = 200,
+    fewer: Annotated[int, typer.Option(help="How many of them for figures without a bar.")] = 40,
     trials: Annotated[int, typer.Option(help="Pictures of two people.")] = 50,
-    steps: Annotated[int | None, typer.Option(help="Of the sampler; by default the model's own.")] = None,
-    source: Annotated[Path, typer.Option(help="A prepared cache.")] = Path("cache/faces"),
-    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
+    steps: Steps = None,
+    source: Cache = Path("cache/faces"),
+    teachers: TeachersFolder = None,
 ) -> None:
     """Measure words beside faces and write a report that documents can draw tables from."""
     setup = open_setup(model, people, source, "teacher")
     subjects, judge, find = setup.subjects, setup.judge, setup.find
     known = Known.read(source)
     ages = Ages.fit(known)
-    eyes = Eyes(motion=Teachers(teachers).motion, ages=ages, judge=judge, find=find)
+    examiner = Examiner(motion=Teachers(teachers_folder(teachers)).motion, ages=ages, judge=judge, find=find)
     real = judge.look([one.person.photo.pixels for one in subjects], find)
     options = {} if steps is None else {"num_inference_steps": steps}
-    bench = Bench(pipe=setup.pipe, people=subjects, eyes=eyes, real=real, options=options)
+    bench = Bench(pipe=setup.pipe, people=subjects, examiner=examiner, real=real, options=options)
     publish(measure(bench, known.vectors[~known.held_out], fewer=min(fewer, len(subjects)), trials=trials), out)
 
 

@@ -13,7 +13,6 @@ known without a second opinion.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -22,6 +21,8 @@ from PIL import Image
 
 import personae
 from personae.data.teachers import Teachers
+from personae.evaluation.judge import teachers_folder
+from personae.evaluation.options import Source, TeachersFolder
 from personae.evaluation.people import held_out_people
 from personae.evaluation.scenes import texture
 from personae.reading.reader import FaceReader
@@ -149,13 +150,13 @@ def measure(reader: FaceReader, detect: Detects, photos: Sequence[Array], *, cou
 
 def main(
     people: Annotated[int, typer.Option(help="Held-out people for sizes and tilts.")] = 12,
-    source: Annotated[Path | None, typer.Option(help="Prepared cache or photo tars.")] = None,
-    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
+    source: Source = None,
+    teachers: TeachersFolder = None,
     seed: Annotated[int, typer.Option(help="Of the people and of the pictures made of them.")] = 0,
 ) -> None:
     """Count found faces by size, on sheets and by tilt; print a line for each figure."""
     reader = FaceReader.from_folder(f"{personae.__path__[0]}/weights/nano/reader")
-    labeller = Teachers(teachers)
+    labeller = Teachers(teachers_folder(teachers))
 
     def detect(pixels: Array) -> Array:
         return np.array([face.box for face in labeller.detect(pixels)]).reshape(-1, 4)

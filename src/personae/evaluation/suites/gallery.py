@@ -19,6 +19,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter  # type: ignor
 import personae
 from personae.editing.inputs import in_crop
 from personae.editing.warp import closed
+from personae.evaluation.options import Model, Steps
 from personae.gather import strangers
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
@@ -383,9 +384,9 @@ def page_of(entries: Sequence[Entry], gallery: Gallery) -> str:
 
 def main(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for gallery.md and gallery/.")] = Path("docs"),
-    model: Annotated[str, typer.Option(help="A model folder, or a name.")] = "nano",
+    model: Model = "nano",
     only: Annotated[list[str] | None, typer.Option(help="Sections to make, by name; all of them else.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of sampling.", show_default="the model's")] = None,
+    steps: Steps = None,
 ) -> None:
     """Make the gallery."""
     writer.prepare(out / "gallery")

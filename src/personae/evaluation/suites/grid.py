@@ -12,6 +12,7 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 import personae
+from personae.evaluation.options import Model
 from personae.evaluation.report import FOLDER
 from personae.evaluation.suites.face0 import HALVES
 from personae.gather import PEOPLE
@@ -81,7 +82,7 @@ def drawn(rows: Sequence[Sequence[Image.Image]], heads: Sequence[str], names: Se
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    model: Model = "nano",
     out: Annotated[Path, typer.Option("-o", "--out", help="The picture to write.")] = FOLDER / "face0.webp",
     seed: Annotated[int, typer.Option(help="Of the people and their pictures.")] = 3,
 ) -> None:

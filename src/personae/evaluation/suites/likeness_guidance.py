@@ -1,13 +1,12 @@
 """personae evaluate --suite likeness_guidance --people 20 -o docs/figures/likeness_guidance.json
 
-What guidance by the model's own recogniser gives and costs: the same held-out people and seeds at every strength,
-judged by another recogniser, and by the one that guides. A gradient may find grain that recognisers like and nobody
-sees: so the other one judges once more what is left of the images at half their size.
+What guidance by the model's own recogniser gains and costs: the same held-out people and seeds at every strength,
+judged by another recogniser and by the one that guides. A gradient may produce fine grain that raises a recogniser's
+score and that nobody sees; therefore the other recogniser also judges the images reduced to half their size.
 """
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -19,6 +18,7 @@ from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.likeness import cosines
+from personae.evaluation.options import JudgeName, Model, People, ReportFile, Source, Steps
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject, generate
@@ -26,7 +26,7 @@ from personae.pipeline import FacePipeline
 from personae.types import Array
 
 STRENGTHS = (0.0, 0.05, 0.1, 0.2)
-USUAL = 0.1  # what the documents advise
+USUAL = 0.1  # what the guides recommend
 _TYPED = ",".join(map(str, STRENGTHS))
 
 
@@ -42,8 +42,8 @@ def compare(
     strengths: Sequence[float] = STRENGTHS,
     interval: tuple[float, float] = INTERVAL,
 ) -> Report:
-    """The report. Image m of person p has seed `seed` + p M + m at every strength; the first of these is what the
-    others are compared with."""
+    """The report. Image m of person p has seed `seed` + p M + m at every strength; gains are over the first of
+    `strengths`."""
     real = judge.look([one.person.photo.pixels for one in people], find)
 
     def likeness(images: Sequence[Array]) -> Array:
@@ -57,19 +57,19 @@ def compare(
         typer.echo(f"strength {strength:g} ...", err=True)
         options = {"likeness_guidance": strength, "likeness_interval": interval, "num_inference_steps": steps}
         began = time.process_time()  # other work on the machine does not count
-        made, _ = generate(pipe, people, images_per_person, seed=seed, options=options, progress=False)
-        took = (time.process_time() - began) / (len(people) * images_per_person)
-        images = list(made.reshape(-1, *made.shape[2:]))
-        seen, seen_halved = likeness(images), likeness([halved(image) for image in images])
-        now = np.nan_to_num(seen).mean(1), np.nan_to_num(seen_halved).mean(1)
+        generated, _ = generate(pipe, people, images_per_person, seed=seed, options=options, progress=False)
+        seconds = (time.process_time() - began) / (len(people) * images_per_person)
+        images = list(generated.reshape(-1, *generated.shape[2:]))
+        whole, half = likeness(images), likeness([halved(image) for image in images])
+        now = np.nan_to_num(whole).mean(1), np.nan_to_num(half).mean(1)
         before = before or now
         rows[f"{strength:g}"] = {
             "likeness": estimate.mean(now[0]),
             "gain": estimate.mean(now[0] - before[0]),
             "gain_halved": estimate.mean(now[1] - before[1]),
-            "own": estimate.mean(own_likeness(pipe, people, images).reshape(seen.shape).mean(1)),
-            "missing": estimate.mean((~np.isfinite(seen)).mean(1)),
-            "core_seconds": estimate.mean(np.array([took])),
+            "own": estimate.mean(own_likeness(pipe, people, images).reshape(whole.shape).mean(1)),
+            "missing": estimate.mean((~np.isfinite(whole)).mean(1)),
+            "core_seconds": estimate.mean(np.array([seconds])),
         }
     return assemble(
         kind="likeness_guidance",
@@ -98,7 +98,7 @@ def halved(image: Array) -> Array:
 
 
 def usual(strengths: Sequence[float]) -> float:
-    """The strength whose gain the report is headed by: the advised one, or else the strongest."""
+    """The strength whose gain heads the report: the recommended one, or else the strongest."""
     return USUAL if USUAL in strengths else max(strengths)
 
 
@@ -112,15 +112,15 @@ def own_likeness(pipe: FacePipeline, people: Sequence[Subject], images: Sequence
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "likeness_guidance.json",
-    people: Annotated[int, typer.Option(help="Held-out people.")] = 20,
+    model: Model = "nano",
+    out: ReportFile = FOLDER / "likeness_guidance.json",
+    people: People = 20,
     images_per_person: Annotated[int, typer.Option(help="Images of each.")] = 2,
-    steps: Annotated[int | None, typer.Option(help="Of the sampler; the model's own if left out.")] = None,
+    steps: Steps = None,
     strengths: Annotated[str, typer.Option(help="Of the guidance; the others are compared with the first.")] = _TYPED,
     interval: Annotated[tuple[float, float], typer.Option(help="Shares of the steps.")] = INTERVAL,
-    source: Annotated[Path | None, typer.Option(help="Prepared cache or photo tars.")] = None,
-    judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
+    source: Source = None,
+    judge: JudgeName = "teacher",
 ) -> None:
     """Measure every strength and write a report that documents can draw tables from."""
     setup = open_setup(model, people, source, judge)

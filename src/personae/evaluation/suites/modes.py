@@ -1,11 +1,10 @@
 """personae evaluate --suite modes --people 100 -o docs/figures/modes.json
 
-What each speed costs: the same held-out people and seeds at every speed and with each of its parts, judged by a
-recogniser that has no part in making the images.
+What each speed mode costs: the same held-out people and seeds in every mode and with each of its parts alone, judged by
+a recogniser that takes no part in generating the images.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,13 +14,14 @@ from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.likeness import cosines
+from personae.evaluation.options import JudgeName, Model, People, ReportFile, Source
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject, generate
 from personae.pipeline import FacePipeline
 from personae.types import Array
 
-# The first is what the others are compared with; the parts by themselves say which of them costs what.
+# The others are compared with the first. The parts alone show which of them costs what.
 SPEEDS: dict[str, dict[str, Any]] = {
     "exact": {"speed": "exact"},
     "guidance on 40 % of the steps": {"guidance_interval": (0.2, 0.6)},
@@ -31,7 +31,7 @@ SPEEDS: dict[str, dict[str, Any]] = {
     "balanced": {"speed": "balanced"},
     "fast": {"speed": "fast"},
 }
-TINY = {"tiny decoder": {"decoder": "tiny"}}  # for a model that has one
+TINY_DECODER = {"tiny decoder": {"decoder": "tiny"}}  # for a model that has one
 
 
 def compare(
@@ -45,13 +45,13 @@ def compare(
     seed: int = 0,
     speeds: Mapping[str, Mapping[str, Any]] = SPEEDS,
 ) -> Report:
-    """The report. Image m of person p has seed `seed` + p M + m at every speed; `steps` as most people ask for."""
+    """The report. Image m of person p has seed `seed` + p M + m at every speed; images have `steps` sampling steps."""
     real = judge.look([one.person.photo.pixels for one in people], find)
     rows: dict[str, dict[str, Estimate]] = {}
     exact: tuple[Array, Array] | None = None  # images (P, M, S, S, 3) and the judge's vectors (P, M, D)
     for name, options in speeds.items():
         typer.echo(f"{name} ...", err=True)
-        images, took = generate(
+        images, seconds = generate(
             pipe,
             people,
             images_per_person,
@@ -59,9 +59,9 @@ def compare(
             options={"num_inference_steps": steps, **options},
             progress=False,
         )
-        seen = judge.look(list(images.reshape(-1, *images.shape[2:])), find).reshape(*images.shape[:2], -1)
-        exact = exact or (images, seen)
-        rows[name] = costs(real, *exact, images, seen) | {"seconds": estimate.mean(took)}
+        vectors = judge.look(list(images.reshape(-1, *images.shape[2:])), find).reshape(*images.shape[:2], -1)
+        exact = exact or (images, vectors)
+        rows[name] = costs(real, *exact, images, vectors) | {"seconds": estimate.mean(seconds)}
     losses = {f"{name}_loss": rows[name]["loss"] for name in ("balanced", "fast")}
     return assemble(
         kind="modes",
@@ -76,36 +76,37 @@ def compare(
     )
 
 
-def costs(real: Array, exact: Array, exact_seen: Array, images: Array, seen: Array) -> dict[str, Estimate]:
-    """likeness: 0 where no face was found, as everywhere; loss: exact's minus this one's, person by person; pixels and
-    same: to the exact image of the same seed, the latter where both show a face."""
-    own, before = (np.nan_to_num(cosines(real, vectors)).mean(1) for vectors in (seen, exact_seen))
+def costs(real: Array, exact: Array, exact_vectors: Array, images: Array, vectors: Array) -> dict[str, Estimate]:
+    """Figures of `images` (P, M, S, S, 3), whose judged `vectors` are (P, M, D), beside the `exact` ones of the same
+    seeds. real: (P, D) vectors of people's photos.
+
+    likeness: 0 where no face was found, as everywhere; loss: of likeness, person by person; pixels and same: distance
+    and cosine to the exact image, the latter where a face is found in both.
+    """
+    own, before = (np.nan_to_num(cosines(real, some)).mean(1) for some in (vectors, exact_vectors))
     apart = (images.astype(np.float64) - exact) / 255
     both = (
-        np.einsum("pmd,pmd->pm", seen, exact_seen)
-        if seen.shape == exact_seen.shape
-        else np.full(seen.shape[:2], np.nan)
+        np.einsum("pmd,pmd->pm", vectors, exact_vectors)
+        if vectors.shape == exact_vectors.shape
+        else np.full(vectors.shape[:2], np.nan)
     )
     together = both[np.isfinite(both).any(1)]
     return {
         "likeness": estimate.mean(own),
         "loss": estimate.mean(before - own),
         "pixels": estimate.mean(np.sqrt((apart**2).mean((2, 3, 4))).mean(1)),
-        "same": estimate.mean(np.nanmean(together, 1)) if len(together) else _UNKNOWN,
+        "same": estimate.mean(np.nanmean(together, 1)) if len(together) else estimate.UNKNOWN,
     }
 
 
-_UNKNOWN = Estimate(value=np.nan, low=np.nan, high=np.nan, n=0)
-
-
 def main(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "modes.json",
-    people: Annotated[int, typer.Option(help="Held-out people.")] = 100,
+    model: Model = "nano",
+    out: ReportFile = FOLDER / "modes.json",
+    people: People = 100,
     images_per_person: Annotated[int, typer.Option(help="Images of each.")] = 2,
     steps: Annotated[int, typer.Option(help="Of the ordinary sampler.")] = 25,
-    source: Annotated[Path | None, typer.Option(help="Prepared cache or photo tars.")] = None,
-    judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
+    source: Source = None,
+    judge: JudgeName = "teacher",
 ) -> None:
     """Measure every speed and write a report that documents can draw tables from."""
     setup = open_setup(model, people, source, judge)
@@ -116,7 +117,7 @@ def main(
         setup.find,
         images_per_person=images_per_person,
         steps=steps,
-        speeds=SPEEDS | (TINY if setup.pipe.has_component("taesd") else {}),
+        speeds=SPEEDS | (TINY_DECODER if setup.pipe.has_component("taesd") else {}),
     )
     publish(report, out)
 

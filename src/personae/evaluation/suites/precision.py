@@ -14,12 +14,13 @@ import typer
 
 import personae
 from personae.evaluation import machine
+from personae.evaluation.options import Model
 from personae.sampling.fast import precision
 from personae.types import Array
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
+    model: Model = "nano",
     people: Annotated[int, typer.Option(help="Identities: directions of a normal distribution.")] = 8,
     steps: Annotated[int, typer.Option(help="Of the ordinary sampler.")] = 12,
 ) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from skimage import data
 
 from personae.evaluation.estimate import Estimate, mean
+from personae.evaluation.options import Model, ReportFile
 from personae.evaluation.report import FOLDER, assemble, publish
 
 CORES = 2
@@ -125,8 +126,8 @@ def regions_ms(repeats: int) -> Estimate:
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "speed.json",
+    model: Model = "nano",
+    out: ReportFile = FOLDER / "speed.json",
     people: Annotated[int, typer.Option(help="Faces in the bulk call.")] = 64,
     repeats: Annotated[int, typer.Option(help="Runs of each measurement.")] = 3,
 ) -> None:

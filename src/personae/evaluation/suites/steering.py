@@ -1,14 +1,13 @@
 """personae evaluate --suite steering --people 16 -o docs/figures/steering.json
 
-What asking nano for a pose, an expression, few steps or the look of a photo does: the same held-out people and seeds,
-asked and not asked, read back by networks that have no part in making the images (MediaPipe's landmarker, the teacher
-recogniser). Needs the teachers' folder.
+Measured effect of a requested pose, expression, small number of steps or reference photo: the same held-out people and
+seeds with and without the request, read back by networks that take no part in generating the images (MediaPipe's
+landmarker, the teacher recogniser). Needs the teachers' folder.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import typer
@@ -17,8 +16,9 @@ from personae.data.teachers import Teachers
 from personae.evaluation import estimate
 from personae.evaluation.blendshapes import amount
 from personae.evaluation.estimate import Estimate
-from personae.evaluation.judge import Finder, Judge
+from personae.evaluation.judge import Finder, Judge, teachers_folder
 from personae.evaluation.likeness import cosines
+from personae.evaluation.options import JudgeName, Model, People, ReportFile, Source, TeachersFolder
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject
@@ -39,7 +39,7 @@ LOOKS: dict[str, float | None] = {"no reference": None, "reference, 0.4": 0.4, "
 
 
 class Bench:
-    """The people, the judges, and one way to make and read back an image of each."""
+    """The people, the judges, and one way to generate and read back an image of each."""
 
     def __init__(
         self,
@@ -49,71 +49,71 @@ class Bench:
         find: Finder,
         motion: Callable[[Array], Motion | None],
     ) -> None:
-        """motion: reads a face off an image (H, W, 3) RGB uint8; None: there is none."""
+        """motion: measures a face in an image (H, W, 3) RGB uint8; None if there is none."""
         self.pipe, self.people, self.judge, self.find, self.motion = pipe, people, judge, find, motion
         self.real = judge.look([one.person.photo.pixels for one in people], self.find)
 
-    def make(self, options: Options) -> list[Array]:
+    def generate(self, options: Options) -> list[Array]:
         """One image of each person; person p has seed p."""
-        made = self.pipe([one.face for one in self.people], seed=0, measure_likeness=False, **options)
-        return [np.asarray(image) for image in made.images]
+        out = self.pipe([one.face for one in self.people], seed=0, measure_likeness=False, **options)
+        return [np.asarray(image) for image in out.images]
 
     def likeness(self, images: Sequence[Array]) -> Array:
         """(P,), 0 where no face is found."""
         return np.nan_to_num(cosines(self.real, self.judge.look(images, self.find)[:, None])[:, 0])
 
     def motions(self, images: Sequence[Array]) -> list[Motion]:
-        """Of those images in which the landmarker sees a face."""
+        """Of those images in which the landmarker finds a face."""
         return [motion for image in images if (motion := self.motion(image))]
 
-    def pose(self, asked: Sequence[float] | None) -> Row:
-        """Where heads point."""
-        images = self.make({} if asked is None else {"pose": asked})
-        seen = [motion.pose for motion in self.motions(images)]
+    def pose(self, angles: Sequence[float] | None) -> Row:
+        """Mean angles with a requested pose: yaw, pitch, roll in degrees, or None."""
+        images = self.generate({} if angles is None else {"pose": angles})
+        poses = [motion.pose for motion in self.motions(images)]
         return {
-            "yaw": estimate.mean(np.array([pose.yaw for pose in seen])),
-            "pitch": estimate.mean(np.array([pose.pitch for pose in seen])),
+            "yaw": estimate.mean(np.array([pose.yaw for pose in poses])),
+            "pitch": estimate.mean(np.array([pose.pitch for pose in poses])),
             "likeness": estimate.mean(self.likeness(images)),
         }
 
-    def expression(self, asked: str | None) -> Row:
-        """What faces do, of what is watched."""
-        images = self.make({} if asked is None else {"expression": {asked: 0.8}})
-        seen = np.stack([motion.blendshapes for motion in self.motions(images)])
-        watched = {"smile": "mouthSmile"}
-        return {name: estimate.mean(amount(seen, watched.get(name, name))) for name in EXPRESSIONS} | {
+    def expression(self, name: str | None) -> Row:
+        """Mean amounts of `EXPRESSIONS`, with one of them requested at 0.8, or None."""
+        images = self.generate({} if name is None else {"expression": {name: 0.8}})
+        shapes = np.stack([motion.blendshapes for motion in self.motions(images)])
+        measured = {"smile": "mouthSmile"}
+        return {one: estimate.mean(amount(shapes, measured.get(one, one))) for one in EXPRESSIONS} | {
             "likeness": estimate.mean(self.likeness(images))
         }
 
     def few(self, options: Options) -> Row:
-        """After a first call, which loads what the option needs."""
-        self.make(options)
+        """Likeness, and seconds per image after a first call, which loads what the option needs."""
+        self.generate(options)
         began = time.perf_counter()
-        images = self.make(options)
+        images = self.generate(options)
         took = (time.perf_counter() - began) / len(images)
         return {"likeness": estimate.mean(self.likeness(images)), "seconds": estimate.mean(np.array([took]))}
 
     def look(self, scale: float | None) -> Row:
-        """Everyone with the look of the next one's photo: how far the image's mean colour is from that photo's."""
+        """Everyone with the next person's photo as reference: how far the image's mean colour is from that photo's."""
         images, apart = [], []
         for row, one in enumerate(self.people):
             other = self.people[(row + 1) % len(self.people)]
             photo = other.person.photo.pixels
             where = align.similarity(other.face.detection.points, self.pipe.config.crop_template)
             options: Options = {} if scale is None else {"reference": photo, "reference_scale": scale}
-            made = self.pipe(one.face, seed=row, measure_likeness=False, **options).images[0]
-            images.append(np.asarray(made))
+            image = self.pipe(one.face, seed=row, measure_likeness=False, **options).images[0]
+            images.append(np.asarray(image))
             wanted = align.crop(photo, where, len(images[-1]))
             apart.append(np.abs(images[-1].mean((0, 1)) - wanted.mean((0, 1))).mean())
         return {"colour": estimate.mean(np.array(apart)), "likeness": estimate.mean(self.likeness(images))}
 
 
 def measure(bench: Bench) -> Report:
-    """The report, with what the model's folder has adapters for."""
+    """The report: a group for each adapter that the model has."""
     has = {name for name in ("controlnet", "exp_adapter", "lcm", "ref_adapter") if bench.pipe.has_component(name)}
     groups: dict[str, dict[str, Row]] = {}
     if "controlnet" in has:
-        groups["pose"] = {"nothing": bench.pose(None)} | {name: bench.pose(asked) for name, asked in POSES.items()}
+        groups["pose"] = {"nothing": bench.pose(None)} | {name: bench.pose(angles) for name, angles in POSES.items()}
     if "exp_adapter" in has:
         groups["expression"] = {"nothing": bench.expression(None)}
         groups["expression"] |= {f"{name} 0.8": bench.expression(name) for name in EXPRESSIONS}
@@ -136,16 +136,16 @@ def measure(bench: Bench) -> Report:
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="A named model or a model folder.")] = "nano",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The JSON to write.")] = FOLDER / "steering.json",
-    people: Annotated[int, typer.Option(help="Held-out people.")] = 16,
-    source: Annotated[Path | None, typer.Option(help="Prepared cache or photo tars.")] = None,
-    teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
-    judge: Annotated[str, typer.Option(help="The recogniser that judges, as for `personae evaluate`.")] = "teacher",
+    model: Model = "nano",
+    out: ReportFile = FOLDER / "steering.json",
+    people: People = 16,
+    source: Source = None,
+    teachers: TeachersFolder = None,
+    judge: JudgeName = "teacher",
 ) -> None:
-    """Measure every way to steer and write a report that documents can draw tables from."""
+    """Measure every control and write a report that documents can draw tables from."""
     setup = open_setup(model, people, source, judge)
-    bench = Bench(setup.pipe, setup.subjects, setup.judge, setup.find, Teachers(teachers).motion)
+    bench = Bench(setup.pipe, setup.subjects, setup.judge, setup.find, Teachers(teachers_folder(teachers)).motion)
     publish(measure(bench), out)
 
 
