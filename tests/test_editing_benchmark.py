@@ -10,8 +10,8 @@ from PIL import Image
 
 import personae
 from controlnet_fixtures import random_controlnet
-from personae.evaluation import edit_bench, tables
-from personae.evaluation.edit_bench import Seen
+from personae.evaluation import edit_bench, estimate, tables
+from personae.evaluation.edit_bench import Readings
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.measures import EDITING
 from personae.evaluation.people import Person
@@ -28,10 +28,10 @@ POINTS = np.array([[60, 70], [90, 70], [75, 85], [65, 100], [85, 100]], np.float
 COUNT = 3
 
 
-def seen(count: int = 2, **changed: Array) -> Seen:
+def readings(count: int = 2, **changed: Array) -> Readings:
     vectors = np.eye(4)[:count]
     plain = {"angles": np.zeros((count, 2)), "shapes": np.zeros((count, 52)), "outline": np.ones(count)}
-    return Seen(**({"vectors": vectors} | plain | changed))
+    return Readings(**({"vectors": vectors} | plain | changed))
 
 
 def motion(image: Array) -> Motion | None:
@@ -82,24 +82,26 @@ def test_edits_stay_within_their_masks(bench: edit_bench.Bench, monkeypatch: pyt
 
 
 def test_no_face_is_no_likeness_and_no_motion() -> None:
-    lost = seen(vectors=np.array([[1, 0, 0, 0], [np.nan] * 4]), angles=np.array([[3, 4], [np.nan] * 2]))
-    assert edit_bench.alike(lost, seen()).tolist() == [1, 0]
-    assert edit_bench.apart(lost, seen())["pitch"][0] == 4
-    assert edit_bench.mean(edit_bench.apart(lost, seen())["yaw"]).n == 1
-    assert edit_bench.mean(np.array([np.nan])) == edit_bench.UNKNOWN
+    lost = readings(vectors=np.array([[1, 0, 0, 0], [np.nan] * 4]), angles=np.array([[3, 4], [np.nan] * 2]))
+    assert edit_bench.likeness_to(lost, readings()).tolist() == [1, 0]
+    assert edit_bench.motion_errors(lost, readings())["pitch"][0] == 4
+    assert estimate.mean_of_finite(edit_bench.motion_errors(lost, readings())["yaw"]).n == 1
+    assert estimate.mean_of_finite(np.array([np.nan])) == estimate.UNKNOWN
 
 
 def test_a_share_of_nothing_clears_no_bar() -> None:
-    share = edit_bench.ratio(np.array([1.0, 2.0, np.nan]), np.array([2.0, 4.0, 1.0]))
+    share = estimate.ratio(np.array([1.0, 2.0, np.nan]), np.array([2.0, 4.0, 1.0]))
     assert (share.value, share.n) == (0.5, 2)
-    backwards = edit_bench.ratio(np.array([0.1, 0.1]), np.array([-1.0, -1.0])).as_json()["value"]
+    backwards = estimate.ratio(np.array([0.1, 0.1]), np.array([-1.0, -1.0])).as_json()["value"]
     assert backwards is None
     assert "not met" in EDITING["attribute_smile"].promise(backwards)
 
 
 def test_a_crop_put_back_is_where_the_edit_was(bench: edit_bench.Bench) -> None:
     done = bench.edit("inpaint", COUNT, region="face")
-    for image, photo, place, free in zip(bench.encoded(done.free), bench.photos, bench.places, done.free, strict=True):
+    for image, photo, place, free in zip(
+        bench.re_encoded(done.masks), bench.photos, bench.places, done.masks, strict=True
+    ):
         assert (image != photo).any()
         (left, top, right, bottom), inside = align.lying(free, place.matrix, photo.shape)
         there = np.zeros(photo.shape[:2], bool)
@@ -113,7 +115,7 @@ def test_a_shape_is_what_pose_and_jaw_leave_of_an_outline() -> None:
     jaw = blendshapes[:, BLENDSHAPES.index("jawOpen")]
     outline = 0.9 - 0.03 * np.abs(angles[:, 0] / 20) - 0.2 * jaw + own
     outline[0] = np.nan
-    real = Seen(vectors=np.eye(60), angles=angles, shapes=blendshapes, outline=outline)
+    real = Readings(vectors=np.eye(60), angles=angles, shapes=blendshapes, outline=outline)
     left = real.outline - editing._usual_outline(real)(real)
     assert np.isnan(left[0])
     assert np.corrcoef(left[1:], own[1:])[0, 1] > 0.9
@@ -134,7 +136,7 @@ def test_the_report_is_made_and_drawn(bench: edit_bench.Bench) -> None:
     report = editing.measure(bench, pairs=COUNT, others=2)
     assert report["figures"]["strayed"] | {"low": None, "high": None} == report["figures"]["strayed"]
     assert report["figures"]["strayed"]["value"] == 0
-    assert report["figures"]["strayed"]["n"] == COUNT + 2 * (1 + len(editing.HIDDEN) + 1 + len(editing.ASKED) + 1)
+    assert report["figures"]["strayed"]["n"] == COUNT + 2 * (1 + len(editing.REGIONS) + 1 + len(editing.REQUESTS) + 1)
     copied = report["groups"]["swap"]["copy-paste"]
     assert copied["found"]["value"] == 1
     photo = report["groups"]["two edits in a row"]["the photo"]

@@ -57,7 +57,7 @@ def evaluate(
         Path | None, typer.Option(help="Photos: a prepared cache or raw tars.", show_default="what is there")
     ] = None,
     judge: Annotated[str, typer.Option(help="teacher, none, an .onnx with its preprocessing, or a .json.")] = "teacher",
-    finder: Annotated[str, typer.Option(help="Who finds the faces to judge: reader or teacher.")] = "teacher",
+    finder: Annotated[str, typer.Option(help="What finds the faces to judge: reader or teacher.")] = "teacher",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report and sheet.")] = Path("runs/evaluation"),
     seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Steps = None,
@@ -67,26 +67,19 @@ def evaluate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge a model on held-out people: likeness, retrieval, diversity, realism; or its reader, with --reading.
+    """Judge a model on held-out people: likeness, retrieval, diversity, realism. Or measure something else: --suite.
 
     Example: personae evaluate nano --people 200
     """
-    from personae.evaluation import tables
     from personae.evaluation.suites import generation
     from personae.evaluation.suites import reading as of_reader
 
-    shown = not is_silent(quiet)
+    progress = not is_silent(quiet)
     if reading or suite == "reading":
-        found = of_reader.evaluate_reader(
-            require_reader(model, base=base, accept_licence=accept_licence),
-            people=count,
-            source=source,
-            out=out,
-            seed=seed,
-            progress=shown,
-        )
+        reader = require_reader(model, base=base, accept_licence=accept_licence)
+        report = of_reader.evaluate_reader(reader, people=count, source=source, out=out, seed=seed, progress=progress)
     else:
-        found = generation.evaluate(
+        report = generation.evaluate(
             load_model(model, quiet, base=base, accept_licence=accept_licence),
             people=200 if count is None else count,
             images_per_person=images,
@@ -97,12 +90,18 @@ def evaluate(
             seed=seed,
             steps=steps,
             guidance_scale=guidance,
-            progress=shown,
+            progress=progress,
         )
     if as_json:
-        say_json(found)
+        say_json(report)
         return
+    _show(report)
+    say(out)
+
+
+def _show(report: dict[str, Any]) -> None:
     from rich.console import Console
 
-    Console().print(tables.rich_table(found))
-    say(out)
+    from personae.evaluation import tables
+
+    Console().print(tables.rich_table(report))

@@ -121,7 +121,8 @@ class Known:
 @dataclass(frozen=True, kw_only=True)
 class Ages:
     """Child or old by a recogniser's vector: logistic regression on the annotated ages of training people. `right`: the
-    shares of held-out children and of held-out old people that are classified correctly; `count`: how many there are."""
+    shares of held-out children and of held-out old people that are classified correctly; `count`: how many there
+    are."""
 
     weights: Array  # (D + 1,)
     right: tuple[float, float]

@@ -23,8 +23,9 @@ _USUAL_SOURCES = ("cache/faces", "../shared/faces")
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What the labelling networks (teachers) measured in a photo: `box` (4,), `points` (5, 2), `landmarks` (478, 3), all in
-    pixels of the photo; `blendshapes` (52,); `pose` (3,) yaw, pitch, roll in degrees; `identity` (128,) unit norm; `faces` found."""
+    """What the labelling networks (teachers) measured in a photo: `box` (4,), `points` (5, 2), `landmarks` (478, 3),
+    all in pixels of the photo; `blendshapes` (52,); `pose` (3,) yaw, pitch, roll in degrees; `identity` (128,) unit
+    norm; `faces` found."""
 
     box: Array
     points: Array

@@ -30,7 +30,8 @@ _SIDE = 128  # pixels of a picture on the sheet
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The people, and the networks that read their pictures. `edits`: whether photos are edited, or people generated."""
+    """The people, and the networks that read their pictures. `edits`: whether photos are edited, or people
+    generated."""
 
     setup: Setup
     find: Finder
@@ -47,8 +48,8 @@ class Bench:
         return [np.asarray(image.convert("RGB").resize((256, 256))) for image in done]
 
     def row(self, real: Array, images: list[Array], axis: str) -> dict[str, float]:
-        """likeness: the mean cosine to the photos' vectors `real` (P, D); found: the share in which the landmarker finds
-        a face; held: the median angle that it measures."""
+        """likeness: the mean cosine to the photos' vectors `real` (P, D); found: the share in which the landmarker
+        finds a face; held: the median angle that it measures."""
         vectors = self.setup.judge.look(images, self.find)
         alike = np.nan_to_num((vectors * real).sum(1)) if vectors.shape == real.shape else np.zeros(len(real))
         poses = [found.pose for image in images if (found := self.motion(framed(image)))]
@@ -65,7 +66,8 @@ def measure(bench: Bench) -> tuple[dict[str, dict[str, dict[str, float]]], Array
     real = bench.setup.judge.look([one.person.photo.pixels for one in bench.setup.subjects], bench.find)
     rows: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ("ahead", *AXES)}
     strips = []
-    for name, axis, angle in (("ahead", "yaw", 0), *((axis, axis, one) for axis in AXES for one in ANGLES[axis])):
+    turns = [("ahead", "yaw", 0)] + [(axis, axis, angle) for axis, angles in ANGLES.items() for angle in angles]
+    for name, axis, angle in turns:
         images = bench.pictures(axis, angle)
         rows[name][str(angle)] = bench.row(real, images, axis)
         typer.echo(f"{axis} {angle}: {rows[name][str(angle)]}", err=True)

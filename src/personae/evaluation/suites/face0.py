@@ -159,9 +159,9 @@ def sweep(bench: Bench, count: int) -> tuple[dict[str, Row], dict[str, Estimate]
 
 
 def pull(bench: Bench, everyone: Array, faced: Readings) -> tuple[dict[str, Row], dict[str, Estimate]]:
-    """Whether pictures by words alone resemble anybody of `everyone` (M, D), people of the training data: the highest mean
-    cosine that one of them has to these pictures. For comparison the same of photos of as many strangers, whom the same words
-    describe, and of `faced`, pictures by words and these strangers' faces."""
+    """Whether pictures by words alone resemble anybody of `everyone` (M, D), people of the training data: the highest
+    mean cosine that one of them has to these pictures. For comparison the same of photos of as many strangers, whom the
+    same words describe, and of `faced`, pictures by words and these strangers' faces."""
     worded = bench.read(bench.prompts(CLAIMS["in colour"]), text_weight=1, both_weight=0)["vectors"]
     rows = {}
     for name, vectors in (("words alone", worded), ("photos", bench.real), ("words and faces", faced["vectors"])):

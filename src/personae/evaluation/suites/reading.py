@@ -1,21 +1,21 @@
 """personae evaluate nano --reading --source cache/faces -o runs/reading
 
-The bundled reader against the teachers, on people whom no training saw. The teachers' opinion is taken from the
-labels of a prepared cache, so nothing but the reader runs here.
+The bundled reader against the labelling networks (teachers), on people who are in no training data. The teachers'
+measurements are the labels of a prepared cache, so nothing but the reader runs here.
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from rich.progress import track
 
 from personae.errors import BadData
-from personae.evaluation import estimate, likeness, machine, scenes
+from personae.evaluation import estimate, likeness, scenes
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.people import Labels, Person, held_out_people
-from personae.evaluation.report import save
+from personae.evaluation.report import Report, assemble, save
 from personae.reading.reader import FaceReader
 from personae.types import BLENDSHAPES, Array, Face
 
@@ -27,7 +27,7 @@ _CORRELATED = {
     "eyeBlink": ("eyeBlinkLeft", "eyeBlinkRight"),
 }
 _CAVEATS = (
-    "the teachers' labels are no ground truth: where a teacher errs, agreeing with it is the error",
+    "the teachers' labels are no ground truth: where a teacher is wrong, to agree with it is an error",
     "the identity network was distilled from the teacher it is compared with here",
     "landmarks, pose, expression and identity are measured on the faces that were found",
 )
@@ -44,12 +44,12 @@ def evaluate_reader(
     out: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> dict[str, Any]:
+) -> Report:
     """A reading report: `figures` by the names of `measures.READING`, each with interval and n.
 
-    people: held-out people to read (None: all of them). source: a cache of `personae prepare`. faceless, composed:
-    how many made pictures. out: a folder for `report.json` and `report.md`. Raises `BadData` if the source has no
-    labels.
+    people: held-out people to read (None: all of them). source: a cache of `personae prepare`. faceless, composed: how
+    many synthetic pictures without a face, and of several faces. out: a folder for `report.json` and `report.md`.
+    Raises `BadData` if the source has no labels.
     """
     chosen = held_out_people(source, people, seed=seed)
     if any(person.labels is None for person in chosen):
@@ -59,19 +59,18 @@ def evaluate_reader(
     matched = [match(faces, label.box) for faces, label in zip(read, labels, strict=True)]
 
     figures = {"found_single": estimate.proportion(np.array([face is not None for face in matched]))}
-    figures |= _made_pictures(reader, chosen, labels, faceless, composed, np.random.default_rng(seed), progress)
-    seen = [(face, label) for face, label in zip(matched, labels, strict=True) if face is not None]
-    if seen:
-        figures |= accuracy([face for face, _ in seen], [label for _, label in seen], seed=seed)
-    report = {
-        "kind": "reading",
-        "subject": f"reader {reader.space}",
-        "machine": machine.describe(),
-        "settings": {"people": len(chosen), "faceless": faceless, "composed": composed, "seed": seed},
-        "figures": {name: figure.as_json() for name, figure in figures.items()},
-        "caveats": list(_CAVEATS),
-        "not_found": [person.key for person, face in zip(chosen, matched, strict=True) if face is None],
-    }
+    figures |= _synthetic_pictures(reader, chosen, labels, faceless, composed, np.random.default_rng(seed), progress)
+    pairs = [(face, label) for face, label in zip(matched, labels, strict=True) if face is not None]
+    if pairs:
+        figures |= accuracy([face for face, _ in pairs], [label for _, label in pairs], seed=seed)
+    report = assemble(
+        kind="reading",
+        subject=f"reader {reader.space}",
+        settings={"people": len(chosen), "faceless": faceless, "composed": composed, "seed": seed},
+        figures=figures,
+        caveats=_CAVEATS,
+    )
+    report["not_found"] = [person.key for person, face in zip(chosen, matched, strict=True) if face is None]
     if out is not None:
         save(report, out)
     return report
@@ -129,7 +128,7 @@ def overlap(a: Array, b: Array) -> float:
     return inter / max(float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - inter, 1e-9)
 
 
-def _made_pictures(
+def _synthetic_pictures(
     reader: FaceReader,
     people: Sequence[Person],
     labels: Sequence[Labels],
@@ -138,7 +137,7 @@ def _made_pictures(
     rng: np.random.Generator,
     progress: bool,
 ) -> dict[str, Estimate]:
-    """Tight crops, pictures without faces, pictures of several."""
+    """Faces found in tight crops, in pictures without a face and in pictures of several."""
 
     def look(pixels: Array) -> list[Face]:
         return reader.read(pixels, motion=False, identity=False)
@@ -163,5 +162,5 @@ def _made_pictures(
     return figures
 
 
-def _bar(items: Sequence[Item], says: str, shown: bool) -> Iterable[Item]:
-    return track(items, description=says, disable=not shown, transient=True)
+def _bar(items: Sequence[Item], says: str, progress: bool) -> Iterable[Item]:
+    return track(items, description=says, disable=not progress, transient=True)
