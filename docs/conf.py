@@ -66,10 +66,11 @@ def _converted(paragraph: str, arguments: set[str]) -> Iterator[str]:
         return
     name = "|".join(sorted(map(re.escape, arguments), key=len, reverse=True)) or "(?!)"
     begins = re.compile(rf"(?:^|(?<=[.;,:)] ))((?:{name})(?:, (?:{name}))*): (?=\S)")
-    parts = begins.split(" ".join(paragraph.split()))
-    yield _escaped(parts[0].rstrip())
-    for names, text in zip(parts[1::2], parts[2::2], strict=True):
-        yield from ("", f"``{names}``: {_escaped(text.rstrip())}")
+    text = re.sub(r"(?<=[.;)]) (?=(Raises|Returns) )", "\n\n", " ".join(paragraph.split()))
+    parts = begins.split(text)
+    yield from _escaped(parts[0].rstrip()).split("\n")
+    for names, words in zip(parts[1::2], parts[2::2], strict=True):
+        yield from ("", *f"``{names}``: {_escaped(words.rstrip())}".split("\n"))
 
 
 def _escaped(text: str) -> str:

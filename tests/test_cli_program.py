@@ -5,12 +5,10 @@ import inspect
 import logging
 import os
 import re
-import shlex
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +27,7 @@ from personae.editing import edit as editing
 from personae.evaluation.suites import generation, reading
 from personae.training import assemble, recipes
 from personae.video import animate as animating
+from typed_commands import parse
 
 
 def _verbs(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -45,27 +44,7 @@ def test_the_example_of_every_verb_can_be_typed(path: tuple[str, ...]) -> None:
     """Parsed by Typer itself, with every option, choice and number in it; nothing is run."""
     found = re.search(r"Example: (personae .+)", VERBS[path].help or "")
     assert found, path
-    _parse(found[1])
-
-
-@pytest.mark.parametrize(
-    "page", sorted((Path(__file__).parent.parent / "docs").rglob("*.md")), ids=lambda page: page.stem
-)
-def test_the_commands_of_the_docs_can_be_typed(page: Path) -> None:
-    """The README's are run, by `test_readme.py`; these may need what is not here."""
-    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
-    for line in "".join(blocks).replace("\\\n", " ").splitlines():
-        if line.startswith("personae "):
-            _parse(line)
-
-
-def _parse(line: str) -> None:
-    """Raise what Typer would say of a command, without running it."""
-    _, *words = shlex.split(line, comments=True)
-    command = typer.main.get_command(program.app)
-    while words and words[0] in getattr(command, "commands", {}):
-        command = command.commands[words.pop(0)]
-    command.make_context(words[0] if words else "personae", words)
+    parse(found[1])
 
 
 # What a verb is called and what it calls; names that differ between the two.

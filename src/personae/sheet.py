@@ -1,7 +1,7 @@
 """One page to look at: what went in, what came out, and how alike the two are.
 
     html = sheet.page("me", [sheet.Section(title="The person, eight ways", cards=[sheet.Card(image=path), ...])])
-    output.write("personae-out/index.html", html.encode())
+    writer.write("personae-out/index.html", html.encode())
 
 Self-contained: images and style are inside, nothing is fetched, light and dark follow the viewer's setting. A
 generated image goes in as the bytes of its file, so that the recipe travels along.

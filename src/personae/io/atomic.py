@@ -3,9 +3,9 @@
     atomic.write("out.png", content)                             # BadOutput if it is there already
     atomic.write("out.png", content, replace=True)
     with atomic.file("out.mp4", replace=True) as partial:        # for what a library writes to a path
-        encode(partial)
+        clip.save(partial)
     with atomic.folder("step-7", replace=True) as partial:       # a folder, all of it
-        save_to(partial)
+        network.save(partial)
 
 What is not finished lies beside its place under a name that says whose it is (`.out.png.HOST-PID-...partial`). It is
 on the disk before it is renamed, and the name is before the call returns, so neither a kill nor a power cut leaves half

@@ -1,9 +1,9 @@
 """What a model folder must hold to be loaded: every part, every weight. The libraries below only log what lacks.
 
-    model_folder.require_parts(folder)
-    with model_folder.no_bars():
-        pipe = FacePipeline.from_pretrained(folder)
-    model_folder.require_weights(folder, pipe)
+    require_parts(path)
+    with no_bars():
+        pipe = FacePipeline.from_pretrained(path)
+    require_weights(path, pipe)
 
 Whether the files are the promised ones is `catalog.verify`'s question.
 """

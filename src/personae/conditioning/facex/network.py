@@ -1,6 +1,6 @@
 """FaceX's own weights, one folder: what reads faces and region images, and what tells the UNet (arXiv 2401.00551).
 
-    facex = FaceX.load(folder / "facex", unet)
+    facex = FaceX.load(folder / "facex")
     tokens = facex.encode(assembled, maps)                 # (N, T, C), one row for each picture
     with facex.controller.engaged(unet):
         facex.controller.set_tokens(tokens)

@@ -1,7 +1,8 @@
 """FORD: one face decomposed into named tokens, so that each may come from another photo (FaceX, arXiv 2401.00551).
 
     measured = measure(aligned, FaceModel.bundled())       # what needs no weights of ours
-    tokens = Decomposer(sizes)(FaceMeasures.stack([measured]), maps)
+    decomposer = Decomposer(backbone, 64, width=192, positions=16, map_width=512)
+    tokens = decomposer(FaceMeasures.stack([measured]), maps)
 
 Who: the recogniser's last spatial map, flattened (`identity`). What it looks like: a trainable backbone with a feature
 pyramid, averaged over each region (`skin` ... `surroundings`). What it does and how it is lit: the 3-D face's `pose`,
