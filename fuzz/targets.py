@@ -188,7 +188,7 @@ def model(folder: Path) -> Target:
 
 def reader(folder: Path) -> Target:
     """A reader's folder of which one file is another; hashes are right, since a stranger writes them, too."""
-    from personae.reading.insightface import open_folder
+    from personae.reading.reader_folder import open_folder
     from reading_fixtures import tiny_reader_folder
 
     tiny_reader_folder(folder)

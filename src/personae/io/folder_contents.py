@@ -33,8 +33,11 @@ def require_plain(folder: Path, error: type[PersonaeError] = WeightsCorrupt) -> 
 
 
 def _allowed(root: Path) -> tuple[Path, ...]:
-    """Where the links of a folder may lead."""
-    return (root, root.parent.parent / _BLOBS) if root.parent.name == _SNAPSHOTS else (root,)
+    """Where the links of a folder may lead: in the Hub's cache also those of a folder inside a snapshot."""
+    for place in (root, root.parent):
+        if place.parent.name == _SNAPSHOTS:
+            return (root, place.parent.parent / _BLOBS)
+    return (root,)
 
 
 def _require_plain(path: Path, allowed: tuple[Path, ...], error: type[PersonaeError]) -> None:

@@ -2,11 +2,12 @@
 
     pipe.component("controlnet")      # WeightsMissing, naming what to fetch, if the folder has none
 
-A row's name is the folder's name below the model's; what a loaded component can do is its own module's business.
+A row's name is the name of the component in the pipeline (`pipe.controlnet`, None until it is loaded) and of its folder
+in the model's. What a component can do is the business of its own module.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ from personae.models import config, limits
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """about: what it is for, in a few words. load: (its folder, the pipeline) -> the component, on the pipeline's
-    device and in its precision."""
+    """One row of the table.
+
+    about: what it is for, in a few words. load: (its folder, the pipeline) -> the component, an nn.Module with `device`
+    and `dtype`, in the precision that it is used in; the pipeline brings it to its device. A component is written by
+    its own `save(folder)`, or by `save_pretrained` if it is one of diffusers'.
+    """
 
     about: str
     load: Callable[[Path, Model], Any]
@@ -31,7 +36,7 @@ class Component:
 def _expression(folder: Path, pipe: Model) -> Any:
     from personae.conditioning.expression_adapter import ExpressionAdapter
 
-    return ExpressionAdapter.load(folder, pipe.unet)
+    return ExpressionAdapter.load(folder, pipe.unet).to(pipe.unet.dtype)
 
 
 def _face_tokens(folder: Path, pipe: Model) -> Any:
@@ -53,13 +58,14 @@ def _facex(folder: Path, pipe: Model) -> Any:
 
     network = FaceX.load(folder)
     require_fit(network, space=pipe.config.identity_space, unet=pipe.unet, where=folder)
+    network.controller.to(pipe.unet.dtype)  # it adds to the UNet's own layers; what reads faces stays in float32
     return network
 
 
 def _parser(folder: Path, pipe: Model) -> Any:
     from personae.reading.parser import FaceParser
 
-    return FaceParser.load(folder).to(pipe.device)
+    return FaceParser.load(folder)
 
 
 def _taesd(folder: Path, pipe: Model) -> Any:
@@ -110,22 +116,37 @@ COMPONENTS: dict[str, Component] = {
 }
 
 
-def load(name: str, folder: Path | None, pipe: Model) -> Any:
-    """The component `name` out of its folder, None if the model has none. Raises `BadOption` for an unknown name,
-    `WeightsMissing` if the model's folder has no such part."""
+def require_known(name: str) -> None:
+    """Raise `BadOption`, naming the nearest, unless there is a component of that name."""
     if name not in COMPONENTS:
         raise unknown_name("component", name, COMPONENTS)
-    component = COMPONENTS[name]
+
+
+def require_present(name: str, folder: Path | None, pipe: Model) -> Path:
+    """The `folder` of a component of `pipe`. Raises `WeightsMissing`, saying what it is for, if there is none."""
     if folder is None:
-        where = pipe.name or "this model"
         raise WeightsMissing(
-            f"{where} has no {name}/, which {component.about} needs: add that folder to the model's, "
-            "or use a model that has it (personae models)"
+            f"{pipe.name or 'this model'} has no {name}/, which {COMPONENTS[name].about} needs: add that folder to the "
+            "model's, or use a model that has it (personae models)"
         )
+    return folder
+
+
+def load(name: str, folder: Path, pipe: Model) -> Any:
+    """A component out of its folder.
+
+    Arguments:
+        name: of a row of `COMPONENTS`.
+        folder: where it lies.
+        pipe: the model that it must fit; its UNet's weights must be in memory.
+
+    Raises `WeightsMissing` for a folder that lacks a file, `WeightsCorrupt` for files that cannot be read or belong to
+    another model.
+    """
     require_plain(folder)
     config.require_configs(folder)
     with errors_as(WeightsCorrupt, f"{folder} cannot be loaded", "fetch that folder again"):
-        return component.load(folder, pipe)
+        return COMPONENTS[name].load(folder, pipe)
 
 
 def present(folder: Path) -> list[str]:
@@ -133,13 +154,40 @@ def present(folder: Path) -> list[str]:
     return [name for name in COMPONENTS if (folder / name).is_dir()]
 
 
-def copy(source: Path, target: Path) -> None:
-    """All optional components of one model folder into another, and what goes with its identities. Raises
-    `WeightsCorrupt` for a link that leads out of it: what it leads to must not be sent on with the model."""
+def save(modules: Mapping[str, Any], folders: Mapping[str, Path], target: Path) -> None:
+    """Write the components of a model into the folder `target`.
+
+    Arguments:
+        modules: those in memory, by name.
+        folders: of those that lie in a folder, in memory or not: the folder is copied, so that a component which is
+            stored in few bytes stays as it is. A module without one is written by itself.
+
+    Raises `WeightsCorrupt` as `copy`, `BadOutput`.
+    """
+    for name in COMPONENTS:
+        if name in folders:
+            _copy_folder(folders[name], target / name)
+        elif (module := modules.get(name)) is not None:
+            write = getattr(module, "save_pretrained", None) or module.save
+            write(target / name)
+
+
+def copy_identity_files(source: Path, target: Path) -> None:
+    """What goes with the identities of a model, from one model folder into another. Raises as `copy`."""
     require_plain(source)
-    for name in present(source):
-        if (source / name).resolve() != (target / name).resolve():
-            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
     for file in (PEOPLE, directions.FILE, limits.FILE):
         if (source / file).is_file() and (source / file).resolve() != (target / file).resolve():
             shutil.copyfile(source / file, target / file)
+
+
+def copy(source: Path, target: Path) -> None:
+    """All optional components of one model folder into another, and what goes with its identities. Raises
+    `WeightsCorrupt` for a link that leads out of it: what it leads to must not be sent on with the model."""
+    copy_identity_files(source, target)
+    for name in present(source):
+        _copy_folder(source / name, target / name)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    if source.resolve() != target.resolve():
+        shutil.copytree(source, target, dirs_exist_ok=True)

@@ -7,6 +7,7 @@ Diffusers takes a JSON string for the name of a model on the Hub and asks for it
 an adapter. And a number may ask for more memory than there is before a single weight is compared.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ _CLASSES: dict[str, tuple[str, ...]] = {
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
     "unet": ("UNet2DConditionModel",),
 }
+# Of `models.components`, which diffusers would list here.
+_OPTIONAL = ("controlnet", "exp_adapter", "face_tokens", "facex", "lcm", "parser", "ref_adapter", "taesd")
 _LIBRARIES = {"vae": "diffusers", "unet": "diffusers", "scheduler": "diffusers"}  # the others: transformers
 # name: (kind, least, most)
 _SETTINGS: dict[str, tuple[type, float, float]] = {
@@ -60,6 +63,13 @@ def require_index(folder: Path) -> list[str]:
     return [name for name in parts if index[name][0] is not None]
 
 
+def without_components(text: str) -> str:
+    """A `model_index.json` as diffusers writes it, without the rows of optional components, which older versions of
+    personae refuse: such a component is there if its folder is."""
+    index = {name: value for name, value in json.loads(text).items() if name not in _OPTIONAL}
+    return json.dumps(index, indent=2, sort_keys=True) + "\n"
+
+
 def require_configs(folder: Path) -> None:
     """Raise `WeightsCorrupt` for a JSON file in a folder, or in one right below it, that no network comes with."""
     for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]):
@@ -71,6 +81,8 @@ def require_configs(folder: Path) -> None:
 
 
 def _is_known(part: str, value: list[Any]) -> bool:
+    if part in _OPTIONAL:
+        return value == [None, None]  # an optional component is in its folder, whatever the index says
     if len(value) != 2 or (part not in _CLASSES and part != "scheduler"):
         return False
     library, name = value

@@ -8,7 +8,7 @@
 Whether the files are the promised ones is `catalog.verify`'s question.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,31 @@ from personae.models import config as model_config
 
 _ADVICE = "install or fetch the model again"
 _PREFIX = "text_model."  # transformers' text encoders carry it or not, as the version that saved them did
+
+
+def load_options(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with which diffusers may load a folder in its own layout: `options`, safetensors alone, no network.
+
+    Raises `WeightsMissing` if a part that the index lists is not there; `WeightsCorrupt` for a config that no network
+    comes with, and for a text encoder whose weights are not of its config's sizes.
+    """
+    require_parts(folder)
+    if "text_encoder" not in options:
+        require_text_fits(folder)
+    # Without it diffusers falls back to pickles, which can run code.
+    return {"use_safetensors": True} | dict(options) | {"local_files_only": True}
+
+
+@contextmanager
+def loading_errors(folder: Path) -> Iterator[None]:
+    """What diffusers raises for a folder that it cannot load, as `WeightsMissing` or `WeightsCorrupt`."""
+    try:
+        with errors_as(WeightsCorrupt, f"{folder} cannot be loaded", _ADVICE):
+            yield
+    except WeightsCorrupt as error:
+        if "no file named" not in str(error):
+            raise
+        raise WeightsMissing(str(error)) from error
 
 
 def require_parts(folder: Path) -> None:

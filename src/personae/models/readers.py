@@ -7,8 +7,8 @@ from pathlib import Path
 
 from personae.models import catalog
 from personae.models.official import layout
-from personae.reading.insightface import open_folder
 from personae.reading.reader import FaceReader
+from personae.reading.reader_folder import open_folder
 
 
 def open_reader(

@@ -119,13 +119,6 @@ class InsightFaceReader(FaceReader):
         return [Identity(vector=vector, space=self.space) for vector in self.embedder.embed(stacked)]
 
 
-def open_folder(folder: str | Path, *, threads: int | None = None) -> FaceReader:
-    """The reader of a folder, of whichever library its `reader.json` names."""
-    config = regular.read_object(Path(folder) / CONFIG_NAME, WeightsCorrupt, missing=WeightsMissing)
-    foreign = config.get("library") == LIBRARY
-    return (InsightFaceReader if foreign else FaceReader).from_folder(folder, threads=threads)
-
-
 def _motion_of(folder: Path) -> WeightFile:
     config = ReaderConfig.read(folder).motion
     return WeightFile(path=folder / config.file, sha256=config.sha256)

@@ -34,11 +34,11 @@ def load(
     layout: Layout,
     dtypes: Mapping[str, torch.dtype] | torch.dtype = torch.float32,
     *,
-    given: Mapping[str, Any] | None = None,
+    replacements: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """`vae`, `text_encoder`, `tokenizer`, `unet`, `scheduler`: the last one DPM-Solver++ on the base's noise schedule.
 
-    dtypes: by part, with a "default", or one for all. given: parts that are taken instead of the files'.
+    dtypes: by part, with a "default", or one for all. replacements: networks to take instead of those of the files.
     Raises `WeightsCorrupt` for a file that cannot be read, lacks a weight, or would run code.
     """
 
@@ -61,7 +61,7 @@ def load(
         layout.folder / "encoder",
     ):
         model_config.require_configs(place)
-    found = dict(given or {})
+    found = dict(replacements or {})
     for name, read in readers.items():
         if name not in found:
             found[name] = _read(read, f"the {name.replace('_', ' ')} of {layout.folder}")
