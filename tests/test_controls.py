@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import made_up
 from personae.conditioning.types import Rows
-from personae.errors import BadOption, WeightsMissing
-from personae.models import components
-from personae.models.components import Component
+from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.sampling.guidance import guided
 from personae.sampling.unet_hooks import arguments, engaged, halves
@@ -95,33 +92,6 @@ def test_all_are_disengaged_after_an_error(pipe: FacePipeline) -> None:
 def test_unknown_steering_is_answered_with_the_nearest(pipe: FacePipeline) -> None:
     with pytest.raises(BadOption, match="did you mean 'pose'"):
         pipe(made_up(pipe, 1), poze=(1, 2, 3))
-
-
-@pytest.fixture
-def note(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A component that is a text file."""
-    row = Component(about="reading aloud", load=lambda folder, pipe: (folder / "note.txt").read_text())
-    monkeypatch.setitem(components.COMPONENTS, "note", row)
-
-
-@pytest.mark.usefixtures("note")
-def test_a_component_is_loaded_when_first_used_and_saved_along(nano_folder: Path, tmp_path: Path) -> None:
-    pipe = FacePipeline.from_pretrained(nano_folder)
-    with pytest.raises(WeightsMissing, match="no note/, which reading aloud needs"):
-        pipe.component("note")
-    pipe.save_pretrained(tmp_path / "first")
-    (tmp_path / "first" / "note").mkdir()
-    (tmp_path / "first" / "note" / "note.txt").write_text("hello")
-    (tmp_path / "first" / "sha256.json").unlink()
-    richer = FacePipeline.from_pretrained(tmp_path / "first")
-    assert richer.component("note") == "hello"
-    richer.save_pretrained(tmp_path / "second")
-    assert FacePipeline.from_pretrained(tmp_path / "second").component("note") == "hello"
-
-
-def test_unknown_components_are_answered(pipe: FacePipeline) -> None:
-    with pytest.raises(BadOption, match="unknown component 'nose'"):
-        pipe.component("nose")
 
 
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt"])

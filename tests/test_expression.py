@@ -462,9 +462,7 @@ def ours(flame: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict
     """(an adapter's weights, scale) -> final latents of three people."""
 
     def sample(weights: dict, scale: float) -> torch.Tensor:
-        monkeypatch.setitem(
-            flame._loaded_components, "exp_adapter", ExpressionAdapter.from_weights(weights, flame.unet)
-        )
+        monkeypatch.setattr(flame, "exp_adapter", ExpressionAdapter.from_weights(weights, flame.unet))
         made = flame(
             made_up(flame),
             latents=starting_noise(),

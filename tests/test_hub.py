@@ -182,7 +182,8 @@ def test_arc2face_by_name_comes_out_of_the_cache(filled: Path) -> None:
     assert pipe.has_component("lcm")
     with pytest.raises(WeightsCorrupt, match=str(snapshot)):
         pipe.component("lcm")  # found there, and not a LoRA
-    assert not pipe.has_component("no such component")
+    with pytest.raises(BadOption, match="did you mean 'controlnet'"):
+        pipe.has_component("controlnets")
 
 
 def test_arc2face_by_name_is_not_here_without_its_files(cache: Path) -> None:

@@ -19,9 +19,9 @@ from personae.io import user_folders
 from personae.models import catalog
 from personae.models.official import layout
 from personae.reading.insightface import InsightFaceReader
-from personae.reading.reader_folder import open_folder
 from personae.reading.onnx_file import file_sha256
 from personae.reading.reader import FaceReader
+from personae.reading.reader_folder import open_folder
 from reading_fixtures import FACE, model_of
 from test_reader import red_recogniser, scrfd
 from tolerances import assert_same

@@ -155,7 +155,7 @@ def test_an_edit_follows_the_parser(nano_like: FacePipeline, nano_folder: Path, 
     np.testing.assert_array_equal(place.parts, pipe.component("parser").parts([place.crop])[0])
     assert in_crop(nano_like, nano_like.read(photo)[0]).parts is None
 
-    pipe._loaded_components["parser"] = FaceParser(Seeing(hair_above))
+    pipe.parser = FaceParser(Seeing(hair_above))
     done = pipe.edit("inpaint", target=photo, region="hair", seed=0, num_inference_steps=2, likeness_guidance=0)
     free = done.edit_masks[0]
     assert free[: len(free) // 2 - 1].all()

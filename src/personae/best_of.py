@@ -20,7 +20,8 @@ from personae.types import Face, Generation, Identity
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from personae.pipeline import FacePipeline, People
+    from personae.identity.resolve import People
+    from personae.pipeline import FacePipeline
     from personae.reading.reader import FaceReader
 
 _OWN = ("generator", "latents", "measure_likeness", "output_type")

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from personae.component_module import execution_device
 from personae.conditioning.types import Conditioning
 from personae.errors import BadIdentity, BadOption, WeightsCorrupt
 
@@ -63,7 +64,7 @@ def encode_tokens(
     """Token ids (N, L) through the text encoder; where `replace` (N, L) is true, its input embedding is
     `vectors[n]`, zero-padded."""
     embedding = text_encoder.get_input_embeddings()
-    device = embedding.weight.device
+    device = execution_device(text_encoder)
     if replace is None or vectors is None:
         return _outputs(text_encoder(ids.to(device)))
     width = embedding.weight.shape[1]

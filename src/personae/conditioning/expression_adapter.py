@@ -31,6 +31,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from personae.component_module import ComponentModule, put_beside
 from personae.conditioning.blendshapes import FLAME_WIDTH
 from personae.conditioning.types import Conditioning
 from personae.errors import WeightsCorrupt, WeightsMissing
@@ -49,14 +50,24 @@ _FETCH = "fetch exp_adapter/ again from where the model came"
 Weights = dict[str, dict[str, Tensor]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExpressionAdapter:
-    """`projection`: vectors to tokens; `processors`: by their names in `unet.attn_processors`, of the cross-attention
-    layers only; `width` W. Shared by all requests: it is on a UNet only while one engages it."""
+class ExpressionAdapter(ComponentModule):
+    """An IP-Adapter, shared by all requests: it is on a UNet only while one engages it.
 
-    projection: MultiIPAdapterImageProjection
-    processors: dict[str, Any]
-    width: int
+    Arguments:
+        projection: vectors to tokens.
+        processors: by their names in `unet.attn_processors`, of the cross-attention layers only.
+        width: W.
+    """
+
+    def __init__(self, *, projection: MultiIPAdapterImageProjection, processors: dict[str, Any], width: int) -> None:
+        super().__init__()
+        self.projection, self.width = projection, width
+        self._names, self._processors = tuple(processors), nn.ModuleList(processors.values())
+
+    @property
+    def processors(self) -> dict[str, Any]:
+        """By their names in `unet.attn_processors`."""
+        return dict(zip(self._names, self._processors, strict=True))
 
     @property
     def space(self) -> str:
@@ -88,13 +99,27 @@ class ExpressionAdapter:
 
     def attach(self, unet: Any, scale: float = 1.0) -> None:
         """Put it on `unet`, whose calls then need `added_cond_kwargs={"image_embeds": [(M, 1, W)]}`."""
-        for module in (self.projection, *self.processors.values()):
-            module.to(unet.device, unet.dtype)
+        put_beside(self, unet)
         for processor in self.processors.values():
             processor.scale = [scale]
         unet.set_attn_processor({**unet.attn_processors, **self.processors})
         unet.encoder_hid_proj = self.projection
         unet.config.encoder_hid_dim_type = "ip_image_proj"
+
+    def save(self, folder: Path) -> None:
+        """Write `exp_adapter.safetensors` in the published layout."""
+        layer = self.projection.image_projection_layers[0]
+        names = {new: old for old, new in _names_of(layer).items()}
+        tensors = {}
+        for key, value in layer.state_dict().items():
+            module, _, kind = key.rpartition(".")
+            tensors[f"image_proj.{names.get(module, module)}.{kind}"] = value.contiguous()
+        for index, processor in enumerate(self._processors):
+            for part in PARTS:
+                weight = getattr(processor, part)[0].weight
+                tensors[f"ip_adapter.{2 * index + 1}.{part}.weight"] = weight.contiguous()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(folder / FILE, tensors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +177,8 @@ def _projection(weights: dict[str, Tensor], name: str) -> tuple[MultiIPAdapterIm
     """From vectors to tokens: the module, W and T. Raises `WeightsCorrupt`."""
     try:
         with torch.device("meta"):
-            layer, width, tokens, renames = _layer(weights)
+            layer, width, tokens = _layer(weights)
+        renames = _names_of(layer)
         renamed = {}
         for key, value in weights.items():
             module, _, kind = key.rpartition(".")
@@ -167,18 +193,25 @@ def _projection(weights: dict[str, Tensor], name: str) -> tuple[MultiIPAdapterIm
     return MultiIPAdapterImageProjection([layer]), width, tokens
 
 
-def _layer(weights: dict[str, Tensor]) -> tuple[nn.Module, int, int, dict[str, str]]:
-    """The projection that a file's names call for, without its weights; W, T, and its modules' names by the file's."""
+def _names_of(layer: nn.Module) -> dict[str, str]:
+    """A projection's modules by their names in a file, where the two differ."""
+    if isinstance(layer, ImageProjection):
+        return {"proj": "image_embeds"}
+    return MLP_NAMES | ({"proj.3": "norm"} if isinstance(layer, IPAdapterFullImageProjection) else {})
+
+
+def _layer(weights: dict[str, Tensor]) -> tuple[nn.Module, int, int]:
+    """The projection that a file's names call for, without its weights; W and T."""
     if "proj.weight" in weights:  # the first IP-Adapter's
         (size, width), cross = weights["proj.weight"].shape, len(weights["norm.weight"])
-        return ImageProjection(width, cross, size // cross), width, size // cross, {"proj": "image_embeds"}
+        return ImageProjection(width, cross, size // cross), width, size // cross
     inner, width = weights["proj.0.weight"].shape
     if "proj.3.weight" in weights:  # "full face"
         layer = IPAdapterFullImageProjection(width, len(weights["proj.3.weight"]))
-        return layer, width, 1, MLP_NAMES | {"proj.3": "norm"}
+        return layer, width, 1
     size, cross = len(weights["proj.2.weight"]), len(weights["norm.weight"])  # "face ID"
     tokens = size // cross
-    return IPAdapterFaceIDImageProjection(width, cross, inner // width, tokens), width, tokens, MLP_NAMES
+    return IPAdapterFaceIDImageProjection(width, cross, inner // width, tokens), width, tokens
 
 
 def _require_fit(layers: dict[str, Tensor], crossing: dict[str, tuple[int, int]], name: str) -> None:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from personae.component_module import ComponentModule
 from personae.conditioning.types import Conditioning
 from personae.errors import BadIdentity, BadOption, WeightsCorrupt, WeightsMissing
 from personae.io import atomic
@@ -62,7 +63,7 @@ SIZES = {
 }
 
 
-class FaceTokens(nn.Module):
+class FaceTokens(ComponentModule):
     """The projector. space: of the identities it was trained on, as `Identity.space`."""
 
     def __init__(self, sizes: Sizes, space: str) -> None:
@@ -79,7 +80,7 @@ class FaceTokens(nn.Module):
                 "read the photo with the model's own reader"
             )
         # The numbers of a unit vector are tiny; a network's first layer expects them about 1.
-        features = vectors * self.sizes.features**0.5
+        features = vectors.to(self.dtype) * self.sizes.features**0.5
         made = torch.stack([head(features) for head in self.heads], dim=1)  # (N, T or T + 1, C)
         return made[:, : self.sizes.tokens], made[:, -1] if self.sizes.pooled else None
 

@@ -69,7 +69,6 @@ def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | N
 def _encoded(pipe: Model, network: FaceTokens, prompts: list[str]) -> list[Conditioning]:
     """Each prompt as one row. The projector comes along to where they are."""
     told = encode_text(prompts, pipe.tokenizer, pipe.text_encoder, reserved=network.sizes.tokens)
-    network.to(told.tokens.device)
     return [told.rows(torch.tensor([row])) for row in range(len(prompts))]
 
 

@@ -63,10 +63,11 @@ def require_index(folder: Path) -> list[str]:
     return [name for name in parts if index[name][0] is not None]
 
 
-def without_components(text: str) -> str:
-    """A `model_index.json` as diffusers writes it, without the rows of optional components, which older versions of
-    personae refuse: such a component is there if its folder is."""
-    index = {name: value for name, value in json.loads(text).items() if name not in _OPTIONAL}
+def as_saved(text: str) -> str:
+    """A `model_index.json` as diffusers would write it, without the rows of optional components, which older versions
+    of personae refuse, and without the path that the model was loaded from, which is its owner's business."""
+    left_out = (*_OPTIONAL, "_name_or_path")
+    index = {name: value for name, value in json.loads(text).items() if name not in left_out}
     return json.dumps(index, indent=2, sort_keys=True) + "\n"
 
 

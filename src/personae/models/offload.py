@@ -35,7 +35,7 @@ def suspended(pipe: Any) -> Iterator[None]:
 def _way(pipe: Any) -> Callable[..., None] | None:
     """The method of the pipeline by which it was offloaded."""
     if getattr(pipe, "_all_hooks", None):
-        return pipe.enable_model_cpu_offload  # type: ignore[no-any-return]
+        return pipe.enable_model_cpu_offload
     if any(isinstance(one, nn.Module) and hasattr(one, "_hf_hook") for one in pipe.components.values()):
-        return pipe.enable_sequential_cpu_offload  # type: ignore[no-any-return]
+        return pipe.enable_sequential_cpu_offload
     return None

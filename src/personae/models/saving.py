@@ -50,10 +50,9 @@ class Upload:
         """Upload all files of a saved model, which must be whole. pipe: the diffusers pipeline that was saved; its
         model card is written as diffusers does. Raises what the Hub's client raises."""
         from diffusers.utils import hub_utils
-        from huggingface_hub import create_repo
 
         repo_id = self.repo_id or folder.resolve().name
-        repo_id = create_repo(repo_id, exist_ok=True, private=self.private, token=self.token).repo_id
+        repo_id = hub_utils.create_repo(repo_id, exist_ok=True, private=self.private, token=self.token).repo_id
         card = hub_utils.load_or_create_model_card(repo_id, token=self.token, is_pipeline=True)
         hub_utils.populate_model_card(card).save(folder / "README.md")
         pipe._upload_folder(

@@ -107,6 +107,13 @@ class StoredPipeline(DiffusionPipeline):
         self.interrupt = False
         self._sha256: str | None = None
 
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Diffusers' own, and the reader computes beside the networks, as far as onnxruntime can."""
+        super().to(*args, **kwargs)
+        if self.reader is not None:
+            self.reader.to(str(self.device))
+        return self
+
     # ------------------------------------------------------------------ optional components
 
     def has_component(self, name: str) -> bool:
@@ -219,8 +226,9 @@ class StoredPipeline(DiffusionPipeline):
     def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Self:
         """Diffusers' own: another pipeline of the same networks, reader and components, those that are not loaded yet
         included. As in diffusers, all networks, which both share, are brought to `dtype` (float32)."""
-        kwargs = {"reader": getattr(pipeline, "reader", None)} | kwargs
-        pipe = super().from_pipe(pipeline, **kwargs)
+        # Passed by name: diffusers would compare their classes with annotations, which would have to be imported.
+        parts = {"reader": getattr(pipeline, "reader", None)} | pipeline.components
+        pipe = super().from_pipe(pipeline, **(parts | kwargs))
         if isinstance(pipeline, StoredPipeline):
             for name in ("name", "folder", "_files", "_on_hub"):
                 setattr(pipe, name, getattr(pipeline, name))
@@ -249,5 +257,5 @@ class StoredPipeline(DiffusionPipeline):
             upload.send(self, target)
 
     def to_json_string(self) -> str:
-        """What `model_index.json` holds: not the optional components, which are there if their folders are."""
-        return config.without_components(super().to_json_string())
+        """What `model_index.json` holds. Not the optional components: one is there if its folder is."""
+        return config.as_saved(super().to_json_string())

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from personae.component_module import ComponentModule, execution_device
 from personae.errors import WeightsCorrupt
 from personae.reading.face_regions import REGIONS
 from personae.types import Array
@@ -37,8 +38,10 @@ _SIDE = 512  # pixels, of what SegFormers for faces were trained on
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
-class FaceParser:
+class FaceParser(ComponentModule):
     """A `SegformerForSemanticSegmentation` with CelebAMask-HQ's labels."""
+
+    into: Tensor  # (L, R): 1 where a label is part of a region
 
     def __init__(self, network: Any) -> None:
         """Raises `WeightsCorrupt` if its labels are not of faces."""
@@ -49,11 +52,14 @@ class FaceParser:
                 f"this parser does not tell {', '.join(lacking)} apart, its labels are {', '.join(named.values())}: "
                 "use one that was trained on CelebAMask-HQ"
             )
-        self._network = network.eval().requires_grad_(requires_grad=False)
-        self._into = torch.zeros(len(named), len(REGIONS))
+        super().__init__()
+        self.network = network.eval().requires_grad_(requires_grad=False)
+        into = torch.zeros(len(named), len(REGIONS))
         for index, name in named.items():
             regions = [region for region, labels in _LABELS.items() if name in labels]
-            self._into[index, REGIONS.index(regions[0] if regions else "surroundings")] = 1
+            into[index, REGIONS.index(regions[0] if regions else "surroundings")] = 1
+
+        self.register_buffer("into", into, persistent=False)
 
     @classmethod
     def load(cls, folder: Path) -> "FaceParser":
@@ -72,19 +78,23 @@ class FaceParser:
         except WeightsCorrupt as error:
             raise WeightsCorrupt(f"{folder}: {error}") from error
 
-    def to(self, device: torch.device) -> "FaceParser":
-        """On that device from now on."""
-        self._network.to(device)
-        return self
+    def save(self, folder: Path) -> None:
+        """Write the network as transformers does."""
+        self.network.save_pretrained(folder)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """How much of each pixel of (N, 3, S, S) float32 in 0-1 belongs to each region, (N, R, S, S) float32."""
+        mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (_MEAN, _STD))
+        scaled = F.interpolate(pixels, size=_SIDE, mode="bilinear", antialias=True)
+        normal = ((scaled - mean) / std).to(self.dtype)
+        labels: Tensor = self.network(pixel_values=normal).logits.float().softmax(1)
+        found = torch.einsum("nlhw,lr->nrhw", labels, self.into.to(labels))
+        found = F.interpolate(found, size=pixels.shape[-1], mode="bilinear", antialias=True)
+        return found / found.sum(1, keepdim=True)
 
     @torch.no_grad()
     def parts(self, crops: Sequence[Array]) -> Array:
         """(N, R, S, S) float32 of crops (S, S, 3) RGB uint8: how much of each pixel belongs to each region; sums to 1
         at every pixel."""
-        pixels = torch.from_numpy(np.stack(crops)).to(self._network.device).permute(0, 3, 1, 2).float() / 255
-        mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (_MEAN, _STD))
-        shown = F.interpolate(pixels, size=_SIDE, mode="bilinear", antialias=True)
-        labels: Tensor = self._network(pixel_values=(shown - mean) / std).logits.softmax(1)
-        found = torch.einsum("nlhw,lr->nrhw", labels, self._into.to(labels.device))
-        found = F.interpolate(found, size=pixels.shape[-1], mode="bilinear", antialias=True)
-        return np.asarray((found / found.sum(1, keepdim=True)).cpu().numpy())
+        pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+        return np.asarray(self(pixels.to(execution_device(self))).cpu().numpy())

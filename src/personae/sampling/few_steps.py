@@ -8,23 +8,29 @@ that was distilled for another scheduler says so in `lcm.json`: {"scheduler": "f
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from personae.component_module import ComponentModule
 from personae.errors import BadOption, WeightsCorrupt
+from personae.io import atomic
 from personae.sampling import schedulers
 from personae.sampling.lora_weights import FILE, Lora
 
 CONFIG = "lcm.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FewSteps:
-    """`lora` and the name of its `scheduler` in `schedulers.SCHEDULERS`."""
+class FewSteps(ComponentModule):
+    """A LoRA, and the name of its scheduler in `schedulers.SCHEDULERS`."""
 
-    lora: Lora
-    scheduler: str
+    def __init__(self, *, lora: Lora, scheduler: str) -> None:
+        super().__init__()
+        self.lora, self.scheduler = lora, scheduler
+
+    def save(self, folder: Path) -> None:
+        """Write the LoRA and `lcm.json`. Raises as `Lora.save`."""
+        self.lora.save(folder)
+        atomic.write_json(folder / CONFIG, {"scheduler": self.scheduler})
 
     @classmethod
     def read(cls, folder: Path, unet: Any, *, like: Any) -> "FewSteps":

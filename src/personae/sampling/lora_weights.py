@@ -12,6 +12,7 @@ weights that change are there twice.
 """
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from typing import Any
 import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from personae.compiled import is_compiled
+from personae.component_module import ComponentModule
 from personae.conditioning.types import Conditioning, Rows, UNetHook
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.threads import loading
@@ -32,13 +34,17 @@ FILE = "pytorch_lora_weights.safetensors"  # the name under which diffusers save
 _NAME = "read"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(nn.Module):
     """What is added to one weight: `up` (out, r) @ `down` (r, in), the LoRA's own scale in `up`; for a k x k
     convolution, in is its input channels times k x k."""
 
     up: Tensor
     down: Tensor
+
+    def __init__(self, *, up: Tensor, down: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("up", up)
+        self.register_buffer("down", down)
 
     def like(self, weight: Tensor) -> Tensor:
         """The product in the weight's shape, dtype and place. bfloat16 multiplies in bfloat16: its error is a
@@ -47,11 +53,25 @@ class Change:
         return (up @ down).view(weight.shape)
 
 
-class Lora:
-    """The changes of a UNet's weights, by the names of its modules. It holds no network."""
+class Lora(ComponentModule):
+    """The changes of a UNet's weights. It holds no network.
 
-    def __init__(self, changes: dict[str, Change]) -> None:
-        self.changes = changes
+    Arguments:
+        changes: by the names of the UNet's modules.
+        source: the file that they were read from.
+    """
+
+    def __init__(self, changes: dict[str, Change], source: Path) -> None:
+        super().__init__()
+        self.source = source
+        self._names, self._changes = tuple(changes), nn.ModuleList(changes.values())
+
+    @property
+    def changes(self) -> dict[str, Change]:
+        """By the names of the UNet's modules."""
+        return {
+            name: change for name, change in zip(self._names, self._changes, strict=True) if isinstance(change, Change)
+        }
 
     @classmethod
     @loading()
@@ -86,7 +106,15 @@ class Lora:
             raise WeightsCorrupt(
                 f"{path} holds more than a LoRA of this model's UNet ({what}): fetch the one made for it"
             )
-        return cls(changes)
+        return cls(changes, path)
+
+    def save(self, folder: Path) -> None:
+        """Write the file that it was read from into `folder`. Raises `WeightsMissing` if it is gone."""
+        if not self.source.is_file():
+            raise WeightsMissing(f"the LoRA of {self.source} cannot be saved: that file is gone; read it again")
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.source.resolve() != (folder / FILE).resolve():
+            shutil.copyfile(self.source, folder / FILE)
 
     def at(self, strength: float) -> UNetHook:
         """Engaged with `strength` times its changes; at 0, nothing is touched."""

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from personae.component_module import ComponentModule, execution_device
 from personae.conditioning.facex.assembly import CHANNELS, Assembled
 from personae.conditioning.facex.controller import Controller, widths_of
 from personae.conditioning.facex.packed import packed, unpacked
@@ -72,7 +73,7 @@ SIZES = {
 }
 
 
-class FaceX(nn.Module):
+class FaceX(ComponentModule):
     """FORD, FORS and FRC for UNets with blocks of `widths` channels. space: of the recogniser, as `Identity.space`."""
 
     def __init__(self, sizes: Sizes, widths: list[int], space: str) -> None:
@@ -108,15 +109,15 @@ class FaceX(nn.Module):
 
     def encode(self, assembled: Assembled, maps: Tensor) -> Tensor:
         """`forward` of what was assembled; maps (F, I, E) of its faces, on the device of the weights."""
-        home, faces = self.kinds.device, assembled.faces
-        measures = {name: torch.from_numpy(getattr(faces, name)).to(home) for name in MEASURES}
+        home, faces = execution_device(self), assembled.faces
+        measures = {name: torch.from_numpy(getattr(faces, name)).to(home, self.dtype) for name in MEASURES}
         return self(
-            crops_of(faces).to(home),
-            torch.from_numpy(faces.regions).to(home),
-            maps,
+            crops_of(faces).to(home, self.dtype),
+            torch.from_numpy(faces.regions).to(home, self.dtype),
+            maps.to(home, self.dtype),
             measures,
             torch.from_numpy(assembled.face_index).to(home),
-            torch.from_numpy(assembled.reference).to(home),
+            torch.from_numpy(assembled.reference).to(home, self.dtype),
         )
 
     def save(self, folder: Path) -> None:

@@ -17,7 +17,7 @@ from personae.model import Model
 
 
 def load(folder: Path, pipe: Model) -> Any:
-    """On the pipeline's device and in its autoencoder's precision. Raises `WeightsCorrupt`, also if it decodes other
+    """In the precision of the pipeline's autoencoder. Raises `WeightsCorrupt`, also if it decodes other
     latents than the pipeline's."""
     try:
         decoder = diffusers.AutoencoderTiny.from_pretrained(
@@ -31,4 +31,4 @@ def load(folder: Path, pipe: Model) -> Any:
         raise WeightsCorrupt(
             f"{folder} decodes latents of {channels} channels, this model's have {wanted}: use the one made for it"
         )
-    return decoder.to(pipe.device).to(memory_format=torch.channels_last)
+    return decoder.to(memory_format=torch.channels_last)

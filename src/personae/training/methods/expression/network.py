@@ -39,10 +39,12 @@ def build_adapter(unet: nn.Module, moved: Array, rank: int = _RANK) -> Expressio
 class ExpressionToFace(IdentityToFace):
     """The frozen base with an adapter attached: identity and expression to the UNet's prediction."""
 
+    adapter: ExpressionAdapter
+
     def __init__(self, base: IdentityToFace, adapter: ExpressionAdapter) -> None:
         super().__init__(base.text_encoder, base.unet, base.placeholder)
         self.requires_grad_(requires_grad=False)
-        self.adapter = adapter
+        self.__dict__["adapter"] = adapter  # no part of the state: its weights are those of the UNet while attached
         adapter.attach(self.unet)
 
     def forward(  # type: ignore[override]
