@@ -55,6 +55,10 @@ class FaceTable:
         rows = [(key, parts) for tar in tars for key, parts in shards.read(tar) if shards.held_out(key) == held_out][
             :limit
         ]
+        if not rows:
+            raise BadData(
+                f"{cache} holds nobody {'who is held out' if held_out else 'to train on'}: prepare more photos"
+            )
         with ThreadPoolExecutor(2) as pool:
             crops = np.stack(list(pool.map(_decode_crop, (parts for _, parts in rows))))
         labels = [shards.unpack_arrays(parts["labels.npz"]) for _, parts in rows]

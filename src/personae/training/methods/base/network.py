@@ -27,12 +27,12 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def build_unet() -> UNet2DConditionModel:
-    """nano's UNet with fresh weights: 19.6 M parameters, no attention at the full 16 x 16."""
+def build_unet(channels: int = 8) -> UNet2DConditionModel:
+    """nano's UNet with fresh weights: 19.6 M parameters, no attention at the full 16 x 16. channels: of the latents."""
     return UNet2DConditionModel(
         sample_size=16,
-        in_channels=8,
-        out_channels=8,
+        in_channels=channels,
+        out_channels=channels,
         block_out_channels=(128, 192, 224),
         layers_per_block=1,
         cross_attention_dim=WIDTH,

@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from personae.evaluation import appearance
 from personae.reading.differentiable import AlignedRecogniser
 from personae.training.export import export_scaled
-from personae.training.images import psnr, to_tensor
+from personae.training.images import psnr, to_pixels, to_tensor
 from personae.training.loop import Metrics
 from personae.training.losses import unevenness
 from personae.training.methods.portrait_autoencoder.data import DETAIL, SIDE, Pictures
 from personae.training.methods.portrait_autoencoder.features import FrozenFeatures
 from personae.training.methods.portrait_autoencoder.network import FACTOR, LATENTS, Discriminator, build_autoencoder
-from personae.types import Array
 
 _HEADS_EVERY = 4  # steps: one of so many sees whole heads, the others as many pixels of details
 _NOISE = 0.05  # of latents, which a generator never gets quite right
@@ -110,11 +109,6 @@ class _Portraits:
         with torch.no_grad():
             latents = torch.cat([vae.encoder(part) for part in to_tensor(self.held_out).to(vae.device).split(8)])
         export_scaled(vae, latents, folder)
-
-
-def to_pixels(images: Tensor) -> Array:
-    """(N, H, W, 3) uint8 of (N, 3, H, W) in [-1, 1]."""
-    return np.asarray((images.clamp(-1, 1) * 127.5 + 127.5).round().byte().permute(0, 2, 3, 1).cpu())
 
 
 class _Codec(nn.Module):

@@ -1,0 +1,194 @@
+"""What a portrait base learns from: latents of heads, several identities of each, and who is who.
+
+    people = Portraits.of_caches(["cache/people", "cache/faces"], encoder)
+    drawn = Portraits.of_stream(stream, encoder, people=50_000, views=3)      # on a GPU, in minutes
+    everybody = Portraits.joined([people, drawn])
+
+Legend: N pictures, V crops whose identities are kept of each picture, c channels of a latent, D width of an identity.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderDC
+from torch import Tensor
+
+from personae.data import shards
+from personae.data.people_stream import PeopleStream
+from personae.reading import align
+from personae.reading.differentiable import AlignedRecogniser
+from personae.training import captions
+from personae.training.face_table import FaceTable
+from personae.training.images import to_tensor
+from personae.training.jitter import jitter
+from personae.training.methods.base.data import sharpness
+from personae.types import Array
+
+TEMPLATE, SIDE, CELLS = "head", 256, 16
+_AT_ONCE = 32  # pictures
+_SOFT = 0.5  # of a table's photos, the less sharp half is called so
+STUDIO, SNAPSHOT = "studio portrait", "snapshot"
+SHARP, SOFT = "sharp", "soft"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portraits:
+    """N pictures, plain [0] and mirrored [1].
+
+    latents: (2, N, c, 16, 16) float16, unit spread. vectors: (2, N, V, D) float32, unit norm. inside: (2, N, 16, 16)
+    uint8, 1 where a cell lies in the picture. person: (N,) int64, equal for views of one person. measures: what
+    captions may say, by side and row. always: (N,) bool, whether a caption always names the kind of picture.
+    """
+
+    latents: Array
+    vectors: Array
+    inside: Array
+    person: Array
+    measures: tuple[list[captions.Measures], list[captions.Measures]]
+    always: Array
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+    @classmethod
+    def of_caches(
+        cls,
+        caches: Sequence[Path],
+        encoder: "Encoder",
+        *,
+        held_out: bool = False,
+        limit: int | None = None,
+        views: int = 3,
+    ) -> "Portraits":
+        """The labelled pictures of several caches, each at most `limit`.
+
+        Raises `BadData` for a cache without shards, or one in which nobody is held out if these are wanted.
+        """
+        parts, first = [], 0
+        for cache in caches:
+            table = FaceTable.load(cache, held_out=held_out, limit=limit)
+            heads = _Heads(table)
+            names = {name: number for number, name in enumerate(dict.fromkeys(map(shards.person, table.keys)))}
+            person = np.array([first + names[shards.person(key)] for key in table.keys], np.int64)
+            first += len(names)
+            latents, vectors = encoder.both_sides(heads.batches(), views)
+            inside = np.stack([heads.inside(row) for row in range(len(table))])
+            several = len(names) < len(table)  # views of people who were drawn
+            plain = [
+                replace(one, phrases=(*one.phrases, STUDIO if several else SNAPSHOT, SHARP if sharp else SOFT))
+                for one, sharp in zip(captions.measure(table), heads.sharp(), strict=True)
+            ]
+            parts.append(
+                cls(
+                    latents=latents,
+                    vectors=vectors,
+                    inside=np.stack([inside, inside[:, :, ::-1]]),
+                    person=person,
+                    measures=(plain, [captions.mirrored(one) for one in plain]),
+                    always=np.full(len(table), not several),
+                )
+            )
+        return cls.joined(parts)
+
+    @classmethod
+    def of_stream(
+        cls, stream: PeopleStream, encoder: "Encoder", *, people: int, views: int = 3, seed: int = 0, crops: int = 3
+    ) -> "Portraits":
+        """People drawn here and now, on the stream's device; nobody labels them, so captions say the kind alone."""
+        generator = torch.Generator(stream.mean.device).manual_seed(seed)
+
+        def batches() -> Iterator[Tensor]:
+            for start in range(0, people, _AT_ONCE):
+                yield stream.draw(min(_AT_ONCE, people - start), views, generator).images.flatten(0, 1)
+
+        latents, vectors = encoder.both_sides(batches(), crops)
+        count = people * views
+        plain = [captions.Measures(subject="person", phrases=(STUDIO, SHARP))] * count
+        return cls(
+            latents=latents,
+            vectors=vectors,
+            inside=np.ones((2, count, CELLS, CELLS), np.uint8),
+            person=np.arange(people).repeat(views),
+            measures=(plain, plain),
+            always=np.zeros(count, bool),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Portraits"]) -> "Portraits":
+        """All of them; nobody of one part is anybody of another."""
+        first, person = 0, []
+        for part in parts:
+            person.append(part.person + first)
+            first += int(part.person.max()) + 1
+        rows = {
+            name: np.concatenate([getattr(part, name) for part in parts], 1)
+            for name in ("latents", "vectors", "inside")
+        }
+        plain, mirrored = ([one for part in parts for one in part.measures[side]] for side in (0, 1))
+        always = np.concatenate([part.always for part in parts])
+        return cls(**rows, person=np.concatenate(person), measures=(plain, mirrored), always=always)
+
+    def others(self) -> list[Array]:
+        """For each row, the rows of the same person: itself alone, if there is one picture."""
+        order = np.argsort(self.person, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(self.person[order])) + 1)
+        rows: list[Array] = [np.empty(0, np.int64)] * len(self)
+        for group in groups:
+            for row in group:
+                rest = group[group != row]
+                rows[row] = rest if len(rest) else group
+        return rows
+
+
+class Encoder:
+    """Pictures to what is kept of them: latents, and identities of several crops."""
+
+    def __init__(self, vae: AutoencoderDC, recogniser: AlignedRecogniser, device: torch.device) -> None:
+        self.vae, self.recogniser, self.device = vae.to(device), recogniser.to(device), device
+
+    @torch.no_grad()
+    def both_sides(self, batches: Iterator[Tensor], views: int, seed: int = 0) -> tuple[Array, Array]:
+        """Latents (2, N, c, 16, 16) float16 and identities (2, N, views, D) float32 of images (n, 3, 256, 256) in
+        [-1, 1], as they are and mirrored."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        latents: tuple[list[Array], list[Array]] = ([], [])
+        vectors: tuple[list[Array], list[Array]] = ([], [])
+        for batch in batches:
+            for side, images in enumerate((batch, batch.flip(3))):
+                images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                    found = self.vae.encoder(images).float() * self.vae.config.scaling_factor
+                latents[side].append(found.half().cpu().numpy())
+                vectors[side].append(self._identities(images, views, generator).cpu().numpy())
+        return tuple(np.stack([np.concatenate(side) for side in both]) for both in (latents, vectors))  # type: ignore[return-value]
+
+    def _identities(self, images: Tensor, views: int, generator: torch.Generator) -> Tensor:
+        """(n, views, D): of the plain crop, and of jittered ones."""
+        jittered = [self.recogniser(images, jitter(len(images), generator)) for _ in range(views - 1)]
+        return torch.stack([self.recogniser(images), *jittered], 1)
+
+
+class _Heads:
+    """The heads of a table's photos, cut as the template says; what lies beyond a photo repeats its edge."""
+
+    def __init__(self, table: FaceTable) -> None:
+        self.table = table
+        self.matrices = [align.similarity(points, TEMPLATE, SIDE) for points in table.points]
+
+    def batches(self) -> Iterator[Tensor]:
+        for start in range(0, len(self.table), _AT_ONCE):
+            rows = range(start, min(start + _AT_ONCE, len(self.table)))
+            yield to_tensor(np.stack([align.crop(self.table.photo(row), self.matrices[row], SIDE) for row in rows]))
+
+    def inside(self, row: int) -> Array:
+        """(16, 16) uint8: the cells whose pixels all lie in the photo."""
+        covered = align.coverage(self.matrices[row], SIDE, self.table.photo(row).shape)
+        return covered.reshape(CELLS, SIDE // CELLS, CELLS, SIDE // CELLS).all((1, 3)).astype(np.uint8)
+
+    def sharp(self) -> Array:
+        """(N,) bool: the sharper half of the table's faces."""
+        found = sharpness(self.table.crops)
+        return np.asarray(found > np.quantile(found, _SOFT))

@@ -1,0 +1,215 @@
+"""Recipe `portrait`: the identity in one picture of a person -> another picture of them, a head of 256 px.
+
+Rectified flow (Liu et al. 2022) with the contrastive term of Stoica et al. 2025 (arXiv 2506.05350): a prediction is
+drawn to its own velocity and pushed a little away from another picture's. Whom a face shows is judged on faces sampled
+from pure noise, among thousands of others (InfoNCE): since the identity comes from *another* picture, copying pose and
+light does not help. Views of one person come from `personae prepare people`, or are drawn here; a photo, which is
+alone, stands for both.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from diffusers import AutoencoderDC, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from personae.conditioning.arc2face import id_token
+from personae.data.people_stream import PeopleStream
+from personae.reading.differentiable import AlignedRecogniser
+from personae.sampling import schedulers
+from personae.sampling.fast import modes
+from personae.sampling.guidance import guided
+from personae.sampling.loop import denoise
+from personae.training import captions
+from personae.training.compilation import compile_blocks
+from personae.training.export import save_half
+from personae.training.jitter import jitter
+from personae.training.loop import Metrics
+from personae.training.losses import noised
+from personae.training.methods.base.data import PromptMix
+from personae.training.methods.base.network import IdentityToFace, build_text_encoder, build_unet
+from personae.training.methods.portrait.data import TEMPLATE, Encoder, Portraits
+from personae.training.methods.portrait.evaluator import Evaluator
+from personae.training.rollout import Rolled, ends_and_scales, roll
+from personae.types import Array
+
+_CONTRAST = 0.05  # lambda of the contrastive term
+_BANK = 4096  # identities among which a face's own is to be found
+_TEMPERATURE = 0.1
+_ALIKE = 0.6  # cosine from which another picture's identity counts as the same person's
+_STEPS, _GUIDANCE = 12, 2.5  # of the report's samples
+
+
+class PortraitTask:
+    """See `training.loop.Trainable`.
+
+    caches: labelled pictures. vae: an exported autoencoder of heads. embedder: the identity encoder's ONNX file.
+    stream, drawn: people drawn here instead of or beside the caches, and how many. start: an export to begin from.
+    identity_weight, identity_images: of the InfoNCE term, and the faces of a batch that are sampled for it.
+    """
+
+    def __init__(
+        self,
+        caches: Sequence[Path],
+        vae: Path,
+        embedder: Path,
+        *,
+        stream: PeopleStream | None = None,
+        drawn: int = 0,
+        mix: PromptMix | None = None,
+        identity_weight: float = 0.1,
+        identity_images: int = 8,
+        start: Path | None = None,
+    ) -> None:
+        home = modes.device_for(None)
+        self.mix = mix or PromptMix()
+        self.identity_weight, self.identity_images = identity_weight, identity_images
+        self.vae = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
+        self.embedder = AlignedRecogniser(embedder, source=TEMPLATE).eval()
+        encoder = Encoder(self.vae, self.embedder, home)
+        parts = [Portraits.of_caches(caches, encoder)] if caches else []
+        if stream is not None and drawn:
+            parts.append(Portraits.of_stream(stream.to(home), encoder, people=drawn))
+        self.data = Portraits.joined(parts)
+        self.others = self.data.others()
+        self.evaluator = Evaluator.of(caches, encoder, self.data)
+        self.tokenizer, text_encoder, unet = self._networks(start)
+        self._tokenizing = Lock()  # a tokenizer keeps how it cuts, and batches are made in a thread of their own
+        if home.type == "cpu":
+            # Over sequences this short, the backward of torch's fused attention takes a third of a CPU's step.
+            unet.set_attn_processor(AttnProcessor())
+            text_encoder.set_attn_implementation("eager")
+        self.model = IdentityToFace(text_encoder, unet, id_token(self.tokenizer))
+
+    def _networks(self, start: Path | None) -> tuple[CLIPTokenizer, CLIPTextModel, UNet2DConditionModel]:
+        if start is not None:
+            return (
+                CLIPTokenizer.from_pretrained(start / "tokenizer"),
+                CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32),
+                UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32),
+            )
+        tokenizer = captions.tokenizer_of(self.data.measures[0])
+        return tokenizer, build_text_encoder(tokenizer), build_unet(self.data.latents.shape[2])
+
+    def compile(self) -> None:
+        compile_blocks(self.model.unet)
+
+    # ------------------------------------------------------------------ a step
+
+    def tokens(self, prompts: list[str]) -> Array:
+        """(N, L) int64; what is too long is cut."""
+        with self._tokenizing:
+            words = self.tokenizer(prompts, truncation=True, max_length=captions.MAX_TOKENS)
+            padded = self.tokenizer.pad(words, padding="max_length", max_length=captions.MAX_TOKENS)
+        return np.array(padded["input_ids"], np.int64)
+
+    def _prompt(self, row: int, side: int, rng: np.random.Generator) -> str:
+        measures, draw = self.data.measures[side][row], rng.random()
+        if draw < self.mix.empty:
+            return ""
+        if draw < self.mix.empty + self.mix.words:
+            return captions.caption(measures, rng, identity=False)
+        if self.data.always[row] or draw < self.mix.empty + self.mix.words + self.mix.both:
+            return captions.caption(measures, rng, identity=True)
+        return captions.IDENTITY_PROMPT
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
+        """Pictures to learn, each with an identity out of another picture of the same person."""
+        rows, sides = rng.integers(len(self.data), size=size), rng.integers(2, size=size)
+        sources = np.array([rng.choice(self.others[row]) for row in rows])
+        crops = rng.integers(self.data.vectors.shape[2], size=size)
+        bank = rng.integers(len(self.data), size=_BANK)
+        return {
+            "latents": self.data.latents[sides, rows],
+            "inside": self.data.inside[sides, rows],
+            "vectors": self.data.vectors[rng.integers(2, size=size), sources, crops],
+            "bank": self.data.vectors[0, bank, 0],
+            "tokens": self.tokens([self._prompt(row, side, rng) for row, side in zip(rows, sides, strict=True)]),
+        }
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        drawn = noised(batch, generator)
+        noisy, times, tokens, vectors = drawn.noisy, drawn.times, batch["tokens"], batch["vectors"]
+        count, rolled, rows = len(times), None, None
+        if self.identity_weight:
+            rolled, rows = self._from_noise(tokens, vectors, generator)
+            noisy, times = torch.cat([noisy, rolled.noisy]), torch.cat([times, rolled.times])
+            tokens, vectors = torch.cat([tokens, tokens[rows]]), torch.cat([vectors, vectors[rows]])
+        velocity = model(noisy, times, tokens, vectors).float()
+        flow = drawn.loss(velocity[:count])
+        apart = (velocity[:count] - drawn.velocity.roll(1, 0)).pow(2).mean()
+        loss = flow - _CONTRAST * apart
+        figures: Metrics = {"flow": flow.detach(), "apart": apart.detach()}
+        if rolled is not None:
+            contrast, cosine = self._recognised(
+                rolled.clean(velocity[count:]), vectors[count:], batch["bank"], generator
+            )
+            loss = loss + self.identity_weight * contrast
+            figures |= {"identity": cosine, "among": contrast.detach()}
+        return loss, figures
+
+    @torch.no_grad()
+    def _from_noise(self, tokens: Tensor, vectors: Tensor, generator: torch.Generator) -> tuple[Rolled, Tensor]:
+        """Some of the batch's people on their way from pure noise, and which: rows (R,)."""
+        device = tokens.device
+        lot = torch.rand(len(tokens), generator=generator, device=device)
+        rows = torch.where(self.model.asked(tokens, vectors), lot, 2.0).argsort()[: self.identity_images]
+        noise = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
+        conditional = self.model.condition(tokens[rows], vectors[rows])
+        nobody = torch.from_numpy(self.tokens([""])).to(device)
+        unconditional = self.model.condition(nobody, torch.zeros_like(vectors[:1]))
+        unconditional = unconditional.rows(torch.zeros(len(rows), dtype=torch.long))
+        rolled = roll(
+            lambda noisy, times: self.model.predict(noisy, times, conditional),
+            lambda noisy, times: self.model.predict(noisy, times, unconditional),
+            noise,
+            ends_and_scales(len(rows), generator),
+        )
+        return rolled, rows
+
+    def _recognised(
+        self, clean: Tensor, vectors: Tensor, bank: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """(InfoNCE against the bank, mean cosine) of the faces in latents (R, c, h, w) and their people (R, D)."""
+        images = self.decoded(clean)
+        found = self.embedder(images, jitter(len(images), generator))
+        cosine = (found * vectors).sum(-1, keepdim=True)
+        others = (found @ bank.T).masked_fill(vectors @ bank.T > _ALIKE, float("-inf"))
+        logits = torch.cat([cosine, others], 1) / _TEMPERATURE
+        first = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+        return F.cross_entropy(logits, first), cosine.detach().mean()
+
+    # ------------------------------------------------------------------ what comes of it
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Images (N, 3, 256, 256) float32 of latents, with a gradient and not clamped."""
+        images: Tensor = self.vae.decoder(latents / self.vae.config.scaling_factor)
+        return images.float()
+
+    def sample(self, model: IdentityToFace, vectors: Tensor, noise: Tensor) -> Tensor:
+        """Images (N, 3, 256, 256) of identities (N, D) and noise, by the package's own loop."""
+        conditional, unconditional = (
+            model.condition(torch.from_numpy(self.tokens([prompt] * len(rows))).to(rows.device), rows)
+            for prompt, rows in ((captions.IDENTITY_PROMPT, vectors), ("", vectors[:1]))
+        )
+        scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=_STEPS, device=noise.device)
+        return self.decoded(denoise(guided(model.unet, conditional, unconditional, _GUIDANCE), noise, scheduler))
+
+    def report(self, model: nn.Module) -> dict[str, float]:
+        """See `Evaluator.figures`."""
+        assert isinstance(model, IdentityToFace)
+        return self.evaluator.figures(self, model)
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """`unet/`, `text_encoder/`, `tokenizer/`, and `samples.png`: held-out people, the picture above two samples."""
+        self.tokenizer.backend_tokenizer.no_truncation()  # how a batch was cut last is nobody's business
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        for name, part in (("unet", self.model.unet), ("text_encoder", self.model.text_encoder)):
+            save_half(part, folder / name)
+        self.evaluator.save_sheet(folder / "samples.png")

@@ -1,0 +1,142 @@
+"""The portrait base: who is learnt from whom, what the loss holds a face to, and a run from shards to an export."""
+
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from people_fixtures import WIDTH, tiny_networks
+from personae.data import shards
+from personae.data.people_stream import PeopleStream
+from personae.data.views import TRAITS, Directions
+from personae.reading.differentiable import AlignedLandmarks, AlignedRecogniser
+from personae.training.loop import Schedule, train
+from personae.training.methods.base import network
+from personae.training.methods.portrait import data, method
+from personae.training.methods.portrait.data import STUDIO, Encoder, Portraits
+from personae.training.methods.portrait.method import PortraitTask
+from training_fixtures import tiny_embedder, tiny_motion, write_cache
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny cache of photos, one of people in two views each, an autoencoder of heads and the readers."""
+    folder = tmp_path_factory.mktemp("portrait")
+    write_cache(folder / "photos", count=20)
+    plain = write_cache(folder / "plain", count=24, seed=1) / "train-00.tar"
+    (folder / "people").mkdir()
+    views = ((f"p{n // 2:06d}-{n % 2}", record) for n, (_, record) in enumerate(shards.read(plain)))
+    shards.write(folder / "people" / "people-00000.tar", views)
+    torch.manual_seed(0)
+    diffusers.AutoencoderDC(
+        latent_channels=4,
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_block_out_channels=(8,) * 5,
+        decoder_block_out_channels=(8,) * 5,
+        encoder_layers_per_block=(0, 1, 1, 1, 1),
+        decoder_layers_per_block=(0, 1, 1, 1, 1),
+        encoder_qkv_multiscales=((),) * 5,
+        decoder_qkv_multiscales=((),) * 5,
+        downsample_block_type="pixel_unshuffle",
+        upsample_block_type="pixel_shuffle",
+    ).save_pretrained(folder / "vae")
+    tiny_embedder(folder / "embedder.onnx")
+    tiny_motion(folder / "motion.onnx")
+    return folder
+
+
+@pytest.fixture
+def encoder(folder: Path) -> Encoder:
+    vae = diffusers.AutoencoderDC.from_pretrained(folder / "vae").eval()
+    return Encoder(vae, AlignedRecogniser(folder / "embedder.onnx", source="head").eval(), CPU)
+
+
+@pytest.fixture
+def stream(folder: Path) -> PeopleStream:
+    directions = Directions(vectors=np.zeros((len(TRAITS), WIDTH), np.float32))
+    landmarks = AlignedLandmarks(folder / "motion.onnx", source="ffhq")
+    return PeopleStream(*tiny_networks(), directions, landmarks).eval()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The UNet of nano with a twentieth of its weights."""
+    build = network.build_unet
+
+    def build_small(channels: int) -> diffusers.UNet2DConditionModel:
+        config = dict(build(channels).config) | {"block_out_channels": (32, 32, 32), "attention_head_dim": (1, 1, 1)}
+        return diffusers.UNet2DConditionModel.from_config(config)
+
+    monkeypatch.setattr(method, "build_unet", build_small)
+    monkeypatch.setattr(method, "_BANK", 16)
+
+
+def test_an_identity_comes_from_another_picture_of_the_same_person(folder: Path, encoder: Encoder) -> None:
+    people = Portraits.of_caches([folder / "people"], encoder)
+    others = people.others()
+    for row, rest in enumerate(others):
+        assert row not in rest
+        assert set(people.person[rest]) == {people.person[row]}
+    photos = Portraits.of_caches([folder / "photos"], encoder)
+    assert all(list(rest) == [row] for row, rest in enumerate(photos.others()))
+    both = Portraits.joined([people, photos])
+    assert len(both) == len(people) + len(photos)
+    assert not set(both.person[: len(people)]) & set(both.person[len(people) :])
+
+
+def test_captions_name_the_kind_of_picture_of_photos_always(folder: Path, encoder: Encoder) -> None:
+    both = Portraits.of_caches([folder / "people", folder / "photos"], encoder)
+    people = len(Portraits.of_caches([folder / "people"], encoder))
+    assert not both.always[:people].any()
+    assert both.always[people:].all()
+    assert all(STUDIO in one.phrases for one in both.measures[0][:people])
+    assert all(data.SNAPSHOT in one.phrases for one in both.measures[0][people:])
+    sharp = [data.SHARP in one.phrases for one in both.measures[0][people:]]
+    assert 0 < sum(sharp) < len(sharp)
+
+
+def test_people_drawn_here_are_encoded_as_pictures_are(stream: PeopleStream, encoder: Encoder) -> None:
+    drawn = Portraits.of_stream(stream, encoder, people=3, views=2, seed=4, crops=2)
+    assert drawn.latents.shape == (2, 6, 4, 16, 16)
+    assert drawn.vectors.shape == (2, 6, 2, 128)
+    assert drawn.person.tolist() == [0, 0, 1, 1, 2, 2]
+    images = stream.draw(3, 2, torch.Generator().manual_seed(4)).images.flatten(0, 1)
+    with torch.no_grad():
+        wanted = encoder.vae.encoder(images) * encoder.vae.config.scaling_factor
+        mirrored = encoder.vae.encoder(images.flip(3)) * encoder.vae.config.scaling_factor
+    np.testing.assert_allclose(drawn.latents[0], wanted.half().numpy(), atol=2e-2)
+    np.testing.assert_allclose(drawn.latents[1], mirrored.half().numpy(), atol=2e-2)
+
+
+def test_a_face_like_its_own_person_costs_less_than_one_like_another(folder: Path) -> None:
+    task = PortraitTask([folder / "people"], folder / "vae", folder / "embedder.onnx")
+    clean = torch.from_numpy(task.data.latents[0, :6]).float()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        own = task.embedder(task.decoded(clean))
+        bank = torch.nn.functional.normalize(torch.randn(32, 128, generator=generator), dim=-1)
+        right, cosine = task._recognised(clean, own, bank, generator)
+        wrong, less = task._recognised(clean, -own, bank, generator)
+    assert float(right) < float(wrong)
+    assert float(cosine) > float(less)
+
+
+def test_from_shards_to_an_export_that_goes_on(folder: Path, stream: PeopleStream, tmp_path: Path) -> None:
+    parts = folder / "vae", folder / "embedder.onnx"
+    task = PortraitTask([folder / "people", folder / "photos"], *parts, stream=stream, drawn=4, identity_images=2)
+    schedule = Schedule(steps=3, batch=4, lr=1e-3, optimizer="muon", report_every=3, compile=False)
+    report = train(task, schedule, tmp_path / "run", bf16=False)
+    assert {"held_out_flow", "own_likeness", "sharpness", "variety"} <= report.keys()
+    assert np.isfinite(list(report.values())).all()
+    export = tmp_path / "run" / "export"
+    assert (export / "samples.png").is_file()
+    again = PortraitTask([folder / "people"], *parts, start=export)
+    assert again.model.unet.config.in_channels == 4
+    assert (
+        captions.IDENTITY_PROMPT.split()[-2] in again.tokenizer.get_vocab() or "id</w>" in again.tokenizer.get_vocab()
+    )
