@@ -17,6 +17,7 @@ from personae.reading.differentiable import AlignedLandmarks
 from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import file_sha256
 from personae.reading.steady import five_points
+from personae.training.methods.portrait_autoencoder.data import DrawnPictures
 
 MOTION = Path(personae.__file__).parent / "weights" / "nano" / "reader" / "motion.onnx"
 PLACES = [[-0.3, -0.1], [0.2, -0.15], [0.0, 0.1], [-0.2, 0.4], [0.15, 0.35]]
@@ -53,6 +54,21 @@ def test_views_of_one_person_differ_less_than_people(stream: PeopleStream) -> No
     views = (images[:, 0] - images[:, 1]).square().mean((1, 2, 3))
     people = (images[:, 0] - images[:, 0].roll(1, 0)).square().mean((1, 2, 3))
     assert 0 < float(views.mean()) < float(people.mean())
+
+
+def test_drawn_pictures_are_given_as_stored_ones_are(stream: PeopleStream) -> None:
+    drawn = DrawnPictures(stream)
+    rng, again = np.random.default_rng(2), np.random.default_rng(2)
+    heads = drawn.heads(rng, 3)
+    assert heads.shape == (3, 32, 32, 3)
+    assert heads.dtype == torch.uint8
+    assert torch.equal(heads, drawn.heads(again, 3))
+    details = drawn.details(rng, 5, 16)
+    assert details.shape == (5, 16, 16, 3)
+    whole = drawn.heads(again, 2)  # of which details are cut, four of each
+    found = whole[0].unfold(0, 16, 1).unfold(1, 16, 1).permute(0, 1, 3, 4, 2)
+    assert bool((found == details[3]).all((-1, -2, -3)).any())
+    assert not (torch.from_numpy(drawn.held_out(1)) == heads[:1]).all()
 
 
 def test_points_are_brought_to_the_template_as_the_reader_brings_them() -> None:

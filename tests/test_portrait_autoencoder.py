@@ -14,7 +14,7 @@ from personae.data import shards
 from personae.errors import BadData, WeightsCorrupt
 from personae.reading import align
 from personae.training.loop import Schedule, train
-from personae.training.methods.portrait_autoencoder import method
+from personae.training.methods.portrait_autoencoder import network
 from personae.training.methods.portrait_autoencoder.data import Pictures
 from personae.training.methods.portrait_autoencoder.features import CHANNELS, STRIDES, FrozenFeatures
 from personae.training.methods.portrait_autoencoder.method import PortraitAutoencoderTask, PortraitDecoderTask
@@ -45,10 +45,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same classes and factor with few channels."""
-    monkeypatch.setattr(method, "_ENCODER", (8, 8, 8, 8, 16))
-    monkeypatch.setattr(method, "_DECODER", (8, 8, 8, 8, 16))
-    monkeypatch.setattr(method, "_ENCODER_DEPTHS", (0, 1, 1, 1, 1))
-    monkeypatch.setattr(method, "_DECODER_DEPTHS", (0, 1, 1, 1, 1))
+    monkeypatch.setattr(network, "_ENCODER", (8, 8, 8, 8, 16))
+    monkeypatch.setattr(network, "_DECODER", (8, 8, 8, 8, 16))
+    monkeypatch.setattr(network, "_ENCODER_DEPTHS", (0, 1, 1, 1, 1))
+    monkeypatch.setattr(network, "_DECODER_DEPTHS", (0, 1, 1, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_the_autoencoder_learns_and_exports_what_diffusers_reads(cache: Path, re
 def test_the_decoder_learns_alone_and_the_judge_from_its_own_loss(
     cache: Path, recogniser: Path, tmp_path: Path
 ) -> None:
-    method.build_autoencoder().save_pretrained(tmp_path / "vae")
+    network.build_autoencoder().save_pretrained(tmp_path / "vae")
     task = PortraitDecoderTask(tmp_path / "vae", [cache], features(), recogniser, ramp=1)
     encoder = [weight.clone() for weight in task.model.vae.encoder.parameters()]
     batch = task.batch(np.random.default_rng(0), 4)

@@ -186,7 +186,7 @@ class _Heads:
     def inside(self, row: int) -> Array:
         """(16, 16) uint8: the cells whose pixels all lie in the photo."""
         covered = align.coverage(self.matrices[row], SIDE, self.table.photo(row).shape)
-        return covered.reshape(CELLS, SIDE // CELLS, CELLS, SIDE // CELLS).all((1, 3)).astype(np.uint8)
+        return np.asarray(covered.reshape(CELLS, SIDE // CELLS, CELLS, SIDE // CELLS).all((1, 3)), np.uint8)
 
     def sharp(self) -> Array:
         """(N,) bool: the sharper half of the table's faces."""

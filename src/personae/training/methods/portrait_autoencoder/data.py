@@ -4,7 +4,9 @@
     pictures.heads(rng, 2)          # (2, 256, 256, 3) uint8: template `head`, of pictures that reach so far
     pictures.details(rng, 8)        # (8, 128, 128, 3): not enlarged, not shrunk
 
-Held in memory as they are encoded: a shard of 20,000 people is a gigabyte, decoded it would be twenty.
+    drawn = DrawnPictures(stream)   # the same of people who are drawn for every batch, on the stream's device
+
+Shards are held in memory as they are encoded: 20,000 people are a gigabyte, decoded it would be twenty.
 """
 
 import io
@@ -13,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from personae.data import shards
+from personae.data.people_stream import PeopleStream
 from personae.errors import BadData
 from personae.reading import align
 from personae.reading.photo import load_photo
@@ -23,6 +28,8 @@ from personae.types import Array
 
 SIDE, DETAIL = 256, 128  # pixels
 _HEM = 4  # pixels of a picture
+_DETAILS_OF_ONE = 4  # drawn heads cost more than their details
+_HELD_OUT_SEED = 2**40  # of drawn people whom no batch shows: batches are seeded below it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +76,35 @@ class Pictures:
             top, left = (rng.integers(side - size + 1) for side in pixels.shape[:2])
             parts.append(pixels[top : top + size, left : left + size])
         return _many(parts, rng)
+
+
+class DrawnPictures:
+    """Heads of people who are drawn for every batch, and their details, as `Pictures` gives them: uint8 on the device
+    of the stream, which draws heads of `SIDE` pixels."""
+
+    def __init__(self, stream: PeopleStream) -> None:
+        self.stream = stream
+
+    def heads(self, rng: np.random.Generator, count: int) -> Tensor:
+        """(count, 256, 256, 3) uint8, half of them mirrored."""
+        return self._heads(int(rng.integers(_HELD_OUT_SEED)), count)
+
+    def details(self, rng: np.random.Generator, count: int, size: int = DETAIL) -> Tensor:
+        """(count, size, size, 3) uint8, several of each head."""
+        heads = self.heads(rng, -(-count // _DETAILS_OF_ONE))
+        corners = rng.integers(heads.shape[1] - size + 1, size=(count, 2)).tolist()
+        parts = [heads[n // _DETAILS_OF_ONE, y : y + size, x : x + size] for n, (y, x) in enumerate(corners)]
+        return torch.stack(parts)
+
+    def held_out(self, count: int) -> Array:
+        """(count, 256, 256, 3) uint8 of people whom no batch shows."""
+        return self._heads(_HELD_OUT_SEED, count).cpu().numpy()
+
+    def _heads(self, seed: int, count: int) -> Tensor:
+        generator = torch.Generator(self.stream.mean.device).manual_seed(seed)
+        images = self.stream.draw(-(-count // 2), 2, generator).images.flatten(0, 1)[:count]
+        images[1::2] = images[1::2].flip(3)  # every second view of a person
+        return ((images * 127.5 + 127.5).round().to(torch.uint8)).permute(0, 2, 3, 1)
 
 
 def _many(parts: list[Array], rng: np.random.Generator) -> Array:

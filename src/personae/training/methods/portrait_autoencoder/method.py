@@ -17,17 +17,19 @@ import torch.nn.functional as F  # noqa: N812
 from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
+from personae.data.people_stream import PeopleStream
 from personae.evaluation import appearance
 from personae.reading.differentiable import AlignedRecogniser
 from personae.training.export import export_scaled
 from personae.training.images import psnr, to_pixels, to_tensor
 from personae.training.loop import Metrics
 from personae.training.losses import unevenness
-from personae.training.methods.portrait_autoencoder.data import DETAIL, SIDE, Pictures
+from personae.training.methods.portrait_autoencoder.data import DETAIL, SIDE, DrawnPictures, Pictures
 from personae.training.methods.portrait_autoencoder.features import FrozenFeatures
 from personae.training.methods.portrait_autoencoder.network import FACTOR, LATENTS, Discriminator, build_autoencoder
 
 _HEADS_EVERY = 4  # steps: one of so many sees whole heads, the others as many pixels of details
+_HELD_OUT = 64  # pictures
 _NOISE = 0.05  # of latents, which a generator never gets quite right
 _TAPS = (1.0, 1.0, 1.0, 0.5, 0.25)  # how much each map of the features counts
 
@@ -63,10 +65,17 @@ def _mean(scores: Sequence[Tensor], direction: float, hinge: bool = False) -> Te
 class _Portraits:
     """What both trainings share: pictures to learn from, pictures held out, and what these are compared by."""
 
-    def __init__(self, caches: Sequence[Path], features: FrozenFeatures, recogniser: Path) -> None:
-        self.pictures = Pictures.load(caches)
-        kept = Pictures.load(caches, held_out=True, limit=64)
-        self.held_out = np.stack([kept.head(row) for row in kept.wide])
+    def __init__(
+        self, caches: Sequence[Path], features: FrozenFeatures, recogniser: Path, stream: PeopleStream | None
+    ) -> None:
+        self.pictures: Pictures | DrawnPictures
+        if stream is None:
+            self.pictures = Pictures.load(caches)
+            others = Pictures.load(caches, held_out=True, limit=_HELD_OUT)
+            self.held_out = np.stack([others.head(row) for row in others.wide])
+        else:
+            self.pictures = DrawnPictures(stream)
+            self.held_out = self.pictures.held_out(_HELD_OUT)
         features.calibrate(to_tensor(self.held_out[:12]))
         self.likeness = Likeness(features).eval()
         self.recogniser = AlignedRecogniser(recogniser, source="head").eval()
@@ -127,12 +136,19 @@ def _noise_like(latents: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class PortraitAutoencoderTask:
-    """See `training.loop.Trainable`: encoder and decoder, by likeness alone."""
+    """See `training.loop.Trainable`: encoder and decoder, by likeness alone. stream: people drawn for every batch, on
+    its device, instead of the pictures of the caches."""
 
     def __init__(
-        self, caches: Sequence[Path], features: FrozenFeatures, recogniser: Path, *, identity_weight: float = 0.1
+        self,
+        caches: Sequence[Path],
+        features: FrozenFeatures,
+        recogniser: Path,
+        *,
+        stream: PeopleStream | None = None,
+        identity_weight: float = 0.1,
     ) -> None:
-        self.portraits = _Portraits(caches, features, recogniser)
+        self.portraits = _Portraits(caches, features, recogniser, stream)
         self.identity_weight = identity_weight
         self.model = _Codec(build_autoencoder())
         self.batch = self.portraits.batch
@@ -186,10 +202,11 @@ class PortraitDecoderTask:
         features: FrozenFeatures,
         recogniser: Path,
         *,
+        stream: PeopleStream | None = None,
         gan_weight: float = 1.0,
         ramp: int = 200,
     ) -> None:
-        self.portraits = _Portraits(caches, features, recogniser)
+        self.portraits = _Portraits(caches, features, recogniser, stream)
         self.gan_weight, self.ramp = gan_weight, ramp
         self.model = _Duel(AutoencoderDC.from_pretrained(vae, torch_dtype=torch.float32))
         self.batch = self.portraits.batch
