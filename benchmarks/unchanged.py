@@ -42,6 +42,10 @@ EDITS: dict[str, dict[str, Any]] = {
     "style": {"target": "a", "prompt": "an oil painting of {person}"},
     "mix": {"target": "a", "tokens": {"eyes": "b"}},
     "whole": {"task": "swap", "source": "b", "target": "a", "strength": 1.0},
+    "filled": {"task": "head", "source": "c", "target": "a"},
+    "leaning": {"task": "attribute", "target": "a", "pose": {"roll": 25}, "expression": {"jawOpen": 0.6}},
+    "several": {"task": "reenact", "source": "a", "target": "b", "num_images": 2},
+    "masked": {"task": "mix", "target": "a", "tokens": {"hair": "b", "light": "b"}, "region": ["mouth", "skin"]},
 }
 TRAININGS = {  # recipes, and how many steps of each
     "nano-autoencoder": 20,
@@ -60,11 +64,13 @@ STEPS = 6  # of an edit and of a generation that does not say
 
 
 def _photos() -> dict[str, np.ndarray]:
-    """Two photos of one face that no network takes for the same: as it is, and mirrored, darker and cut."""
+    """Photos of one face that no network takes for the same: as it is; mirrored, darker and cut; that one, cut through
+    the forehead."""
     from skimage import data
 
     pixels = np.ascontiguousarray(data.astronaut())
-    return {"a": pixels, "b": np.ascontiguousarray((pixels[:300, 330:30:-1] * 0.8).astype(np.uint8))}
+    other = np.ascontiguousarray((pixels[:300, 330:30:-1] * 0.8).astype(np.uint8))
+    return {"a": pixels, "b": other, "c": np.ascontiguousarray(other[80:])}
 
 
 def _generated(pipe: Any, face: Any, options: dict[str, Any]) -> np.ndarray:

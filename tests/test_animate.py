@@ -30,7 +30,8 @@ from personae.pipeline import FacePipeline
 from personae.types import Detection, Face, Identity, Photo
 from personae.video import face_tracker, video_file
 from personae.video import motion_track as track
-from personae.video.animate import Settings, _draw, animate
+from personae.video.animate import _draw, animate
+from personae.video.animation import Settings
 from personae.video.frame_renderer import Move, PhotoRenderer, PortraitRenderer, moves_of
 from personae.video.frame_store import FrameStore, folders_of
 from personae.video.motion_track import COLUMNS, Track

@@ -27,6 +27,7 @@ from personae.editing import edit as editing
 from personae.evaluation.suites import generation, reading
 from personae.training import assemble, recipes
 from personae.video import animate as animating
+from personae.video.animation import Settings as AnimationSettings
 from typed_commands import parse
 
 
@@ -60,7 +61,7 @@ SAME: list[tuple[Callable[..., Any], Callable[..., Any], dict[str, str]]] = [
     (generate.generate, best_of.generate_verified, {}),
     (edit.Common, editing.edit, {"count": "num_images"}),
     (animate.animate, animating.animate, {}),
-    (animate.animate, animating.Settings, {}),
+    (animate.animate, AnimationSettings, {}),
     (people.blend_people, identity.blend, {}),
     (people.relative, identity.noise, {}),
 ]

@@ -66,7 +66,7 @@ def test_help_shows_an_example_of_every_edit(run: Run) -> None:
 def test_every_task_is_a_verb_and_every_token_an_option_of_mix() -> None:
     verbs = {command.name or command.callback.__name__ for command in edit_cli.edit.registered_commands}
     assert verbs == {*TASKS, "animate", "track"}
-    named = {one.name for one in fields(edit_cli.Common)} | {"photos", "common"}
+    named = {one.name for one in fields(edit_cli.Common)} | {"photos", "options"}
     assert set(get_type_hints(edit_cli.mix)) - named - {"return"} == set(TOKENS)
 
 

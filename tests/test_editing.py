@@ -360,7 +360,7 @@ def test_impossible_changes_are_refused(model: FacePipeline, changes: dict[str, 
 # ---------------------------------------------------------------------- the bundled model, without facex/
 
 
-def test_what_a_model_without_facex_is_asked(nano: FacePipeline, two_photos: list[np.ndarray]) -> None:
+def test_the_options_of_a_model_without_facex(nano: FacePipeline, two_photos: list[np.ndarray]) -> None:
     source, target = (in_crop(nano, nano.read(photo)[0]) for photo in two_photos)
     task = TASKS["reenact"]
     refs = {"source": SOURCE, "target": TARGET}
@@ -425,12 +425,13 @@ def test_attributes_shift_the_identity(nano: FacePipeline, two_photos: list[np.n
         nano.edit("attribute", target=two_photos[0], shift={"agee": 1})
 
 
-def test_what_only_facex_can_do_is_said(nano: FacePipeline, model: FacePipeline, two_photos: list[np.ndarray]) -> None:
-    if not nano.has_component("facex"):
-        with pytest.raises(WeightsMissing, match=r"no facex/.*but no hair"):
-            nano.edit("mix", target=two_photos[0], tokens={"hair": two_photos[1]}, seed=0)
-        with pytest.warns(UserWarning, match="makes up|make up its own"):
-            nano.edit("head", source=two_photos[0], target=two_photos[1], seed=0, **CHEAP)
+def test_what_only_facex_can_do_is_refused(
+    without_facex: FacePipeline, model: FacePipeline, two_photos: list[np.ndarray]
+) -> None:
+    with pytest.raises(WeightsMissing, match=r"no facex/.*but no hair"):
+        without_facex.edit("mix", target=two_photos[0], tokens={"hair": two_photos[1]}, seed=0)
+    with pytest.warns(UserWarning, match="make up its own"):
+        without_facex.edit("head", source=two_photos[0], target=two_photos[1], seed=0, **CHEAP)
     with pytest.raises(WeightsMissing, match=r"neither facex/ nor controlnet/.*reenact needs"):
         model.edit("reenact", source=solo(), target=group(), seed=0, **CHEAP)
 
@@ -446,6 +447,16 @@ def test_a_row_of_ones_own_and_a_mix(nano: FacePipeline, two_photos: list[np.nda
 
 
 # ---------------------------------------------------------------------- with facex/
+
+
+@pytest.fixture(scope="module")
+def without_facex(nano: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
+    """The bundled model without its `facex/`."""
+    folder = tmp_path_factory.mktemp("models") / "nano-bare"
+    shutil.copytree(nano.folder, folder, ignore=shutil.ignore_patterns("facex", "sha256.json"))
+    pipe = personae.load(folder, device="cpu", torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 @pytest.fixture(scope="module")
@@ -492,6 +503,32 @@ def test_facex_edits_several_images_and_replays(
     assert np.abs(two.after[1].astype(int) - alone.after[0]).max() <= 2  # batches change the order of sums
     given = {"source": paths[0], "target": paths[1]}
     assert replay(writer.save_edit(two, tmp_path)[1], pipe=with_facex, inputs=given)[1].max <= 2
+
+
+# ---------------------------------------------------------------------- stopped
+
+
+def test_a_stop_inside_a_face_ends_the_edit(nano: FacePipeline, two_photos: list[np.ndarray]) -> None:
+    """What the edge of the source's photo leaves empty is filled by a call of its own: a stop in it ends the edit."""
+    options = {"source": two_photos[0][20:], "target": two_photos[1], "seed": 3, "num_inference_steps": 4}
+    options |= {"likeness_guidance": 0, "measure_likeness": False}
+    steps: list[int] = []
+
+    def count(pipe: FacePipeline, step: int, t: object, tensors: dict) -> None:
+        steps.append(step)
+
+    def stop(pipe: FacePipeline, step: int, t: object, tensors: dict) -> None:
+        steps.append(step)
+        pipe.interrupt = True
+
+    nano.edit("head", **options, callback_on_step_end=count)
+    assert steps[:4] == [0, 1, 2, 3]  # the fill
+    assert len(steps) > 4  # the face
+    steps.clear()
+    done = nano.edit("head", **options, callback_on_step_end=stop)
+    assert steps == [0]
+    assert done.seeds == [3]
+    assert differs(done, two_photos[1]).any()
 
 
 # ---------------------------------------------------------------------- files

@@ -70,7 +70,7 @@ def test_a_table_of_ones_own_has_the_columns_it_needs(tmp_path: Path) -> None:
         ("a.csv", "yaw\nleft\n", 25, BadData, "not a track that can be read"),
         ("a.csv", "yaw\n", 25, BadData, "T at least 1"),
         ("a.csv", "", 25, BadData, "at least one column"),
-        ("a.csv", "yaw,pitch\n1,\n", 25, BadData, "whole or not at all"),
+        ("a.csv", "yaw,pitch\n1,\n", 25, BadData, "all of its numbers or none"),
         ("a.csv", "yaw\n120\n", 25, BadData, "between -89 and 89"),
         ("a.csv", "jawOpen\n1.5\n", 25, BadData, "blendshapes of a track lie between 0 and 1"),
         ("a.csv", "yaw\n1\n", 0, BadOption, "fps lies above 0"),
@@ -173,7 +173,7 @@ def test_holes_stay_holes_unless_they_are_filled(name: str) -> None:
     after = smoothing.smoothed(holed, name)
     assert after.visible.tolist() == holed.visible.tolist()
     assert np.isnan(after.motion[10]).all()
-    full = smoothing.held(holed)
+    full = smoothing.without_gaps(holed)
     assert full.visible.all()
     np.testing.assert_allclose(full.motion[10], holed.motion[9] * 2 / 3 + holed.motion[12] / 3)
     np.testing.assert_array_equal(full.motion[0], full.motion[1])

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ import typer
 
 from personae.cli import inputs
 from personae.cli.destination import prepared, refuse_stdout
+from personae.cli.option_groups import with_options
 from personae.cli.options import Base, Force, Json, Licence, Model, Quiet, Steps
 from personae.cli.report import say_written
 from personae.cli.terminal import is_silent, load_model, require_reader, say_json
@@ -40,47 +42,62 @@ MaxGap = Annotated[float, typer.Option(help="A driver that shows one picture for
 DriverFace = Annotated[int, typer.Option(min=1, help="Which of the driver's faces is followed: 1 is the largest.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnimateOptions:
+    """The options of `personae edit animate`."""
+
+    out: Annotated[Path, typer.Option("--out", "-o", help="The video: .mp4, .mov or .mkv.")]
+    frames: Annotated[
+        str | None, typer.Option(help="Which of the driver's, e.g. 0:48 or 100:.", show_default="all")
+    ] = None
+    fps: Annotated[float | None, typer.Option(help="Frames per second, of a track that does not say.")] = None
+    portrait: Annotated[
+        bool, typer.Option("--portrait", help="The model's own picture of the person instead of the whole photo.")
+    ] = False
+    smooth: Smooth = Smoothing.savgol
+    on_no_face: Annotated[
+        NoFaceInFrame,
+        typer.Option(help="A frame without the face: stop; fill its motion in; or leave the picture before it."),
+    ] = NoFaceInFrame.error
+    face: Annotated[int, typer.Option(min=1, help="Which face of the photo is moved: 1 is the largest.")] = 1
+    driver_face: DriverFace = 1
+    max_frames: MaxFrames = 200_000
+    max_gap: MaxGap = 60.0
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the driver's sound out.")] = False
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise that every frame begins at.")] = 0
+    steps: Steps = None
+    guidance: Annotated[
+        float | None, typer.Option(help="How strictly to follow the identity.", show_default="the model's")
+    ] = None
+    speed: Annotated[
+        str | None, typer.Option(help="exact, balanced or fast: what may be skipped.", show_default="exact")
+    ] = None
+    batch_size: Annotated[int, typer.Option(min=1, help="Frames made at once.")] = 8
+    keep_frames: Annotated[
+        bool, typer.Option("--keep-frames", help="Leave the finished frames beside the video, for other --frames.")
+    ] = False
+    model: Model = "nano"
+    base: Base = None
+    accept_licence: Licence = False
+    force: Force = False
+    as_json: Json = False
+    quiet: Quiet = False
+
+    @property
+    def of_a_call(self) -> dict[str, Any]:
+        """As the pipeline takes them, without those that the user left out."""
+        optional = {"num_inference_steps": self.steps, "guidance_scale": self.guidance, "speed": self.speed}
+        return {name: value for name, value in optional.items() if value is not None}
+
+
+@with_options(AnimateOptions)
 def animate(
     source: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo of the person to move.")],
     driver: Annotated[
         Path, typer.Argument(metavar="DRIVER", help="A video of whoever does it; or a track: .json, .csv, .npz.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The video: .mp4, .mov or .mkv.")],
-    frames: Annotated[
-        str | None, typer.Option(help="Which of the driver's, e.g. 0:48 or 100:.", show_default="all")
-    ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second, of a track that does not say.")] = None,
-    portrait: Annotated[
-        bool, typer.Option("--portrait", help="The model's own picture of the person instead of the whole photo.")
-    ] = False,
-    smooth: Smooth = Smoothing.savgol,
-    on_no_face: Annotated[
-        NoFaceInFrame,
-        typer.Option(help="A frame without the face: stop; fill its motion in; or leave the picture before it."),
-    ] = NoFaceInFrame.error,
-    face: Annotated[int, typer.Option(min=1, help="Which face of the photo is moved: 1 is the largest.")] = 1,
-    driver_face: DriverFace = 1,
-    max_frames: MaxFrames = 200_000,
-    max_gap: MaxGap = 60.0,
-    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the driver's sound out.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise that every frame begins at.")] = 0,
-    steps: Steps = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="How strictly to follow the identity.", show_default="the model's")
-    ] = None,
-    speed: Annotated[
-        str | None, typer.Option(help="exact, balanced or fast: what may be skipped.", show_default="exact")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Frames made at once.")] = 8,
-    keep_frames: Annotated[
-        bool, typer.Option("--keep-frames", help="Leave the finished frames beside the video, for other --frames.")
-    ] = False,
-    model: Model = "nano",
-    base: Base = None,
-    accept_licence: Licence = False,
-    force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    *,
+    options: AnimateOptions,
 ) -> None:
     """Let a photo do what a video does, with its sound; the same command goes on after a stop.
 
@@ -89,42 +106,37 @@ def animate(
     from personae.provenance import writer
     from personae.video import video_file
 
-    span = None if frames is None else _span(frames)
-    video_file.pyav()  # before the model is loaded: what is missing, or in the way, is said at once
+    out = options.out
+    frames = None if options.frames is None else _span(options.frames)
+    video_file.pyav()  # before the model is loaded: what is missing, or in the way, is named at once
     refuse_stdout(out)
     video_file.format_of(out)
     photo = inputs.one(source)
-    writer.refuse_overwriting([out], force)
-    pipe = load_model(model, quiet, base=base, accept_licence=accept_licence)
-    from personae.video.animate import Settings
+    writer.refuse_overwriting([out], options.force)
+    pipe = load_model(options.model, options.quiet, base=options.base, accept_licence=options.accept_licence)
     from personae.video.animate import animate as run
+    from personae.video.animation import Settings
 
-    options = {"num_inference_steps": steps, "guidance_scale": guidance, "speed": speed}
-    with prepared(out.parent), _bar(quiet) as on_frame:
+    names = [one.name for one in fields(Settings)]
+    settings = Settings(**{name: getattr(options, name) for name in names})
+    with prepared(out.parent), _bar(options.quiet) as on_frame:
         done = run(
             pipe,
             photo.source,
             driver,
             out,
-            settings=Settings(
-                seed=seed,
-                smooth=smooth.value,
-                portrait=portrait,
-                on_no_face=on_no_face.value,
-                face=face,
-                driver_face=driver_face,
-            ),
-            frames=span,
-            fps=fps,
-            limits=video_file.Limits(frames=max_frames, gap=max_gap),
-            audio=not no_audio,
-            batch_size=batch_size,
-            keep_frames=keep_frames,
-            force=force,
+            settings=settings,
+            frames=frames,
+            fps=options.fps,
+            limits=video_file.Limits(frames=options.max_frames, gap=options.max_gap),
+            audio=not options.no_audio,
+            batch_size=options.batch_size,
+            keep_frames=options.keep_frames,
+            force=options.force,
             on_frame=on_frame,
-            **{name: value for name, value in options.items() if value is not None},
+            **options.of_a_call,
         )
-    if as_json:
+    if options.as_json:
         say_json({"path": str(done.path), "report": str(done.report), "drawn": done.drawn})
     else:
         say_written([done.path])
@@ -148,9 +160,8 @@ def track(
     Example: personae edit track talk.mp4 -o talk.csv
     """
     from personae.provenance import writer
-    from personae.video import face_tracker as driving
+    from personae.video import face_tracker, smoothing, video_file
     from personae.video import motion_track as tracks
-    from personae.video import smoothing, video_file
 
     refuse_stdout(out)
     tracks.require_suffix(out)
@@ -158,7 +169,7 @@ def track(
     reader = require_reader(model, base=base, accept_licence=accept_licence)
     with prepared(out.parent):
         with _bar(quiet) as on_frame:
-            read = driving.read(
+            read = face_tracker.read(
                 driver,
                 reader,
                 face=driver_face,

@@ -4,20 +4,19 @@ A verb for each row of `editing.tasks.TASKS`: it reads photos, edits faces in on
 that photo again at its full size, all around the edit as it was. What every verb takes is `Common`.
 """
 
-import inspect
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from functools import wraps
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from personae.cli import inputs
 from personae.cli.animate import animate, track
 from personae.cli.destination import destination, prepared
+from personae.cli.option_groups import with_options
 from personae.cli.options import (
     Base,
     Force,
@@ -46,7 +45,7 @@ edit.command("track")(track)
 
 Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="A photo of the person to put in.")]
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO", help="The photos to change; - is one from stdin.")]
-Giver = Annotated[Path | None, typer.Option(help="A photo of whoever gives it.")]
+SourcePhoto = Annotated[Path | None, typer.Option(help="A photo of the face that it comes from.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +93,8 @@ class Common:
 
     @property
     def of_a_call(self) -> dict[str, Any]:
-        """As `pipe.edit` takes them, what was not given left out."""
-        said = {
+        """As `pipe.edit` takes them, without those that the user left out."""
+        optional = {
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance,
             "likeness_guidance": self.likeness_guidance,
@@ -103,67 +102,49 @@ class Common:
             "strength": self.strength,
         }
         picked = {"face": self.face or 1, "all_faces": self.all_faces, "num_images": self.count}
-        return picked | {name: value for name, value in said.items() if value is not None}
-
-
-def _with_common(verb: Callable[..., None]) -> Callable[..., None]:
-    """`verb(..., common: Common)` with a signature that names every option of `Common`, which is what typer reads."""
-    hints = get_type_hints(Common, include_extras=True)
-    options = [
-        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
-        for one in fields(Common)
-    ]
-    own = [parameter for parameter in inspect.signature(verb).parameters.values() if parameter.name != "common"]
-
-    @wraps(verb)
-    def command(**typed: Any) -> None:
-        shared = {one.name: typed.pop(one.name) for one in fields(Common)}
-        verb(**typed, common=Common(**shared))
-
-    command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
-    return command
+        return picked | {name: value for name, value in optional.items() if value is not None}
 
 
 # ---------------------------------------------------------------------- the verbs
 
 
 @edit.command()
-@_with_common
-def swap(source: Source, photos: Photos, *, common: Common) -> None:
+@with_options(Common)
+def swap(source: Source, photos: Photos, *, options: Common) -> None:
     """Put the source's face into photos, doing what the faces there do.
 
     Example: personae edit swap me.jpg group.jpg --face 2
     """
-    _run("swap", photos, common, givers={"source": source})
+    _run("swap", photos, options, sources={"source": source})
 
 
 @edit.command()
-@_with_common
-def head(source: Source, photos: Photos, *, common: Common) -> None:
+@with_options(Common)
+def head(source: Source, photos: Photos, *, options: Common) -> None:
     """Put the source's whole head, hair and all, into photos.
 
     Example: personae edit head me.jpg target.jpg -n 4
     """
-    _run("head", photos, common, givers={"source": source})
+    _run("head", photos, options, sources={"source": source})
 
 
 @edit.command()
-@_with_common
+@with_options(Common)
 def reenact(
     photos: Photos,
     driver: Annotated[Path, typer.Argument(metavar="DRIVER", help="A photo of whoever does what is to be done.")],
     *,
-    common: Common,
+    options: Common,
 ) -> None:
     """Let the faces of photos do what the driver's does: pose, expression and gaze.
 
     Example: personae edit reenact me.jpg driver.jpg
     """
-    _run("reenact", photos, common, canvas="source", givers={"target": driver})
+    _run("reenact", photos, options, canvas="source", sources={"target": driver})
 
 
 @edit.command()
-@_with_common
+@with_options(Common)
 def inpaint(
     photos: Photos,
     region: Annotated[
@@ -174,7 +155,7 @@ def inpaint(
         Path | None, typer.Option(help="A picture as large as the photo, white where it is to be made anew.")
     ] = None,
     *,
-    common: Common,
+    options: Common,
 ) -> None:
     """Make a part of a face anew, knowing whose it is.
 
@@ -182,11 +163,11 @@ def inpaint(
     """
     if not region and mask is None:
         raise BadOption("say what is to be made anew: --region, e.g. mouth, or --mask")
-    _run("inpaint", photos, common, region=region, mask=mask)
+    _run("inpaint", photos, options, region=region, mask=mask)
 
 
 @edit.command()
-@_with_common
+@with_options(Common)
 def attribute(
     photos: Photos,
     age: Annotated[float | None, typer.Option(help="Older, or, below 0, younger: in standard deviations.")] = None,
@@ -198,10 +179,10 @@ def attribute(
     pose: Annotated[
         str | None, typer.Option(help="Of the head: yaw,pitch,roll in degrees, or a photo of who holds it.")
     ] = None,
-    hair: Giver = None,
-    light: Giver = None,
+    hair: SourcePhoto = None,
+    light: SourcePhoto = None,
     *,
-    common: Common,
+    options: Common,
 ) -> None:
     """Change something about a person: age, smile, expression, pose, hair, light.
 
@@ -213,15 +194,15 @@ def attribute(
         "expression": None if expression is None else sliders(expression),
         "pose": None if pose is None else angles(pose),
     }
-    givers = {name: changes.pop(name) for name in ("expression", "pose") if isinstance(changes[name], Path)}
-    givers |= {"hair": hair, "light": light}
-    if not any(changes.values()) and not any(givers.values()):
+    sources = {name: changes.pop(name) for name in ("expression", "pose") if isinstance(changes[name], Path)}
+    sources |= {"hair": hair, "light": light}
+    if not any(changes.values()) and not any(sources.values()):
         raise BadOption("say what is to change: --age, --masculine, --smile, --expression, --pose, --hair or --light")
-    _run("attribute", photos, common, givers=givers, **changes)
+    _run("attribute", photos, options, sources=sources, **changes)
 
 
 @edit.command()
-@_with_common
+@with_options(Common)
 def style(
     photos: Photos,
     prompt: Annotated[
@@ -230,40 +211,40 @@ def style(
     lora: Annotated[Path | None, typer.Option(help="The safetensors file of a LoRA made for the model.")] = None,
     lora_scale: Annotated[float | None, typer.Option(help="How strongly it acts, 0-2.", show_default="1")] = None,
     *,
-    common: Common,
+    options: Common,
 ) -> None:
     """Show a person as another model (--model), a LoRA or other words would; --strength says how far from the photo.
 
     Example: personae edit style me.jpg --prompt "photo of a {person}, black and white" --strength 0.6
     """
-    _run("style", photos, common, prompt=prompt, lora=lora, lora_scale=lora_scale)
+    _run("style", photos, options, prompt=prompt, lora=lora, lora_scale=lora_scale)
 
 
 @edit.command()
-@_with_common
+@with_options(Common)
 def mix(
     photos: Photos,
-    identity: Giver = None,
-    skin: Giver = None,
-    brows: Giver = None,
-    eyes: Giver = None,
-    nose: Giver = None,
-    mouth: Giver = None,
-    hair: Giver = None,
-    surroundings: Giver = None,
-    pose: Giver = None,
-    expression: Giver = None,
-    texture: Giver = None,
-    light: Giver = None,
-    gaze: Giver = None,
+    identity: SourcePhoto = None,
+    skin: SourcePhoto = None,
+    brows: SourcePhoto = None,
+    eyes: SourcePhoto = None,
+    nose: SourcePhoto = None,
+    mouth: SourcePhoto = None,
+    hair: SourcePhoto = None,
+    surroundings: SourcePhoto = None,
+    pose: SourcePhoto = None,
+    expression: SourcePhoto = None,
+    texture: SourcePhoto = None,
+    light: SourcePhoto = None,
+    gaze: SourcePhoto = None,
     *,
-    common: Common,
+    options: Common,
 ) -> None:
     """Take pieces of a face from other photos, each from whom you like.
 
     Example: personae edit mix target.jpg --identity ann.jpg --expression bob.jpg --hair cem.jpg
     """
-    givers = {
+    sources = {
         "identity": identity,
         "skin": skin,
         "brows": brows,
@@ -278,9 +259,9 @@ def mix(
         "light": light,
         "gaze": gaze,
     }
-    if not any(givers.values()):
-        raise BadOption(f"say what comes from where: --{' FILE, --'.join(givers)} FILE")
-    _run("mix", photos, common, givers=givers)
+    if not any(sources.values()):
+        raise BadOption(f"say what comes from where: --{' FILE, --'.join(sources)} FILE")
+    _run("mix", photos, options, sources=sources)
 
 
 # ---------------------------------------------------------------------- what all of them do
@@ -289,45 +270,51 @@ def mix(
 def _run(
     task: str,
     photos: Sequence[Path],
-    common: Common,
+    options: Common,
     *,
     canvas: str = "target",
-    givers: Mapping[str, Path | None] | None = None,
+    sources: Mapping[str, Path | None] | None = None,
     **changes: Any,
 ) -> None:
-    """Edit every photo and write the results. canvas: the role that the photos play; givers: photos by role or token;
+    """Edit every photo and write the results. canvas: the role that the photos play; sources: photos by role or token;
     changes: as `pipe.edit` takes them."""
-    if common.all_faces and common.face is not None:
-        raise BadOption(f"--all-faces changes every face, --face {common.face} one of them: give one of the two")
-    place = destination(common.out, common.format, results=len(photos) * common.count, as_json=common.as_json)
-    named = {**(givers or {}), "mask": changes.pop("mask", None)}
-    beside = {name: path for name, path in named.items() if path is not None}
-    looks = inputs.opened([*beside.values(), *photos])
-    given, targets = dict(zip(beside, looks, strict=False)), looks[len(beside) :]
-    inputs.require(list(given.values()))
-    jobs = _jobs(task, targets, common)
-    with prepared(place.folder), Report(as_json=common.as_json) as report:
+    if options.all_faces and options.face is not None:
+        raise BadOption(f"--all-faces changes every face, --face {options.face} one of them: give one of the two")
+    place = destination(options.out, options.format, results=len(photos) * options.count, as_json=options.as_json)
+    beside = {name: path for name, path in {**(sources or {}), "mask": changes.pop("mask", None)}.items() if path}
+    files = inputs.opened([*beside.values(), *photos])
+    shared, targets = dict(zip(beside, files, strict=False)), files[len(beside) :]
+    inputs.require(list(shared.values()))
+    jobs = _jobs(task, targets, options)
+    with prepared(place.folder), Report(as_json=options.as_json) as report:
         for job in jobs:
-            place.require_room([0] * common.count, job.seeds, [job.stem], common.force)
+            place.require_room([0] * options.count, job.seeds, [job.stem], options.force)
         jobs = [job for job in jobs if _fits(job.photo, place.format, report)]
         if not jobs:
             return
-        # First, and without torch: a photo that will not do is said at once.
-        reader = require_reader(common.model, base=common.base, accept_licence=common.accept_licence)
-        fixed: dict[str, Any] = {"mask": given.pop("mask").source} if "mask" in given else {}
-        faces: dict[str, Any] = {name: _face(reader, look) for name, look in given.items()}
-        fixed |= {name: faces.pop(name) for name in ("source", "target") if name in faces} | {"tokens": faces}
-        fixed |= common.of_a_call | {name: value for name, value in changes.items() if value not in (None, {}, [])}
-        pipe = load_model(common.model, common.quiet, reader, base=common.base, accept_licence=common.accept_licence)
-        with progress(common.quiet, common.steps or pipe.config.steps) as stage:
+        # First, and without torch: a photo that will not do is named at once.
+        base, accepted = options.base, options.accept_licence
+        reader = require_reader(options.model, base=base, accept_licence=accepted)
+        same = _same_for_all(reader, shared) | options.of_a_call
+        same |= {name: value for name, value in changes.items() if value not in (None, {}, [])}
+        pipe = load_model(options.model, options.quiet, reader, base=base, accept_licence=accepted)
+        with progress(options.quiet, options.steps or pipe.config.steps) as stage:
             for job in jobs:
-                with report.about(job.photo.name), _skipping(common.on_no_face):
-                    options = {canvas: job.photo.source, "seed": job.seeds} | fixed | stage(job.stem, common.count)
-                    done = pipe.edit(task, **options)
-                    names = not common.no_identity
-                    report.wrote(answer(done, place.save_edit(done, stem=job.stem, names=names, force=common.force)))
+                with report.about(job.photo.name), _skipping(options.on_no_face):
+                    call = {canvas: job.photo.source, "seed": job.seeds} | same | stage(job.stem, options.count)
+                    done = pipe.edit(task, **call)
+                    names = not options.no_identity
+                    report.wrote(answer(done, place.save_edit(done, stem=job.stem, names=names, force=options.force)))
         if not report.rows:
             raise NoFaceFound(f"no face found in any of {len(photos)} photos: nothing is left to do")
+
+
+def _same_for_all(reader: "FaceReader", files: Mapping[str, inputs.Input]) -> dict[str, Any]:
+    """What every photo is edited with, as `pipe.edit` takes it: faces by role, those of single tokens, the mask."""
+    mask = {"mask": files["mask"].source} if "mask" in files else {}
+    faces = {name: _face(reader, file) for name, file in files.items() if name != "mask"}
+    roles = {name: faces.pop(name) for name in ("source", "target") if name in faces}
+    return mask | roles | {"tokens": faces}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,16 +326,16 @@ class Job:
     seeds: Sequence[int]
 
 
-def _jobs(task: str, looks: Sequence[inputs.Input], common: Common) -> list[Job]:
+def _jobs(task: str, photos: Sequence[inputs.Input], options: Common) -> list[Job]:
     """One for every photo, sound or not: seeds count on over all of them."""
-    first = secrets.randbelow(1_000_000) if common.seed is None else common.seed
+    first = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     return [
         Job(
-            photo=look,
-            stem=f"{look.stem}-{task}",
-            seeds=[first + number * common.count + one for one in range(common.count)],
+            photo=photo,
+            stem=f"{photo.stem}-{task}",
+            seeds=[first + number * options.count + one for one in range(options.count)],
         )
-        for number, look in enumerate(looks)
+        for number, photo in enumerate(photos)
     ]
 
 
@@ -363,30 +350,30 @@ def _skipping(on_no_face: OnNoFace) -> Iterator[None]:
         note(f"{error}: skipped")
 
 
-def _fits(look: inputs.Input, format: str, report: Report) -> bool:  # noqa: A002
-    """Whether a photo may do: what is no picture, or too large for the format of the results, is reported; of a history
-    that is too large for it, a warning tells."""
+def _fits(photo: inputs.Input, format: str, report: Report) -> bool:  # noqa: A002
+    """Whether a photo can be edited. One that is no picture, or too large for the format of the results, is reported;
+    of a history that is too large for the format, a warning tells."""
     from personae.provenance import writer
     from personae.provenance.recipe import past, warn_of_history
     from personae.reading.photo import size_of
 
-    if not inputs.sound([look], report):
+    if not inputs.sound([photo], report):
         return False
     if format == "png":
         return True
     try:
-        writer.require_room(format, size_of(look.source))
+        writer.require_room(format, size_of(photo.source))
     except BadOutput as error:
-        report.failed(look.name, error)
+        report.failed(photo.name, error)
         return False
-    if isinstance(look.source, Path):
-        warn_of_history(past(look.source), format)
+    if isinstance(photo.source, Path):
+        warn_of_history(past(photo.source), format)
     return True
 
 
-def _face(reader: "FaceReader", look: inputs.Input) -> "Face":
-    """The largest face of a photo that gives something. Raises `NoFaceFound`."""
-    faces = reader.read(look.source)
+def _face(reader: "FaceReader", photo: inputs.Input) -> "Face":
+    """The largest face of a photo that pieces come from. Raises `NoFaceFound`."""
+    faces = reader.read(photo.source)
     if not faces:
-        raise NoFaceFound(f"no face found in {look.name}: give a photo that shows one clearly")
+        raise NoFaceFound(f"no face found in {photo.name}: give a photo that shows one clearly")
     return faces[0]

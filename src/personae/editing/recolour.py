@@ -1,7 +1,7 @@
 """The colours of one picture of a face, taken to those of another: skin, contrast, the side its light comes from.
 
-    change = skin_to_skin(made, shown, where)      # where: (S, S) bool, mostly skin
-    crop = change.on(made)
+    change = skin_to_skin(crop, goal, where)       # where: (S, S) bool, mostly skin
+    crop = change.on(crop)
 
 Colours are taken as log odds, log(v / (255 - v)): a shift there leaves black black and white white, and never blows out
 a highlight, however different two skins are. What has no colour of its own (teeth, the white of an eye, a pupil) gets
@@ -55,8 +55,8 @@ class Change:
         """A crop (S, S, 3) uint8 after it."""
         y, x = np.mgrid[0 : len(crop), 0 : len(crop)]
         places = np.stack([x.ravel(), y.ravel()], -1)
-        made = self.at(crop.reshape(-1, 3), places)
-        return np.asarray(np.round(made).clip(0, 255).astype(np.uint8).reshape(crop.shape))
+        pixels = self.at(crop.reshape(-1, 3), places)
+        return np.asarray(np.round(pixels).clip(0, 255).astype(np.uint8).reshape(crop.shape))
 
     def _toned(self, odds: Array) -> Array:
         """(M,) 0-1: how much of the skin's own colour is in a pixel."""
@@ -66,8 +66,8 @@ class Change:
         return np.asarray((own @ self.skin / (self.skin @ self.skin)).clip(0, 1))
 
 
-def skin_to_skin(made: Array, shown: Array, where: Array) -> Change:
-    """What gives `made` (S, S, 3) the skin that `shown` (S, S, 3) has, both where `where` (S, S) bool says.
+def skin_to_skin(crop: Array, goal: Array, where: Array) -> Change:
+    """What gives `crop` (S, S, 3) the skin of `goal` (S, S, 3), both where `where` (S, S) bool says.
 
     Each of the two is described by itself, so that they need not show the same in the same place: a plane through the
     brightness of its skin, by Tukey's biweight, and the colour and the spread around it. What deviates far, as glasses
@@ -75,11 +75,11 @@ def skin_to_skin(made: Array, shown: Array, where: Array) -> Change:
     """
     y, x = np.nonzero(where)
     if len(y) < ENOUGH:
-        return Change(size=len(made))
+        return Change(size=len(crop))
     every = -(-len(y) // _MOST)
     y, x = y[::every], x[::every]
-    places = np.stack([x, y], -1) / len(made) - 0.5
-    (ours, our_slope, our_spread), (theirs, slope, spread) = (_skin(crop[y, x], places) for crop in (made, shown))
+    places = np.stack([x, y], -1) / len(crop) - 0.5
+    (ours, our_slope, our_spread), (theirs, slope, spread) = (_skin(one[y, x], places) for one in (crop, goal))
     # Half way between the other's contrast in log odds and one's own in grey levels: skin that becomes much lighter, or
     # much darker, would lose its features, or be all features.
     own_levels, their_levels = (float((_share(one) * (1 - _share(one))).mean()) for one in (ours, theirs))
@@ -87,7 +87,7 @@ def skin_to_skin(made: Array, shown: Array, where: Array) -> Change:
     right, down = (slope - gain * our_slope).clip(-_STEEPEST, _STEEPEST).tolist()
     own = ours - ours.mean()
     return Change(
-        size=len(made),
+        size=len(crop),
         gain=gain,
         shift=theirs - gain * ours,
         slope=(right, down),
@@ -107,9 +107,9 @@ def _skin(pixels: Array, places: Array) -> tuple[Array, Array, float]:
         off = bright - plane @ fit
         spread = max(1.4826 * float(np.median(np.abs(off))), _LEAST_SPREAD)
         weights = np.square((1 - np.square(off / (_TUKEY * spread))).clip(0, None))
-        held = plane * weights[:, None]
-        # A little of a flat plane, for skin that is seen in one spot alone.
-        fit = np.linalg.solve(held.T @ plane + np.diag([0, 1, 1]), held.T @ bright)
+        weighted = plane * weights[:, None]
+        # A little of a flat plane, for skin that shows in one spot alone.
+        fit = np.linalg.solve(weighted.T @ plane + np.diag([0, 1, 1]), weighted.T @ bright)
     level = odds - (places @ fit[1:])[:, None]
     skin = weights > 0.25
     return np.median(level[skin], axis=0), fit[1:], spread

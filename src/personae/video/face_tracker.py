@@ -73,7 +73,7 @@ def read(
     limits: video_file.Limits | None = None,
     on_frame: Callable[[int], None] = lambda count: None,
 ) -> Track:
-    """One face of a video as a track, not smoothed. limits: how far it is read. on_frame: told how many frames are
+    """One face of a video as a track, not smoothed. limits: how far it is read. on_frame: hears how many frames are
     read.
 
     Raises `BadVideo`; `NoFaceFound` if no frame shows the face; `WeightsMissing` for a reader that measures no motion.
@@ -95,8 +95,8 @@ def read(
 def _row(face: Face | None) -> Array:
     if face is None or face.motion is None:
         return np.full(len(COLUMNS), np.nan)
-    held = dataclasses.asdict(face.motion.pose)
-    return np.array([*(held[name] for name in ANGLES), *face.motion.blendshapes.astype(np.float64).clip(0, 1)])
+    angles = dataclasses.asdict(face.motion.pose)
+    return np.array([*(angles[name] for name in ANGLES), *face.motion.blendshapes.astype(np.float64).clip(0, 1)])
 
 
 def spans(numbers: Sequence[int]) -> str:

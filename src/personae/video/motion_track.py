@@ -54,12 +54,12 @@ class Track:
             raise BadData(f"a track holds (T, {len(COLUMNS)}) numbers, T at least 1, got {motion.shape}")
         if not 0 < self.fps <= _FASTEST:
             raise BadData(f"a track's fps lies above 0 and up to {_FASTEST}, got {self.fps}")
-        told = motion[np.isfinite(motion).all(1)]
-        if len(told) + int(np.isnan(motion).all(1).sum()) != len(motion):
-            raise BadData("a frame of a track is told whole or not at all: some of its numbers are missing or infinite")
-        if len(told) and np.abs(told[:, :3]).max() > _STEEPEST:
+        known = motion[np.isfinite(motion).all(1)]
+        if len(known) + int(np.isnan(motion).all(1).sum()) != len(motion):
+            raise BadData("a frame of a track has all of its numbers or none: some are missing or infinite")
+        if len(known) and np.abs(known[:, :3]).max() > _STEEPEST:
             raise BadData(f"angles of a track lie between -{_STEEPEST:g} and {_STEEPEST:g} degrees")
-        if len(told) and not (told[:, 3:].min() >= 0 and told[:, 3:].max() <= 1):
+        if len(known) and not (known[:, 3:].min() >= 0 and known[:, 3:].max() <= 1):
             raise BadData("blendshapes of a track lie between 0 and 1")
         object.__setattr__(self, "motion", motion)
 
@@ -177,10 +177,10 @@ def _fraction(value: Any) -> Fraction:
 
 
 def _from_json(content: bytes, path: Path) -> Read:
-    told = json.loads(content)
-    if not isinstance(told, dict) or told.get("format") != _FORMAT:
+    stored = json.loads(content)
+    if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
         raise BadData(f'{path} is not a track: it does not say "format": "{_FORMAT}"')
-    return _fraction(told["fps"]).limit_denominator(100_000), _table(told["columns"], told["frames"])
+    return _fraction(stored["fps"]).limit_denominator(100_000), _table(stored["columns"], stored["frames"])
 
 
 def _from_csv(content: bytes, path: Path) -> Read:
@@ -206,8 +206,8 @@ def _rows(track: Track) -> list[list[float] | None]:
 
 def to_json(track: Track) -> bytes:
     """What `save` writes into a `.json`."""
-    told = {"format": _FORMAT, "fps": str(track.fps), "columns": list(COLUMNS), "frames": _rows(track)}
-    return json.dumps(told).encode()
+    content = {"format": _FORMAT, "fps": str(track.fps), "columns": list(COLUMNS), "frames": _rows(track)}
+    return json.dumps(content).encode()
 
 
 def _to_csv(track: Track) -> bytes:

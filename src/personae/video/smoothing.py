@@ -80,7 +80,7 @@ def smoothed(track: Track, name: str) -> Track:
     return dataclasses.replace(track, motion=motion)
 
 
-def held(track: Track) -> Track:
+def without_gaps(track: Track) -> Track:
     """`track` without gaps: along a straight line between the frames around one, still before the first and after the
     last that shows the face. Needs one that does."""
     return dataclasses.replace(track, motion=bridged(track.motion))
@@ -88,6 +88,6 @@ def held(track: Track) -> Track:
 
 def bridged(values: Array) -> Array:
     """(T, C) with rows of NaN filled in between their neighbours."""
-    seen = ~np.isnan(values[:, 0])
-    at, times = np.flatnonzero(seen), np.arange(len(values))
-    return np.stack([np.interp(times, at, column[seen]) for column in values.T], 1)
+    known = ~np.isnan(values[:, 0])
+    at, times = np.flatnonzero(known), np.arange(len(values))
+    return np.stack([np.interp(times, at, column[known]) for column in values.T], 1)

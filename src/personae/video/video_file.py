@@ -90,20 +90,20 @@ def frames(path: str | Path, limits: Limits | None = None) -> Iterator[Array]:
     where the video goes beyond `limits` (None: `Limits()`)."""
     fps, most = probe(path).fps, limits or Limits()
     with _opened(path) as container:
-        count, start, shown = 0, None, None
+        count, start, current = 0, None, None
         for frame in _decoded(container, path):
             time = float(frame.time) if frame.time is not None else float(count / fps)
             start = time if start is None else start
             _require_within(most, path, count, time - start - float(count / fps))
             # Until this one comes, the one before is on the screen.
-            while shown is not None and (count + 0.5) / fps <= time - start:
+            while current is not None and (count + 0.5) / fps <= time - start:
                 _require_within(most, path, count + 1, 0)
-                yield _pixels(shown)
+                yield _pixels(current)
                 count += 1
-            shown = frame
-        if shown is not None:
+            current = frame
+        if current is not None:
             _require_within(most, path, count + 1, 0)
-            yield _pixels(shown)
+            yield _pixels(current)
 
 
 def write(
@@ -128,10 +128,10 @@ def write(
     av = pyav()
     with atomic.file(target, replace=force) as partial:
         try:
-            with av.open(str(partial), "w", format=kind) as made:
-                made.metadata.update(notes or {})
-                with _sound(made, sound, start / fps, None if stop is None else stop / fps) as copy_sound:
-                    _fill(made, pictures, fps, copy_sound)
+            with av.open(str(partial), "w", format=kind) as output:
+                output.metadata.update(notes or {})
+                with _sound(output, sound, start / fps, None if stop is None else stop / fps) as copy_sound:
+                    _fill(output, pictures, fps, copy_sound)
         except av.FFmpegError as error:
             raise BadOutput(f"cannot write {target}: {getattr(error, 'strerror', None) or error}") from error
     return target
@@ -231,7 +231,7 @@ def _pixels(frame: Any) -> Array:
 CopySound = Callable[[Fraction | None], None]  # up to so many seconds; None: the rest
 
 
-def _fill(made: Any, pictures: Iterable[Array], fps: Fraction, copy_sound: CopySound) -> None:
+def _fill(output: Any, pictures: Iterable[Array], fps: Fraction, copy_sound: CopySound) -> None:
     """All packets in the order of their time, which is how a player wants to find them."""
     av, some = pyav(), iter(pictures)
     first = next(some)
@@ -239,7 +239,7 @@ def _fill(made: Any, pictures: Iterable[Array], fps: Fraction, copy_sound: CopyS
     name = next((name for name in ENCODERS if name in av.codecs_available), None)
     if name is None:
         raise BadOutput(f"this PyAV has none of the encoders {', '.join(ENCODERS)}: install another build")
-    stream = made.add_stream(name, rate=fps, options=ENCODERS[name])
+    stream = output.add_stream(name, rate=fps, options=ENCODERS[name])
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     context = stream.codec_context
     context.time_base = 1 / fps
@@ -251,13 +251,13 @@ def _fill(made: Any, pictures: Iterable[Array], fps: Fraction, copy_sound: CopyS
             format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
         )
         frame.pts, frame.time_base = t, 1 / fps
-        made.mux(stream.encode(frame))
-    made.mux(stream.encode())
+        output.mux(stream.encode(frame))
+    output.mux(stream.encode())
     copy_sound(None)
 
 
 @contextmanager
-def _sound(made: Any, source: str | Path | None, begin: Fraction, end: Fraction | None) -> Iterator[CopySound]:
+def _sound(output: Any, source: str | Path | None, begin: Fraction, end: Fraction | None) -> Iterator[CopySound]:
     """What copies the packets of a file's sound between two times, in seconds of its first frame."""
     if source is None:
         yield lambda until: None
@@ -265,7 +265,7 @@ def _sound(made: Any, source: str | Path | None, begin: Fraction, end: Fraction 
     with _opened(source) as container:
         heard, watched = container.streams.audio[0], container.streams.video[0]
         with errors_as(BadVideo, f"the sound of {source} cannot be copied", "leave it out (--no-audio)"):
-            stream = made.add_stream_from_template(heard)
+            stream = output.add_stream_from_template(heard)
         origin = (watched.start_time or 0) * watched.time_base
         # A codec's first packets may lie before 0 and are needed to start it up: only a later start drops any.
         packets = (
@@ -284,7 +284,7 @@ def _sound(made: Any, source: str | Path | None, begin: Fraction, end: Fraction 
                 shift = round((origin + begin) / waiting.time_base)
                 waiting.pts, waiting.dts = waiting.pts - shift, (waiting.dts or waiting.pts) - shift
                 waiting.stream = stream
-                made.mux(waiting)
+                output.mux(waiting)
                 waiting = next(packets, None)
 
         yield copy_sound

@@ -28,7 +28,8 @@ from personae.gather import strangers
 from personae.pipeline import FacePipeline
 from personae.types import Array, Identity, Motion
 from personae.video import face_tracker, smoothing, video_file
-from personae.video.animate import Settings, animate
+from personae.video.animate import animate
+from personae.video.animation import Settings
 from personae.video.frame_renderer import Move, PortraitRenderer, moves_of
 from personae.video.motion_track import COLUMNS, Track
 
@@ -112,7 +113,7 @@ class Pair:
         self.copied_sound = sound_of(done.path) == sound_of(driver)
         self.driving, self.animated = list(video_file.frames(driver)), list(video_file.frames(done.path))
         assert len(self.animated) == frames
-        track = smoothing.smoothed(smoothing.held(face_tracker.read(driver, pipe.reader)), "savgol")
+        track = smoothing.smoothed(smoothing.without_gaps(face_tracker.read(driver, pipe.reader)), "savgol")
         moves = [move.numbers for move in _present(moves_of(track, template))]
         self.same = _portraits(pipe, source, moves, [number] * frames, options)
         self.own = _portraits(pipe, source, moves, range(300, 300 + frames), options)
