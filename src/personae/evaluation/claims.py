@@ -19,7 +19,7 @@ import numpy as np
 
 from personae.data import shards
 from personae.data.teachers import framed
-from personae.evaluation.blendshapes import amount
+from personae.evaluation.expression_amount import amount
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.subjects import Subject
 from personae.types import Array, Motion

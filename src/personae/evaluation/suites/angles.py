@@ -16,9 +16,9 @@ from PIL import Image
 
 from personae.data.teachers import Teachers, framed
 from personae.evaluation.judge import Finder, teacher_finder, teachers_folder
-from personae.evaluation.options import Cache, Model, People, ReportFile, TeachersFolder
 from personae.evaluation.report import FOLDER
 from personae.evaluation.setup import Setup, open_setup
+from personae.evaluation.suite_options import Cache, Model, People, ReportFile, TeachersFolder
 from personae.io import atomic
 from personae.types import Array, Motion
 

@@ -22,8 +22,8 @@ from personae.errors import BadData, WeightsMissing
 from personae.evaluation import estimate, flicker
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import teachers_folder
-from personae.evaluation.options import Model, ReportFile, TeachersFolder
 from personae.evaluation.report import FOLDER, Report, assemble, publish
+from personae.evaluation.suite_options import Model, ReportFile, TeachersFolder
 from personae.gather import strangers
 from personae.pipeline import FacePipeline
 from personae.types import Array, Identity, Motion

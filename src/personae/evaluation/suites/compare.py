@@ -26,9 +26,9 @@ from transformers import CLIPTokenizer
 
 from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate, mean
-from personae.evaluation.options import ReportFile
 from personae.evaluation.random_networks import FULL, TINY, Size, build, tiny_decoder
 from personae.evaluation.report import FOLDER, assemble, publish
+from personae.evaluation.suite_options import ReportFile
 from personae.pipeline import FacePipeline
 from personae.sampling.fast import modes, precision
 from personae.sampling.fast.allocator import release_freed_memory

@@ -18,13 +18,13 @@ from skimage.metrics import structural_similarity
 
 from personae.data.teachers import Teachers
 from personae.evaluation import estimate, likeness
-from personae.evaluation.blendshapes import amount
 from personae.evaluation.edit_bench import Bench, Edits, Readings, likeness_to, motion_errors
 from personae.evaluation.estimate import Estimate
+from personae.evaluation.expression_amount import amount
 from personae.evaluation.judge import teacher_finder, teachers_folder
-from personae.evaluation.options import Cache, JudgeName, Model, ReportFile, Steps, TeachersFolder
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.setup import open_setup
+from personae.evaluation.suite_options import Cache, JudgeName, Model, ReportFile, Steps, TeachersFolder
 from personae.reading.aligned import Aligned
 from personae.types import Array
 

@@ -20,10 +20,10 @@ from personae.evaluation.claims import ATTRIBUTES, CLAIMS, PAIRS, Ages, Claim, E
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import teachers_folder
 from personae.evaluation.likeness import cosines
-from personae.evaluation.options import Cache, Model, ReportFile, Steps, TeachersFolder
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject
+from personae.evaluation.suite_options import Cache, Model, ReportFile, Steps, TeachersFolder
 from personae.pipeline import FacePipeline
 from personae.sampling import codec
 from personae.types import Array

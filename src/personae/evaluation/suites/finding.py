@@ -22,9 +22,9 @@ from PIL import Image
 import personae
 from personae.data.teachers import Teachers
 from personae.evaluation.judge import teachers_folder
-from personae.evaluation.options import Source, TeachersFolder
 from personae.evaluation.people import held_out_people
 from personae.evaluation.scenes import texture
+from personae.evaluation.suite_options import Source, TeachersFolder
 from personae.reading.reader import FaceReader
 from personae.types import Array
 

@@ -12,8 +12,8 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 import personae
-from personae.evaluation.options import Model
 from personae.evaluation.report import FOLDER
+from personae.evaluation.suite_options import Model
 from personae.evaluation.suites.face0 import HALVES
 from personae.gather import PEOPLE
 from personae.identity import IdentitySampler

@@ -18,10 +18,10 @@ from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.likeness import cosines
-from personae.evaluation.options import JudgeName, Model, People, ReportFile, Source, Steps
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject, generate
+from personae.evaluation.suite_options import JudgeName, Model, People, ReportFile, Source, Steps
 from personae.pipeline import FacePipeline
 from personae.types import Array
 

@@ -14,7 +14,7 @@ import typer
 
 import personae
 from personae.evaluation import machine
-from personae.evaluation.options import Model
+from personae.evaluation.suite_options import Model
 from personae.sampling.fast import precision
 from personae.types import Array
 

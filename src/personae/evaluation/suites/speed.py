@@ -19,8 +19,8 @@ from PIL import Image
 from skimage import data
 
 from personae.evaluation.estimate import Estimate, mean
-from personae.evaluation.options import Model, ReportFile
 from personae.evaluation.report import FOLDER, assemble, publish
+from personae.evaluation.suite_options import Model, ReportFile
 
 CORES = 2
 _READ = """

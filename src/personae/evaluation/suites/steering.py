@@ -14,14 +14,14 @@ import typer
 
 from personae.data.teachers import Teachers
 from personae.evaluation import estimate
-from personae.evaluation.blendshapes import amount
 from personae.evaluation.estimate import Estimate
+from personae.evaluation.expression_amount import amount
 from personae.evaluation.judge import Finder, Judge, teachers_folder
 from personae.evaluation.likeness import cosines
-from personae.evaluation.options import JudgeName, Model, People, ReportFile, Source, TeachersFolder
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject
+from personae.evaluation.suite_options import JudgeName, Model, People, ReportFile, Source, TeachersFolder
 from personae.pipeline import FacePipeline
 from personae.reading import align
 from personae.types import Array, Motion

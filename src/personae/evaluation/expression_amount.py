@@ -1,4 +1,4 @@
-"""blendshapes.amount(shapes, "mouthSmile") -> (N,): an expression as one number."""
+"""expression_amount.amount(shapes, "mouthSmile") -> (N,): an expression as one number."""
 
 from personae.types import BLENDSHAPES, Array
 
