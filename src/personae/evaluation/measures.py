@@ -114,6 +114,17 @@ SPEED = {
     "regions_ms": Measure(says="one face parted into its regions", bars=(6.0,), unit="ms", at_least=False),
 }
 
+STARTUP = {
+    "ratio": Measure(
+        says="`personae generate -n 4` in a new process: seconds over the other checkout's, median of pairs",
+        bars=(1.03,),
+        unit="x",
+        at_least=False,
+    ),
+    "seconds": Measure(says="seconds of this checkout", unit="s", at_least=False),
+    "seconds_other": Measure(says="seconds of the other checkout", unit="s", at_least=False),
+}
+
 _COMPARED = {
     "seconds": Measure(says="seconds per image", unit="s", at_least=False),
     "speedup": Measure(says="how many times faster than the README's recipe", unit="x"),
@@ -265,6 +276,7 @@ KINDS: Mapping[str, Mapping[str, Measure]] = {
     "generation": GENERATION,
     "reading": READING,
     "speed": SPEED,
+    "startup": STARTUP,
     "compare": COMPARE,
     "compare_gpu": COMPARE_GPU,
     "modes": MODES,

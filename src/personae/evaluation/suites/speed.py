@@ -1,8 +1,8 @@
 """personae evaluate --suite speed -o docs/figures/speed.json
 
-How fast it is on this machine: reading on one core, one command in a new process, many faces in one call, and what a
-user waits for before anything happens. Run it on an otherwise idle machine. The photo is scikit-image's public-domain
-astronaut, at 640 px.
+Speed on this machine: reading on one core, one command in a new process, many faces in one call, and the time before
+anything happens. Run it on an otherwise idle machine. The photo is scikit-image's
+public-domain astronaut, at 640 px.
 """
 
 import os
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ import typer
 from PIL import Image
 from skimage import data
 
+from personae.errors import BadData
 from personae.evaluation.estimate import Estimate, mean
 from personae.evaluation.report import FOLDER, assemble, publish
 from personae.evaluation.suite_options import Model, ReportFile
@@ -46,10 +48,13 @@ def portrait(folder: Path) -> Path:
     return path
 
 
-def run(command: list[str], cores: int) -> tuple[str, float, float]:
-    """A new process on the first `cores` cores -> (stdout, seconds, peak memory in GiB)."""
+def run(command: Sequence[str], cores: int, variables: Mapping[str, str] | None = None) -> tuple[str, float, float]:
+    """A new process on the first `cores` cores -> (stdout, seconds, peak memory in GiB).
+
+    variables: of its environment, beside those of this process. Raises `BadData` if it fails.
+    """
     allowed = sorted(os.sched_getaffinity(0))[:cores]
-    environment = os.environ | {"OMP_NUM_THREADS": str(cores)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(cores), **(variables or {})}
     start = time.perf_counter()
     process = subprocess.Popen(
         command,
@@ -59,10 +64,11 @@ def run(command: list[str], cores: int) -> tuple[str, float, float]:
         preexec_fn=lambda: os.sched_setaffinity(0, allowed),
     )
     assert process.stdout is not None
-    text = process.stdout.read()
+    with process.stdout:
+        text = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)  # the peak of this child alone, not of all there ever were
     if status:
-        raise SystemExit(f"{' '.join(command)} failed, status {os.waitstatus_to_exitcode(status)}")
+        raise BadData(f"{' '.join(command)} failed with exit code {os.waitstatus_to_exitcode(status)}")
     return text, time.perf_counter() - start, usage.ru_maxrss / 2**20
 
 
@@ -73,7 +79,7 @@ def reading_ms(model: str, photo: Path, repeats: int) -> Estimate:
 
 
 def generate(model: str, photo: Path, folder: Path, repeats: int) -> dict[str, Estimate]:
-    """The command a user types, from nothing to four pictures on disk."""
+    """Seconds and peak memory of the command that a user types, from the start to four pictures on disk."""
     command = [str(Path(sys.executable).with_name("personae")), "generate", str(photo), "--model", model, "-n", "4"]
     runs = [run([*command, "--seed", "0", "-o", str(folder / f"run-{i}")], CORES)[1:] for i in range(repeats)]
     seconds, peaks = np.array(runs).T
@@ -104,12 +110,12 @@ def importing(repeats: int) -> Estimate:
 
 
 def helping(repeats: int) -> Estimate:
-    """Seconds until `personae --help` has said it all."""
+    """Seconds of `personae --help`."""
     return mean(np.array([run([sys.executable, "-m", "personae", "--help"], CORES)[1] for _ in range(repeats)]))
 
 
 def regions_ms(repeats: int) -> Estimate:
-    """Milliseconds to part one face of 128 px into its regions, which training does for every photo that it sees."""
+    """Milliseconds to divide one face of 128 px into regions, which training does for every photo."""
     from personae.conditioning.head_mesh import FaceModel
     from personae.conditioning.pose_map import place
     from personae.reading.face_regions import partition
