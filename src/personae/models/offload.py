@@ -1,7 +1,7 @@
 """Components that are loaded while a pipeline is offloaded.
 
     with suspended(pipe):
-        pipe.controlnet = load(folder, pipe.unet)     # every weight is in memory here
+        pipe.controlnet = controlnet.load(folder, pipe.unet)     # every weight is in memory here
     # offloaded as before, the new component too
 
 `enable_model_cpu_offload` and `enable_sequential_cpu_offload` hang accelerate's hooks on the components that a pipeline
