@@ -75,6 +75,13 @@ def test_files_that_are_named_exist(page: Path) -> None:
             assert any((place / code).is_file() for place in places), code
 
 
+def test_the_modules_that_the_changelog_names_as_new_exist() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text().partition("### Modules")[2]
+    rows = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \|$", text, re.MULTILINE)
+    assert len(rows) > 50
+    assert not {new for _, new in rows if f"personae.{new}" not in module_graph.graph()}
+
+
 def commands(page: Path) -> Iterator[str]:
     """The lines of a page's blocks of commands that call personae."""
     for _, kind, text in _BLOCK.findall(page.read_text()):
