@@ -23,8 +23,6 @@ from expression_fixtures import random_adapter
 from face_token_fixtures import random_tokens
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
 from personae import identity
-from personae.cli.steering import Typed
-from personae.controls.request import Steering
 from personae.data import shards
 from personae.identity import Direction, directions
 from personae.models import catalog
@@ -131,10 +129,6 @@ def test_steering_is_asked_for_in_words_and_kept_in_the_recipe(run: Run, steered
     assert np.any(np.asarray(Image.open(plain)) != np.asarray(Image.open(path)))
     [copied] = run("generate", photo, "-m", steered, "--pose", photo, "--expression", photo, "-o", "copied").lines
     assert isinstance(json.loads(run("inspect", copied).out)["settings"]["expression"], dict)
-
-
-def test_what_is_typed_are_options_of_the_pipeline() -> None:
-    assert set(Typed.__annotations__) <= set(Steering.__annotations__)
 
 
 def test_bad_steering(run: Run, model: Path, steered: Path, photo: Path) -> None:

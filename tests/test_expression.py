@@ -380,8 +380,20 @@ def test_impossible_requests(smiling: FacePipeline, flame: FacePipeline, sd15_li
     wanted(smiling, BadOption, "unknown expression 'smlie'", expression={"smlie": 1})
     wanted(smiling, BadOption, r"52 numbers .* got shape \(55,\)", expression=[0.0] * 55)
     wanted(smiling, BadOption, "goes from 0 to 1", expression=np.full(52, 1.5))
-    wanted(smiling, BadOption, "expression_scale lies between 0 and 1", expression={"smile": 1}, expression_scale=1.5)
-    wanted(smiling, BadOption, "lies between", expression={"smile": 1}, expression_scale=float("nan"))
+    wanted(
+        smiling,
+        BadOption,
+        "expression_scale must be a number between 0 and 1, got 1.5",
+        expression={"smile": 1},
+        expression_scale=1.5,
+    )
+    wanted(
+        smiling,
+        BadOption,
+        "must be a number between 0 and 1, got nan",
+        expression={"smile": 1},
+        expression_scale=float("nan"),
+    )
     wanted(smiling, BadOption, "nothing to act on", expression_scale=0.5)
     wanted(flame, BadOption, "give a .npy or .json file with 50 expression", expression={"smile": 1})
     wanted(flame, BadOption, "give a .npy or .json file with 50 expression", expression="me.jpg")

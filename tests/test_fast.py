@@ -144,7 +144,7 @@ def test_requests_do_not_disturb_each_other(fast: FacePipeline, tmp_path: Path) 
 
 @pytest.mark.parametrize("steps", [1, 9, 2.5, True, "4"])
 def test_impossible_numbers_of_steps_are_refused(fast: FacePipeline, steps) -> None:
-    with pytest.raises(BadOption, match="fast takes 2 to 8 steps"):
+    with pytest.raises(BadOption, match="fast must be a whole number between 2 and 8"):
         latents(fast, fast=steps)
 
 

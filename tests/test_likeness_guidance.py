@@ -257,12 +257,12 @@ def test_the_benchmark_compares_every_strength_with_the_first(nano_like: FacePip
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"likeness_guidance": -1}, "a number >= 0, got -1"),
-        ({"likeness_guidance": float("nan")}, "a number >= 0, got nan"),
-        ({"likeness_guidance": float("inf")}, "a number >= 0, got inf"),
-        ({"likeness_guidance": "much"}, "a number >= 0, got 'much'"),
-        ({"likeness_guidance": True}, "a number >= 0, got True"),
-        ({"likeness_interval": (0.2, 0.8)}, "needs likeness_guidance"),
+        ({"likeness_guidance": -1}, "a number between 0 and 1000, got -1"),
+        ({"likeness_guidance": float("nan")}, "a number between 0 and 1000, got nan"),
+        ({"likeness_guidance": float("inf")}, "a number between 0 and 1000, got inf"),
+        ({"likeness_guidance": "much"}, "a number between 0 and 1000, got 'much'"),
+        ({"likeness_guidance": True}, "a number between 0 and 1000, got True"),
+        ({"likeness_interval": (0.2, 0.8)}, "likeness_interval has nothing to act on: give likeness_guidance with it"),
         ({"likeness_guidance": 1, "likeness_interval": 0.5}, "two shares of the steps, like"),
         ({"likeness_guidance": 1, "likeness_interval": (0.8, 0.2)}, r"0 <= first < last <= 1, got \(0.8, 0.2\)"),
         ({"likeness_guidance": 1, "likeness_interval": (0, 2)}, r"0 <= first < last <= 1, got \(0.0, 2.0\)"),

@@ -50,8 +50,8 @@ def test_bad_loras(pipe: FacePipeline, lora: Path) -> None:
             pipe(made_up(pipe, 1), **options, **FAST)
 
     refused(WeightsMissing, "nothing", lora=lora.with_name("nothing.safetensors"))
-    refused(BadOption, "between 0 and 2, got 3", lora=lora, lora_scale=3)
-    refused(BadOption, "needs a LoRA", lora_scale=0.5)
+    refused(BadOption, "lora_scale must be a number between 0 and 2, got 3", lora=lora, lora_scale=3)
+    refused(BadOption, "lora_scale has nothing to act on: give lora with it", lora_scale=0.5)
     refused(BadOption, "path of a safetensors file, got 7", lora=7)
     refused(BadOption, "path of a safetensors file", lora={"file": str(lora), "sha256": "0" * 64})
     lora.write_bytes(lora.read_bytes()[:-100])

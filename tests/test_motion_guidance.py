@@ -10,7 +10,9 @@ import personae
 from conftest import made_up
 from facex_fixtures import made_up_face
 from personae.conditioning.facex.assembly import Assembly, FaceRef
-from personae.controls import motion
+from personae.conditioning.wanted_motion import motion_reader
+from personae.controls import motion, registry
+from personae.controls.request import Request
 from personae.errors import BadOption, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
@@ -19,7 +21,7 @@ from personae.reading.reader import FaceReader
 from personae.replay import replay
 from personae.sampling import codec
 from personae.sampling.identity_guidance import MotionScore, ReaderGuidance
-from personae.types import BLENDSHAPES, Array
+from personae.types import BLENDSHAPES, Array, Identity
 
 SMILE = [BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right")]
 CHEAP = {"num_inference_steps": 2, "measure_likeness": False}
@@ -125,7 +127,14 @@ def test_the_recipe_asks_for_the_same_again(nano: FacePipeline, tmp_path: Path) 
 
 
 def wanted(pipe: FacePipeline, people: int = 1, **options: object) -> Array:
-    return motion._wanted(pipe, people, options)
+    request = Request(
+        faces=[],
+        people=made_up(pipe, people) if pipe else [Identity(vector=np.ones(4), space="any")] * people,
+        person_index=[],
+        grid=(8, 8),
+        controls=[control.of(options) for control in registry.CONTROLS],
+    )
+    return motion.wanted_of(pipe, request)
 
 
 def test_only_what_is_named_is_looked_for(nano: FacePipeline) -> None:
@@ -155,9 +164,9 @@ def test_an_assemblys_sources_are_looked_for() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"motion_guidance": 0.1}, "none is asked: give pose or expression"),
-        ({"motion_guidance": -1, "expression": {"smile": 1}}, "motion_guidance is a number >= 0"),
-        ({"motion_interval": (0, 1)}, "motion_interval .* needs motion_guidance"),
+        ({"motion_guidance": 0.1}, "looks for a pose or an expression: give pose or expression"),
+        ({"motion_guidance": -1, "expression": {"smile": 1}}, "motion_guidance must be a number between 0 and 1000"),
+        ({"motion_interval": (0, 1)}, "motion_interval has nothing to act on: give motion_guidance"),
         ({"motion_guidance": 0.1, "motion_interval": (1, 0), "expression": {"smile": 1}}, "0 <= first < last <= 1"),
         ({"motion_guidance": 0.1, "expression": {"smile": 1}, "width": 256}, "motion_guidance is for pictures of one"),
     ],
@@ -168,9 +177,9 @@ def test_what_makes_no_sense_is_refused(nano: FacePipeline, options: dict, messa
 
 
 def test_a_model_without_a_motion_reader_says_so(nano: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert motion.guides(nano)
+    assert motion_reader(nano) is not None
     reader = FaceReader(detector=nano.reader.detector, embedder=nano.reader.embedder)
     monkeypatch.setattr(nano, "reader", reader)
-    assert not motion.guides(nano)
+    assert motion_reader(nano) is None
     with pytest.raises(WeightsMissing, match="own motion reader"):
         nano(made_up(nano, 1), motion_guidance=0.1, expression={"smile": 1})

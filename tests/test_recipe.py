@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from cli_fixtures import Run, fails
 from conftest import made_up
 from model_fixtures import face_photo, tiny_model_folder
 from personae import pipeline, replay
-from personae.controls.request import Steering
+from personae.controls import registry
 from personae.errors import BadImage, BadOption, BadOutput, BadRecipe, PersonaeError, WeightsMissing
 from personae.models import catalog, hub
 from personae.pipeline import FacePipeline, load
@@ -132,9 +132,8 @@ class Stand:
 
 
 def test_every_option_of_a_call_has_a_row() -> None:
-    assert set(get_type_hints(Steering)) - {"assembly"} <= set(recipe_schema.SETTINGS)
-    file = {"sha256": HASH}
-    assert {name for name, kind in recipe_schema.SETTINGS.items() if kind.fits(file)} == set(recipe_schema.FILES)
+    assert set(registry.options()) - {"assembly"} <= set(recipe_schema.SETTINGS)
+    assert recipe_schema.FILES == ("expression", "image", "lora", "pose", "pose_map", "reference")
     assert not any(
         kind.fits("/etc/passwd") for name, kind in recipe_schema.SETTINGS.items() if name in recipe_schema.FILES
     )

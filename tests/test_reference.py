@@ -15,12 +15,12 @@ from conftest import made_up, nano_parts, sd15_parts
 from model_fixtures import empty_photo, face_photo
 from personae.conditioning.reference_attention import ReferenceAttention, record_self_attention
 from personae.conditioning.types import Conditioning
-from personae.controls.reference import latents_of, look
 from personae.errors import BadImage, BadOption, NoFaceFound, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.reading import align
 from personae.reading.reader import FaceReader
 from personae.sampling.guidance import guided
+from personae.sampling.reference_pass import look, reference_latents
 from personae.sampling.unet_hooks import engaged
 from reading_fixtures import tiny_reader_folder
 from tolerances import assert_same
@@ -53,7 +53,7 @@ def by_hand(pipe: FacePipeline) -> torch.Tensor:
         pipe,
         pipe.folder / "ref_adapter" / FILE,
         SCALE,
-        latents_of(pipe, pipe.folder / "photo.png"),
+        reference_latents(pipe, pipe.folder / "photo.png"),
         pipe.condition(made_up(pipe)),
         SEEDS,
         STEPS,
@@ -155,7 +155,7 @@ def test_the_photo_is_cut_as_the_models_images_are(model: FacePipeline) -> None:
     with torch.no_grad():
         encoded = model.vae.encode(image)
     expected = encoded.latent if hasattr(encoded, "latent") else encoded.latent_dist.mean
-    assert_same(latents_of(model, path), expected * model.vae.config.scaling_factor)
+    assert_same(reference_latents(model, path), expected * model.vae.config.scaling_factor)
 
 
 def test_the_recipe_names_the_photo(model: FacePipeline) -> None:
@@ -175,7 +175,7 @@ def test_the_recipe_names_the_photo(model: FacePipeline) -> None:
 
 @pytest.mark.parametrize("scale", [-0.1, 1.5, float("nan"), "much"])
 def test_scales_out_of_range_are_refused(model: FacePipeline, scale) -> None:
-    with pytest.raises(BadOption, match="reference_scale lies between 0 and 1"):
+    with pytest.raises(BadOption, match="reference_scale must be a number between 0 and 1"):
         latents(model, reference=model.folder / "photo.png", reference_scale=scale)
 
 
@@ -184,7 +184,7 @@ def test_bad_references_are_told(model: FacePipeline, pipe: FacePipeline, tmp_pa
         latents(model, reference=empty_photo(tmp_path / "empty.png"))
     with pytest.raises(BadImage, match="no such file"):
         latents(model, reference=tmp_path / "none.png")
-    with pytest.raises(BadOption, match="needs a reference"):
+    with pytest.raises(BadOption, match="reference_scale has nothing to act on: give reference with it"):
         latents(model, reference_scale=0.5)
     with pytest.raises(WeightsMissing, match=r"no ref_adapter/, which a reference photo"):
         latents(pipe, reference=model.folder / "photo.png")

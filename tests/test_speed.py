@@ -123,7 +123,7 @@ def test_the_recipe_names_what_was_given_up_and_replays_it(pipe: FacePipeline) -
     [
         ({"speed": "balance"}, "unknown speed 'balance': did you mean 'balanced'"),
         ({"decoder": "tiney"}, "unknown decoder 'tiney': did you mean 'tiny'"),
-        ({"cache_interval": 0}, "every 1, 2, 3... steps, got 0"),
+        ({"cache_interval": 0}, "cache_interval must be a whole number between 1 and 1000, got 0"),
         ({"guidance_interval": 0.5}, "two shares of the steps"),
         ({"guidance_interval": (0.8, 0.2)}, r"0 <= first < last <= 1, got \(0.8, 0.2\)"),
     ],

@@ -12,13 +12,13 @@ from conftest import made_up, nano_parts, sd15_parts, tiny_text_encoder, tiny_to
 from face_token_fixtures import random_tokens, telling
 from personae.conditioning.arc2face import encode_text
 from personae.conditioning.types import Conditioning
-from personae.controls.request import GuidanceInputs
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.sampling import schedulers
 from personae.sampling.fast.deep_cache import DeepCache
 from personae.sampling.guidance import GuidanceTerm, guided
 from personae.sampling.guidance_weights import LOOKS, NAMES, GuidanceWeights
+from personae.sampling.text_guidance import GuidanceInputs
 from personae.sampling.unet_hooks import engaged
 from test_controls import Nudge
 from tolerances import assert_same
@@ -318,9 +318,9 @@ def test_the_recipe_asks_for_the_same(model: FacePipeline) -> None:
         ({"text_weight": -2}, "sum to more than 0"),
         ({"both_interval": (0, 0.5)}, "sum to more than 0, got .* in step 3"),
         ({"text_weight": 1, "face_weight": 1}, "one of the weights must be 0 in every step"),
-        ({"text_weight": float("nan")}, "text_weight must be a finite number, got nan"),
-        ({"face_weight": float("inf")}, "face_weight must be a finite number"),
-        ({"both_weight": "much"}, "both_weight must be a finite number, got 'much'"),
+        ({"text_weight": float("nan")}, "text_weight must be a number between -100 and 100, got nan"),
+        ({"face_weight": float("inf")}, "face_weight must be a number between -100 and 100, got inf"),
+        ({"both_weight": "much"}, "both_weight must be a number between -100 and 100, got 'much'"),
         ({"text_weight": 1, "text_interval": (0.5, 0.5)}, "text_interval is two shares"),
         ({"both_interval": 0.5}, "both_interval is two shares"),
         ({"look": "paintin"}, "unknown look 'paintin': did you mean 'painting'"),

@@ -26,8 +26,9 @@ from personae.compiled import is_compiled
 from personae.conditioning.arc2face import PROMPT, encode_identities, encode_text
 from personae.conditioning.regional_attention import likeness_by_region
 from personae.conditioning.types import Conditioning
+from personae.controls.options import Options
 from personae.controls.registry import plan_for
-from personae.controls.request import GuidanceInputs, Plan, Request, Steering
+from personae.controls.request import Plan, Request
 from personae.errors import BadOption, WeightsMissing
 from personae.identity.resolve import listed, resolve
 from personae.models import folder as model_folder
@@ -42,6 +43,7 @@ from personae.sampling.generators import per_image
 from personae.sampling.guidance import GuidanceTerm, Predict, guided
 from personae.sampling.latent_grid import latent_grid, starting_noise
 from personae.sampling.loop import OnStep, denoise
+from personae.sampling.text_guidance import GuidanceInputs
 from personae.sampling.unet_hooks import engaged
 from personae.threads import loading, one_at_a_time
 from personae.types import Edit, Face, Generation, Identity
@@ -139,7 +141,7 @@ class FacePipeline(StoredPipeline):
         callback_on_step_end: StepCallback | None = None,
         measure_likeness: bool = True,
         batch_size: int = 16,
-        **options: Unpack[Steering],
+        **options: Unpack[Options],
     ) -> Generation:
         """New images of each person.
 
@@ -158,7 +160,7 @@ class FacePipeline(StoredPipeline):
             callback_on_step_end: (pipe, step, t, {"latents"}) -> None or {"latents"}; `pipe.interrupt = True` stops.
             measure_likeness: read every image back and compare.
             batch_size: images per network call, at least 1; changes no result.
-            options: `personae.controls.request.Steering`: pose, expression, reference, fast sampling, speed, the
+            options: `personae.controls.options.Options`: pose, expression, reference, fast sampling, speed, the
                 weights of text and face, and `regions`, which puts all the people into every picture (`people` of the
                 result are then 0).
 

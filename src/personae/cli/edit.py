@@ -31,8 +31,10 @@ from personae.cli.options import (
     Steps,
 )
 from personae.cli.report import Report
-from personae.cli.steering import angles, sliders
+from personae.cli.steering import typer_option
 from personae.cli.terminal import answer, load_model, note, progress, require_reader
+from personae.controls.expression import read_expression
+from personae.controls.pose import read_pose
 from personae.errors import BadOption, BadOutput, NoFaceFound
 
 if TYPE_CHECKING:
@@ -65,20 +67,9 @@ class Common:
     guidance: Annotated[
         float | None, typer.Option(help="How strictly to follow the identity.", show_default="the model's")
     ] = None
-    likeness_guidance: Annotated[
-        float | None,
-        typer.Option(help="How strongly the recogniser pulls towards the person; 0 is off.", show_default="the task's"),
-    ] = None
-    motion_guidance: Annotated[
-        float | None,
-        typer.Option(
-            help="How strongly the reader pulls towards pose and expression; 0 is off.", show_default="the task's"
-        ),
-    ] = None
-    strength: Annotated[
-        float | None,
-        typer.Option(help="How much of the edited region is made anew, 0-1.", show_default="the task's"),
-    ] = None
+    likeness_guidance: Annotated[float | None, typer_option("likeness_guidance", default="the task's")] = None
+    motion_guidance: Annotated[float | None, typer_option("motion_guidance", default="the task's")] = None
+    strength: Annotated[float | None, typer_option("strength", default="the task's")] = None
     model: Model = "nano"
     base: Base = None
     accept_licence: Licence = False
@@ -191,8 +182,8 @@ def attribute(
     shift = {"age": age, "masculine": masculine, "smile": smile}
     changes: dict[str, Any] = {
         "shift": {name: amount for name, amount in shift.items() if amount is not None},
-        "expression": None if expression is None else sliders(expression),
-        "pose": None if pose is None else angles(pose),
+        "expression": None if expression is None else read_expression(expression, "--expression"),
+        "pose": None if pose is None else read_pose(pose, "--pose"),
     }
     sources = {name: changes.pop(name) for name in ("expression", "pose") if isinstance(changes[name], Path)}
     sources |= {"hair": hair, "light": light}
@@ -208,8 +199,8 @@ def style(
     prompt: Annotated[
         str | None, typer.Option(help='Words around the person, e.g. "photo of a {person}, smiling".')
     ] = None,
-    lora: Annotated[Path | None, typer.Option(help="The safetensors file of a LoRA made for the model.")] = None,
-    lora_scale: Annotated[float | None, typer.Option(help="How strongly it acts, 0-2.", show_default="1")] = None,
+    lora: Annotated[Path | None, typer_option("lora")] = None,
+    lora_scale: Annotated[float | None, typer_option("lora_scale")] = None,
     *,
     options: Common,
 ) -> None:

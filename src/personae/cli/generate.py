@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ from personae.cli.options import (
     Steps,
 )
 from personae.cli.report import Report
-from personae.cli.steering import Typed, spelled_out, steering
+from personae.cli.steering import controls_from, with_controls
 from personae.cli.terminal import answer, load_model, note, progress, reader_for, say
 from personae.errors import BadOption
 
@@ -60,7 +60,7 @@ def demo(
     say(page)
 
 
-@spelled_out
+@with_controls
 def generate(
     sources: Sources,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Images per person; with --region, in all.")] = 1,
@@ -109,7 +109,7 @@ def generate(
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
-    **typed: Unpack[Typed],
+    **typed: Any,
 ) -> None:
     """Generate the people of some photos (the largest face of each) or .identity files.
 
@@ -121,12 +121,12 @@ def generate(
 
     if tries is not None and min_likeness is None:
         raise BadOption(f"--tries {tries} needs --min-likeness: say how alike an image must be")
-    asked = steering(typed)
-    together = blend is not None or "regions" in asked
+    options = controls_from(typed)
+    together = blend is not None or "regions" in options
     place = destination(out, format, results=count * (1 if together else len(sources)), as_json=as_json, beside=sheet)
     writer.require_room(place.format, (width or 1, height or 1))
     looks = inputs.opened(sources)
-    inputs.require([*inputs.opened_files(asked), *(looks if together else [])])
+    inputs.require([*inputs.opened_files(options), *(looks if together else [])])
     with prepared(place.folder), Report(as_json=as_json) as report:
         sound = inputs.sound(looks, report)
         if not sound:
@@ -140,7 +140,7 @@ def generate(
         if not found:
             return
         who, stems = [person.subject for person in found], [person.name for person in found]
-        if "regions" in asked:
+        if "regions" in options:
             stems = ["-".join(stems)]  # one picture of all of them
         first = secrets.randbelow(1_000_000) if seed is None else seed
         attempts = 1 if min_likeness is None else tries or 4
@@ -148,7 +148,7 @@ def generate(
         seeds = [first + i for i in range(len(index) * attempts)]  # those of later tries count on
         place.require_room(index * attempts, seeds, stems, force)
         pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence)
-        with progress(quiet, steps or asked.get("fast") or pipe.config.steps) as stage:
+        with progress(quiet, steps or options.get("fast") or pipe.config.steps) as stage:
             made, shortfall = _made(
                 pipe,
                 who,
@@ -162,7 +162,7 @@ def generate(
                 seed=seeds[: len(index)],
                 height=height,
                 width=width,
-                **asked,
+                **options,
                 **stage("generating", len(index)),
             )
         if shortfall is not None:

@@ -1,27 +1,46 @@
-"""`fast`: a few steps without guidance, by the model's LoRA for that (`lcm/`)."""
+"""`fast`: a few steps without guidance, by the model's LoRA for that (`lcm/`).
 
-from collections.abc import Mapping
-from typing import Any
+pipe(face, fast=4)
+"""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from personae.controls.control import Control
+from personae.controls.option import option
 from personae.controls.request import Plan, Request
 from personae.errors import BadOption
-from personae.model import Model
+from personae.io.json_kinds import Whole
 
-FEWEST, MOST = 2, 8
+if TYPE_CHECKING:
+    from personae.model import Model
 
 
-def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | None:
-    """See `registry.Control`. Raises `BadOption` for another number of steps, or settings that contradict it;
-    `WeightsMissing`, `WeightsCorrupt`."""
-    steps = options.get("fast")
-    if steps is None:
-        return None
-    if not isinstance(steps, int) or isinstance(steps, bool) or not FEWEST <= steps <= MOST:
-        raise BadOption(f"fast takes {FEWEST} to {MOST} steps, got {steps!r}: leave it out for ordinary sampling")
-    student = pipe.component("lcm")
-    # Guidance is built in: the student has learnt what its guided teacher says; guided again, it burns out.
-    own = {"num_inference_steps": steps, "guidance_scale": 1.0, "scheduler": student.scheduler}
-    for name, value in own.items():
-        if request.settings.get(name) not in (None, value):
-            raise BadOption(f"fast={steps} needs {name} {value}, got {request.settings[name]}: leave {name} out")
-    return Plan(hooks=[student.lora.at(1.0)], defaults=own, settings={"fast": steps})
+@dataclass(frozen=True, kw_only=True)
+class FastControl(Control):
+    """Latent consistency sampling (Luo et al. 2023). Guidance is built in: the student has learnt what its guided
+    teacher predicts; guided again, it burns out."""
+
+    component: ClassVar[str | None] = "lcm"
+
+    fast: int | None = option(
+        Whole(low=2, high=8),
+        unit="steps",
+        default_text="off",
+        help="Steps of the model's distilled sampler, 2-8.",
+    )
+
+    def plan(self, model: Model, request: Request) -> Plan | None:
+        """Raises `BadOption` for settings that contradict it; `WeightsMissing`, `WeightsCorrupt`."""
+        if self.fast is None:
+            return None
+        student = model.component("lcm")
+        own = {"num_inference_steps": self.fast, "guidance_scale": 1.0, "scheduler": student.scheduler}
+        for name, value in own.items():
+            if request.settings.get(name) not in (None, value):
+                raise BadOption(
+                    f"fast={self.fast} needs {name} {value}, got {request.settings[name]}: leave {name} out"
+                )
+        return Plan(hooks=[student.lora.at(1.0)], defaults=own, settings={"fast": self.fast})

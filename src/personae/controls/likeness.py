@@ -1,70 +1,76 @@
-"""`likeness_guidance` and `likeness_interval`: sampling that looks with the model's own recogniser whether it is them.
+"""`likeness_guidance` and `likeness_interval`: sampling led by the model's own recogniser towards the person.
 
     pipe(face, likeness_guidance=0.1)                               # more alike, for more time per image
     pipe(face, likeness_guidance=0.1, likeness_interval=(0.2, 0.8))
 
 The recogniser that guides is the one that conditions and measures: `Generation.likeness` rises more than what another
-recogniser sees. Both figures: docs/quality.md.
+recogniser measures. Both figures: docs/quality.md.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-import numpy as np
-import torch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from personae.controls.reader_guidance import Guided
+from personae.controls.control import Control
+from personae.controls.option import option
 from personae.controls.request import Plan, Request
-from personae.errors import WeightsMissing
-from personae.model import Model
-from personae.reading.box_crop import BOX_CROPS
-from personae.reading.embed import OnnxEmbedder
-from personae.reading.insightface import InsightFaceEmbedder
+from personae.io.json_kinds import Interval, Number
 
 if TYPE_CHECKING:
+    from personae.model import Model
     from personae.sampling.identity_guidance import ReaderScore
 
-INTERVAL = (0.2, 0.8)
+
+@dataclass(frozen=True, kw_only=True)
+class LikenessControl(Control):
+    """Where the face lies in an image is the model's own `crop_template`, in which all its images are aligned; nothing
+    looks for it."""
+
+    one_face: ClassVar[bool] = True
+
+    likeness_guidance: float | None = option(
+        Number(low=0, high=1000),
+        default_text="off",
+        help="How strongly the recogniser pulls towards the person; 0.1 is a good start, 0 is off.",
+    )
+    likeness_interval: Sequence[float] = option(
+        Interval(),
+        default=(0.2, 0.8),
+        unit="share of the steps",
+        needs=("likeness_guidance",),
+        help="Between which shares of the steps it pulls.",
+    )
+
+    def plan(self, model: Model, request: Request) -> Plan | None:
+        """Raises `WeightsMissing` for a model whose recogniser has no gradient here, or without one."""
+        if self.likeness_guidance is None:
+            return None
+        settings = {"likeness_guidance": self.likeness_guidance, "likeness_interval": list(self.likeness_interval)}
+        if self.likeness_guidance == 0:
+            return Plan(settings=settings)
+        from personae.sampling.identity_guidance import ReaderGuidance  # late: it brings onnx and torch
+
+        first, last = self.likeness_interval
+        guidance = ReaderGuidance(
+            vae=model.vae,
+            reader_score=_score(model, request),
+            strength=self.likeness_guidance,
+            interval=(first, last),
+        )
+        return Plan(around=[guidance], settings=settings)
 
 
-def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | None:
-    """See `registry.Control`. Where the face lies in an image is the model's own `crop_template`, in which all
-    its images are aligned; nothing looks for it.
+def _score(model: Model, request: Request) -> ReaderScore:
+    import numpy as np
+    import torch
 
-    Raises `BadOption` for an impossible strength or interval; `WeightsMissing` for a model whose recogniser has no
-    gradient here, or without one.
-    """
-    guided = Guided.asked(options, "likeness", INTERVAL)
-    if guided is None:
-        return None
-    return guided.plan(pipe, _score(pipe, request) if guided.strength else None)
-
-
-def _score(pipe: Model, request: Request) -> "ReaderScore":
-    # Late: they bring onnx, for which a request that does not ask for this does not wait.
-    from personae.reading.differentiable import AlignedRecogniser
+    from personae.reading.differentiable import AlignedRecogniser, differentiable_embedder
     from personae.sampling.identity_guidance import IdentityScore
 
-    embedder, template = differentiable_embedder(pipe, "likeness_guidance"), pipe.config.crop_template
+    embedder, template = differentiable_embedder(model.reader, "likeness_guidance"), model.config.crop_template
     recogniser = AlignedRecogniser(embedder.path, source=template, template=embedder.template, size=embedder.size)
     vectors = np.stack([person.vector for person in request.people])[list(request.person_index)]
-    device = pipe._execution_device
+    device = model._execution_device
     return IdentityScore(recogniser=recogniser.eval().to(device), wanted=torch.from_numpy(vectors).to(device))
-
-
-def differentiable_embedder(pipe: Model, option: str) -> OnnxEmbedder | InsightFaceEmbedder:
-    """The reader's recogniser, of whose file `OnnxModule` makes a network; errors call what needs it `option`.
-
-    Raises `WeightsMissing` for another kind, or a model without a reader.
-    """
-    if pipe.reader is None:
-        raise WeightsMissing(f"{option} looks through the model's reader, and this model came without one")
-    embedder = pipe.reader.embedder
-    if isinstance(embedder, InsightFaceEmbedder) and embedder.reads_units:
-        return embedder
-    if not isinstance(embedder, OnnxEmbedder) or embedder.template in BOX_CROPS:
-        raise WeightsMissing(
-            f"{option} needs the model's recogniser as a network of aligned crops, and {embedder.space!r} "
-            f"({type(embedder).__name__}) is none: leave it out"
-        )
-    return embedder

@@ -1,113 +1,105 @@
-"""`motion_guidance` and `motion_interval`: sampling that looks with the model's own reader at what a face does.
+"""`motion_guidance` and `motion_interval`: sampling led by the model's own reader towards a pose and an expression.
 
     pipe(face, expression={"smile": 0.8}, motion_guidance=0.1)      # and pose: what is named is looked for
     pipe.edit("reenact", source="ann.jpg", target="bob.jpg", motion_guidance=0.1)
 
 A model may have a strength of its own for both (`motion_guidance` in its `model_index.json`; nano has); 0 turns it
-off. Of an assembly, its givers' pose, expression and gaze are looked for. The reader that guides is the one that
-reads photos: what another one sees is less. Both figures: docs/quality.md.
+off. With an assembly, pose, expression and gaze of its source faces are looked for. The reader that guides is the one
+that reads photos: what another one measures is less. Both figures: docs/quality.md.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-import numpy as np
-import torch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from personae.conditioning.blendshapes import GAZE, sliders
-from personae.conditioning.facex.assembly import Assembly
-from personae.controls import expression, pose
-from personae.controls.reader_guidance import Guided
-from personae.controls.request import Plan, Request, several
-from personae.errors import BadOption, WeightsMissing
-from personae.model import Model
-from personae.reading.face_motion import OnnxMotionReader
-from personae.types import BLENDSHAPES, Array
+from personae.controls.control import Control
+from personae.controls.expression import ExpressionControl
+from personae.controls.option import option
+from personae.controls.pieces import PiecesControl
+from personae.controls.pose import PoseControl
+from personae.controls.request import Plan, Request, for_each_person
+from personae.io.json_kinds import Interval, Number
 
 if TYPE_CHECKING:
+    from personae.model import Model
     from personae.sampling.identity_guidance import ReaderScore
-
-INTERVAL = (0.1, 0.9)
-_ANGLES = len(pose.LIMITS)
-_COLUMNS = {name: index for index, name in enumerate([*pose.LIMITS, *BLENDSHAPES])}
+    from personae.types import Array
 
 
-def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | None:
-    """See `registry.Control`. Raises `BadOption` for an impossible strength or interval, or with nothing asked
-    that could be looked for; `WeightsMissing` for a model whose motion reader has no gradient here, or without one."""
-    guided = Guided.asked(options, "motion", INTERVAL) or _usual(pipe, request, options)
-    if guided is None:
-        return None
-    return guided.plan(pipe, _score(pipe, request, options) if guided.strength else None)
+@dataclass(frozen=True, kw_only=True)
+class MotionControl(Control):
+    """The requested pose and expression, as the model's own motion reader measures them."""
+
+    one_face: ClassVar[bool] = True
+
+    motion_guidance: float | None = option(
+        Number(low=0, high=1000),
+        default_text="the model's own",
+        help="How strongly the reader pulls towards the requested pose and expression; 0.1 is a good start, 0 is off.",
+    )
+    motion_interval: Sequence[float] = option(
+        Interval(),
+        default=(0.1, 0.9),
+        unit="share of the steps",
+        needs=("motion_guidance",),
+        help="Between which shares of the steps it pulls.",
+    )
+
+    def plan(self, model: Model, request: Request) -> Plan | None:
+        """Raises `BadOption` with nothing requested that could be looked for; `WeightsMissing` for a model whose motion
+        reader has no gradient here, or without one."""
+        strength = self.motion_guidance
+        if strength is None:
+            strength = _own_strength(model, request)
+            if strength is None:
+                return None
+        settings = {"motion_guidance": strength, "motion_interval": list(self.motion_interval)}
+        if strength == 0:
+            return Plan(settings=settings)
+        from personae.sampling.identity_guidance import ReaderGuidance  # late: it brings onnx and torch
+
+        first, last = self.motion_interval
+        guidance = ReaderGuidance(
+            vae=model.vae, reader_score=_score(model, request), strength=strength, interval=(first, last)
+        )
+        return Plan(around=[guidance], settings=settings)
 
 
-def _usual(pipe: Model, request: Request, options: Mapping[str, Any]) -> Guided | None:
-    """As the model has it, for a pose or an expression that one aligned face is asked for."""
-    strength, side = float(pipe.config.motion_guidance), int(pipe.unet.config.sample_size)
+def _own_strength(model: Model, request: Request) -> float | None:
+    """The model's own, for a pose or an expression that is requested of one aligned face; None: not at all."""
+    strength, side = float(model.config.motion_guidance), int(model.unet.config.sample_size)
     alone = request.windows is None and request.regions is None and tuple(request.grid) == (side, side)
-    asked = any(options.get(name) is not None for name in ("pose", "expression"))
-    if not strength or not alone or not asked or not guides(pipe):
+    pose, expression = request.control(PoseControl).pose, request.control(ExpressionControl).expression
+    if not strength or not alone or (pose is None and expression is None):
         return None
-    return Guided(name="motion", strength=strength, interval=INTERVAL)
+    from personae.conditioning.wanted_motion import motion_reader  # late: it brings onnx
+
+    return None if motion_reader(model) is None else strength
 
 
-def guides(pipe: Model) -> bool:
-    """Whether the model's reader can."""
-    return _reader(pipe) is not None
+def _score(model: Model, request: Request) -> ReaderScore:
+    import torch
 
-
-def _reader(pipe: Model) -> OnnxMotionReader | None:
-    """The one of which a network can be made."""
-    reader = None if pipe.reader is None else pipe.reader.motion
-    return reader if isinstance(reader, OnnxMotionReader) else None
-
-
-def _score(pipe: Model, request: Request, options: Mapping[str, Any]) -> "ReaderScore":
-    from personae.reading.differentiable import AlignedMotion  # late: they bring onnx
+    from personae.conditioning.wanted_motion import ANGLES, required_reader
+    from personae.reading.differentiable import AlignedMotion
     from personae.sampling.identity_guidance import MotionScore
 
-    reader, device = _reader(pipe), pipe._execution_device
-    if reader is None:
-        raise WeightsMissing("motion_guidance looks through the model's own motion reader, and this model has none")
-    network = AlignedMotion(reader.path, source=pipe.config.crop_template, template=reader.template, size=reader.size)
-    wanted = torch.from_numpy(_wanted(pipe, len(request.people), options)[list(request.person_index)]).to(device)
-    return MotionScore(motion=network.eval().to(device), pose=wanted[:, :_ANGLES], blendshapes=wanted[:, _ANGLES:])
+    reader, device = required_reader(model), model._execution_device
+    network = AlignedMotion(reader.path, source=model.config.crop_template, template=reader.template, size=reader.size)
+    wanted = torch.from_numpy(wanted_of(model, request)[list(request.person_index)]).to(device)
+    return MotionScore(motion=network.eval().to(device), pose=wanted[:, :ANGLES], blendshapes=wanted[:, ANGLES:])
 
 
-def _wanted(pipe: Model, people: int, options: Mapping[str, Any]) -> Array:
-    """(P, 3 + 52) float32: pose in degrees and blendshapes, NaN where nothing is asked."""
-    if options.get("assembly") is not None:
-        asked = options["assembly"]
-        return np.stack([_assembled(one) for one in ([asked] * people if isinstance(asked, Assembly) else asked)])
-    wanted = np.full((people, _ANGLES + len(BLENDSHAPES)), np.nan, np.float32)
-    for name, read in (("pose", pose.held), ("expression", _shapes)):
-        asked = options.get(name)
-        if asked is None:
-            continue
-        for row, one in enumerate(asked if several(asked) else [asked] * people):
-            for part, value in read(pipe, one).items():
-                wanted[row, _COLUMNS[part]] = value
-    if np.isnan(wanted).all():
-        raise BadOption("motion_guidance looks for a pose or an expression, and none is asked: give pose or expression")
-    return wanted
+def wanted_of(model: Model, request: Request) -> Array:
+    """(P, 3 + 52) float32 what the request wants of each person: see `conditioning.wanted_motion`."""
+    from personae.conditioning.wanted_motion import assembled_motion, wanted_motion
 
-
-def _shapes(pipe: Model, asked: Any) -> dict[str, float]:
-    """Those that an expression names, 0 included; all of a photo's."""
-    found = expression.named(pipe, asked)
-    names = sliders(dict.fromkeys(asked, 1.0)) if isinstance(asked, Mapping) else BLENDSHAPES[1:]
-    return {name: found.get(name, 0.0) for name in names}
-
-
-def _assembled(assembly: Assembly) -> Array:
-    wanted = np.full(_ANGLES + len(BLENDSHAPES), np.nan, np.float32)
-    shapes = wanted[_ANGLES:]
-    head, mouth, eyes = (assembly.face(token) for token in ("pose", "expression", "gaze"))
-    if head is not None:
-        wanted[:_ANGLES] = head.pose.yaw, head.pose.pitch, head.pose.roll
-    if mouth is not None:
-        shapes[1:] = mouth.blendshapes[1:]  # the first is how neutral the rest is
-        shapes[GAZE] = np.nan
-    if eyes is not None:
-        shapes[GAZE] = eyes.blendshapes[GAZE]
-    return wanted
+    people, pieces = len(request.people), request.control(PiecesControl)
+    if pieces.assembly is not None:
+        return assembled_motion(pieces.for_each(people))
+    pose, expression = request.control(PoseControl).pose, request.control(ExpressionControl).expression
+    poses = None if pose is None else for_each_person(pose, people)
+    expressions = None if expression is None else for_each_person(expression, people)
+    return wanted_motion(model, poses, expressions)

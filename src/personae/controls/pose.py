@@ -1,153 +1,107 @@
-"""`pose`, `pose_map`, `pose_scale`: a normal map of the head, held by the model's ControlNet (`controlnet/`)."""
+"""`pose`, `pose_map`, `pose_scale`: how the head turns, drawn as a normal map for the model's ControlNet.
 
-import dataclasses
-import os
+pipe(face, pose=(20, 0, 0))                                # yaw, pitch, roll in degrees
+pipe(face, pose={"yaw": 20, "jawOpen": 0.4})               # blendshapes by name beside the angles
+pipe(face, pose="photo.jpg", pose_scale=0.8)               # pose and expression of the largest face of a photo
+pipe([ann, bob], pose=[(20, 0, 0), (-20, 0, 0)])           # one for each person
+"""
+
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from PIL import Image
+from personae.controls.control import Control
+from personae.controls.option import MOST_PEOPLE, numbers, option
+from personae.controls.request import Plan, Request, for_each_person, per_person
+from personae.errors import BadOption
+from personae.io.json_kinds import FILE, Each, Either, Kind, Names, Number, either
+from personae.models.limits import GEOMETRY
 
-from personae.conditioning.head_mesh import FaceModel
-from personae.conditioning.pose_map import place, render
-from personae.controls.request import Plan, Request, several
-from personae.errors import BadOption, NoFaceFound, WeightsMissing, unknown_name
-from personae.model import Model
-from personae.models.limits import GEOMETRY, Limits
-from personae.reading import align
-from personae.reading.photo import PhotoSource, load_photo, record_of
-from personae.reading.rotation import image_turn, turn
-from personae.sampling.controlnet import PoseControl, map_side, to_maps
-from personae.types import BLENDSHAPES, Array, Face, Identity, Photo, Pose
+if TYPE_CHECKING:
+    from personae.model import Model
+    from personae.reading.photo import PhotoSource
+    from personae.types import Pose
 
-LIMITS = GEOMETRY  # of any model; its own are in its folder
-STRONGEST = 2.0
-
-
-def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | None:
-    """See `registry.Control`. Raises `BadOption`, `BadImage`; `NoFaceFound` for a pose photo without one;
-    `WeightsMissing`, `WeightsCorrupt`."""
-    pose, own, scale = (options.get(name) for name in ("pose", "pose_map", "pose_scale"))
-    if pose is None and own is None:
-        if scale is not None:
-            raise BadOption("pose_scale is the strength of a pose: give pose or pose_map with it")
-        return None
-    if pose is not None and own is not None:
-        raise BadOption("give a pose or a pose map, not both: the map says the pose")
-    strength = _strength(scale)
-    network = pipe.component("controlnet")
-    side = map_side(network, pipe.unet)
-    told: dict[str, Any]
-    if own is not None:
-        drawing = load_photo(own)
-        images, told = _own_map(drawing, side)[None], {"pose_map": record_of(drawing)}
-    else:
-        each = several(pose)
-        asked: Sequence[Any] = pose if each else [pose]  # type: ignore[assignment]  # `several` says that it is one
-        each_held = [held(pipe, one) for one in asked] * (1 if each else len(request.faces))
-        if len(each_held) != len(request.faces):
-            raise BadOption(f"{len(each_held)} poses for {len(request.faces)} people: give one of each, or one for all")
-        template = pipe.config.crop_template
-        drawn = [_drawn(_shape(one), how, template, side) for one, how in zip(request.faces, each_held, strict=True)]
-        plain = [_plain(how) for how in each_held]
-        images, told = np.stack(drawn)[list(request.person_index)], {"pose": plain if each else plain[0]}
-    control = PoseControl(network=network, maps=to_maps(images), scale=strength)
-    return Plan(hooks=[control], settings=told | {"pose_scale": strength})
+_PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
+_ANGLE = Number(low=-90, high=90)
 
 
-Held = dict[str, float]  # yaw, pitch, roll in degrees; blendshapes by name that are not 0
+def photo_or_numbers(text: str, flag: str) -> Path | list[float]:
+    """A photo's path, or numbers separated by commas. Raises `BadOption`, naming the flag."""
+    return Path(text) if Path(text).suffix.lower() in _PHOTOS else numbers(text, flag)
 
 
-def held(pipe: Model, pose: Any) -> Held:
-    """What the option asks for, in numbers, within what the model can hold. Raises as `steer`."""
-    limits = Limits.of(pipe.folder)
-    numbers = _numbers(pose)
-    if numbers is None:
-        return limits.within(_of_photo(pipe, pose))
-    limits.require(numbers)
-    return numbers
+def read_pose(text: str, flag: str) -> Path | list[float]:
+    """What was typed as a pose: a photo, or yaw, pitch, roll. Raises `BadOption`, naming the flag."""
+    return photo_or_numbers(text, f"{flag} (a photo, or yaw,pitch,roll)")
 
 
-def _numbers(pose: Any) -> Held | None:
-    """None: it is a photo."""
-    if isinstance(pose, Pose):
-        return _checked(dataclasses.asdict(pose), pose)
-    if isinstance(pose, Mapping):
-        return _checked(pose, pose)
-    if isinstance(pose, Sequence) and not isinstance(pose, str | bytes | bytearray | memoryview):
-        if len(pose) != len(LIMITS):
-            raise BadOption(f"a pose is three angles, yaw, pitch, roll in degrees, got {len(pose)}: {list(pose)}")
-        return _checked(dict(zip(LIMITS, pose, strict=True)), pose)
-    return None
+def _recipe() -> Kind:
+    from personae.types import BLENDSHAPES  # late: it brings numpy
+
+    names = (*GEOMETRY, *BLENDSHAPES)
+    one: Either = either(
+        Each(kind=_ANGLE, least=3, most=3),
+        Names(kind=_ANGLE, most=len(names), names=names),
+    )
+    return either(one, Each(kind=one, least=1, most=MOST_PEOPLE), FILE)
 
 
-def _checked(numbers: Mapping[str, Any], asked: Any) -> Held:
-    for name in numbers:
-        if name not in LIMITS and name not in BLENDSHAPES:
-            raise unknown_name("part of a pose", name, [*LIMITS, *BLENDSHAPES])
-    try:
-        held = dict.fromkeys(LIMITS, 0.0) | {name: float(value) for name, value in numbers.items()}
-    except (TypeError, ValueError) as error:
-        raise BadOption(f"a pose is three angles, yaw, pitch, roll in degrees, got {asked!r}") from error
-    for name, value in held.items():
-        low, high = (-LIMITS[name], LIMITS[name]) if name in LIMITS else (0.0, 1.0)
-        if not low <= value <= high:
-            raise BadOption(f"{name} of a pose lies between {low:g} and {high:g}, got {value:g}")
-    return held
+@dataclass(frozen=True, kw_only=True)
+class PoseControl(Control):
+    """A pose for each person, or one for all. Angles lie within the model's own limits (`models.limits`); a photo's are
+    clipped to them, with a warning."""
 
+    one_face: ClassVar[bool] = True
+    component: ClassVar[str | None] = "controlnet"
 
-def _of_photo(pipe: Model, photo: PhotoSource) -> Held:
-    """Pose and expression of the largest face, upright: as its aligned crop shows it, which is what models are trained
-    on; how the camera was tilted is not the head's."""
-    faces = pipe.read(photo)
-    if not faces:
-        raise NoFaceFound(f"no face was found in the pose photo {_name(photo)}: give another, or yaw, pitch, roll")
-    face = faces[0]
-    if face.motion is None:
-        raise WeightsMissing("this model's reader measures no pose: give yaw, pitch, roll, or a reader that does")
-    matrix = align.similarity(face.detection.points, pipe.config.crop_template)
-    angles = turn(np.array(dataclasses.astuple(face.motion.pose)), image_turn(matrix))
-    # Rounded, so that the recipe's numbers ask for exactly this again.
-    held = {name: round(float(angle), 2) for name, angle in zip(LIMITS, angles, strict=True)}
-    shapes = zip(BLENDSHAPES, face.motion.blendshapes, strict=True)
-    return _checked(held | {name: round(float(v), 3) for name, v in shapes if v >= 0.01}, photo)
+    pose: PhotoSource | Pose | Sequence[float] | Mapping[str, float] | Sequence[Pose | Mapping[str, float]] | None = (
+        option(
+            type="pose",
+            unit="degrees",
+            each="person",
+            recipe=_recipe,
+            parse=read_pose,
+            help="Of the head: yaw,pitch,roll in degrees, or a photo.",
+        )
+    )
+    pose_map: PhotoSource | None = option(type="photo", help="A normal map of your own instead.")
+    pose_scale: float = option(
+        Number(low=0, high=2), default=1.0, needs=("pose", "pose_map"), help="How strictly to hold the pose, 0-2."
+    )
 
+    def plan(self, model: Model, request: Request) -> Plan | None:
+        """Raises `BadOption`, `BadImage`; `NoFaceFound` for a pose photo without one; `WeightsMissing`,
+        `WeightsCorrupt`."""
+        if not self.explicit:
+            return None
+        if self.pose is not None and self.pose_map is not None:
+            raise BadOption("give a pose or a pose map, not both: the map holds the pose")
+        from personae.sampling import controlnet  # late: it brings torch
 
-def _plain(held: Held) -> list[float] | Held:
-    """As short as it can be said again."""
-    return [held[name] for name in LIMITS] if held.keys() == LIMITS.keys() else held
+        network = model.component("controlnet")
+        side = controlnet.map_side(network, model.unet)
+        images, settings = self._maps(model, request, side)
+        hook = controlnet.PoseControl(network=network, maps=controlnet.to_maps(images), scale=self.pose_scale)
+        return Plan(hooks=[hook], settings=settings | {"pose_scale": self.pose_scale})
 
+    def _maps(self, model: Model, request: Request, side: int) -> tuple[Any, dict[str, Any]]:
+        """Normal maps (side, side, 3) RGB uint8 of the N images, or of all, and the settings that draw them again."""
+        from personae.conditioning import pose_source  # late: it brings numpy and the head's mesh
+        from personae.reading.photo import load_photo, record_of
 
-def _shape(one: Face | Identity) -> Array | None:
-    """(K, 3) the neutral face of a person whose photo was read; None: the mean face."""
-    motion = one.motion if isinstance(one, Face) else None
-    return None if motion is None else FaceModel.bundled().shape_of(motion)
-
-
-def _drawn(shape: Array | None, held: Held, template: str, side: int) -> Array:
-    model = FaceModel.bundled()
-    pose = Pose(**{name: held[name] for name in LIMITS})
-    expression = np.array([held.get(name, 0.0) for name in BLENDSHAPES])
-    return render(place(model.posed(shape, expression, pose), pose, template, side), model.triangles, side)
-
-
-def _own_map(photo: Photo, side: int) -> Array:
-    """(side, side, 3) RGB uint8."""
-    pixels = photo.pixels
-    height, width = pixels.shape[:2]
-    if height != width:
-        raise BadOption(f"a pose map is square, like the picture it is for, got {width} x {height}: crop it first")
-    return np.array(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
-
-
-def _name(source: PhotoSource) -> str:
-    """A path as it was given, for an error."""
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else "(given as a picture, not as a file)"
-
-
-def _strength(scale: Any) -> float:
-    if scale is None:
-        return 1.0
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale <= STRONGEST:
-        raise BadOption(f"pose_scale lies between 0 and {STRONGEST:g}, got {scale!r}")
-    return float(scale)
+        if self.pose_map is not None:
+            photo = load_photo(self.pose_map)
+            return pose_source.own_map(photo, side)[None], {"pose_map": record_of(photo)}
+        several = per_person(self.pose)
+        found = [pose_source.values_of(model, one) for one in for_each_person(self.pose, 1)]
+        if not several:
+            found *= len(request.faces)
+        if len(found) != len(request.faces):
+            raise BadOption(f"{len(found)} poses for {len(request.faces)} people: give one of each, or one for all")
+        maps = pose_source.drawn_maps(request.faces, found, model.config.crop_template, side)
+        plain = [pose_source.plain(values) for values in found]
+        return maps[list(request.person_index)], {"pose": plain if several else plain[0]}

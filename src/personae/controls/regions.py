@@ -6,103 +6,78 @@ Larger than the model's own pictures, each person gets a window of their size (`
 ways to steer such a window is a picture of its person, so they need not know of it, and prompts of both kinds will do.
 Where nobody is, words without a face say what is there; a model that knows nothing but faces puts strangers there.
 
-In a picture as large as the model's own there is no room for windows: attention says who is seen where
+In a picture as large as the model's own there is no room for windows: attention keeps each person to its region
 (`conditioning.regional_attention`), beside words without `{person}`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from personae.conditioning.arc2face import PERSON, PROMPT, encode_identities, encode_text
-from personae.conditioning.face0 import FaceTokens
-from personae.conditioning.regional_attention import RegionalAttention, plain, region_masks, regional_conditioning
-from personae.conditioning.types import Conditioning
-from personae.controls.request import GuidanceInputs, Plan, Request
+from personae.controls.control import Control
+from personae.controls.option import MOST_PEOPLE, option
+from personae.controls.pose import photo_or_numbers
+from personae.controls.request import Plan, Request
 from personae.errors import BadOption
-from personae.model import Model
-from personae.sampling import codec
-from personae.sampling.guidance import join
-from personae.sampling.guidance_weights import GuidanceWeights
-from personae.sampling.multidiffusion import MultiDiffusion
+from personae.io.json_kinds import SHARE, Each, Grid, either
+
+if TYPE_CHECKING:
+    from personae.conditioning.regional_attention import Region
+    from personae.model import Model
 
 
-def laid_out(pipe: Model, request: Request, regions: Any) -> tuple[Request, dict[str, Any]]:
-    """A request of N pictures as one whose people are in `regions` of them: where there are windows, a request of N K
-    pictures, a window each. And the setting that asks for the same again.
-
-    Raises `BadOption` for regions that do not fit the people or the picture; `BadImage`.
-    """
-    if not isinstance(regions, list | tuple) or len(regions) != len(request.people):
-        got = len(regions) if isinstance(regions, list | tuple) else repr(regions)
-        raise BadOption(f"each person needs a region: {len(request.people)} people, got {got}")
-    cell, side = codec.pixels_per_cell(pipe.vae), pipe.unet.config.sample_size
-    height, width = request.grid
-    masks = region_masks(regions, grid=request.grid, size=(height * cell, width * cell))
-    setting = {"regions": plain(regions, masks)}
-    if min(height, width) < side or request.grid == (side, side):
-        return replace(request, regions=masks), setting
-    windows = MultiDiffusion.for_regions(masks, side)
-    # Nobody's windows count for the first person, until `without_face`: rows are told apart by numbers of people.
-    person_index = [person or 0 for person in windows.people] * len(request.person_index)
-    return replace(request, regions=masks, windows=windows, person_index=person_index, grid=(side, side)), setting
+def read_regions(texts: list[str], flag: str) -> list[Path | list[float]]:
+    """What was typed: for each person a mask file, or a box. Raises `BadOption`, naming the flag."""
+    return [photo_or_numbers(text, f"{flag} (a mask file, or x0,y0,x1,y1)") for text in texts]
 
 
-def named(pipe: Model, request: Request) -> GuidanceInputs:
-    """What the windows are told by a prompt with `{person}`, or none."""
-    assert request.windows is not None
-    text = PROMPT if request.prompt is None else request.prompt
-    vectors = torch.from_numpy(np.stack([one.vector for one in request.people]))
-    faced = encode_identities(vectors, pipe.tokenizer, pipe.text_encoder, text)
-    words = encode_text([text.replace(PERSON, "person"), request.negative_prompt], pipe.tokenizer, pipe.text_encoder)
-    everyone = torch.tensor(request.person_index)
-    inputs = GuidanceInputs(
-        conditionings={"both": faced.rows(everyone), "text": words.rows(torch.zeros_like(everyone))},
-        weights=GuidanceWeights(),
-        negative=words.rows(torch.tensor([1])),
-        regions=request.regions,
-    )
-    return without_face(inputs, request.windows)
+@dataclass(frozen=True, kw_only=True)
+class RegionsControl(Control):
+    """A region for each person."""
 
-
-def without_face(inputs: GuidanceInputs, windows: MultiDiffusion) -> GuidanceInputs:
-    """Nobody's windows told the words alone instead of words and face, and nothing instead of the face alone."""
-    nobody = torch.tensor([person is None for person in windows.people]).repeat(
-        len(inputs.conditionings["both"]) // windows.count
-    )
-    nothing = inputs.negative.rows(torch.zeros(len(nobody), dtype=torch.int64))
-    instead = {"both": inputs.conditionings["text"], "face": nothing, "text": inputs.conditionings["text"]}
-    return replace(
-        inputs, conditionings={name: _where(nobody, instead[name], one) for name, one in inputs.conditionings.items()}
+    regions: Sequence[Region] | None = option(
+        type="regions",
+        unit="share of the picture",
+        recipe=Each(kind=either(Each(kind=SHARE, least=4, most=4), Grid()), least=1, most=MOST_PEOPLE),
+        in_history=False,
+        set_by_edit=True,
+        flag="--region",
+        parse=read_regions,
+        help="All people in one picture: where one of them is, x0,y0,x1,y1 in shares of it, or a mask file. "
+        "Once per person, in the photos' order; with a --width that has room for all of them.",
     )
 
+    def laid_out(self, model: Model, request: Request) -> Request:
+        """A request of N pictures as one whose people are in their regions: where there are windows, a request of N K
+        pictures, a window each. Raises `BadOption` for regions that do not fit the people or the picture; `BadImage`.
+        """
+        if self.regions is None:
+            return request
+        if not isinstance(self.regions, list | tuple) or len(self.regions) != len(request.people):
+            got = len(self.regions) if isinstance(self.regions, list | tuple) else repr(self.regions)
+            raise BadOption(f"each person needs a region: {len(request.people)} people, got {got}")
+        from personae.conditioning.regional_attention import region_masks  # late: they bring torch
+        from personae.sampling import codec
+        from personae.sampling.multidiffusion import MultiDiffusion
 
-def _where(mask: Tensor, those: Conditioning, others: Conditioning) -> Conditioning:
-    """Row by row of N: of `those` where `mask` (N,) bool is true, else of the `others`."""
-    return join(others, those).rows(torch.arange(len(mask)) + len(mask) * mask)
+        cell, side = codec.pixels_per_cell(model.vae), model.unet.config.sample_size
+        height, width = request.grid
+        masks = region_masks(self.regions, grid=request.grid, size=(height * cell, width * cell))
+        if min(height, width) < side or request.grid == (side, side):
+            return replace(request, regions=masks)
+        windows = MultiDiffusion.for_regions(masks, side)
+        # Nobody's windows count for the first person, until `without_face`: rows are told apart by numbers of people.
+        person_index = [person or 0 for person in windows.people] * len(request.person_index)
+        return replace(request, regions=masks, windows=windows, person_index=person_index, grid=(side, side))
 
+    def plan(self, model: Model, request: Request) -> Plan | None:
+        """The windows, and the setting that requests the same again."""
+        if self.regions is None or request.regions is None:
+            return None
+        from personae.conditioning.regional_attention import plain  # late: it brings torch
 
-def in_one_map(network: FaceTokens, request: Request, weights: GuidanceWeights, texts: Sequence[Conditioning]) -> Plan:
-    """Without windows: attention held to the regions. texts: the words, nothing, and the negative, a row each."""
-    assert request.regions is not None
-    words, nothing, negative = texts
-    vectors = torch.from_numpy(np.stack([one.vector for one in request.people])).to(words.tokens.device)
-    tokens, added = network(vectors)
-    everyone = torch.zeros(len(request.person_index), dtype=torch.int64)
-    inputs = GuidanceInputs(
-        conditionings={
-            "text": regional_conditioning(words, torch.zeros_like(tokens)).rows(everyone),
-            "face": regional_conditioning(nothing, tokens).rows(everyone),
-            "both": regional_conditioning(words, tokens).rows(everyone),
-        },
-        weights=weights,
-        negative=regional_conditioning(negative, torch.zeros_like(tokens)),
-        regions=request.regions,
-    )
-    faced = [name != "text" for name in weights.names]
-    control = RegionalAttention(request.regions, tokens=network.sizes.tokens, faced=faced, added=added)
-    return Plan(guidance=inputs, hooks=[control], settings=weights.settings())
+        settings = {"regions": plain(self.regions, request.regions)}
+        return Plan(around=[] if request.windows is None else [request.windows], settings=settings)

@@ -1,92 +1,135 @@
-"""The controls there are, and the whole plan of a request.
+"""The controls there are, and what follows from their declarations: the plan of a request, tables, rows.
 
-    plan = plan_for(pipe, request, {"fast": 4, "expression": {"smile": 0.8}})
+    plan = plan_for(model, request, {"fast": 4, "expression": {"smile": 0.8}})
+    options()["pose_scale"].help                # of the command line, pages and docs
+    rows()                                      # the same as JSON, for whoever draws sliders
 
-Each row of `CONTROLS` turns some of the options into its part of the plan. A new way to steer is a file and a row.
+A new way to steer is a file of this folder and its class in `CONTROLS`. Brings no torch.
 """
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from personae.controls import (
-    expression,
-    facex,
-    fast,
-    inpaint,
-    likeness,
-    lora,
-    motion,
-    pose,
-    reference,
-    speed,
-    text,
-)
-from personae.controls.request import Plan, Request, Steering
+from personae.controls.expression import ExpressionControl
+from personae.controls.fast import FastControl
+from personae.controls.inpaint import InpaintControl
+from personae.controls.likeness import LikenessControl
+from personae.controls.lora import LoraControl
+from personae.controls.motion import MotionControl
+from personae.controls.pieces import PiecesControl
+from personae.controls.pose import PoseControl
+from personae.controls.reference import ReferenceControl
+from personae.controls.regions import RegionsControl
+from personae.controls.request import Plan, Request
+from personae.controls.speed import SpeedControl
+from personae.controls.text import TextControl
 from personae.errors import BadOption, unknown_name
-from personae.model import Model
 
-# Each answers with its own part of the plan, or None if the request does not ask for it.
-Control = Callable[[Model, Request, Mapping[str, Any]], Plan | None]
+if TYPE_CHECKING:
+    from personae.controls.control import Control
+    from personae.controls.option import Option
+    from personae.io.json_kinds import Kind
+    from personae.model import Model
 
-CONTROLS: dict[str, Control] = {
-    "speed": speed.steer,
-    "expression": expression.steer,
-    "facex": facex.steer,
-    "fast": fast.steer,
-    "motion": motion.steer,
-    "likeness": likeness.steer,
-    "inpaint": inpaint.steer,
-    "lora": lora.steer,
-    "reference": reference.steer,
-    "pose": pose.steer,
-    "text": text.steer,  # the last: its regions lie around what others make of the UNet's attention
-}
+# In the order in which they act, and in which the command line's help names their options.
+CONTROLS: tuple[type[Control], ...] = (
+    PoseControl,
+    ExpressionControl,
+    PiecesControl,
+    FastControl,
+    LoraControl,
+    ReferenceControl,
+    InpaintControl,
+    SpeedControl,
+    MotionControl,
+    LikenessControl,
+    TextControl,  # its hook lies around what others make of the UNet's attention
+    RegionsControl,  # the last: what the others make is a prediction of its windows
+)
 
-# What is made for pictures, or windows, of one face, aligned and as large as the model's own.
-ONE_FACE = ("pose", "pose_map", "assembly", "reference", "likeness_guidance", "motion_guidance")
+
+def options() -> dict[str, Option]:
+    """Every option by name, in the order of `CONTROLS`."""
+    return {name: one for control in CONTROLS for name, one in control.options().items()}
 
 
-def plan_for(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan:
-    """The whole plan of a request. Raises `BadOption` for an unknown option; `WeightsMissing` for a part that the
-    model does not have; whatever a row raises for its own."""
-    known = get_type_hints(Steering)
-    for name in options:
+def recipe_kinds(*, history: bool = False) -> dict[str, Kind]:
+    """What a recipe's settings may say of each option; without those that no recipe holds. history: only those that the
+    recipe of a later edit holds, too."""
+    kinds = {name: one.recipe_kind for name, one in options().items() if one.in_history or not history}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def plan_for(model: Model, request: Request, request_options: Mapping[str, Any]) -> Plan:
+    """The whole plan of a request. Raises `BadOption` for an unknown option, a value out of range, or an option without
+    what it needs; `WeightsMissing` for a component that the model does not have; whatever a control raises."""
+    known = options()
+    for name in request_options:
         if name not in known:
             raise unknown_name("option", name, known)
+    controls = [control.of(request_options) for control in CONTROLS]
+    request = replace(request, controls=controls)
+    for control in controls:
+        request = control.laid_out(model, request)
+    _require_one_face(controls, request, model.unet.config.sample_size)
     whole = Plan()
-    if options.get("regions") is not None:
-        from personae.controls import regions as together
-
-        request, setting = together.laid_out(pipe, request, options["regions"])
-        whole.settings.update(setting)
-    _require_one_face(request, options, pipe.unet.config.sample_size)
-    for control in CONTROLS.values():
-        part = control(pipe, request, options)
+    for control in controls:
+        part = control.plan(model, request)
         if part is not None:
-            whole.hooks.extend(part.hooks)
-            whole.around.extend(part.around)
-            whole.defaults.update(part.defaults)
-            whole.settings.update(part.settings)
-            whole = replace(
-                whole,
-                mode=part.mode or whole.mode,
-                guidance=part.guidance or whole.guidance,
-                mask_blend=part.mask_blend or whole.mask_blend,
-            )
-    if request.windows is not None:
-        whole.around.append(request.windows)  # the last: what the others make is a prediction of windows
+            whole = _joined(whole, part)
     return whole
 
 
-def _require_one_face(request: Request, options: Mapping[str, Any], side: int) -> None:
+def _joined(whole: Plan, part: Plan) -> Plan:
+    return Plan(
+        hooks=whole.hooks + part.hooks,
+        around=whole.around + part.around,
+        defaults=whole.defaults | part.defaults,
+        settings=whole.settings | part.settings,
+        mode=part.mode or whole.mode,
+        guidance=part.guidance or whole.guidance,
+        mask_blend=part.mask_blend or whole.mask_blend,
+    )
+
+
+def _require_one_face(controls: list[Control], request: Request, side: int) -> None:
     """Raise `BadOption` for options that need a face of its own in everything that the UNet makes."""
     people = request.person_index if request.windows is None else request.windows.people
-    if request.grid == (side, side) and None not in people and (request.regions is None or request.windows is not None):
+    alone = request.regions is None or request.windows is not None
+    if request.grid == (side, side) and None not in people and alone:
         return
-    for name in ONE_FACE:
-        if options.get(name) is not None:
+    for control in controls:
+        if control.one_face and control.explicit:
+            name = next(name for name in control.options() if name in control.explicit)
             raise BadOption(
                 f"{name} is for pictures of one face: leave it out, or regions, height and width; or give regions of "
                 "a larger picture whose windows leave nothing out"
             )
+
+
+def rows() -> list[dict[str, Any]]:
+    """The options as JSON values, for the schema of a server, the sliders of a page and the sockets of a node: what an
+    option is called, what it may be, and what it needs."""
+    return [
+        {
+            "name": name,
+            "type": one.type,
+            "help": one.help,
+            "unit": one.unit,
+            "low": getattr(one.kind, "low", None),
+            "high": getattr(one.kind, "high", None),
+            "choices": None if one.choices is None else list(one.choices),
+            "default": list(one.default) if isinstance(one.default, tuple) else one.default,
+            "default_text": one.default_words,
+            "per": one.each,
+            "needs": list(one.needs),
+            "component": control.component,
+            "one_face": control.one_face,
+            "control": control.__name__,
+        }
+        for control in CONTROLS
+        for name, one in control.options().items()
+    ]

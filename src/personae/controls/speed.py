@@ -6,48 +6,71 @@
 The parts named override those of the mode. What each costs in time and in likeness: docs/performance.md.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from personae.controls.control import Control
+from personae.controls.option import option
 from personae.controls.request import Plan, Request
-from personae.errors import BadOption, unknown_name
-from personae.model import Model
-from personae.sampling.fast.modes import MODES
+from personae.io.json_kinds import Choice, Interval, Whole
+
+if TYPE_CHECKING:
+    from personae.model import Model
 
 _PARTS = ("guidance_interval", "cache_interval")
-_DECODERS = ("full", "tiny")
+_OF_THE_SPEED = "as the speed has it"
 
 
-def steer(pipe: Model, _request: Request, options: Mapping[str, Any]) -> Plan | None:
-    """The mode asked for, with the parts named. Raises `BadOption` for an unknown mode, decoder or an impossible
-    interval, `WeightsMissing` for a tiny decoder that the model does not have."""
-    name, decoder = options.get("speed"), options.get("decoder")
-    parts = {part: options[part] for part in _PARTS if options.get(part) is not None}
-    if name is None and decoder is None and not parts:
-        return None
-    if name not in (None, *MODES):
-        raise unknown_name("speed", str(name), MODES)
-    if decoder not in (None, *_DECODERS):
-        raise unknown_name("decoder", str(decoder), _DECODERS)
+@dataclass(frozen=True, kw_only=True)
+class SpeedControl(Control):
+    """A mode of `sampling.fast.modes`. Where nothing would be saved (no guidance, fewer than nine steps) none of its
+    parts applies; a part that the request names always does."""
 
-    mode = MODES[name or "exact"]
-    if decoder is None:
-        decoder = "tiny" if mode.tiny_decoder and pipe.has_component("taesd") else "full"
-    if decoder == "tiny":
-        pipe.component("taesd")  # now, not after all the sampling
-    if "guidance_interval" in parts:
-        parts["guidance_interval"] = _pair(parts["guidance_interval"])
-    least = 1 if parts else mode.least_steps  # what is named always applies
-    return Plan(
-        mode=replace(mode, tiny_decoder=decoder == "tiny", least_steps=least, **parts),
-        settings={"speed": name or "exact", "decoder": decoder} | parts,
+    speed: str = option(
+        Choice(of=("exact", "balanced", "fast")),
+        default="exact",
+        help="exact, balanced or fast: what may be skipped.",
+    )
+    guidance_interval: Sequence[float] | None = option(
+        Interval(),
+        unit="share of the steps",
+        default_text=_OF_THE_SPEED,
+        in_commands=False,
+        help="Between which shares of the steps guidance acts.",
+    )
+    cache_interval: int | None = option(
+        Whole(low=1, high=1000),
+        unit="steps",
+        default_text=_OF_THE_SPEED,
+        in_commands=False,
+        help="The UNet's deep features are computed in every n-th step.",
+    )
+    decoder: str | None = option(
+        Choice(of=("full", "tiny")),
+        default_text=_OF_THE_SPEED,
+        in_commands=False,
+        help="full, or tiny: the model's taesd/.",
     )
 
+    def plan(self, model: Model, request: Request) -> Plan | None:
+        """Raises `WeightsMissing` for a tiny decoder that the model does not have."""
+        if not self.explicit:
+            return None
+        from personae.sampling.fast.modes import MODES  # late: it brings torch
 
-def _pair(interval: Any) -> list[float]:
-    try:
-        first, last = (float(share) for share in interval)
-    except (TypeError, ValueError) as error:
-        raise BadOption(f"a guidance interval is two shares of the steps, like (0.2, 0.8), got {interval!r}") from error
-    return [first, last]
+        mode, decoder = MODES[self.speed], self.decoder
+        if decoder is None:
+            decoder = "tiny" if mode.tiny_decoder and model.has_component("taesd") else "full"
+        if decoder == "tiny":
+            model.component("taesd")  # now, not after all the sampling
+        parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name in self.explicit}
+        if "guidance_interval" in parts:
+            parts["guidance_interval"] = list(parts["guidance_interval"])
+        least = 1 if parts else mode.least_steps
+        return Plan(
+            mode=replace(mode, tiny_decoder=decoder == "tiny", least_steps=least, **parts),
+            settings={"speed": self.speed, "decoder": decoder} | parts,
+        )

@@ -5,80 +5,117 @@
     pipe(face, prompt="a man at the beach", face_weight=0.5, face_interval=(0.3, 1))
 
 A prompt without `{person}` is Face0's; one with it, or none, is Arc2Face's and not weighed. The weights are
-`sampling.guidance_weights`: both, unless something is said. `""` is a prompt, too: the face without words.
+`sampling.guidance_weights`: both, unless the request sets others. `""` is a prompt, too: the face without words.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import torch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from personae.conditioning.arc2face import PERSON, encode_text
-from personae.conditioning.face0 import FaceTokens
-from personae.conditioning.types import Conditioning
-from personae.controls import regions
-from personae.controls.request import GuidanceInputs, Plan, Request
-from personae.errors import BadOption, unknown_name
-from personae.model import Model
-from personae.sampling.guidance_weights import LOOKS, NAMES, GuidanceWeights
+from personae.controls.control import Control
+from personae.controls.fast import FastControl
+from personae.controls.option import option
+from personae.controls.request import Plan, Request
+from personae.errors import BadOption
+from personae.io.json_kinds import Choice, Interval, Number
 
-_WEIGHTS = tuple(f"{name}_{what}" for what in ("weight", "interval") for name in NAMES)
+if TYPE_CHECKING:
+    from personae.model import Model
+    from personae.sampling.guidance_weights import GuidanceWeights
+
+_WEIGHT = Number(low=-100, high=100)
+_SHARE = "share of the steps"
 
 
-def steer(pipe: Model, request: Request, options: Mapping[str, Any]) -> Plan | None:
-    """See `registry.Control`. Raises `BadOption` for weights without words to weigh, an unknown look, weights
-    and a look, a prompt that is too long, `fast`; `WeightsMissing`, `WeightsCorrupt`."""
-    given = {name: options[name] for name in ("look", *_WEIGHTS) if options.get(name) is not None}
-    if request.prompt is None or PERSON in request.prompt:
-        if given or (request.regions is not None and request.windows is None):
-            what = min(given, default="regions in a picture that is not larger than the model's own")
+@dataclass(frozen=True, kw_only=True)
+class TextControl(Control):
+    """How much the words alone, the face alone and both together count (negative: away from it), and when."""
+
+    component: ClassVar[str | None] = "face_tokens"
+
+    text_weight: float = option(_WEIGHT, default=0.0, help="How much the words alone count; one weight is always 0.")
+    face_weight: float = option(_WEIGHT, default=0.0, help="How much the face alone counts.")
+    both_weight: float = option(_WEIGHT, default=1.0, help="How much words and face together count.")
+    text_interval: Sequence[float] = option(
+        Interval(),
+        default=(0.0, 1.0),
+        unit=_SHARE,
+        help="Between which shares of the steps the words alone act, e.g. 0,0.5.",
+    )
+    face_interval: Sequence[float] = option(
+        Interval(), default=(0.0, 1.0), unit=_SHARE, help="The same of the face alone."
+    )
+    both_interval: Sequence[float] = option(
+        Interval(), default=(0.0, 1.0), unit=_SHARE, help="The same of both together."
+    )
+    look: str | None = option(
+        Choice(of=("photo", "stylised", "painting")), help="photo, stylised or painting, instead of weights."
+    )
+
+    def plan(self, model: Model, request: Request) -> Plan | None:
+        """Raises `BadOption` for weights without words to weigh, weights and a look, a prompt that is too long, `fast`;
+        `WeightsMissing`, `WeightsCorrupt`."""
+        from personae.conditioning.arc2face import PERSON  # late: it brings torch
+
+        in_windows = request.windows is not None
+        in_one_map = request.regions is not None and not in_windows
+        if request.prompt is None or PERSON in request.prompt:
+            if self.explicit or in_one_map:
+                what = min(self.explicit, default="regions in a picture that is not larger than the model's own")
+                raise BadOption(
+                    f"{what} is for words beside the face: give a prompt without {PERSON}, got {request.prompt!r}"
+                )
+            return _of_windows(model, request) if in_windows else None
+        if not self.explicit and request.regions is None and not model.has_component("face_tokens"):
+            return None  # the identity prompt says what is wrong with these words
+        network = model.component("face_tokens")
+        if request.control(FastControl).fast is not None or request.settings.get("scheduler") == "lcm":
             raise BadOption(
-                f"{what} is for words beside the face: give a prompt without {PERSON}, got {request.prompt!r}"
+                "latent consistency sampling (fast, scheduler 'lcm') has its guidance built in and cannot weigh text "
+                f"against a face: leave it out, or write the prompt with {PERSON}"
             )
-        return None if request.windows is None else Plan(guidance=regions.named(pipe, request))
-    if not given and request.regions is None and not pipe.has_component("face_tokens"):
-        return None  # the identity prompt says what is wrong with these words
-    network: FaceTokens = pipe.component("face_tokens")
-    if options.get("fast") is not None or request.settings.get("scheduler") == "lcm":
-        raise BadOption(
-            "latent consistency sampling (fast, scheduler 'lcm') has its guidance built in and cannot weigh text "
-            f"against a face: leave it out, or write the prompt with {PERSON}"
+        from personae.sampling import text_guidance
+
+        weights = self._weights()
+        texts = text_guidance.Texts.encode(model, network, request.prompt, request.negative_prompt)
+        if request.regions is not None and not in_windows:
+            inputs, hook = text_guidance.everyone_in_one_map(
+                network, texts, request.people, len(request.person_index), weights, regions=request.regions
+            )
+            return Plan(guidance=inputs, hooks=[hook], settings=weights.settings())
+        inputs = text_guidance.words_and_faces(
+            network, texts, request.people, request.person_index, weights, regions=request.regions
         )
-    weights = _weights(given)
-    words, nothing, negative = _encoded(pipe, network, [request.prompt, "", request.negative_prompt])
-    if request.regions is not None and request.windows is None:
-        return regions.in_one_map(network, request, weights, (words, nothing, negative))
-    vectors = torch.from_numpy(np.stack([one.vector for one in request.people])).to(words.tokens.device)
-    person_index = torch.tensor(request.person_index)
-    inputs = GuidanceInputs(
-        conditionings={
-            "text": network.conditioning(words).rows(torch.zeros_like(person_index)),
-            "face": network.conditioning(nothing, vectors).rows(person_index),
-            "both": network.conditioning(words, vectors).rows(person_index),
-        },
-        weights=weights,
-        negative=network.conditioning(negative),
+        if request.windows is not None:
+            inputs = text_guidance.without_face(inputs, request.windows)
+        return Plan(guidance=inputs, settings=weights.settings())
+
+    def _weights(self) -> GuidanceWeights:
+        """From a look, or from weights and their intervals."""
+        from personae.sampling.guidance_weights import LOOKS, NAMES, GuidanceWeights  # late: it brings torch
+
+        if self.look is not None:
+            if others := self.explicit - {"look"}:
+                raise BadOption(f"a look is a choice of weights: give look {self.look!r} or {min(others)}, not both")
+            return LOOKS[self.look]
+        weights = {name: getattr(self, f"{name}_weight") for name in NAMES}
+        return GuidanceWeights(**weights, **{f"{name}_interval": getattr(self, f"{name}_interval") for name in NAMES})
+
+
+def _of_windows(model: Model, request: Request) -> Plan:
+    """Of a prompt with `{person}`, or none, seen through windows."""
+    from personae.sampling import text_guidance
+
+    assert request.windows is not None
+    inputs = text_guidance.identities_in_windows(
+        model,
+        request.people,
+        request.person_index,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        windows=request.windows,
         regions=request.regions,
     )
-    if request.windows is not None:
-        inputs = regions.without_face(inputs, request.windows)
-    return Plan(guidance=inputs, settings=weights.settings())
-
-
-def _encoded(pipe: Model, network: FaceTokens, prompts: list[str]) -> list[Conditioning]:
-    """Each prompt as one row. The projector comes along to where they are."""
-    told = encode_text(prompts, pipe.tokenizer, pipe.text_encoder, reserved=network.sizes.tokens)
-    return [told.rows(torch.tensor([row])) for row in range(len(prompts))]
-
-
-def _weights(given: Mapping[str, Any]) -> GuidanceWeights:
-    """From a look, or from weights and their intervals."""
-    look = given.get("look")
-    if look is None:
-        return GuidanceWeights(**{name.removesuffix("_weight"): value for name, value in given.items()})
-    if len(given) > 1:
-        raise BadOption(f"a look is a choice of weights: give look {look!r} or {min(set(given) - {'look'})}, not both")
-    if look not in LOOKS:
-        raise unknown_name("look", str(look), LOOKS)
-    return LOOKS[look]
+    return Plan(guidance=inputs)

@@ -12,9 +12,9 @@ from typing import Any
 from personae.conditioning import blendshapes as expressions
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.retarget import retarget
-from personae.controls.pose import LIMITS
 from personae.editing.scene import Scene
 from personae.errors import BadOption, unknown_name
+from personae.models.limits import GEOMETRY
 from personae.types import Array, Pose
 
 
@@ -79,15 +79,15 @@ def named_angles(pose: Any) -> dict[str, float]:
     if isinstance(pose, Pose):
         pose = dataclasses.asdict(pose)
     if not isinstance(pose, Mapping):
-        if not isinstance(pose, Sequence) or isinstance(pose, str | bytes) or len(pose) != len(LIMITS):
+        if not isinstance(pose, Sequence) or isinstance(pose, str | bytes) or len(pose) != len(GEOMETRY):
             raise BadOption(
                 f"a pose is yaw, pitch, roll in degrees, got {pose!r}: to take it from a photo, pass "
                 "tokens={'pose': PHOTO}"
             )
-        pose = dict(zip(LIMITS, pose, strict=True))
+        pose = dict(zip(GEOMETRY, pose, strict=True))
     for name, value in pose.items():
-        if name not in LIMITS:
-            raise unknown_name("angle of a pose", str(name), LIMITS)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LIMITS[name]:
-            raise BadOption(f"{name} of a pose lies within {LIMITS[name]:g} degrees, got {value!r}")
+        if name not in GEOMETRY:
+            raise unknown_name("angle of a pose", str(name), GEOMETRY)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= GEOMETRY[name]:
+            raise BadOption(f"{name} of a pose lies within {GEOMETRY[name]:g} degrees, got {value!r}")
     return {name: float(value) for name, value in pose.items()}

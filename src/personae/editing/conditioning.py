@@ -15,7 +15,7 @@ from typing import Any
 
 from personae.conditioning import blendshapes as expressions
 from personae.conditioning.facex.assembly import Assembly
-from personae.controls.motion import guides
+from personae.conditioning.wanted_motion import motion_reader
 from personae.editing.masks import REFERENCES
 from personae.editing.scene import Scene
 from personae.editing.tasks import Task
@@ -121,6 +121,6 @@ def guidance_of(pipe: Model, task: Task) -> dict[str, Any]:
     options = {}
     if task.likeness and pipe.reader is not None and isinstance(pipe.reader.embedder, OnnxEmbedder):
         options["likeness_guidance"] = task.likeness
-    if task.motion and pipe.has_component("facex") and guides(pipe):
+    if task.motion and pipe.has_component("facex") and motion_reader(pipe) is not None:
         options["motion_guidance"] = task.motion
     return options

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from personae.conditioning.facex.representation import TOKENS
-from personae.controls.inpaint import white
 from personae.editing.tasks import Task
 from personae.errors import BadOption, NoFaceFound, WeightsMissing, unknown_name
 from personae.model import Model
@@ -24,6 +23,7 @@ from personae.reading import align
 from personae.reading.aligned import Aligned, aligned
 from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.sampling import codec
+from personae.sampling.known_pictures import white
 from personae.types import Array, Edit, Face, Identity, Photo
 
 EditSource = PhotoSource | Face | Edit

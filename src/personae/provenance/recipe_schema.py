@@ -7,8 +7,11 @@ are known by hash (`FILE`) and come from the caller. Ranges are what the pipelin
 where they depend on the model.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from personae.controls import registry
+from personae.controls.option import MOST_PEOPLE
 from personae.errors import BadRecipe
 from personae.io.json_kinds import (
     FILE,
@@ -16,9 +19,7 @@ from personae.io.json_kinds import (
     SHARE,
     Choice,
     Each,
-    Grid,
     Hash,
-    Interval,
     Kind,
     Names,
     Number,
@@ -28,11 +29,9 @@ from personae.io.json_kinds import (
     either,
     fault,
 )
-from personae.types import BLENDSHAPES
 
 ANGLES = ("yaw", "pitch", "roll")
 DTYPES = ("float32", "bfloat16", "float16")
-MOST_PEOPLE = 16
 MOST_FACES = 256
 
 
@@ -42,20 +41,12 @@ def require(row: Row, value: Any, where: str) -> None:
         raise BadRecipe(found)
 
 
-WEIGHT = Number(low=-100, high=100)
 STRENGTH = Number(low=0, high=1000)
 BOX = Each(kind=Number(low=-1e6, high=1e6), least=4, most=4)
 IDENTITY = Row(needed={"space": Text(), "vector": Text(most=2**14)}, may={})
 ANGLE = Number(low=-90, high=90)
-HELD = either(
-    Each(kind=ANGLE, least=3, most=3),
-    Names(kind=ANGLE, most=len(ANGLES) + len(BLENDSHAPES), names=(*ANGLES, *BLENDSHAPES)),
-)
-AMOUNTS = Names(kind=SHARE, most=len(BLENDSHAPES), names=BLENDSHAPES)
-NUMBERS = Each(kind=Number(low=-100, high=100), least=1, most=64)
-
-# Of the pipeline's call.
-SETTINGS: dict[str, Kind] = {
+# Of the pipeline's call, beside its options.
+_OF_THE_CALL: dict[str, Kind] = {
     "prompt": either(NOTHING, Text(most=4000)),
     "negative_prompt": Text(most=4000),
     "num_inference_steps": Whole(low=1, high=1000),
@@ -63,39 +54,33 @@ SETTINGS: dict[str, Kind] = {
     "scheduler": either(NOTHING, Text(most=64)),
     "height": Whole(low=1, high=2**14),
     "width": Whole(low=1, high=2**14),
-    "fast": Whole(low=2, high=8),
-    "pose": either(HELD, Each(kind=HELD, least=1, most=MOST_PEOPLE), FILE),
-    "pose_map": FILE,
-    "pose_scale": Number(low=0, high=2),
-    "expression": either(AMOUNTS, NUMBERS, Each(kind=either(AMOUNTS, NUMBERS), least=1, most=MOST_PEOPLE), FILE),
-    "expression_scale": SHARE,
-    "image": FILE,
-    "mask_image": Grid(),
-    "strength": SHARE,
-    "lora": FILE,
-    "lora_scale": Number(low=0, high=2),
-    "reference": FILE,
-    "reference_scale": SHARE,
-    "speed": Text(most=64),
-    "guidance_interval": Interval(),
-    "cache_interval": Whole(low=1, high=1000),
-    "decoder": Choice(of=("full", "tiny")),
-    "likeness_guidance": STRENGTH,
-    "likeness_interval": Interval(),
-    "motion_guidance": STRENGTH,
-    "motion_interval": Interval(),
-    "text_weight": WEIGHT,
-    "face_weight": WEIGHT,
-    "both_weight": WEIGHT,
-    "text_interval": Interval(),
-    "face_interval": Interval(),
-    "both_interval": Interval(),
-    "look": Text(most=64),
-    "regions": Each(kind=either(Each(kind=SHARE, least=4, most=4), Grid()), least=1, most=MOST_PEOPLE),
 }
 
+
+class _Settings(Mapping[str, Kind]):
+    """The rows of the call, and those that the options of `controls.registry` declare. history: only those that the
+    recipe of a later edit holds, too."""
+
+    def __init__(self, *, history: bool = False) -> None:
+        self._history = history
+
+    def _rows(self) -> dict[str, Kind]:
+        return _OF_THE_CALL | registry.recipe_kinds(history=self._history)
+
+    def __getitem__(self, name: str) -> Kind:
+        return self._rows()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows())
+
+    def __len__(self) -> int:
+        return len(self._rows())
+
+
+SETTINGS = _Settings()
+
 # Those that may be files.
-FILES = ("expression", "image", "lora", "pose", "pose_map", "reference")
+FILES = tuple(sorted(name for name, kind in SETTINGS.items() if kind.fits({"sha256": "0" * 64})))
 
 # A row of `editing.tasks`, of one's own.
 TASK = Row(
@@ -179,4 +164,4 @@ HISTORY: dict[str, Kind] = {
     **AROUND,
     "model": MODEL,
 }
-HISTORY_SETTINGS = {name: kind for name, kind in SETTINGS.items() if name not in ("mask_image", "regions")}
+HISTORY_SETTINGS = _Settings(history=True)

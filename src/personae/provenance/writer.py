@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from personae.controls.image_settings import settings_of
 from personae.errors import BadOption, BadOutput, unknown_name
 from personae.io import atomic
 from personae.provenance.recipe import EDIT, FORMAT, as_stored, as_text, nameless
@@ -110,8 +111,6 @@ def recipe_of(
     With `identity` the vector itself is inside (biometric data: whoever holds the file can generate this person);
     without it a replay needs the photo, which the recipe names by sha256 only, as it then does all other files.
     """
-    from personae.controls.request import settings_of  # late: it brings torch
-
     vectors = [_stored(one) for one in (person, *others)]
     inputs, settings = generation.recipe["inputs"], generation.recipe["settings"]
     if not others:

@@ -18,12 +18,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from personae.errors import BadData, WeightsCorrupt
+from personae.errors import BadData, WeightsCorrupt, WeightsMissing
 from personae.io.boundary import errors_as
 from personae.reading import align
+from personae.reading.box_crop import BOX_CROPS
+from personae.reading.embed import OnnxEmbedder
 from personae.reading.face_motion import MotionConfig
+from personae.reading.insightface import InsightFaceEmbedder
 from personae.reading.onnx_file import model_of
 from personae.reading.onnx_module import OnnxModule
+from personae.reading.reader import FaceReader
 from personae.reading.steady import FIVE
 
 
@@ -143,3 +147,21 @@ class AlignedLandmarks(_Aligned):
         corner, right, down = self.grid[0, 0], self.grid[0, 1], self.grid[1, 0]
         points = landmarks[:, list(FIVE)]  # in pixels of the crop
         return pose, corner + points[..., :1] * (right - corner) + points[..., 1:2] * (down - corner)
+
+
+def differentiable_embedder(reader: FaceReader | None, option: str) -> OnnxEmbedder | InsightFaceEmbedder:
+    """A reader's recogniser, of whose file `OnnxModule` makes a network; errors call what needs it `option`.
+
+    Raises `WeightsMissing` for another kind, or without a reader.
+    """
+    if reader is None:
+        raise WeightsMissing(f"{option} looks through the model's reader, and this model came without one")
+    embedder = reader.embedder
+    if isinstance(embedder, InsightFaceEmbedder) and embedder.reads_units:
+        return embedder
+    if not isinstance(embedder, OnnxEmbedder) or embedder.template in BOX_CROPS:
+        raise WeightsMissing(
+            f"{option} needs the model's recogniser as a network of aligned crops, and {embedder.space!r} "
+            f"({type(embedder).__name__}) is none: leave it out"
+        )
+    return embedder

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 from PIL import Image
 
-from personae.controls.likeness import INTERVAL
+from personae.controls.likeness import LikenessControl
 from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
@@ -25,6 +25,7 @@ from personae.evaluation.suite_options import JudgeName, Model, People, ReportFi
 from personae.pipeline import FacePipeline
 from personae.types import Array
 
+INTERVAL = LikenessControl.options()["likeness_interval"].default
 STRENGTHS = (0.0, 0.05, 0.1, 0.2)
 USUAL = 0.1  # what the guides recommend
 _TYPED = ",".join(map(str, STRENGTHS))

@@ -34,13 +34,12 @@ from personae.conditioning.facex.representation import MEASURES, measure
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
 from personae.conditioning.types import Conditioning
-from personae.controls.likeness import differentiable_embedder
 from personae.data.captioned import CaptionedFace, CaptionedFaces, Part, Records
 from personae.editing.inputs import in_crop, side
 from personae.errors import WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.reading.aligned import resized
-from personae.reading.differentiable import AlignedMap, AlignedRecogniser, last_map
+from personae.reading.differentiable import AlignedMap, AlignedRecogniser, differentiable_embedder, last_map
 from personae.reading.face_motion import OnnxMotionReader
 from personae.sampling import codec
 from personae.training.flow_schedule import Straight
@@ -108,7 +107,7 @@ class FaceXSd15Task:
         Raises `WeightsMissing` for a base without a reader whose networks can be looked through, `BadData` for one of
         another kind, or if none of the held-out photos can be used.
         """
-        embedder, motion = differentiable_embedder(base, "facex-sd15"), base.reader and base.reader.motion
+        embedder, motion = differentiable_embedder(base.reader, "facex-sd15"), base.reader and base.reader.motion
         if base.reader is None or not isinstance(motion, OnnxMotionReader):
             raise WeightsMissing("facex-sd15 needs a base whose reader reads motion, too")
         self.base, self.reader = base, base.reader

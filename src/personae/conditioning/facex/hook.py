@@ -1,0 +1,62 @@
+"""The representation of assembled faces, beside the identity prompt: what FaceX adds to the UNet during one call.
+
+tokens = encoded(model, facex, assemblies)                  # (P, T, C), one assembly for each person
+hook = PiecesHook(facex, tokens, person_index=[0, 0, 1])    # of three images
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from personae.conditioning.facex.assembly import Assembly, assemble
+from personae.conditioning.facex.network import FaceX, crops_of
+from personae.conditioning.head_mesh import FaceModel
+from personae.conditioning.types import Conditioning, Rows
+from personae.model import Model
+
+
+class PiecesHook:
+    """A `UNetHook`: in the conditional rows, each image's UNet call also attends to the representation of its person.
+
+    tokens: (P, T, C). person_index: (N,) the person of each image.
+    """
+
+    def __init__(self, facex: FaceX, tokens: Tensor, person_index: Sequence[int]) -> None:
+        self._controller, self._tokens, self._people = facex.controller, tokens, torch.tensor(list(person_index))
+
+    @contextmanager
+    def engaged(self, unet: Any) -> Iterator[None]:
+        self._controller.to(unet.device, unet.dtype)
+        with self._controller.engaged(unet):
+            yield
+
+    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
+        """None: the controller takes the tokens."""
+        if not rows.conditional.any():
+            self._controller.set_tokens(None)
+            return {}
+        tokens = self._tokens[self._people[rows.images[rows.conditional]]].to(latents.device, latents.dtype)
+        self._controller.set_tokens(tokens, None if rows.conditional.all() else rows.conditional.to(latents.device))
+        return {}
+
+
+@torch.no_grad()
+def encoded(model: Model, facex: FaceX, assemblies: Sequence[Assembly]) -> Tensor:
+    """(P, T, C) on the model's device. Raises `WeightsMissing` for a model whose recogniser has no gradient here."""
+    from personae.reading.differentiable import AlignedMap, differentiable_embedder  # late: it brings onnx
+
+    device = model._execution_device
+    embedder = differentiable_embedder(model.reader, "an assembly")
+    maps = AlignedMap(
+        embedder.path,
+        facex.sizes.map_name,
+        source=model.config.crop_template,
+        template=embedder.template,
+        size=embedder.size,
+    )
+    assembled = assemble(assemblies, FaceModel.bundled())
+    facex.to(device)
+    return facex.float().encode(assembled, maps.eval().to(device)(crops_of(assembled.faces).to(device)))

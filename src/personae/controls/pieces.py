@@ -1,0 +1,61 @@
+"""`assembly`: pieces of faces beside the identity prompt, by the model's `facex/` component (FaceX).
+
+    pipe(ann, assembly=Assembly(sources={"pose": BOB}, faces={BOB: bob}, reference=canvas, edit_mask=mask))
+
+`FacePipeline.edit` is the way in for most: it reads photos, assembles, blends and pastes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from personae.controls.control import Control
+from personae.controls.option import option
+from personae.controls.request import Plan, Request
+from personae.errors import BadOption
+
+if TYPE_CHECKING:
+    from personae.conditioning.facex.assembly import Assembly
+    from personae.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class PiecesControl(Control):
+    """An assembly for each person, or one for all. It has no settings: what pieces an image was made of is in the
+    recipe of its edit."""
+
+    one_face: ClassVar[bool] = True
+    component: ClassVar[str | None] = "facex"
+
+    assembly: Assembly | Sequence[Assembly] | None = option(
+        type="assembly",
+        set_by_edit=True,
+        in_commands=False,
+        help="Pieces of faces to put together, one assembly for all people or one for each.",
+    )
+
+    def plan(self, model: Model, request: Request) -> Plan | None:
+        """Raises `BadOption` unless there is one assembly for all or one for each person, of the model's own size;
+        `WeightsMissing`, `WeightsCorrupt`."""
+        if self.assembly is None:
+            return None
+        from personae.conditioning.facex.hook import PiecesHook, encoded  # late: it brings torch
+
+        assemblies = self.for_each(len(request.people))
+        if len(assemblies) != len(request.people):
+            raise BadOption(
+                f"{len(request.people)} people need one assembly each, or one for all, got {len(assemblies)}"
+            )
+        facex = model.component("facex")
+        for one in assemblies:
+            if len(one.reference) != facex.sizes.side:
+                raise BadOption(
+                    f"an assembly's images are {facex.sizes.side} pixels wide here, got {len(one.reference)}"
+                )
+        return Plan(hooks=[PiecesHook(facex, encoded(model, facex, assemblies), request.person_index)])
+
+    def for_each(self, people: int) -> list[Assembly]:
+        """One for each of the people, as far as the request has them."""
+        return list(self.assembly) if isinstance(self.assembly, list | tuple) else [self.assembly] * people  # type: ignore[list-item]
