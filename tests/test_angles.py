@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import personae
-from personae.conditioning import pose_source
+from personae.controls import pose_values
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.models import catalog, components
 from personae.models.limits import FILE, GEOMETRY, Limits
@@ -66,10 +66,10 @@ def test_the_bundled_model_refuses_what_it_cannot_hold() -> None:
     pipe = personae.load("nano", device="cpu")
     for asked in ({"yaw": -60}, (0, 0, 30), {"roll": 45}, {"pitch": 50}):
         with pytest.raises(BadOption, match=r"lies within .* degrees with this model"):
-            pose_source.values_of(pipe, asked)
+            pose_values.values_of(pipe, asked)
     with pytest.warns(UserWarning, match="near what this model can hold"):
-        assert pose_source.values_of(pipe, {"yaw": 38})["yaw"] == 38
-    assert pose_source.values_of(pipe, (25, 0, 0))["yaw"] == 25
+        assert pose_values.values_of(pipe, {"yaw": 38})["yaw"] == 38
+    assert pose_values.values_of(pipe, (25, 0, 0))["yaw"] == 25
     sampler = personae.identity.IdentitySampler.load(NANO / personae.identity.PEOPLE)
     made = pipe(sampler.sample(1, seed=4), seed=0, num_inference_steps=8, measure_likeness=False)
     with pytest.raises(BadOption, match="yaw of a pose lies within 40 degrees with this model"):
@@ -120,4 +120,4 @@ def test_the_hashes_of_an_assembled_model_cover_the_table(tmp_path: Path, sd15_l
 
 
 def test_an_unknown_model_is_free(sd15_like: FacePipeline) -> None:
-    assert pose_source.values_of(sd15_like, {"yaw": 70})["yaw"] == 70
+    assert pose_values.values_of(sd15_like, {"yaw": 70})["yaw"] == 70

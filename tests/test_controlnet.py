@@ -25,8 +25,8 @@ from controlnet_fixtures import (
     three_maps,
 )
 from model_fixtures import empty_photo, face_photo
-from personae.conditioning import pose_source
 from personae.conditioning.head_mesh import FaceModel
+from personae.controls import pose_values
 from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
@@ -182,7 +182,7 @@ def test_the_source_keeps_its_shape(posing: FacePipeline, monkeypatch: pytest.Mo
         shapes.append(shape)
         return np.zeros((SIDE, SIDE, 3), np.uint8)
 
-    monkeypatch.setattr(pose_source, "_drawn", noting)
+    monkeypatch.setattr(pose_values, "_drawn", noting)
     posing([face, face.identity], pose=(0, 0, 0), seed=0, output_type="latent", num_inference_steps=1)
     assert shapes[1] is None
     np.testing.assert_array_equal(shapes[0], FaceModel.bundled().shape_of(face.motion))

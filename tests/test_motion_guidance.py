@@ -10,9 +10,9 @@ import personae
 from conftest import made_up
 from facex_fixtures import made_up_face
 from personae.conditioning.facex.assembly import Assembly, FaceRef
-from personae.conditioning.wanted_motion import motion_reader
 from personae.controls import motion, registry
 from personae.controls.request import Request
+from personae.controls.wanted_motion import motion_reader
 from personae.errors import BadOption, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.provenance import writer

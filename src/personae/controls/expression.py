@@ -62,11 +62,11 @@ class ExpressionControl(Control):
         import numpy as np  # late: they are slow to import
         import torch
 
-        from personae.conditioning import expression_source
         from personae.conditioning.expression_adapter import ExpressionControl as Hook
+        from personae.controls import expression_values
 
         adapter: Any = model.component("exp_adapter")
-        resolve = expression_source.RESOLVE[adapter.space]
+        resolve = expression_values.RESOLVE[adapter.space]
         several = per_person(self.expression)
         found = [resolve(model, one) for one in for_each_person(self.expression, 1)]
         if not several:

@@ -74,7 +74,7 @@ def _own_strength(model: Model, request: Request) -> float | None:
     pose, expression = request.control(PoseControl).pose, request.control(ExpressionControl).expression
     if not strength or not alone or (pose is None and expression is None):
         return None
-    from personae.conditioning.wanted_motion import motion_reader  # late: it brings onnx
+    from personae.controls.wanted_motion import motion_reader  # late: it brings onnx
 
     return None if motion_reader(model) is None else strength
 
@@ -82,7 +82,7 @@ def _own_strength(model: Model, request: Request) -> float | None:
 def _score(model: Model, request: Request) -> ReaderScore:
     import torch
 
-    from personae.conditioning.wanted_motion import ANGLES, required_reader
+    from personae.controls.wanted_motion import ANGLES, required_reader
     from personae.reading.differentiable import AlignedMotion
     from personae.sampling.identity_guidance import MotionScore
 
@@ -93,8 +93,8 @@ def _score(model: Model, request: Request) -> ReaderScore:
 
 
 def wanted_of(model: Model, request: Request) -> Array:
-    """(P, 3 + 52) float32 what the request wants of each person: see `conditioning.wanted_motion`."""
-    from personae.conditioning.wanted_motion import assembled_motion, wanted_motion
+    """(P, 3 + 52) float32 what the request wants of each person: see `controls.wanted_motion`."""
+    from personae.controls.wanted_motion import assembled_motion, wanted_motion
 
     people, pieces = len(request.people), request.control(PiecesControl)
     if pieces.assembly is not None:

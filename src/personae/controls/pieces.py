@@ -41,7 +41,8 @@ class PiecesControl(Control):
         `WeightsMissing`, `WeightsCorrupt`."""
         if self.assembly is None:
             return None
-        from personae.conditioning.facex.hook import PiecesHook, encoded  # late: it brings torch
+        from personae.conditioning.facex.hook import PiecesHook, encoded  # late: they bring torch and onnx
+        from personae.reading.differentiable import differentiable_embedder
 
         assemblies = self.for_each(len(request.people))
         if len(assemblies) != len(request.people):
@@ -54,7 +55,14 @@ class PiecesControl(Control):
                 raise BadOption(
                     f"an assembly's images are {facex.sizes.side} pixels wide here, got {len(one.reference)}"
                 )
-        return Plan(hooks=[PiecesHook(facex, encoded(model, facex, assemblies), request.person_index)])
+        tokens = encoded(
+            facex,
+            assemblies,
+            differentiable_embedder(model.reader, "an assembly"),
+            crop_template=model.config.crop_template,
+            device=model._execution_device,
+        )
+        return Plan(hooks=[PiecesHook(facex, tokens, request.person_index)])
 
     def for_each(self, people: int) -> list[Assembly]:
         """One for each of the people, as far as the request has them."""

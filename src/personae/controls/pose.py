@@ -90,18 +90,18 @@ class PoseControl(Control):
 
     def _maps(self, model: Model, request: Request, side: int) -> tuple[Any, dict[str, Any]]:
         """Normal maps (side, side, 3) RGB uint8 of the N images, or of all, and the settings that draw them again."""
-        from personae.conditioning import pose_source  # late: it brings numpy and the head's mesh
+        from personae.controls import pose_values  # late: it brings numpy and the head's mesh
         from personae.reading.photo import load_photo, record_of
 
         if self.pose_map is not None:
             photo = load_photo(self.pose_map)
-            return pose_source.own_map(photo, side)[None], {"pose_map": record_of(photo)}
+            return pose_values.own_map(photo, side)[None], {"pose_map": record_of(photo)}
         several = per_person(self.pose)
-        found = [pose_source.values_of(model, one) for one in for_each_person(self.pose, 1)]
+        found = [pose_values.values_of(model, one) for one in for_each_person(self.pose, 1)]
         if not several:
             found *= len(request.faces)
         if len(found) != len(request.faces):
             raise BadOption(f"{len(found)} poses for {len(request.faces)} people: give one of each, or one for all")
-        maps = pose_source.drawn_maps(request.faces, found, model.config.crop_template, side)
-        plain = [pose_source.plain(values) for values in found]
+        maps = pose_values.drawn_maps(request.faces, found, model.config.crop_template, side)
+        plain = [pose_values.plain(values) for values in found]
         return maps[list(request.person_index)], {"pose": plain if several else plain[0]}

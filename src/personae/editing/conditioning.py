@@ -15,7 +15,7 @@ from typing import Any
 
 from personae.conditioning import blendshapes as expressions
 from personae.conditioning.facex.assembly import Assembly
-from personae.conditioning.wanted_motion import motion_reader
+from personae.controls.wanted_motion import motion_reader
 from personae.editing.masks import REFERENCES
 from personae.editing.scene import Scene
 from personae.editing.tasks import Task

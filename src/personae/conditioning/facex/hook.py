@@ -15,7 +15,8 @@ from personae.conditioning.facex.assembly import Assembly, assemble
 from personae.conditioning.facex.network import FaceX, crops_of
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.types import Conditioning, Rows
-from personae.model import Model
+from personae.reading.embed import OnnxEmbedder
+from personae.reading.insightface import InsightFaceEmbedder
 
 
 class PiecesHook:
@@ -44,16 +45,24 @@ class PiecesHook:
 
 
 @torch.no_grad()
-def encoded(model: Model, facex: FaceX, assemblies: Sequence[Assembly]) -> Tensor:
-    """(P, T, C) on the model's device. Raises `WeightsMissing` for a model whose recogniser has no gradient here."""
-    from personae.reading.differentiable import AlignedMap, differentiable_embedder  # late: it brings onnx
+def encoded(
+    facex: FaceX,
+    assemblies: Sequence[Assembly],
+    embedder: OnnxEmbedder | InsightFaceEmbedder,
+    *,
+    crop_template: str,
+    device: torch.device,
+) -> Tensor:
+    """(P, T, C) on the device, of one assembly for each person, whose faces lie as `crop_template` says.
 
-    device = model._execution_device
-    embedder = differentiable_embedder(model.reader, "an assembly")
+    embedder: of whose file a network is made (`reading.differentiable.differentiable_embedder`).
+    """
+    from personae.reading.differentiable import AlignedMap  # late: it brings onnx
+
     maps = AlignedMap(
         embedder.path,
         facex.sizes.map_name,
-        source=model.config.crop_template,
+        source=crop_template,
         template=embedder.template,
         size=embedder.size,
     )

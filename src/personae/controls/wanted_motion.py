@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from personae.conditioning import expression_source, pose_source
 from personae.conditioning.blendshapes import GAZE, sliders
 from personae.conditioning.facex.assembly import Assembly
+from personae.controls import expression_values, pose_values
 from personae.errors import BadOption, WeightsMissing
 from personae.model import Model
 from personae.models.limits import GEOMETRY
@@ -43,7 +43,7 @@ def wanted_motion(model: Model, poses: Sequence[Any] | None, expressions: Sequen
     """
     people = len(poses or expressions or ())
     wanted = np.full((people, ANGLES + len(BLENDSHAPES)), np.nan, np.float32)
-    for values, read in ((poses, pose_source.values_of), (expressions, _shapes)):
+    for values, read in ((poses, pose_values.values_of), (expressions, _shapes)):
         for row, value in zip(wanted, values or (), strict=False):
             for name, number in read(model, value).items():
                 row[_COLUMNS[name]] = number
@@ -59,7 +59,7 @@ def assembled_motion(assemblies: Sequence[Assembly]) -> Array:
 
 def _shapes(model: Model, value: Any) -> dict[str, float]:
     """Those that an expression names, 0 included; all of a photo's."""
-    found = expression_source.named_blendshapes(model, value)
+    found = expression_values.named_blendshapes(model, value)
     names = sliders(dict.fromkeys(value, 1.0)) if isinstance(value, Mapping) else BLENDSHAPES[1:]
     return {name: found.get(name, 0.0) for name in names}
 
