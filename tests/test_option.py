@@ -168,6 +168,7 @@ def test_rows_are_json_and_say_what_a_page_needs() -> None:
         "unit": None,
         "low": 0,
         "high": 2,
+        "above_low": False,
         "choices": None,
         "default": 1.0,
         "default_text": "1",
@@ -177,6 +178,8 @@ def test_rows_are_json_and_say_what_a_page_needs() -> None:
         "one_face": True,
         "control": "PoseControl",
     }
+    assert found["strength"]["above_low"]
+    assert (found["face_interval"]["low"], found["face_interval"]["high"]) == (0, 1)
     assert found["speed"]["choices"] == ["exact", "balanced", "fast"]
     assert {name for name, row in found.items() if row["per"] == "person"} == {"pose", "expression"}
     assert {name for name, row in found.items() if row["per"] == "picture"} == {"image", "mask_image"}
@@ -241,6 +244,10 @@ def test_declarations_bring_no_torch() -> None:
     code = "import sys, personae.provenance.recipe_schema as r; len(r.SETTINGS); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_edits_set_what_is_declared_so() -> None:
+    assert set(registry.set_by_edits()) == {"image", "mask_image", "assembly", "regions"}
 
 
 def test_settings_of_an_image_are_its_own() -> None:

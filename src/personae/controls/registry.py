@@ -63,6 +63,11 @@ def recipe_kinds(*, history: bool = False) -> dict[str, Kind]:
     return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
+def set_by_edits() -> tuple[str, ...]:
+    """The options that an edit sets, and its caller may not."""
+    return tuple(name for name, one in options().items() if one.set_by_edit)
+
+
 def plan_for(model: Model, request: Request, request_options: Mapping[str, Any]) -> Plan:
     """The whole plan of a request. Raises `BadOption` for an unknown option, a value out of range, or an option without
     what it needs; `WeightsMissing` for a component that the model does not have; whatever a control raises."""
@@ -111,8 +116,13 @@ def _require_one_face(controls: list[Control], request: Request, side: int) -> N
 
 
 def rows() -> list[dict[str, Any]]:
-    """The options as JSON values, for the schema of a server, the sliders of a page and the sockets of a node: what an
-    option is called, what it may be, and what it needs."""
+    """The options as JSON values, for the schema of a server, the sliders of a page and the sockets of a node.
+
+    Each has `name`, `type` (number, integer, choice, interval, photo, file, pose ...), `help`, `unit`, `low` and `high`
+    (`above_low`: without `low` itself), `choices`, `default` and the same in words, `per` (person or picture, if it may
+    be a list with one for each), `needs` (one of these options), `component` (that the model must have), `one_face`
+    (in every picture) and `control`, the class. What does not apply is None.
+    """
     return [
         {
             "name": name,
@@ -121,6 +131,7 @@ def rows() -> list[dict[str, Any]]:
             "unit": one.unit,
             "low": getattr(one.kind, "low", None),
             "high": getattr(one.kind, "high", None),
+            "above_low": getattr(one.kind, "above", False),
             "choices": None if one.choices is None else list(one.choices),
             "default": list(one.default) if isinstance(one.default, tuple) else one.default,
             "default_text": one.default_words,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from personae.controls import registry
 from personae.editing.changes import Changes
 from personae.editing.face_edit import FaceEdit
 from personae.editing.inputs import EditInput
@@ -17,14 +18,11 @@ from personae.types import Array, Edit, Identity
 
 # Options of the model's call that an edit sets by itself: a caller may not, and no recipe records them.
 OWN_OPTIONS = (
-    "image",
-    "mask_image",
-    "assembly",
+    *registry.set_by_edits(),
     "height",
     "width",
     "output_type",
     "latents",
-    "regions",
     "num_images_per_prompt",
 )
 # Those that it sets unless a caller does.

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -105,6 +105,9 @@ class Hash:
 @dataclass(frozen=True, kw_only=True)
 class Interval:
     """Two shares of the steps, the first smaller."""
+
+    low: ClassVar[float] = 0
+    high: ClassVar[float] = 1
 
     @property
     def says(self) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from personae.conditioning.facex.assembly import Assembly, FaceRef
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.retarget import retarget
+from personae.controls import registry
 from personae.editing import warp
 from personae.editing.inputs import in_crop
 from personae.editing.masks import REFERENCES
@@ -33,13 +34,10 @@ from personae.video.motion_track import ANGLES, Track
 
 # Options of the model's call that an animation sets by itself: a caller may not.
 _OWN_OPTIONS = {
+    *registry.set_by_edits(),
     "pose",
     "expression",
     "pose_map",
-    "image",
-    "mask_image",
-    "assembly",
-    "regions",
     "seed",
     "generator",
     "latents",
