@@ -117,7 +117,7 @@ class Stand:
             return Generation(images=images, seeds=[7], people=[0], likeness=None, recipe=recipe)
         nothing = np.zeros(0)
         return Edit(
-            images=images, seeds=[7], likeness=None, before=nothing, after=nothing, free=nothing, mask=nothing,
+            images=images, seeds=[7], likeness=None, before=nothing, after=nothing, edit_masks=nothing, mask=nothing,
             recipe=recipe,
         )  # fmt: skip
 

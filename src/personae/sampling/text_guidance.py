@@ -55,10 +55,9 @@ class Texts:
 
     @classmethod
     def encode(cls, model: Model, network: FaceTokens, prompt: str, negative_prompt: str) -> "Texts":
-        """With room for the face's tokens. The projector comes along to where the text encoder is."""
+        """With room for the face's tokens."""
         texts = [prompt, "", negative_prompt]
         rows = encode_text(texts, model.tokenizer, model.text_encoder, reserved=network.sizes.tokens)
-        network.to(rows.tokens.device)
         words, nothing, negative = (rows.rows(torch.tensor([row])) for row in range(len(texts)))
         return cls(words=words, nothing=nothing, negative=negative)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from personae.component_module import put_beside
 from personae.conditioning.facex.assembly import Assembly, assemble
 from personae.conditioning.facex.network import FaceX, crops_of
 from personae.conditioning.head_mesh import FaceModel
@@ -30,7 +31,7 @@ class PiecesHook:
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
-        self._controller.to(unet.device, unet.dtype)
+        put_beside(self._controller, unet)
         with self._controller.engaged(unet):
             yield
 
@@ -67,5 +68,4 @@ def encoded(
         size=embedder.size,
     )
     assembled = assemble(assemblies, FaceModel.bundled())
-    facex.to(device)
-    return facex.float().encode(assembled, maps.eval().to(device)(crops_of(assembled.faces).to(device)))
+    return facex.encode(assembled, maps.eval().to(device)(crops_of(assembled.faces).to(device)))
