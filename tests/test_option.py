@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -229,7 +229,7 @@ def test_defaults_of_the_command_line_are_those_of_the_call() -> None:
 
 def test_edits_offer_options_as_they_are_declared() -> None:
     for name in ("likeness_guidance", "motion_guidance", "strength"):
-        info = get_args(edit_verbs.get_type_hints(edit_verbs.Common, include_extras=True)[name])[1]
+        info = get_args(get_type_hints(edit_verbs.Common, include_extras=True)[name])[1]
         assert info.help == registry.options()[name].help
     assert typer_option("strength", default="the task's").show_default == "the task's"
 
