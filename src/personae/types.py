@@ -33,8 +33,14 @@ BLENDSHAPES: tuple[str, ...] = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Original:
-    """How a photo's file holds its colours. `mode`: Pillow's L, LA, RGB, RGBA or I;16; `values` (H, W) or (H, W, C)
-    uint8 or uint16 in it, upright; `profile`: ICC, None: sRGB; `loss`: what no edit can keep of it, in words."""
+    """How a photo's file holds its colours.
+
+    Attributes:
+        mode: Pillow's L, LA, RGB, RGBA or I;16.
+        values: (H, W) or (H, W, C) uint8 or uint16 in that mode, upright.
+        profile: an ICC profile; None: sRGB.
+        loss: what an edit of this photo cannot preserve, in words; None: nothing.
+    """
 
     mode: str
     values: Array
@@ -44,8 +50,14 @@ class Original:
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """A decoded photo. `pixels` (H, W, 3) RGB uint8, sRGB, upright, what is transparent white; `sha256` of the encoded
-    bytes as given; `original`: its values as the file holds them, None: these very pixels, without a profile."""
+    """A decoded photo.
+
+    Attributes:
+        pixels: (H, W, 3) RGB uint8, sRGB, upright; transparent parts are white.
+        source: the path of its file; None: it came from memory.
+        sha256: of the encoded bytes; None: it came as pixels.
+        original: its values as the file holds them; None: these very pixels, without a profile.
+    """
 
     pixels: Array
     source: str | None = None
@@ -55,8 +67,14 @@ class Photo:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """One face found. `box` (4,) float32 left, top, right, bottom; `points` (5, 2) float32: the subject's
-    right eye, left eye, nose tip, right and left mouth corner (left to right in the image); `score` 0-1."""
+    """Where a face is in a photo, in the photo's pixels.
+
+    Attributes:
+        box: (4,) float32, left, top, right, bottom.
+        points: (5, 2) float32, the subject's right eye, left eye, nose tip, right and left mouth corner (left to right
+            in the image).
+        score: the detector's, 0-1.
+    """
 
     box: Array
     points: Array
@@ -65,8 +83,13 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Head rotation in degrees. yaw +: the subject turns to its left; pitch +: up; roll +: clockwise in the
-    image."""
+    """The rotation of a head, in degrees.
+
+    Attributes:
+        yaw: positive if the subject turns to its left.
+        pitch: positive if it looks up.
+        roll: positive if the head tilts clockwise in the image.
+    """
 
     yaw: float
     pitch: float
@@ -75,8 +98,13 @@ class Pose:
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """What a face does. `landmarks` (K, 3) float32 pixels (z in the same unit, smaller is nearer);
-    `blendshapes` (52,) float32 in `BLENDSHAPES` order, 0-1."""
+    """The pose and expression of a face in a photo.
+
+    Attributes:
+        landmarks: (K, 3) float32 pixels; z is in the same unit, smaller is nearer.
+        pose: the head's rotation.
+        blendshapes: (52,) float32 in `BLENDSHAPES` order, 0-1.
+    """
 
     landmarks: Array
     pose: Pose
@@ -110,9 +138,15 @@ def _unit(values: Any) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who a face belongs to: `vector` (D,) float32 of unit norm, `space` the recogniser + crop + sha256 prefix
-    that it was measured with. Any finite non-zero vector is accepted and normalised, once: a float32 one of unit norm
-    stays as it is, to the last bit, so that what was saved and loaded, or passed on, is the same identity."""
+    """Who a face belongs to, as a recogniser measures it.
+
+    Attributes:
+        vector: (D,) float32 of unit norm. Any finite non-zero vector is accepted and normalised, once: a float32 one of
+            unit norm stays as it is, to the last bit, so that an identity that was saved and loaded is the same.
+        space: what it was measured with: `recogniser/crop template/sha256 prefix`.
+
+    Raises `BadIdentity` for a vector that has no direction.
+    """
 
     vector: Array
     space: str
@@ -131,7 +165,14 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """One face of a photo, as read. `motion` and `identity` are None if the reader was asked to skip them."""
+    """One face of a photo, as a reader measures it.
+
+    Attributes:
+        detection: where it is.
+        motion: its pose and expression; None: not measured.
+        identity: who it is; None: not measured.
+        photo: the photo it was found in; None: not stored.
+    """
 
     detection: Detection
     motion: Motion | None = None
@@ -141,11 +182,20 @@ class Face:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """The images of one call: `images[i]` was made from `seeds[i]` for person `people[i]`; `likeness[i]` is the
-    cosine between the identity asked for and the one read back from the image (None: not measured, NaN: no face
-    was found in it); `tries[i]`, of verified images, how many seeds were tried in its place (None: not verified)."""
+    """The N images of one call of a pipeline.
 
-    images: list[Image.Image]
+    Attributes:
+        images: N Pillow images. With another `output_type`, an array or tensor: "np" (N, H, W, 3) float32 0-1, "pt"
+            (N, 3, H, W) float32 0-1, "latent" (N, c, h, w).
+        seeds: the seed of each image.
+        people: the number of the person that each image shows.
+        likeness: of each image, the cosine between the requested identity and the one read back from it, -1 to 1; NaN:
+            no face was found in it; None: not measured.
+        recipe: what is needed to make the images again.
+        tries: of each image, how many seeds were tried in its place; None: the images were not verified.
+    """
+
+    images: list[Image.Image] | Any
     seeds: list[int]
     people: list[int]
     likeness: list[float] | None

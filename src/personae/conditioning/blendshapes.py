@@ -1,13 +1,13 @@
-"""What a face is asked to do, as the numbers that an expression adapter reads.
+"""An expression as the numbers that an expression adapter reads.
 
     sliders({"smile": 0.8, "jawOpen": 0.2})     # {"jawOpen": 0.2, "mouthSmileLeft": 0.8, "mouthSmileRight": 0.8}
     blendshape_vector({"jawOpen": 0.2})         # (52,) float32
-    flame_vector(numbers)                       # (55,) float32, within the ranges that SMIRK's encoder keeps
+    flame_vector(numbers)                       # (55,) float32, within the ranges of SMIRK's encoder
     read_file("smile.npy")                      # numbers, or sliders, from a file
 
 Two kinds of vectors are in use: the 52 blendshapes of `personae.types`, which the readers here measure and people
-can name, and the 55 FLAME numbers of the published adapter (arXiv 2510.04706). For both, zeros stand for "nothing
-was asked" (guidance's unconditional half).
+can name, and the 55 FLAME numbers of the published adapter (arXiv 2510.04706). For both, all zeros stand for no
+requested expression, as in the unconditional half of guidance.
 """
 
 import json
@@ -26,8 +26,8 @@ _MOST_BYTES = 1 << 20  # of a file with some fifty numbers
 FLAME_WIDTH = 55  # 50 expression, 2 eyelids, 3 jaw
 VECTOR_FILES = (".json", ".npy")
 
-# What people call it -> how far each blendshape goes at 1. Amounts are near the 99th percentile of the training
-# photos where that is below 1: nothing is asked that faces do not do.
+# An everyday name -> how far each blendshape goes at 1. Amounts are near the 99th percentile of the training photos
+# where that is below 1: nothing is requested that faces do not do.
 FRIENDLY: dict[str, dict[str, float]] = {
     "neutral": {},
     "smile": {"mouthSmile": 1.0},
@@ -43,7 +43,7 @@ FRIENDLY: dict[str, dict[str, float]] = {
     "squint": {"eyeSquint": 1.0},
 }
 GAZE = [index for index, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook")]
-_SHAPES = BLENDSHAPES[1:]  # all but `_neutral`, which nobody asks for
+_SHAPES = BLENDSHAPES[1:]  # all but `_neutral`, which cannot be requested
 # A name without its side means both: `mouthSmile`.
 _PAIRS = {
     name.removesuffix("Left"): (name, name.removesuffix("Left") + "Right")
@@ -52,17 +52,20 @@ _PAIRS = {
 }
 
 
-def sliders(asked: Mapping[str, float]) -> dict[str, float]:
-    """Blendshapes by their exact names, those above 0 only, from any names: exact ones, pairs without their side,
-    and `FRIENDLY`. Amounts 0-1.
+def sliders(amounts: Mapping[str, float]) -> dict[str, float]:
+    """The blendshapes that a request names, by their exact names.
 
-    Where several names move the same blendshape, the friendly one that moves it most counts, a pair goes before it,
-    and the exact name has the last word. Raises `BadOption` for an unknown name or an impossible amount.
+    Arguments:
+        amounts: 0-1, by name: exact names, pairs without their side (`mouthSmile`), and those of `FRIENDLY`.
+
+    Returns the amounts above 0. Where several names move the same blendshape, an exact name overrides a pair, a pair
+    overrides friendly names, and of these the one that moves it most counts.
+    Raises `BadOption` for an unknown name or an amount outside 0-1.
     """
     friendly: dict[str, float] = {}
     pairs: dict[str, float] = {}
     exact: dict[str, float] = {}
-    for name, value in asked.items():
+    for name, value in amounts.items():
         amount = _amount(name, value)
         if name in FRIENDLY:
             for part, share in FRIENDLY[name].items():
@@ -78,38 +81,39 @@ def sliders(asked: Mapping[str, float]) -> dict[str, float]:
     return {name: moved[name] for name in _SHAPES if moved.get(name, 0.0) > 0}
 
 
-def with_sliders(blendshapes: Array, asked: Mapping[str, float]) -> Array:
-    """(52,) float32 of (52,): what is named as asked for, the rest as it is. Raises as `sliders`."""
+def with_sliders(blendshapes: Array, amounts: Mapping[str, float]) -> Array:
+    """A copy of `blendshapes` (52,), 0-1, as float32, in which those that `amounts` names (as `sliders`) have these
+    amounts. Raises as `sliders`."""
     shapes = dict(zip(BLENDSHAPES, blendshapes.tolist(), strict=True))
-    shapes |= dict.fromkeys(sliders(dict.fromkeys(asked, 1.0)), 0.0) | sliders(asked)
+    shapes |= dict.fromkeys(sliders(dict.fromkeys(amounts, 1.0)), 0.0) | sliders(amounts)
     return np.array([shapes[name] for name in BLENDSHAPES], np.float32)
 
 
 def parse_sliders(text: str) -> dict[str, float]:
     """`"smile=0.8,jawOpen=0.2"` as a dict. Raises `BadOption` if it is not written that way."""
-    asked: dict[str, float] = {}
+    amounts: dict[str, float] = {}
     for part in text.split(","):
         name, _, amount = part.partition("=")
         try:
-            asked[name.strip()] = float(amount)
+            amounts[name.strip()] = float(amount)
         except ValueError as error:
             raise BadOption(
                 f"an expression is a file, or written smile=0.8,jawOpen=0.2 with amounts 0-1; got {text!r}"
             ) from error
-    return asked
+    return amounts
 
 
 def blendshape_vector(shapes: Mapping[str, float]) -> Array:
-    """(52,) float32 of blendshapes by their exact names; the others rest at 0."""
+    """(52,) float32 for an expression adapter, of amounts 0-1 by exact names; the others are 0."""
     return adapter_input(np.array([shapes.get(name, 0.0) for name in BLENDSHAPES], np.float32))
 
 
 def adapter_input(shapes: Array) -> Array:
-    """Blendshapes (..., 52) as an adapter is told them: 1 in place of `_neutral`, which no face moves. It tells a
-    face at rest from one that may do what it likes, which is all zeros."""
-    told = shapes.astype(np.float32)
-    told[..., 0] = 1
-    return told
+    """Blendshapes (..., 52), 0-1, as an expression adapter reads them: float32, with 1 in place of `_neutral`, which no
+    face moves. So a face at rest differs from no requested expression, which is all zeros."""
+    vectors = shapes.astype(np.float32)
+    vectors[..., 0] = 1
+    return vectors
 
 
 def flame_vector(numbers: Sequence[float] | Array) -> Array:
@@ -123,7 +127,10 @@ def flame_vector(numbers: Sequence[float] | Array) -> Array:
 
 
 def finite_vector(numbers: Sequence[float] | Array, width: int, what: str) -> Array:
-    """(width,) float32 of numbers, given as (width,) or (1, width). Raises `BadOption`."""
+    """Numbers of shape (width,) or (1, width) as (width,) float32. what: their meaning, for the error.
+
+    Raises `BadOption` for another shape, NaN or infinity.
+    """
     try:
         vector = np.array(numbers, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -136,7 +143,10 @@ def finite_vector(numbers: Sequence[float] | Array, width: int, what: str) -> Ar
 
 
 def read_file(path: str | os.PathLike[str]) -> Array | dict[str, float]:
-    """What a `.npy` or `.json` file asks for: an array of numbers, or sliders (a JSON object). Raises `BadOption`."""
+    """The expression in a `.npy` or `.json` file: an array of numbers, or amounts by name (a JSON object).
+
+    Raises `BadOption` for a file that cannot be read or holds anything else.
+    """
     source = Path(path)
     content = regular.read(source, _MOST_BYTES, BadOption)
     with errors_as(BadOption, f"{source} holds no expression", "give a list of numbers as .npy or .json"):

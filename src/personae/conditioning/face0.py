@@ -81,8 +81,8 @@ class FaceTokens(ComponentModule):
             )
         # The numbers of a unit vector are tiny; a network's first layer expects them about 1.
         features = vectors.to(self.dtype) * self.sizes.features**0.5
-        made = torch.stack([head(features) for head in self.heads], dim=1)  # (N, T or T + 1, C)
-        return made[:, : self.sizes.tokens], made[:, -1] if self.sizes.pooled else None
+        outputs = torch.stack([head(features) for head in self.heads], dim=1)  # (N, T or T + 1, C)
+        return outputs[:, : self.sizes.tokens], outputs[:, -1] if self.sizes.pooled else None
 
     def conditioning(self, text: Conditioning, vectors: Tensor | None = None) -> Conditioning:
         """`text` with its last T positions overridden: by the faces of `vectors` (N, D), or by zeros.

@@ -46,8 +46,13 @@ _FLIP = (1, -1, -1)  # photo (y down, z away) <-> model (y up, z to the viewer)
 
 @dataclass(frozen=True, kw_only=True)
 class FaceModel:
-    """A linear model of faces. `mean` (K, 3); `moves` (B, K, 3), what each blendshape adds at 1; `triangles` (T, 3)
-    landmarks, counter-clockwise seen from outside; `mirror` (K,) the landmark that takes each one's place in a mirror.
+    """A linear model of faces.
+
+    Attributes:
+        mean: (K, 3), the mean face at rest.
+        moves: (B, K, 3), what each blendshape adds at 1.
+        triangles: (T, 3) numbers of landmarks, counter-clockwise from outside.
+        mirror: (K,), the landmark that takes each one's place in a mirror.
     """
 
     mean: Array
@@ -89,17 +94,22 @@ class FaceModel:
         atomic.write(path, to_bytes(stored, {}), replace=True)
 
     def shape_of(self, motion: Motion) -> Array:
-        """(K, 3) the neutral face of who moves so, looking ahead: the pose is turned back, what the blendshapes moved
-        is taken off, and the two halves are averaged, since a photo from the side tells little about the far one.
+        """The person's face at rest and looking ahead, (K, 3) model coordinates.
 
-        Raises `BadData` for landmarks that are no face.
+        The pose of `motion` is turned back, what its blendshapes moved is subtracted, and the two halves are averaged,
+        since a photo from the side shows little of the far one. Raises `BadData` for landmarks that are not a face.
         """
         shape = upright(motion.landmarks, motion.pose) - np.tensordot(motion.blendshapes, self.moves, 1)
         return ((shape + shape[self.mirror] * (-1, 1, 1)) / 2).astype(np.float32)
 
     def posed(self, shape: Array | None, blendshapes: Array | None, pose: Pose) -> Array:
-        """(K, 3) model coordinates of `shape` (None: the mean face) making `blendshapes` (B,) (None: at rest) and
-        holding `pose`."""
+        """A face with an expression and a pose, (K, 3) model coordinates.
+
+        Arguments:
+            shape: (K, 3), as `shape_of` gives it; None: the mean face.
+            blendshapes: (B,), 0-1; None: at rest.
+            pose: the head's rotation.
+        """
         still = self.mean if shape is None else shape
         moved = still if blendshapes is None else still + np.tensordot(blendshapes, self.moves, 1)
         return np.asarray(moved @ rotation(np.array((pose.yaw, pose.pitch, pose.roll))).T)

@@ -1,4 +1,4 @@
-"""A normal map of a face: what the pose ControlNet is shown.
+"""A normal map of a face: the input of the pose ControlNet.
 
     model = FaceModel.bundled()
     vertices = model.posed(model.shape_of(source.motion), reference.motion.blendshapes, Pose(yaw=20, pitch=0, roll=0))
@@ -60,17 +60,25 @@ def render(vertices: Array, triangles: Array, size: int) -> Array:
     for corner in range(3):
         np.add.at(normals, triangles[:, corner], faces)
     normals = normals * (1, -1, -1) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-9)
-    seen, row, weights = visible(points, triangles, size)
+    pixels, row, weights = visible(points, triangles, size)
     n = (weights[:, :, None] * normals[triangles[row]]).sum(1)
     n /= np.linalg.norm(n, axis=1, keepdims=True).clip(1e-9)
     image = np.zeros((size * size, 3), np.uint8)
-    image[seen] = np.round((n + 1) * 127.5)
+    image[pixels] = np.round((n + 1) * 127.5)
     return image.reshape(size, size, 3)
 
 
 def visible(points: Array, triangles: Array, size: int) -> tuple[Array, Array, Array]:
-    """What is seen of a mesh of points (K, 3) in crop pixels: the flat numbers (M,) of the pixels that show it, the
-    triangle nearest to the viewer in each, (M,), and its barycentric weights there, (M, 3)."""
+    """Which pixels show a mesh, and what of it.
+
+    Arguments:
+        points: (K, 3), crop pixels, smaller z is nearer.
+        triangles: (T, 3), counter-clockwise from outside.
+        size: the side of the crop.
+
+    Returns the flat numbers (M,) of the pixels that show the mesh, the triangle nearest to the viewer in each, (M,),
+    and its barycentric weights there, (M, 3).
+    """
     corners = points[triangles]  # (T, 3, 3)
     # Triangles are counter-clockwise from outside with y up; in a picture's axes that leaves z pointing at the viewer
     # negative.
@@ -80,9 +88,9 @@ def visible(points: Array, triangles: Array, size: int) -> tuple[Array, Array, A
     order = np.argsort(-depth, kind="stable")  # far to near: the nearest is written last
     nearest = np.full(size * size, -1)
     nearest[pixel[order]] = order
-    seen = np.flatnonzero(nearest >= 0)
-    row = nearest[seen]
-    return seen, front[triangle[row]], weights[row]
+    pixels = np.flatnonzero(nearest >= 0)
+    row = nearest[pixels]
+    return pixels, front[triangle[row]], weights[row]
 
 
 def _crossed(corners: Array) -> Array:
@@ -118,5 +126,5 @@ def _covered(corners: Array, size: int) -> tuple[Array, Array, Array]:
         weights.append(slope_x[triangle] * x + slope_y[triangle] * y + start[triangle])
     third = 1 - weights[0] - weights[1]
     inside = (weights[0] >= 0) & (weights[1] >= 0) & (third >= 0)
-    kept = np.stack([weights[0][inside], weights[1][inside], third[inside]], 1)
-    return y[inside] * size + x[inside], triangle[inside], kept
+    barycentric = np.stack([weights[0][inside], weights[1][inside], third[inside]], 1)
+    return y[inside] * size + x[inside], triangle[inside], barycentric

@@ -1,12 +1,12 @@
-"""The reference adapter (arXiv 2510.04706): the denoiser looks at a reference photo through its own self-attention.
+"""The reference adapter (arXiv 2510.04706): self-attention that also attends to a reference photo.
 
     with record_self_attention(unet) as features:    # one pass over the clean latents, t = 0, with the identity prompt
         unet(latents, 0, ...)
     hook = ReferenceAttention(features, people=person_index)    # and its LoRA: engaged together, after the pass
 
-What every transformer block fed to its self-attention in that pass is appended to the block's keys and values, in the
-conditional half of guidance only. The published code keeps a second UNet for the pass; as it differs from the denoiser
-by the LoRA alone, the same network does it here before the LoRA is engaged.
+The input of every transformer block's self-attention in that pass is appended to the block's keys and values, in the
+conditional half of guidance only. The published code has a second UNet for the pass; as it differs from the denoiser by
+the LoRA alone, the same network does it here before the LoRA is engaged.
 
 Legend: P people; M rows of a call; L tokens of a block (pixels of its feature map), C its channels.
 """
@@ -31,16 +31,19 @@ Processor = Callable[..., Tensor]
 
 @contextmanager
 def record_self_attention(unet: Any) -> Iterator[dict[str, Tensor]]:
-    """Fills a dictionary, by block, with what the self-attention of one call inside it gets: (P, L, C) each."""
+    """Yields a dictionary that one call of `unet` inside the block fills: by the name of each transformer block, the
+    input (P, L, C) of its self-attention."""
     features: dict[str, Tensor] = {}
     with _around_self_attention(unet, lambda name, processor: _Recording(processor, features, name)):
         yield features
 
 
 class ReferenceAttention:
-    """A control (`personae.sampling.unet_hooks`): every image sees what was recorded for its person.
+    """A `UNetHook`: each image also attends to the features that were recorded for its person.
 
-    features: as `record_self_attention` yields them. people: (N,) the person of each image of the request, 0 to P - 1.
+    Arguments:
+        features: as `record_self_attention` yields them.
+        people: (N,) the person of each image of the request, 0 to P - 1.
     """
 
     def __init__(self, features: Mapping[str, Tensor], people: Sequence[int]) -> None:

@@ -1,13 +1,13 @@
-"""Several people in one picture, each in a region of it: who is to be seen where.
+"""Several people in one picture, each in a region of it: cross-attention that each position has with its own person.
 
     masks = region_masks([(0, 0, 0.5, 1), (0.5, 0, 1, 1)], grid=(16, 32), size=(128, 256))
     conditioning = regional_conditioning(text, tokens)      # one sequence with the faces of all
     with engaged([RegionalAttention(masks, tokens=3, faced=[True])], unet): ...
 
-Every position of a cross-attention layer sees the words and the face tokens of its own region only; outside all
-regions the zeros that stand for no face. So each region is told exactly what a picture of its person alone would be,
-and self-attention and convolutions make one picture of it. A UNet with a class embedding is told of the faces there,
-too: what these change in a layer is then added region by region, where it would be added everywhere alike.
+Every position of a cross-attention layer attends to the words and to the face tokens of its own region only; outside
+all regions to the zeros that stand for no face. So each region has the conditioning of a picture of its person alone,
+and self-attention and convolutions make one picture of them. A UNet with a class embedding also reads the faces from
+the pooled text: what they change in a layer is then added region by region.
 
 Legend: P people, M rows of a call, L positions of the text, T face tokens, C their width, (h, w) the latents' grid,
 (H, W) the image's pixels.
@@ -46,10 +46,14 @@ _BOX = "a box x0, y0, x1, y1 in shares of the image, 0 <= x0 < x1 <= 1"
 
 
 def region_masks(regions: Sequence[Region], *, grid: Size, size: Size) -> Tensor:
-    """Regions as masks (P, h, w) bool on the latents' `grid`; `size` of the image in pixels.
+    """Regions as masks (P, h, w) bool on the latents' grid.
 
-    Boxes and masks may be mixed. A mask is a picture or an array (H, W), or one (h, w) as in a recipe; what is above
-    half of its largest value belongs to the region. Regions may overlap: there, both people are seen.
+    Arguments:
+        regions: boxes and masks, also mixed. A mask is a picture or an array (H, W), or one (h, w) as in a recipe; what
+            is above half of its largest value belongs to the region. Regions may overlap: there, both people show.
+        grid: (h, w), the cells of the latents.
+        size: (H, W), the pixels of the image.
+
     Raises `BadOption` for anything else, and for a region in which no cell of the grid lies; `BadImage`.
     """
     masks = [_box(region, grid) if _is_box(region) else _mask(region, grid, size) for region in regions]
@@ -60,7 +64,7 @@ def region_masks(regions: Sequence[Region], *, grid: Size, size: Size) -> Tensor
 
 
 def plain(regions: Sequence[Region], masks: Tensor) -> list[Any]:
-    """Regions as JSON values that ask for the same again: boxes as they are, masks on the latents' grid."""
+    """Regions as JSON values of the same meaning: boxes as they are, masks (P, h, w) on the latents' grid."""
     return [
         [float(edge) for edge in np.asarray(region)] if _is_box(region) else mask.int().tolist()
         for region, mask in zip(regions, masks, strict=True)
@@ -68,8 +72,12 @@ def plain(regions: Sequence[Region], masks: Tensor) -> list[Any]:
 
 
 def regional_conditioning(text: Conditioning, tokens: Tensor) -> Conditioning:
-    """One row for a picture of all: `text` (one row), its last T positions zeros, and after it the `tokens` (P, T, C)
-    of each person; zeros there for the words alone."""
+    """The conditioning of a picture of P people, one row of L + P T positions.
+
+    Arguments:
+        text: one row, whose last T positions are overwritten by zeros.
+        tokens: (P, T, C), the face tokens of each person, which follow the text; zeros for the words alone.
+    """
     width = tokens.shape[1]
     none = torch.zeros_like(text.tokens[:, -width:])
     return Conditioning(
@@ -98,11 +106,16 @@ def likeness_by_region(faces: Sequence[Face], people: Sequence[Identity], masks:
 
 
 class RegionalAttention:
-    """A control (`personae.sampling.unet_hooks`) for a request whose every side is `regional`, with the people of
-    `masks` (P, h, w); to be engaged after those that put attention processors of their own in.
+    """A `UNetHook` that confines each person's face tokens to a region. Engage it after hooks that set attention
+    processors of their own.
 
-    tokens: T. faced: of each of guidance's sides, whether it is told of the faces. added: (P, C), what each person
-    adds to the pooled text, for a UNet with a class embedding.
+    Every guidance term of the request must be `regional_conditioning`.
+
+    Arguments:
+        masks: (P, h, w) bool, where each person is.
+        tokens: T, of each person.
+        faced: of each guidance term, whether it holds the faces.
+        added: (P, C), what each person adds to the pooled text, for a UNet with a class embedding; None: it has none.
     """
 
     def __init__(self, masks: Tensor, *, tokens: int, faced: Sequence[bool], added: Tensor | None = None) -> None:
@@ -153,9 +166,9 @@ class RegionalAttention:
             nobody = ~own.any(1, keepdim=True)
             slots = torch.cat([nobody, own], dim=1).repeat_interleave(self.tokens, dim=1)
             words = torch.ones(positions, keys - slots.shape[1], dtype=torch.bool)
-            seen = torch.cat([words, slots], dim=1)[None].to(like.device)
-            bias = torch.zeros(seen.shape, device=like.device, dtype=like.dtype)
-            self._biases[positions, keys] = bias.masked_fill(~seen, float("-inf"))
+            visible = torch.cat([words, slots], dim=1)[None].to(like.device)
+            bias = torch.zeros(visible.shape, device=like.device, dtype=like.dtype)
+            self._biases[positions, keys] = bias.masked_fill(~visible, float("-inf"))
         return self._biases[positions, keys]
 
     # -------------------------------------------------------------- class embedding

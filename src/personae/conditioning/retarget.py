@@ -1,4 +1,4 @@
-"""An aligned face that is asked for another pose or expression: its numbers and its landmarks follow, its crop stays.
+"""An aligned face with another pose or expression: its numbers and landmarks change, its crop stays as it is.
 
 smiling = retarget(face, FaceModel.bundled(), blendshapes=blendshapes)
 turned = retarget(face, FaceModel.bundled(), pose=Pose(yaw=20, pitch=0, roll=0))
@@ -16,11 +16,16 @@ from personae.types import Array, Motion, Pose
 
 
 def retarget(face: Aligned, model: FaceModel, *, pose: Pose | None = None, blendshapes: Array | None = None) -> Aligned:
-    """What a task takes as giver of pose and expression. None: as the face does. Landmarks are the face's own, changed
-    by what `model` says that the change moves, so that asking for nothing new changes nothing. Its regions are those of
-    the landmarks, whatever a parser saw in the crop.
+    """A face that a task can take pose and expression from.
 
-    pose: as seen in the crop. blendshapes: (52,), 0-1. Raises `BadData` for landmarks that are no face.
+    Arguments:
+        face: its landmarks are changed by what `model` says that the change moves, so that no change of the numbers
+            changes nothing. Its regions become those of the landmarks, whatever a parser found in the crop.
+        model: of the mesh.
+        pose: as measured in the crop; None: the face's own.
+        blendshapes: (52,), 0-1; None: the face's own.
+
+    Raises `BadData` for landmarks that are not a face.
     """
     motion = Motion(landmarks=face.landmarks, pose=face.pose, blendshapes=face.blendshapes)
     wanted = face.pose if pose is None else pose
@@ -30,26 +35,29 @@ def retarget(face: Aligned, model: FaceModel, *, pose: Pose | None = None, blend
 
 
 def changed_region(before: Motion | Aligned, after: Motion | Aligned, model: FaceModel, size: int) -> Array:
-    """(size, size) bool: what a face's change of expression touches; empty if nothing changes. Of both, the landmarks
-    are pixels of the crop."""
+    """(size, size) bool: the part of a crop that a change of expression from `before` to `after` may change; nothing if
+    they are equal. The landmarks of both are pixels of the crop."""
     touched = model.moving_landmarks(after.blendshapes - before.blendshapes)
     triangles = model.triangles[touched[model.triangles].all(1)]
     return face_regions.around([before.landmarks, after.landmarks], triangles, size)
 
 
 def landmarks(motion: Motion, model: FaceModel, pose: Pose, blendshapes: Array, template: str, size: int) -> Array:
-    """(K, 3) pixels of a `size` crop of `template`: those of `motion`, which lie in it, after the change to `pose` and
-    `blendshapes` (52,). Raises `BadData` for landmarks that are no face."""
+    """The landmarks of `motion` after a change to `pose` and `blendshapes` (52,).
+
+    Returns (K, 3) pixels of a `size` crop of `template`, in which those of `motion` lie, too. Raises `BadData` for
+    landmarks that are not a face.
+    """
     shape = model.shape_of(motion)
 
-    def lie(held: Pose, made: Array) -> Array:
-        return place(model.posed(shape, made, held), held, template, size)
+    def points_of(pose: Pose, blendshapes: Array) -> Array:
+        return place(model.posed(shape, blendshapes, pose), pose, template, size)
 
-    turned, after = lie(pose, motion.blendshapes), lie(pose, blendshapes)
+    turned, after = points_of(pose, motion.blendshapes), points_of(pose, blendshapes)
     rest = ~model.moving_landmarks(blendshapes - motion.blendshapes)
     if rest.any():
         after = _onto(after, turned, rest)
-    change = after - lie(motion.pose, motion.blendshapes)
+    change = after - points_of(motion.pose, motion.blendshapes)
     return (motion.landmarks + change).astype(motion.landmarks.dtype)
 
 

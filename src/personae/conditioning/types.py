@@ -13,10 +13,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What the UNet cross-attends to in one call.
+    """The prompt embeds of N images: what the UNet cross-attends to in one call.
 
-    tokens: (N, L, C), every output of the text encoder. pooled: (N, C), its output at the end-of-text token; None if
-    the encoder has no such output.
+    Attributes:
+        tokens: (N, L, C), every output of the text encoder.
+        pooled: (N, C), its output at the end-of-text token; None: the encoder has no such output.
     """
 
     tokens: Tensor
@@ -38,8 +39,10 @@ class Conditioning:
 class Rows:
     """What the M rows of one network call stand for. All on the CPU.
 
-    images: (M,) int64, numbers among the request's images. conditional: (M,) bool, false in the unconditional rows of
-    guidance. terms: (M,) int64, which guidance term each row belongs to; None if there is one.
+    Attributes:
+        images: (M,) int64, numbers among the request's images.
+        conditional: (M,) bool, false in the unconditional rows of guidance.
+        terms: (M,) int64, which guidance term each row belongs to; None: there is one.
     """
 
     images: Tensor
@@ -64,6 +67,11 @@ class UNetHook(Protocol):
     def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
         """Keyword arguments of the UNet for one call.
 
-        latents: (M, c, h, w) in the UNet's dtype. t: scalar. conditioning: M rows. Returns {} if everything was set up
-        when engaging.
+        Arguments:
+            latents: (M, c, h, w) in the UNet's dtype.
+            t: the timestep, a scalar.
+            conditioning: M rows.
+            rows: what the M rows stand for.
+
+        Returns {} if everything was set up when engaging.
         """

@@ -93,7 +93,7 @@ class Bench:
     @cached_property
     def generated(self) -> list[Array]:
         """(S, S, 3) of everyone: generated from the identity alone."""
-        images = []
+        images: list[Any] = []
         for start in range(0, len(self.people), _BATCH):
             faces = [one.face for one in self.people[start : start + _BATCH]]
             images += self.pipe(faces, seed=start, measure_likeness=False, **self.options).images

@@ -11,7 +11,7 @@ import io
 import math
 import os
 import zipfile
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +55,11 @@ def npy(content: bytes, error: type[PersonaeError], what: str) -> np.ndarray:
 
 
 def _members(
-    file: BinaryIO, what: str, most_bytes: int, error: type[PersonaeError], only: str | None = None
+    file: io.BufferedReader | io.BytesIO,
+    what: str,
+    most_bytes: int,
+    error: type[PersonaeError],
+    only: str | None = None,
 ) -> dict[str, bytes]:
     with errors_as(error, f"{what} is no zip file that can be read"):
         _require_small_directory(file)
@@ -77,7 +81,7 @@ def _members(
             return found
 
 
-def _require_small_directory(file: BinaryIO) -> None:
+def _require_small_directory(file: io.BufferedReader | io.BytesIO) -> None:
     """Raise `ValueError` unless the directory is of a size that a zip of a few files has."""
     end = file.seek(0, os.SEEK_END)
     start = max(0, end - _END_BYTES - _MOST_COMMENT)

@@ -74,9 +74,14 @@ def template(name: str) -> Template:
 
 
 def similarity(points: Array, name: str, size: int | None = None) -> Array:
-    """The (2, 3) float64 matrix that takes photo pixels to pixels of a `size` crop in template `name`.
+    """The (2, 3) float64 matrix that takes photo pixels to crop pixels.
 
-    points: (5, 2) pixels of the photo. Raises `BadData` if they coincide or are not finite.
+    Arguments:
+        points: (5, 2) pixels of the photo, as of `types.Detection`.
+        name: of the crop template.
+        size: the side of the crop; None: the template's own.
+
+    Raises `BadData` if the points coincide or are not finite, `BadOption` for an unknown template.
     """
     goal = template(name)
     side = size or goal.size
@@ -143,12 +148,18 @@ def paste(
     recolour: bool = False,
     detail: Array | None = None,
 ) -> Array:
-    """A copy of `pixels` (H, W, 3) with `edited` (S, S, 3), a crop cut under `matrix`, back in its place.
+    """A copy of a photo with an edited crop back in its place.
 
-    mask: (S, S), 0-1, how much of each crop pixel to take; None: all. feather: crop pixels over which the edit
-    fades in, from the mask's border inwards, so that the photo outside the mask stays byte for byte.
-    recolour: first give the edit the photo's own colours under the mask (`match_colour`).
-    detail: (S, S), 0-1, how much stays of what the photo shows too finely for a crop to hold; None: nothing.
+    Arguments:
+        pixels: (H, W, 3) RGB uint8, the photo.
+        edited: (S, S, 3) RGB uint8, the crop.
+        matrix: (2, 3), takes photo pixels to crop pixels.
+        mask: (S, S), 0-1, how much of each crop pixel to take; None: all.
+        feather: crop pixels over which the edit fades in, from the mask's border inwards, so that the photo outside the
+            mask stays byte for byte.
+        recolour: whether to give the edit the photo's own colours under the mask first (`match_colour`).
+        detail: (S, S), 0-1, how much stays of what the photo shows too finely for a crop to hold; None: nothing.
+
     Raises `BadData` if the shapes do not fit.
     """
     size = edited.shape[0]

@@ -1,6 +1,6 @@
 """face = aligned(reader.read("me.jpg")[0], "portrait", 128)      # one face as it lies in its square crop
 
-What an edit works on: the crop, where the face's landmarks lie in it, and what the face says besides, as seen there.
+What an edit works on: the crop, and everything else that was measured of the face, as it lies in that crop.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,12 +16,21 @@ from personae.types import Array, Face, Identity, Pose
 
 @dataclass(frozen=True, kw_only=True)
 class Aligned:
-    """One face in its crop of S x S pixels: `crop` (S, S, 3) RGB uint8 in template `template`, cut by `matrix` (2, 3)
-    from the photo; `landmarks` (K, 3) float32 crop pixels (z in the same unit, smaller is nearer); `pose` as seen in
-    the crop, which stands upright whatever the photo's tilt; `blendshapes` (52,); `identity`; `coverage` (S, S) bool,
-    the crop's pixels that the photo shows (the others repeat its edge); `parts` (R, S, S) float32, how much of each
-    pixel belongs to each of `regions.REGIONS` as a parser sees it, None: as the landmarks say.
-    `photo` (H, W, 3) that it was cut from, None: nothing is known beyond the crop."""
+    """One face in its crop of S x S pixels.
+
+    Attributes:
+        crop: (S, S, 3) RGB uint8.
+        template: the name of its crop template (`align.TEMPLATES`).
+        matrix: (2, 3), takes photo pixels to crop pixels.
+        landmarks: (K, 3) float32 crop pixels; z is in the same unit, smaller is nearer.
+        pose: as measured in the crop, which stands upright whatever the photo's tilt.
+        blendshapes: (52,) float32, 0-1.
+        identity: of the face.
+        coverage: (S, S) bool, the crop's pixels that the photo shows; the others repeat its edge.
+        parts: (R, S, S) float32, the share of each pixel in each of `face_regions.REGIONS`, by a parser; None: by the
+            landmarks.
+        photo: (H, W, 3) RGB uint8 that the crop was cut from; None: nothing is known beyond the crop.
+    """
 
     crop: Array
     template: str
@@ -40,21 +49,24 @@ class Aligned:
         return int(self.crop.shape[0])
 
     def shares(self, side: int) -> Array:
-        """(R, side, side) float32: how much of each pixel of the crop, `side` pixels wide, belongs to each region; sums
-        to 1. side: the crop's, or a whole part of it."""
+        """(R, side, side) float32: the share of each pixel of the crop, reduced to `side` pixels, in each region; sums
+        to 1 over R. side: the crop's own, or one that divides it."""
         if self.parts is None:
             return face_regions.partition(resized(self.landmarks, self.size, side), side)
         cell = self.size // side
         return self.parts.reshape(len(self.parts), side, cell, side, cell).mean((2, 4))
 
     def region(self, name: str) -> Array:
-        """(S, S) bool: the pixels at least half in one of `regions.REGIONS`, or in the "face" or "head" that they make
-        up. Raises `BadOption` for another name."""
+        """(S, S) bool: the pixels of which at least half lies in a region.
+
+        name: one of `face_regions.REGIONS`, or "face" or "head", which consist of several. Raises `BadOption` for
+        another one.
+        """
         return face_regions.named(name, self.shares(self.size))
 
     def widened(self, margin: int) -> "Aligned":
-        """The same with `margin` more pixels on every side: of the photo, as far as it is known. What a parser saw ends
-        at the crop's border, so its regions are the landmarks'."""
+        """The same face in a crop with `margin` more pixels on every side, which show the photo as far as it is known.
+        Regions are then those of the landmarks, since a parser's end at the crop's border."""
         matrix, size = align.widened(self.matrix, margin), self.size + 2 * margin
         around = ((margin, margin), (margin, margin))
         return replace(
@@ -72,7 +84,12 @@ class Aligned:
 
 
 def aligned(face: Face, template: str, size: int) -> Aligned:
-    """`face` in a `size` crop of `template`. Its photo, motion and identity must have been kept.
+    """A face in a square crop.
+
+    Arguments:
+        face: with its photo, motion and identity.
+        template: of the crop, one of `align.TEMPLATES`.
+        size: the side of the crop, pixels.
 
     Raises `BadData` if one of these is missing or the five points fit no crop, `BadOption` for an unknown template.
     """

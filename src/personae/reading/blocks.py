@@ -24,22 +24,22 @@ def rows_of(height: int, width: int) -> Iterator[slice]:
 
 def array_of(image: Image.Image, convert: Callable[[Image.Image], Array] = np.asarray) -> Array:
     """(H, W) or (H, W, C), of what `convert` makes of some rows, pixel for pixel."""
-    made: Array | None = None
+    whole: Array | None = None
     for rows, part in _parts(image):
         block = convert(part)
-        if made is None:
-            made = np.empty((image.height, *block.shape[1:]), block.dtype)
-        made[rows] = block
-    assert made is not None  # an image has rows
-    return made
+        if whole is None:
+            whole = np.empty((image.height, *block.shape[1:]), block.dtype)
+        whole[rows] = block
+    assert whole is not None  # an image has rows
+    return whole
 
 
 def image_of(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """An image of `mode` of what `convert` makes of some rows, pixel for pixel."""
-    made = Image.new(mode, image.size)
+    whole = Image.new(mode, image.size)
     for rows, part in _parts(image):
-        made.paste(convert(part), (0, rows.start))
-    return made
+        whole.paste(convert(part), (0, rows.start))
+    return whole
 
 
 def _parts(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:

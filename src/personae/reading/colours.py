@@ -1,6 +1,6 @@
 """How a photo's file holds its colours: read as sRGB for the networks, written back as it was.
 
-    found = decoded(image, loss_of(image))             # found.shown: what networks see
+    found = decoded(image, loss_of(image))             # found.srgb: what networks see
     original = found.original(pixels)                  # None: the file holds just these pixels
     image = in_own_layout(photo, edited, mask)         # a Pillow image of the photo's mode, profile and alpha
     image = for_format(image, "webp")                  # what of that the format can hold
@@ -35,19 +35,19 @@ class Transforms(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """An upright image: `shown` in sRGB, L, RGB or RGBA, for the networks; `own`, in the mode that an edit of it is
+    """An upright image: `srgb` in mode L, RGB or RGBA, for the networks; `own`, in the mode that an edit of it is
     written in; `profile` and `loss` as of `Original`."""
 
-    shown: Image.Image
+    srgb: Image.Image
     own: Image.Image
     profile: bytes | None
     loss: str | None
 
     def original(self, pixels: Array) -> Original | None:
         """How the file holds the colours that were made the pixels (H, W, 3); shares their memory where it can."""
-        if self.own.mode == "RGB" and self.own is self.shown and self.profile is None and self.loss is None:
+        if self.own.mode == "RGB" and self.own is self.srgb and self.profile is None and self.loss is None:
             return None
-        shared = {"RGB": pixels, "L": pixels[..., 0]} if self.own is self.shown else {}
+        shared = {"RGB": pixels, "L": pixels[..., 0]} if self.own is self.srgb else {}
         values = shared[self.own.mode] if self.own.mode in shared else blocks.array_of(self.own)
         return Original(mode=self.own.mode, values=values, profile=self.profile, loss=self.loss)
 
@@ -60,16 +60,16 @@ def decoded(image: Image.Image, loss: str | None) -> Decoded:
         lost = lost or "its colour profile cannot be used and was left out"
     found = None if profile is None else transforms(profile)
     if found is not None:
-        shown = _applied(own, found.forth)
+        srgb = _applied(own, found.forth)
     elif own.mode == "I;16":
-        shown = blocks.image_of(own, "L", _eight_bits)
+        srgb = blocks.image_of(own, "L", _eight_bits)
     elif own.mode in ("LA", "CMYK"):
-        shown = own.convert("RGBA" if own.mode == "LA" else "RGB")
+        srgb = own.convert("RGBA" if own.mode == "LA" else "RGB")
     else:
-        shown = own
+        srgb = own
     if own.mode == "CMYK":  # no edit is written in it: from here on the colours are sRGB
-        own, profile = shown, None
-    return Decoded(shown, own, profile, loss or lost)
+        own, profile = srgb, None
+    return Decoded(srgb, own, profile, loss or lost)
 
 
 def loss_of(image: Image.Image) -> str | None:
@@ -134,8 +134,8 @@ def transforms(profile: bytes) -> Transforms | None:
     if mode == "CMYK":
         return Transforms(forth, None)
     probe = _probe(mode)
-    seen = np.asarray(ImageCms.applyTransform(probe, forth), int)
-    if np.abs(seen - np.asarray(probe.convert("RGB"), int)).max() <= _SAME:
+    probe_in_srgb = np.asarray(ImageCms.applyTransform(probe, forth), int)
+    if np.abs(probe_in_srgb - np.asarray(probe.convert("RGB"), int)).max() <= _SAME:
         return None
     return Transforms(forth, ImageCms.buildTransform(srgb, own, "RGB", mode, renderingIntent=intent))
 
@@ -164,9 +164,9 @@ def _deep(image: Image.Image) -> Image.Image:
     """Of any byte order."""
     if image.mode == "I;16":
         return image
-    made = Image.fromarray(np.asarray(image).astype(np.uint16))
-    made.info = image.info
-    return made
+    converted = Image.fromarray(np.asarray(image).astype(np.uint16))
+    converted.info = image.info
+    return converted
 
 
 def _profile(image: Image.Image) -> bytes | None:
@@ -196,11 +196,11 @@ def _applied(image: Image.Image, transform: Any) -> Image.Image:
         if part.mode == "I;16":
             part = _eight_bits(part)
         colour = part.convert(part.mode.removesuffix("A")) if part.mode in ALPHA else part
-        made = ImageCms.applyTransform(colour, transform)
-        assert made is not None  # it is, unless in place
+        converted = ImageCms.applyTransform(colour, transform)
+        assert converted is not None  # it is, unless in place
         if part.mode in ALPHA:
-            made.putalpha(part.getchannel("A"))
-        return made
+            converted.putalpha(part.getchannel("A"))
+        return converted
 
     return blocks.image_of(image, "RGBA" if image.mode in ALPHA else "RGB", applied)
 
@@ -208,14 +208,14 @@ def _applied(image: Image.Image, transform: Any) -> Image.Image:
 def _changed(own: Original, values: Array, before: Array, after: Array) -> Array:
     """The file's values of a window (h, w) or (h, w, C), with the difference between its pixels before and after,
     (h, w, 3) both."""
-    shown = [_in_profile(own, pixels) for pixels in (before, after)]
-    difference = shown[1].astype(np.float32) - shown[0]
+    was, now = (_in_profile(own, pixels) for pixels in (before, after))
+    difference = now.astype(np.float32) - was
     result = (values[..., None] if values.ndim == 2 else values).copy()
     colour = result[..., : difference.shape[2]]
     most = np.iinfo(values.dtype).max
     alpha = result[..., -1:].astype(np.float32) / 255 if own.mode in ALPHA else np.ones((1, 1, 1), np.float32)
     # What sRGB could not show of the photo goes where the photo goes: it is no part of what was painted over it.
-    beyond = colour * (255 / most) * alpha + 255 * (1 - alpha) - shown[0]  # pixels were seen before a white ground
+    beyond = colour * (255 / most) * alpha + 255 * (1 - alpha) - was  # pixels were seen before a white ground
     painted = np.abs(after.astype(np.float32) - before).max(-1, keepdims=True) / _PAINTED
     difference -= painted.clip(0, 1) * beyond
     difference = np.divide(difference, alpha, out=np.zeros_like(difference), where=alpha > 0)
@@ -229,8 +229,8 @@ def _in_profile(own: Original, pixels: Array) -> Array:
     if found is not None:
         from PIL import ImageCms  # as above
 
-        made = np.asarray(ImageCms.applyTransform(Image.fromarray(pixels), found.back))
-        return made[..., None] if grey else made
+        converted = np.asarray(ImageCms.applyTransform(Image.fromarray(pixels), found.back))
+        return converted[..., None] if grey else converted
     return np.round(pixels @ _LUMA)[..., None] if grey else pixels
 
 

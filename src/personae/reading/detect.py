@@ -160,9 +160,11 @@ class OnnxDetector(OnnxPart):
         )
         side = width * self._config.size / _WINDOW
         views = [View.around(centre, side, turn) for turn in turns]
-        seen = self._look([pixels] * len(views), [[view] for view in views])
+        rows_by_view = self._look([pixels] * len(views), [[view] for view in views])
         size = (pixels.shape[1], pixels.shape[0])
-        near = [rows[np.abs(rows[:, :4].reshape(-1, 2, 2).mean(1) - centre).max(1) < width / 2] for rows in seen]
+        near = [
+            rows[np.abs(rows[:, :4].reshape(-1, 2, 2).mean(1) - centre).max(1) < width / 2] for rows in rows_by_view
+        ]
         best = [settle(rows[rows[:, 14].argmax()][None], size, self._config.overlap) for rows in near if len(rows)]
         return sorted((one for found in best for one in found), key=lambda one: -one.score)
 
@@ -205,13 +207,13 @@ class OnnxDetector(OnnxPart):
         weak = rows[:, 14] < self._config.score
         known = np.array([_same(row[None, :4], looked).any() for row in rows], bool)
         strong = rows[:, 14] >= (_WEAK if doubtful or weak.all() else _BESIDE)
-        views, shown = windows(rows[weak & ~known & strong], self._config.size, _WINDOWS)
+        views, covered = windows(rows[weak & ~known & strong], self._config.size, _WINDOWS)
         if not views:
             return rows, looked
         # The closer look decides: what it does not see at all was nothing.
-        left = rows[[not (row[None] == shown).all(1).any() for row in rows]]
-        seen = self._look([pixels], [views])[0]
-        return merged(np.concatenate([left, seen]), self._config.overlap), np.concatenate([looked, shown[:, :4]])
+        left = rows[[not (row[None] == covered).all(1).any() for row in rows]]
+        closer = self._look([pixels], [views])[0]
+        return merged(np.concatenate([left, closer]), self._config.overlap), np.concatenate([looked, covered[:, :4]])
 
     def _look(self, images: Sequence[Array], views: Sequence[Sequence[View]]) -> list[Array]:
         """Per image, the (n, 15) rows seen through its `views`, from the weakest that may be a face."""
@@ -262,12 +264,12 @@ def windows(rows: Array, size: int, most: int) -> tuple[list[View], Array]:
         sides = (left[:, 2:4] - left[:, :2]).max(axis=1)
         view = View.around((left[0, :2] + left[0, 2:4]) / 2, float(sides[0]) * size / _WINDOW)
         start, edge = np.array((view.left, view.top)), 0.1 * view.width
-        shown = ((left[:, :2] > start + edge) & (left[:, 2:4] < start + view.width - edge)).all(1)
-        shown &= (sides >= _ALIKE[0] * sides[0]) & (sides <= _ALIKE[1] * sides[0])
-        shown[0] = True
+        alike = ((left[:, :2] > start + edge) & (left[:, 2:4] < start + view.width - edge)).all(1)
+        alike &= (sides >= _ALIKE[0] * sides[0]) & (sides <= _ALIKE[1] * sides[0])
+        alike[0] = True
         views.append(view)
-        covered.append(left[shown])
-        left = left[~shown]
+        covered.append(left[alike])
+        left = left[~alike]
     return views, np.concatenate(covered)
 
 
@@ -281,19 +283,19 @@ def draw(pixels: Array, view: View, size: int) -> tuple[Array, Array]:
     zoom = size / span.max()
     near, far = corner.clip(0, None), (corner + span).clip(None, extent)
     offset = np.round((near - corner) * zoom).astype(int)
-    shown = np.round((far - near) * zoom).astype(int).clip(1, size - offset)
+    area = np.round((far - near) * zoom).astype(int).clip(1, size - offset)
     start, stop = np.floor(near).astype(int), np.ceil(far).astype(int)
     image = Image.fromarray(np.ascontiguousarray(pixels[start[1] : stop[1], start[0] : stop[0]]))
     image = image.resize(
-        (int(shown[0]), int(shown[1])),
+        (int(area[0]), int(area[1])),
         Image.Resampling.BILINEAR,
         box=(*(near - start), *(far - start)),
         reducing_gap=2.0,
     )
     canvas = np.zeros((3, size, size), np.float32)
-    part = canvas[:, offset[1] : offset[1] + shown[1], offset[0] : offset[0] + shown[0]]
+    part = canvas[:, offset[1] : offset[1] + area[1], offset[0] : offset[0] + area[0]]
     part[:] = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(127.5) - np.float32(1)
-    scale = shown / (far - near)
+    scale = area / (far - near)
     # Between pixel edges; both pictures put pixel centres at integers.
     return canvas, np.column_stack([np.diag(scale), offset - near * scale + 0.5 * scale - 0.5])
 
@@ -343,15 +345,15 @@ def settle(rows: Array, size: tuple[int, int], overlap: float) -> list[Detection
     rows = rows[(middle >= 0).all(axis=1) & (middle < size).all(axis=1) & (spread >= 1)]
     boxes = rows[:, :4].clip(0, np.tile(np.array(size) - 1, 2))
     sides = boxes[:, 2:] - boxes[:, :2]
-    kept = [i for i in nms(boxes, rows[:, 14], overlap) if sides[i].min() >= 1]
-    kept.sort(key=lambda i: -float(sides[i].prod()))
+    order = [i for i in nms(boxes, rows[:, 14], overlap) if sides[i].min() >= 1]
+    order.sort(key=lambda i: -float(sides[i].prod()))
     return [
         Detection(
             box=boxes[i].astype(np.float32),
             points=rows[i, 4:14].reshape(5, 2).astype(np.float32),
             score=float(rows[i, 14]),
         )
-        for i in kept
+        for i in order
     ]
 
 

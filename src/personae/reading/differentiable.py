@@ -76,7 +76,7 @@ class _Aligned(nn.Module):
         self.register_buffer("grid", crop_grid(source, template, size))
         self._spacing = float((self.grid[0, 1] - self.grid[0, 0]).norm()) / 2  # of a crop's pixels, in image sides
 
-    def seen(self, images: Tensor, jitter: Tensor | None = None) -> list[Tensor]:
+    def outputs(self, images: Tensor, jitter: Tensor | None = None) -> list[Tensor]:
         """What the network gives for the crops of images, float32. `jitter` (N, 2, 3), affine maps of the unit square,
         makes several crops of one image differ."""
         grid = self.grid.expand(len(images), -1, -1, -1)
@@ -97,15 +97,15 @@ class AlignedRecogniser(_Aligned):
     """(N, D) unit vectors of images."""
 
     def forward(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
-        """`jitter`: see `seen`."""
-        return F.normalize(self.seen(images, jitter)[0], dim=-1)
+        """`jitter`: see `outputs`."""
+        return F.normalize(self.outputs(images, jitter)[0], dim=-1)
 
 
 class AlignedMap(_Aligned):
     """A map of the network by its name in the file, (N, h w, E), of images."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.seen(images)[0].flatten(2).transpose(1, 2)
+        return self.outputs(images)[0].flatten(2).transpose(1, 2)
 
 
 class AlignedMotion(_Aligned):
@@ -123,8 +123,8 @@ class AlignedMotion(_Aligned):
         super().__init__(path, "pose", "blendshapes", source=source, template=template, size=size)
 
     def forward(self, images: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`jitter`: see `seen`."""
-        pose, blendshapes = self.seen(images, jitter)
+        """`jitter`: see `outputs`."""
+        pose, blendshapes = self.outputs(images, jitter)
         return pose, blendshapes
 
 

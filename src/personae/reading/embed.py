@@ -17,8 +17,14 @@ POINTS = ("detector", "landmarks")
 
 
 class Embedder(Protocol):
-    """Who a face belongs to. `space` names the vectors' space, `width` is D; crops are `size` pixels wide, cut in
-    `template`: one of `align`'s, or one of `BOX_CROPS`, which keeps a face as it is held."""
+    """Measures whom a face belongs to.
+
+    Attributes:
+        space: the name of the vectors' space, as `Identity.space`.
+        width: D, of a vector.
+        template: of its crops: one of `align.TEMPLATES`, or one of `BOX_CROPS`, which do not turn a face upright.
+        size: the side of its crops, pixels.
+    """
 
     space: str
     width: int

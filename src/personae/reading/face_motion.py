@@ -13,7 +13,7 @@ from personae.types import BLENDSHAPES, Array, Motion, Pose
 
 
 class MotionReader(Protocol):
-    """What a face does."""
+    """Measures the pose and expression of a face."""
 
     def read(self, pixels: Array, points: Array) -> Motion:
         """`Motion` in photo pixels of the face at `points` (5, 2) of `pixels` (H, W, 3) RGB uint8."""

@@ -126,12 +126,12 @@ def _attribute(attribute: Any) -> Any:
 
 def _needed(graph: onnx.GraphProto, outputs: Sequence[str]) -> list[onnx.NodeProto]:
     """The nodes that `outputs` depend on, in the graph's own order."""
-    wanted, kept = {*outputs}, []
+    wanted, needed = {*outputs}, []
     for node in reversed(graph.node):  # a graph is sorted
         if wanted & set(node.output):
             wanted |= set(node.input)
-            kept.append(node)
-    return kept[::-1]
+            needed.append(node)
+    return needed[::-1]
 
 
 class OnnxModule(nn.Module):
@@ -146,9 +146,9 @@ class OnnxModule(nn.Module):
         graph = model_of(path).graph
         outputs = [value.name for value in graph.output]
         self._outputs = wanted or (outputs[0],)
-        made = {name for node in graph.node for name in node.output}
+        node_outputs = {name for node in graph.node for name in node.output}
         for name in self._outputs:
-            if name not in made:
+            if name not in node_outputs:
                 raise BadData(f"{path} has no output {name!r}, only {', '.join(outputs)}")
         nodes = _needed(graph, self._outputs)
         unknown = {node.op_type for node in nodes} - _OPERATORS.keys()

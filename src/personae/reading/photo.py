@@ -39,12 +39,16 @@ _AVIF = (b"avif", b"avis")
 
 
 def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Photo:
-    """A `Photo` from a path, encoded bytes, a Pillow image, or an array; a `Photo` comes back as it is.
+    """A photo from outside, decoded.
 
-    Files and bytes: JPEG, PNG, WebP or AVIF, with the extra `heic` HEIC too, of at most `max_bytes`; the EXIF turn is
-    applied, the first frame of an animation is taken, `sha256` is that of the bytes. Arrays: (H, W, 3) RGB, (H, W, 4)
-    RGBA or (H, W) grey, uint8.
-    Transparent parts become white, other colour spaces sRGB; `original` is what the file held. Raises `BadImage`.
+    Arguments:
+        source: a path or encoded bytes: JPEG, PNG, WebP or AVIF, with the extra `heic` HEIC too, of which the EXIF turn
+            is applied and the first frame of an animation is taken; a Pillow image; an array (H, W, 3) RGB, (H, W, 4)
+            RGBA or (H, W) grey, uint8; a `Photo`, which is returned as it is.
+        max_bytes: of a file.
+        max_pixels: of a picture.
+
+    Returns a `Photo` in sRGB, whose transparent parts are white; `original` is what the file held. Raises `BadImage`.
     """
     if isinstance(source, Photo):
         return source
@@ -165,7 +169,7 @@ def _decode(image: Image.Image, name: str, *, in_place: bool = False) -> Photo:
         if upright.mode in ("I", "F"):
             raise BadImage(f"{name} has mode {upright.mode}, whose range is unknown: convert it to RGB first")
         found = colours.decoded(upright, loss)
-        pixels = blocks.array_of(found.shown, _rgb)
+        pixels = blocks.array_of(found.srgb, _rgb)
         return Photo(pixels=pixels, original=found.original(pixels))
 
 

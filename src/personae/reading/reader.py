@@ -83,8 +83,14 @@ class Movable(Protocol):
 
 
 class FaceReader:
-    """Photos in, faces out. Without a `motion` reader, faces come without motion; with a `finder`, their points are
-    those of the landmarks, whatever way a head is tilted."""
+    """Finds the faces of a photo and measures them.
+
+    Arguments:
+        detector: finds faces.
+        embedder: measures identities.
+        motion: measures pose and expression; None: faces come without them.
+        finder: finds faces at any tilt, and sets their five points by their landmarks; None: the detector's points.
+    """
 
     def __init__(
         self,
@@ -159,7 +165,12 @@ class FaceReader:
     def read(self, photo: PhotoSource, *, motion: bool = True, identity: bool = True) -> list[Face]:
         """The faces of a photo, largest first; an empty list if there are none.
 
-        motion, identity: whether to measure these too. Raises `BadImage`.
+        Arguments:
+            photo: anything that `load_photo` takes.
+            motion: whether to measure pose and expression.
+            identity: whether to measure identities.
+
+        Raises `BadImage`.
         """
         loaded = load_photo(photo)
         (found,) = self.find([loaded.pixels])
@@ -175,7 +186,7 @@ class FaceReader:
         ]
 
     def identify(self, images: Array | Sequence[PhotoSource]) -> list[Identity | None]:
-        """The identity of the largest face in each image, None where no face is found; made for many images at once.
+        """The identity of the largest face in each of many images; None where no face is found.
 
         images: (N, H, W, 3) RGB uint8, or a list of anything that `load_photo` takes.
         """

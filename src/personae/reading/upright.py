@@ -71,16 +71,16 @@ class Finder:
         return [self._measured(pixels, one) for pixels, one in zip(images, found, strict=True)]
 
     def _measured(self, pixels: Array, found: Found) -> list[Sight]:
-        seen = self._faces(pixels, found, _TURNED)
-        if not seen and found.counted:
+        sights = self._faces(pixels, found, _TURNED)
+        if not sights and found.counted:
             # What counted was no face, and kept the detector from looking further: a hand beside a face on its side.
             (again,) = self._detector.search([pixels], doubtful=True)
-            seen = self._faces(pixels, again.without(found), _TURNED - len(found.weak))
-        if not seen:
+            sights = self._faces(pixels, again.without(found), _TURNED - len(found.weak))
+        if not sights:
             return []
-        boxes = np.stack([sight.detection.box for sight in seen])
-        kept = [seen[i] for i in nms(boxes, np.array([sight.detection.score for sight in seen]), _OVERLAP)]
-        return sorted(kept, key=lambda sight: -float((sight.detection.box[2:] - sight.detection.box[:2]).prod()))
+        boxes = np.stack([sight.detection.box for sight in sights])
+        distinct = [sights[i] for i in nms(boxes, np.array([sight.detection.score for sight in sights]), _OVERLAP)]
+        return sorted(distinct, key=lambda sight: -float((sight.detection.box[2:] - sight.detection.box[:2]).prod()))
 
     def _faces(self, pixels: Array, found: Found, turns: int) -> list[Sight]:
         """The faces among what was found; so many of the weak candidates are looked at from eight sides."""
@@ -170,8 +170,8 @@ def _from_weak(stood: _Stood) -> bool:
 
 def _better(as_is: _Stood | None, best: _Stood | None) -> Sight | None:
     """A face as it was seen, or as it is from its best side."""
-    seen = [one for one in (as_is, best) if one is not None]
-    return max(seen, key=lambda one: one.worth).sight if seen else None
+    sights = [one for one in (as_is, best) if one is not None]
+    return max(sights, key=lambda one: one.worth).sight if sights else None
 
 
 def _sight(found: Detection, look: Look) -> Sight:

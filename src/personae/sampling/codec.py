@@ -14,15 +14,18 @@ from personae.types import Array
 
 
 def encode(vae: Any, images: Tensor, *, batch_size: int = 8) -> Tensor:
-    """Images (N, 3, H, W) in [-1, 1] -> latents (N, c, h, w) float32, scaled as the UNet expects. Deterministic:
-    a variational autoencoder gives its mode."""
+    """Images (N, 3, H, W) in [-1, 1] -> latents (N, c, h, w) float32, shifted and scaled as the UNet expects.
+
+    vae: an AutoencoderDC or AutoencoderKL, of which the mode is taken, so that the result is always the same.
+    batch_size: images encoded at once; changes no result.
+    """
     parts = images.to(vae.dtype).split(batch_size)
     latents = torch.cat([_latents(vae.encode(part)) for part in parts]).float()
     return (latents - _shift(vae)) * vae.config.scaling_factor
 
 
 def decode(vae: Any, latents: Tensor, *, batch_size: int = 8) -> Tensor:
-    """Latents (N, c, h, w) as the UNet makes them -> images (N, 3, H, W) float32, clamped to [-1, 1]."""
+    """Latents (N, c, h, w) of the UNet -> images (N, 3, H, W) float32, clamped to [-1, 1]. batch_size: as `encode`."""
     scaled = (latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)
     images = torch.cat([vae.decode(part, return_dict=False)[0] for part in scaled.split(batch_size)])
     return images.float().clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""A ControlNet (Zhang et al. 2023, arXiv 2302.05543) that holds a pose map beside the UNet.
+"""A ControlNet (Zhang et al. 2023, arXiv 2302.05543) for pose maps.
 
     network = load(folder / "controlnet", unet)
     control = PoseControl(network=network, maps=to_maps(images), scale=1.0)
@@ -40,11 +40,15 @@ _SAME = ("in_channels", "block_out_channels", "layers_per_block", "cross_attenti
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PoseControl:
-    """`maps` (N, 3, H, W) float 0-1, one per image of the request, or (1, 3, H, W) for all; `scale` multiplies what
-    the network adds, 0: it is not called.
+    """A `UNetHook` that adds a ControlNet's residuals for a pose map.
 
-    Both halves of guidance see the map, as in diffusers' pipeline, unless the network's config says `asked_only`: then
+    Both halves of guidance get the map, as in diffusers' pipeline, unless the network's config has `asked_only`: then
     the conditional half alone does (diffusers' guess mode), so that guidance strengthens the pose, too.
+
+    Attributes:
+        network: a `ControlNetModel`.
+        maps: (N, 3, H, W) float 0-1, one for each image of the request, or (1, 3, H, W) for all.
+        scale: multiplies the residuals; at 0 the network is not called.
     """
 
     network: Any
@@ -74,7 +78,7 @@ class PoseControl:
         )
 
         def spread(residual: Tensor) -> Tensor:
-            """Zeros for the rows that were not asked."""
+            """Zeros for the rows that get no map."""
             if len(here) == len(latents):
                 return residual
             return residual.new_zeros(len(latents), *residual.shape[1:]).index_copy(0, here, residual)

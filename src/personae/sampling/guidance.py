@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho and Salimans 2022) around a diffusers UNet, towards one thing or several, weighed.
+"""Classifier-free guidance (Ho and Salimans 2022) around a diffusers UNet, towards one conditioning or several.
 
 predict = guided(unet, positive, negative, scale=3.0)
 predict = guided(unet, [GuidanceTerm(conditioning=both, weight=0.6), GuidanceTerm(conditioning=text)], negative, 7.5)
@@ -22,8 +22,13 @@ Interval = tuple[float, float]  # of times t, lowest and highest, both within
 
 @dataclass(frozen=True, kw_only=True)
 class GuidanceTerm:
-    """One conditioning that guidance leads to. conditioning: N rows. weight: among the other terms. interval: the
-    timesteps at which it acts; None: all."""
+    """One conditioning that guidance leads to.
+
+    Attributes:
+        conditioning: N rows, one for each image.
+        weight: its share beside the other terms; only proportions count.
+        interval: the timesteps at which it acts; None: all.
+    """
 
     conditioning: Conditioning
     weight: float = 1.0
@@ -31,12 +36,15 @@ class GuidanceTerm:
 
 
 def combine(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) -> Tensor:
-    """Equation 6 in the form all samplers use: scale 1 is the conditional prediction, 0 the unconditional."""
+    """The guided prediction (equation 6, in the form all samplers use), of two predictions of one shape.
+
+    scale: 0 is the unconditional prediction, 1 the conditional one, more goes beyond it.
+    """
     return unconditional + scale * (conditional - unconditional)
 
 
 def shares(weights: Sequence[float]) -> list[float]:
-    """Weights as shares of their sum. Raises `BadOption` if there is none, or their sum is not above 0."""
+    """Weights divided by their sum. Raises `BadOption` if there is none, or their sum is not above 0."""
     total = sum(weights)
     if not total > 0:
         raise BadOption(f"weights of what guidance leads to must sum to more than 0, got {list(weights)}")
@@ -44,7 +52,7 @@ def shares(weights: Sequence[float]) -> list[float]:
 
 
 def acts(interval: Interval | None, t: Tensor | float) -> bool:
-    """Whether the time t lies in an interval."""
+    """Whether timestep t lies in an interval; None: every timestep does."""
     return interval is None or interval[0] <= float(t) <= interval[1]
 
 
@@ -59,15 +67,22 @@ def guided(
     batch_size: int = 16,
     pad: bool = False,
 ) -> Predict:
-    """A function (latents (N, c, h, w) float32, t scalar, best on the CPU) -> prediction of the same shape, float32.
+    """The prediction function of a sampler.
 
-    positive: N rows, or terms of N rows each, whose predictions are averaged by their weights (Face0, section 3.4):
-    w (a eps(1) + b eps(2)) + (1 - w) eps(negative), a + b = 1, at every timestep over the terms that act. negative: one
-    row, shared. At scale 1 the unconditional prediction is not computed; a term of weight 0 never is. hooks: engaged by
-    the caller. interval: the timesteps at which guidance acts; at others the scale is 1 (Kynkäänniemi et al., NeurIPS
-    2024). batch_size: the most images (a row for each term of an image) in one call of the UNet; it changes no result.
-    pad: fill up a smaller last batch, for a UNet compiled for one size.
+    Arguments:
+        unet: of diffusers.
+        positive: N rows, or terms of N rows each, whose predictions are averaged by their weights (Face0, section 3.4):
+            w (a eps(1) + b eps(2)) + (1 - w) eps(negative), a + b = 1, at every timestep over the terms that act. A
+            term of weight 0 is never computed.
+        negative: one row, shared by all images.
+        scale: w, at least 0. At 1 the unconditional prediction is not computed.
+        hooks: engaged by the caller (`unet_hooks.engaged`).
+        interval: the timesteps at which guidance acts; at others the scale is 1 (Kynkäänniemi et al., NeurIPS 2024).
+        batch_size: the most images in one call of the UNet, each with a row for each term; changes no result.
+        pad: fill up a smaller last batch, for a UNet that was compiled for one size.
 
+    Returns a function of latents (N, c, h, w) float32 and a timestep (a scalar, best on the CPU), whose prediction has
+    the same shape, float32.
     Raises `BadOption` for a scale that is negative or infinite, and as `shares`.
     """
     if not scale >= 0 or scale == float("inf"):

@@ -1,10 +1,10 @@
-"""How words and a face are weighed against each other (Face0, arXiv 2306.06638, section 3.4).
+"""The weights of text and face in guidance (Face0, arXiv 2306.06638, section 3.4).
 
     weights = GuidanceWeights(both=0.55, text=0.45)         # = LOOKS["stylised"]
     weights.over(scheduler.timesteps)               # {"both": (0.55, None), "text": (0.45, None)}
 
 The paper leads to e = c eps(text + face) + (1 - c) (a eps(face) + (1 - a) eps(text)): three weights whose sum is 1,
-one of which is 0. Here they are said as they are, in any proportion, and each may act in a part of the steps only.
+one of which is 0. Here the three are given directly, in any proportion, and each may act in a part of the steps only.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,15 @@ _WHOLE = (0.0, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class GuidanceWeights:
-    """text: the words alone; face: the face alone; both: words and face together. Any finite numbers, also negative:
-    away from that. Their proportions count. NAME_interval: the shares of the steps, 0-1, between which each acts."""
+    """How strongly guidance leads to each of three conditionings.
+
+    Attributes:
+        text, face, both: of the words alone, of the face alone, of words and face together. Any finite numbers; a
+            negative one leads away; only proportions count.
+        text_interval, face_interval, both_interval: the shares of the steps, 0-1, between which each acts.
+
+    Raises `BadOption` for weights that are not finite and intervals that are not 0 <= first < last <= 1.
+    """
 
     text: float = 0.0
     face: float = 0.0
@@ -48,12 +55,13 @@ class GuidanceWeights:
 
     @property
     def names(self) -> list[str]:
-        """Of the weights that are not 0."""
+        """The names of the weights that are not 0."""
         return [name for name in NAMES if getattr(self, name)]
 
     def over(self, timesteps: Tensor) -> dict[str, tuple[float, Interval | None]]:
-        """The weights that are not 0, by name, and at which times each acts (None: all), of a scheduler's `timesteps`
-        (S,).
+        """The weights that are not 0, by name, each with the timesteps at which it acts (None: all).
+
+        timesteps: (S,), a scheduler's.
 
         Raises `BadOption` if at some step they do not sum to more than 0, or all three act.
         """
@@ -63,20 +71,20 @@ class GuidanceWeights:
             found[name] = weight, None if tuple(interval) == _WHOLE else guided_times(timesteps, interval)
         for step, t in enumerate(timesteps.tolist(), start=1):
             acting = {name: weight for name, (weight, interval) in found.items() if acts(interval, t)}
-            said = ", ".join(f"{name}_weight {acting.get(name, 0):g}" for name in NAMES)
+            weights_text = ", ".join(f"{name}_weight {acting.get(name, 0):g}" for name in NAMES)
             try:
                 shares(list(acting.values()))
             except BadOption as error:
-                raise BadOption(f"weights must sum to more than 0, got {said} in step {step}") from error
+                raise BadOption(f"weights must sum to more than 0, got {weights_text} in step {step}") from error
             if len(acting) > MOST:
-                raise BadOption(f"one of the weights must be 0 in every step, got {said} in step {step}")
+                raise BadOption(f"one of the weights must be 0 in every step, got {weights_text} in step {step}")
         return found
 
     def settings(self) -> dict[str, Any]:
-        """As options of a request; an interval only where it is a part."""
-        told: dict[str, Any] = {f"{name}_weight": getattr(self, name) for name in NAMES}
+        """These weights as options of a request: `NAME_weight`, and `NAME_interval` where it is not the whole."""
+        weights: dict[str, Any] = {f"{name}_weight": getattr(self, name) for name in NAMES}
         intervals = {f"{name}_interval": list(getattr(self, f"{name}_interval")) for name in NAMES}
-        return told | {name: interval for name, interval in intervals.items() if tuple(interval) != _WHOLE}
+        return weights | {name: interval for name, interval in intervals.items() if tuple(interval) != _WHOLE}
 
 
 def _is_part(interval: Any) -> bool:

@@ -1,15 +1,15 @@
-"""Guidance by a reader: what the network means to make is moved, step by step, towards what is to be read off it.
+"""Guidance by the reader's networks: each prediction is moved towards an identity, a pose or an expression.
 
     score = IdentityScore(recogniser=recogniser, wanted=vectors)     # or MotionScore(...): pose and expression
     guidance = ReaderGuidance(vae=vae, reader_score=score, strength=0.1, interval=(0.2, 0.8))
     denoise(guidance(predict, scheduler), noise, scheduler)
 
-Face0 (arXiv 2306.06638) proposes it, of a recogniser, as future work. Each prediction is read as the clean latents it
-means, these are decoded and looked at, and they move along the gradient of how well they do. The gradient goes through
+Face0 (arXiv 2306.06638) proposes it for a recogniser, as future work. Each prediction is converted to the clean latents
+that it stands for; these are decoded and scored, and moved along the gradient of the score. The gradient goes through
 decoder and reader only, not through the UNet: shifting the clean estimate itself, as in MPGD (He et al., ICLR 2024),
 needs no backward pass through the largest network (FreeDoM, Yu et al., ICCV 2023, takes one).
 
-Legend: N images; M of them that are looked at together.
+Legend: N images; M of them that are scored together.
 """
 
 from dataclasses import dataclass
@@ -30,31 +30,47 @@ _SHAPE = 0.15  # of a blendshape
 
 
 class ReaderScore(Protocol):
-    """What looks at images, which lie where the model's own have their faces."""
+    """A differentiable score of images in which the face lies where the model's own images have it."""
 
     def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        """How well images (M, 3, H, W) do, in [-1, 1], the numbers `which` (M,) of the request: (M,), more is better;
-        and how strongly to pull, as shares of the strength, (M,), 0-1."""
+        """Score images.
+
+        Arguments:
+            images: (M, 3, H, W) in [-1, 1].
+            which: (M,) int64, their numbers among the request's images.
+
+        Returns the scores (M,), more is better, and how strongly to pull, (M,) shares of the strength, 0-1.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityScore:
-    """The cosine to whom each image is to show, as it is and mirrored: what only one of the two would tell a recogniser
-    is not the person. wanted: (N, D) unit vectors in the recogniser's space."""
+    """The cosine to the identity that each image is to show, averaged over the image and its mirror image, so that a
+    detail which only one of the two has counts less.
+
+    Attributes:
+        recogniser: with a gradient, on the sampler's device.
+        wanted: (N, D) unit vectors in the recogniser's space.
+    """
 
     recogniser: AlignedRecogniser
     wanted: Tensor
 
     def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        seen = self.recogniser(torch.cat([images, images.flip(-1)])).unflatten(0, (2, -1))
-        cosine = (seen * self.wanted[which]).sum(-1).mean(0)
+        vectors = self.recogniser(torch.cat([images, images.flip(-1)])).unflatten(0, (2, -1))
+        cosine = (vectors * self.wanted[which]).sum(-1).mean(0)
         return cosine, torch.ones_like(cosine)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MotionScore:
-    """How far a face is from holding its head and moving as asked; the nearer, the less it is pulled. pose: (N, 3)
-    degrees; blendshapes: (N, 52); NaN where nothing is asked."""
+    """How near pose and expression are to the requested ones; the nearer, the weaker the pull.
+
+    Attributes:
+        motion: the motion reader with a gradient, on the sampler's device.
+        pose: (N, 3) degrees, yaw, pitch, roll; NaN where nothing is requested.
+        blendshapes: (N, 52), 0-1; NaN where nothing is requested.
+    """
 
     motion: AlignedMotion
     pose: Tensor
@@ -64,19 +80,22 @@ class MotionScore:
         pose, blendshapes = self.motion(images)
         errors = [(pose - self.pose[which]) / _DEGREES, (blendshapes - self.blendshapes[which]) / _SHAPE]
         each = torch.cat(errors, 1)
-        asked = ~each.isnan()
+        requested = ~each.isnan()
         # Huber's: what is far off does not count out of proportion.
-        off = F.smooth_l1_loss(each.nan_to_num(), torch.zeros_like(each), reduction="none") * asked
+        off = F.smooth_l1_loss(each.nan_to_num(), torch.zeros_like(each), reduction="none") * requested
         most = off.detach().amax(1)
         return -off.sum(1), most.clamp(max=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderGuidance:
-    """vae, reader_score: on the sampler's device.
+    """A wrapper of a prediction function that raises a score of the images.
 
-    strength: how far each step moves the clean latents, as a root mean square; they themselves have about 1.
-    interval: (first, last) shares of the steps, 0-1, between which it acts.
+    Attributes:
+        vae: decodes the clean latents; on the sampler's device.
+        reader_score: what is raised.
+        strength: how far each step moves the clean latents, as a root mean square; theirs is about 1.
+        interval: (first, last) shares of the steps, 0-1, between which it acts.
     """
 
     vae: Any
@@ -85,7 +104,7 @@ class ReaderGuidance:
     interval: tuple[float, float]
 
     def __call__(self, predict: Predict, scheduler: Any) -> Predict:
-        """`predict`, guided; `scheduler`: the one that will walk with it."""
+        """`predict` with this guidance. scheduler: the one that will sample with it, its timesteps set."""
         earliest, latest = guided_times(scheduler.timesteps, self.interval)
 
         def steered(x: Tensor, t: Tensor) -> Tensor:
@@ -99,8 +118,8 @@ class ReaderGuidance:
         return steered
 
     def direction(self, clean: Tensor) -> Tensor:
-        """The way (N, c, h, w) in which each of the clean latents comes to do better: the gradient, its root mean
-        square the pull (0 where there is no gradient)."""
+        """The direction (N, c, h, w) in which the score of each of the clean latents (N, c, h, w) grows: its gradient,
+        scaled so that its root mean square is the pull (0 where there is no gradient)."""
         at_once = max(1, decoded_at_once(self.vae, clean) // _BACKWARD)
         batches = torch.arange(len(clean), device=clean.device).split(at_once)
         return torch.cat([self._uphill(clean[batch], batch) for batch in batches])

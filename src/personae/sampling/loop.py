@@ -41,13 +41,18 @@ def denoise(
     on_step: OnStep | None = None,
     mask_blend: MaskBlend | None = None,
 ) -> Tensor:
-    """From noise (N, c, h, w) float32, standard normal, to clean latents of the same shape.
+    """From noise to clean latents.
 
-    predict: (latents, t) -> what the scheduler was configured for (noise, v, velocity).
-    scheduler: any of diffusers', its timesteps set; used up by this call, so give a fresh one (`schedulers.fresh`).
-    generators: one per row, for schedulers that add noise.
-    on_step: called after each step; None from it ends the loop early.
-    mask_blend: what is known of the pictures, kept.
+    Arguments:
+        predict: (latents, t) -> what the scheduler was configured for (noise, v, velocity).
+        noise: (N, c, h, w) float32, standard normal.
+        scheduler: any of diffusers', its timesteps set; used up by this call, so give a fresh one (`schedulers.fresh`).
+        generators: one per row, for schedulers that add noise; None: torch's own.
+        on_step: called after each step with its number, t and the latents; returns the latents to go on with, or None
+            to end the loop.
+        mask_blend: the known latents, which stay outside its mask.
+
+    Returns latents (N, c, h, w). Raises `BadOption` for another number of generators than of images.
     """
     if generators is not None and len(generators) != len(noise):
         raise BadOption(f"{len(noise)} images need as many generators, got {len(generators)}")

@@ -132,14 +132,14 @@ class _Merged:
         if changes:
             _require_changeable(unet)
         weights = {name: unet.get_submodule(name).weight for name in changes}
-        kept: dict[str, Tensor] = {}
+        originals: dict[str, Tensor] = {}
         try:
             for name, weight in weights.items():
-                kept[name] = weight.detach().clone()
+                originals[name] = weight.detach().clone()
                 weight.data.add_(changes[name].like(weight.data), alpha=self.strength)
             yield
         finally:
-            for name, original in kept.items():
+            for name, original in originals.items():
                 weights[name].data.copy_(original)
 
     def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Latents of a known picture, kept at every step wherever nothing is to be repainted.
+"""Inpainting by blending latents: outside a mask, every step ends with those of a known picture.
 
     blend = MaskBlend(clean=codec.encode(vae, image), mask=cells(mask, grid), strength=1.0)
     latents = denoise(predict, noise, scheduler, mask_blend=blend)  # outside the mask they end as `clean`, bit for bit
 
-After each step, what lies outside the free cells becomes the known latents, noised with the picture's own first noise
-to the level that the scheduler has reached, as in FaceX, RePaint (Lugmayr et al., CVPR 2022) and Blended Latent
-Diffusion (Avrahami et al., SIGGRAPH 2023). Levels are read off the scheduler, so every one of them can be fused.
+After each step, the cells outside the mask become the known latents, noised with the image's own first noise to the
+level that the scheduler has reached, as in FaceX, RePaint (Lugmayr et al., CVPR 2022) and Blended Latent Diffusion
+(Avrahami et al., SIGGRAPH 2023). Levels are read off the scheduler, so that this works with each of them.
 
 Legend: N images, (c, h, w) their latents, one cell of which stands for a square of pixels.
 """
@@ -24,10 +24,16 @@ from personae.types import Array
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskBlend:
-    """`clean` (N, c, h, w) float32, the known latents; `mask` (N, h, w) bool, the cells that are repainted.
+    """The known latents of N images, and where they are repainted.
 
-    strength: the share of the steps that is walked, above 0, at most 1. Below 1 the walk begins at the known latents,
-    noised as far as the steps left out would have brought them: the less of it, the more shines through everywhere.
+    Attributes:
+        clean: (N, c, h, w) float32, the known latents.
+        mask: (N, h, w) bool, true in the cells that are repainted.
+        strength: the share of the steps that is made, above 0, at most 1. Below 1 sampling begins at the known latents,
+            noised to the level of the first step that is made: with less of it, more of the known picture remains
+            everywhere.
+
+    Raises `BadOption` for a strength outside its range.
     """
 
     clean: Tensor
@@ -40,7 +46,7 @@ class MaskBlend:
         assert self.mask.shape == (len(self.clean), *self.clean.shape[2:]), (self.mask.shape, self.clean.shape)
 
     def first_step(self, scheduler: Any) -> int:
-        """The number of the first step to make; a scheduler that counts its steps is told."""
+        """The number of the first step to make, which is set in a scheduler that counts its steps."""
         order = getattr(scheduler, "order", 1)  # of Heun's two a step, both or none are left out
         steps = (len(scheduler.timesteps) + order - 1) // order
         first = (steps - max(1, round(steps * self.strength))) * order
@@ -49,17 +55,19 @@ class MaskBlend:
         return first
 
     def begin(self, latents: Tensor, noise: Tensor, scheduler: Any, first: int) -> Tensor:
-        """Where the walk begins, with step `first`: at `latents`, the scheduler's own beginning, or later."""
+        """The latents (N, c, h, w) before step `first`: `latents`, the scheduler's own, if that is the very first; the
+        known ones, noised, if it is a later one."""
         known = self._known_latents(noise, scheduler, first)
         return self._blend(latents, known) if first == 0 else known
 
     def after_step(self, step: int, latents: Tensor, noise: Tensor, scheduler: Any) -> Tensor:
-        """The latents (N, c, h, w) that step number `step` has made, fused. After the last one: with the clean."""
+        """The result of step number `step` (N, c, h, w), with the known latents outside the mask: noised to the
+        scheduler's level, or clean after the last step."""
         last = step + 1 == len(scheduler.timesteps)
         return self.finish(latents) if last else self._blend(latents, self._known_latents(noise, scheduler, step + 1))
 
     def finish(self, latents: Tensor) -> Tensor:
-        """Latents that no step follows, fused."""
+        """Latents that no step follows, with the clean ones outside the mask."""
         return self._blend(latents, self.clean)
 
     def _blend(self, latents: Tensor, known: Tensor) -> Tensor:

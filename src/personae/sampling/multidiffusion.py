@@ -1,12 +1,12 @@
-"""Pictures larger than the model's own, seen through windows of its own size (MultiDiffusion, Bar-Tal et al., ICML
+"""Pictures larger than the model's own size, predicted in overlapping windows (MultiDiffusion, Bar-Tal et al., ICML
 2023, arXiv 2302.08113).
 
     windows = MultiDiffusion.for_regions(masks, side=16)            # one around each region, more where there is none
     predict = windows(guided(unet, positive, negative, 3.0), scheduler)     # positive: N x K rows
     denoise(predict, noise, scheduler)              # noise (N, c, h, w)
 
-In every step each window is predicted by itself, told what belongs to it, and where windows overlap their predictions
-are averaged: the picture is the one on which all of them agree. To the network, a window is an ordinary picture.
+In every step each window is predicted by itself, with its own conditioning, and where windows overlap their predictions
+are averaged. To the network, a window is an ordinary picture.
 
 Legend: N pictures, P people, K windows of `side` x `side` cells, (h, w) the cells of a picture's latents.
 """
@@ -27,8 +27,14 @@ Corner = tuple[int, int]  # row, column of the first cell
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MultiDiffusion:
-    """`corners`: of K windows; `people`: the number of the person each is about, None: nobody; `weights` (K, side,
-    side): the share that each has in the prediction of its cells, which add up to 1 in every cell of the (h, w) `grid`.
+    """K windows over the latents of a picture.
+
+    Attributes:
+        side: of each window, in cells.
+        grid: (h, w), the cells of a picture.
+        corners: row and column of each window's first cell.
+        people: the number of the person that each window shows; None: nobody.
+        weights: (K, side, side), the share of each window in the prediction of its cells; they sum to 1 in every cell.
 
     Called as `personae.controls.request.PredictionWrapper`, with what predicts N K windows, those of a picture one
     after the other.
@@ -42,10 +48,13 @@ class MultiDiffusion:
 
     @classmethod
     def for_regions(cls, regions: Tensor, side: int) -> "MultiDiffusion":
-        """A window around the middle of each of the `regions` (P, h, w) bool, moved into the picture; where these leave
-        something out, more of them, about nobody.
+        """A window around the middle of each region, and more of them where these leave cells out.
 
-        In a region its own window alone counts; elsewhere a window counts the more the farther its edge is.
+        Arguments:
+            regions: (P, h, w) bool, one for each person. In a region its own window alone counts; elsewhere the weight
+                of a window grows with the distance from its edge.
+            side: of a window, in cells.
+
         Raises `BadOption` for a picture smaller than a window, and for regions so close that their windows would share
         more than half of their width and height: two faces do not fit there.
         """
@@ -75,11 +84,12 @@ class MultiDiffusion:
 
     @property
     def count(self) -> int:
-        """K."""
+        """K, the number of windows."""
         return len(self.corners)
 
     def __call__(self, predict: Predict, scheduler: Any) -> Predict:
-        """`predict`, which takes N K windows, as one that takes N pictures."""
+        """The prediction of N pictures (N, c, h, w), of a `predict` for N K windows (N K, c, side, side), those of a
+        picture one after the other."""
 
         def together(latents: Tensor, t: Tensor) -> Tensor:
             windows = torch.stack([_cut(latents, corner, self.side) for corner in self.corners], dim=1)

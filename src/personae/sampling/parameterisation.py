@@ -3,7 +3,7 @@
     form = at(scheduler, t)
     clean = form.to_clean(prediction, x)             # x: what the network was given at time t
     prediction = form.from_clean(clean + change, x)  # what it would have predicted to mean the changed ones
-    signal, noise = signal_and_noise(scheduler, t)   # of the latents themselves, as the scheduler keeps them
+    signal, noise = signal_and_noise(scheduler, t)   # of the latents themselves, as the scheduler stores them
 
 For every scheduler of `schedulers.SCHEDULERS`: the levels are the scheduler's own, at the step that it is about to
 make.
@@ -63,8 +63,11 @@ def at(scheduler: Any, t: Tensor) -> Form:
 
 
 def signal_and_noise(scheduler: Any, t: Tensor) -> tuple[float, float]:
-    """How much signal and how much noise the latents have before the step that `scheduler` is about to make, at its
-    timestep `t`: x of `at`, before `scale_model_input` scales it (Euler's and Heun's keep the signal at 1)."""
+    """How much signal and how much noise the latents hold before the step that `scheduler` is about to make.
+
+    t: its timestep. Of the latents that the scheduler stores, before `scale_model_input` scales them to the x of `at`
+    (Euler's and Heun's have signal 1).
+    """
     form = at(scheduler, t)
     if is_flow(scheduler):
         return float(form.signal), float(form.noise)

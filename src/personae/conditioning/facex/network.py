@@ -100,10 +100,12 @@ class FaceX(ComponentModule):
         tokens, parts = self.decomposer(crops, shares, maps, measures), []
         for index, name in enumerate(TOKENS):
             giver, own = who[:, index], tokens[name]
-            given = own[giver.clamp(min=0)] + (self.places if name == "identity" else 0)
-            parts.append(torch.where((giver >= 0)[:, None, None], given, self.untold[index]) + self.kinds[index])
-        seen = self.region(reference.contiguous(memory_format=torch.channels_last)).transpose(1, 2)
-        parts.append(self.region_adapter(seen) + self.cells)
+            source_tokens = own[giver.clamp(min=0)] + (self.places if name == "identity" else 0)
+            parts.append(
+                torch.where((giver >= 0)[:, None, None], source_tokens, self.untold[index]) + self.kinds[index]
+            )
+        region_tokens = self.region(reference.contiguous(memory_format=torch.channels_last)).transpose(1, 2)
+        parts.append(self.region_adapter(region_tokens) + self.cells)
         whole = torch.cat(parts, 1)
         return self.norm(whole + self.adapter(whole))
 

@@ -4,8 +4,8 @@
     decomposer = Decomposer(backbone, 64, width=192, positions=16, map_width=512)
     tokens = decomposer(FaceMeasures.stack([measured]), maps)
 
-Who: the recogniser's last spatial map, flattened (`identity`). What it looks like: a trainable backbone with a feature
-pyramid, averaged over each region (`skin` ... `surroundings`). What it does and how it is lit: the 3-D face's `pose`,
+Identity: the recogniser's last spatial map, flattened (`identity`). Appearance: a trainable backbone with a feature
+pyramid, averaged over each region (`skin` ... `surroundings`). Motion and light: the 3-D face's `pose`,
 `expression`, `texture` (colours of regions), `light` (spherical harmonics, Ramamoorthi and Hanrahan 2001) and `gaze`.
 
 The paper reads the last five from a licensed 3DMM and a gaze network; here they come from our own landmarks,
@@ -47,8 +47,13 @@ _RIDGE = 0.02  # a face shows half of all normals: what it does not show stays s
 
 @dataclass(frozen=True, kw_only=True)
 class FaceMeasures:
-    """Of F faces. `crops` (F, S, S, 3) RGB uint8; `regions` (F, R, G, G) float32, shares that sum to 1 over R; the rest
-    (F, n) float32 as `MEASURES` says."""
+    """What is measured of F faces without weights of ours.
+
+    Attributes:
+        crops: (F, S, S, 3) RGB uint8.
+        regions: (F, R, G, G) float32, the share of each cell in each region; sums to 1 over R.
+        pose, expression, texture, light, gaze: (F, n) float32, n as in `MEASURES`.
+    """
 
     crops: Array
     regions: Array
@@ -65,14 +70,14 @@ class FaceMeasures:
 
 
 def measure(face: Aligned, model: FaceModel) -> FaceMeasures:
-    """One row."""
+    """The measures of one face, F = 1."""
     return measures_of(face.crop, face.landmarks, face.pose, face.blendshapes, face.shares(GRID), model)
 
 
 def measures_of(
     crop: Array, landmarks: Array, pose: Pose, blendshapes: Array, shares: Array, model: FaceModel
 ) -> FaceMeasures:
-    """One row, of what `Aligned` has under these names."""
+    """The measures of one face, F = 1, of what `Aligned` has under these names; shares: `Aligned.shares(GRID)`."""
     small = reduced(crop, GRID)
     marks = resized(landmarks, len(crop), GRID)
     return FaceMeasures(
@@ -112,10 +117,10 @@ def light(small: Array, shares: Array, marks: Array, model: FaceModel) -> Array:
     """(27,) by colour: the nine coefficients of the light that makes the mesh at `marks` (K, 3), pixels of the reduced
     crop, look like the skin, by least squares."""
     normals = render(marks, model.triangles, GRID).astype(np.float32) / 127.5 - 1
-    seen = (shares[REGIONS.index("skin")] > 0.5) & (normals[..., 2] > 0)  # the background's black is a normal of -1
-    basis = harmonics(normals[seen])
+    lit = (shares[REGIONS.index("skin")] > 0.5) & (normals[..., 2] > 0)  # the background's black is a normal of -1
+    basis = harmonics(normals[lit])
     square = basis.T @ basis + _RIDGE * max(len(basis), 1) * np.eye(HARMONICS, dtype=np.float32)
-    return np.asarray(np.linalg.solve(square, basis.T @ small[seen]).T.reshape(-1), np.float32)
+    return np.asarray(np.linalg.solve(square, basis.T @ small[lit]).T.reshape(-1), np.float32)
 
 
 def harmonics(normals: Array) -> Array:

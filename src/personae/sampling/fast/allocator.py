@@ -1,4 +1,4 @@
-"""Memory that one step of sampling frees and the next asks for again stays in the process meanwhile.
+"""Memory that one step of sampling frees stays in the process until the next step needs it.
 
 with keep_freed_memory():
     ...                      # many network calls
@@ -18,35 +18,36 @@ from typing import Any
 from personae.threads import WhileAny
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt
-_KEPT = 256 << 20  # bytes: blocks up to this size wait
+_LARGE = 256 << 20  # bytes: blocks up to this size wait
 _USUAL = 32 << 20  # where glibc's own threshold ends up in any program that frees blocks as large
 
 
 def keep_freed_memory() -> AbstractContextManager[None]:
-    """For the whole process, as long as any of its threads wants it; without glibc, nothing changes."""
+    """A block in which freed memory is not handed back to the system. It acts on the whole process, as long as any of
+    its threads is inside; without glibc, nothing changes."""
     return _while_any
 
 
 @contextmanager
-def _kept() -> Iterator[None]:
-    _keep(_KEPT)
+def _larger_thresholds() -> Iterator[None]:
+    _set_thresholds(_LARGE)
     try:
         yield
     finally:
-        _keep(_USUAL)
+        _set_thresholds(_USUAL)
         release_freed_memory()
 
 
-_while_any = WhileAny(_kept)
+_while_any = WhileAny(_larger_thresholds)
 
 
 def release_freed_memory() -> None:
-    """What was freed and still waits, wherever it lies, goes back to the system."""
+    """Hand all freed memory back to the system."""
     if libc := _glibc():
         libc.malloc_trim(0)
 
 
-def _keep(size: int) -> None:
+def _set_thresholds(size: int) -> None:
     if libc := _glibc():
         libc.mallopt(_MMAP_THRESHOLD, size)
         libc.mallopt(_TRIM_THRESHOLD, 2 * size)  # glibc keeps the two in this proportion

@@ -1,8 +1,8 @@
-"""Deep features of the UNet kept over neighbouring steps (Ma et al., DeepCache, CVPR 2024), as a control.
+"""DeepCache (Ma et al., CVPR 2024): the UNet's deep features, computed once for several neighbouring steps; a hook.
 
     cache = DeepCache(interval=2)
-    with engaged([*controls, cache], unet):
-        denoise(guided(unet, positive, negative, 3.0, hooks=[*controls, cache]), noise, scheduler)
+    with engaged([*hooks, cache], unet):
+        denoise(guided(unet, positive, negative, 3.0, hooks=[*hooks, cache]), noise, scheduler)
 
 In every `interval`-th step the whole UNet runs. In the steps between only its outermost layer does: `conv_in`, the
 last layer of the last up block, which takes the fresh output of `conv_in` and the deep features of the last whole
@@ -30,8 +30,9 @@ _Row = tuple[int, bool, int]  # `Rows.names`
 
 
 @dataclass(kw_only=True)
-class _Kept:
-    """What the inside answered for some rows: `answers` by the module's number, `age` in steps since then."""
+class _Answers:
+    """The inner modules' outputs in the last whole step: `answers` by the module's number, for `rows`; `age` in steps
+    since then."""
 
     rows: list[_Row]
     age: int = 0
@@ -39,8 +40,8 @@ class _Kept:
 
 
 class DeepCache:
-    """A control (`sampling.unet_hooks`) that must be the last of its request's: what others compute with the UNet while
-    they prepare a call is none of its business.
+    """A `UNetHook` that must be the last of its request's, so that it sees no call that another hook makes while it
+    prepares.
 
     A compiled UNet runs eagerly while one is engaged.
 
@@ -52,8 +53,8 @@ class DeepCache:
         if interval < 1:
             raise BadOption(f"deep features are computed every 1, 2, 3... steps, got {interval}")
         self.interval = interval
-        self._kept: dict[frozenset[int], _Kept] = {}  # by the images of a call
-        self._now: _Kept | None = None  # the call in progress; None: not ours
+        self._cache: dict[frozenset[int], _Answers] = {}  # by the images of a call
+        self._now: _Answers | None = None  # the call in progress; None: not ours
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
@@ -61,7 +62,7 @@ class DeepCache:
             self._now = None
 
         with ExitStack() as stack:
-            stack.callback(self._kept.clear)
+            stack.callback(self._cache.clear)
             stack.enter_context(eagerly(unet))
             stack.callback(unet.register_forward_hook(finished, always_call=True).remove)
             for number, module in enumerate(inside(unet)):
@@ -71,16 +72,16 @@ class DeepCache:
     def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
         wanted = rows.names()
         call = frozenset(rows.images.tolist())
-        kept = self._kept.get(call)
-        if kept is None or kept.age + 1 >= self.interval or not set(wanted) <= set(kept.rows):
-            self._now = self._kept[call] = _Kept(rows=wanted)
+        cached = self._cache.get(call)
+        if cached is None or cached.age + 1 >= self.interval or not set(wanted) <= set(cached.rows):
+            self._now = self._cache[call] = _Answers(rows=wanted)
             return {}
-        if kept.rows != wanted:
-            index = torch.tensor([kept.rows.index(row) for row in wanted], device=latents.device)
-            kept.answers = {number: _rows_of(answer, index) for number, answer in kept.answers.items()}
-            kept.rows = wanted
-        kept.age += 1
-        self._now = kept
+        if cached.rows != wanted:
+            index = torch.tensor([cached.rows.index(row) for row in wanted], device=latents.device)
+            cached.answers = {number: _rows_of(answer, index) for number, answer in cached.answers.items()}
+            cached.rows = wanted
+        cached.age += 1
+        self._now = cached
         return {}
 
     def _answer(self, number: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -1,5 +1,5 @@
-"""Fast without changing what is computed: the device and memory layout that suit. And the modes that do change it, by
-name. The precision is `precision.py`'s.
+"""Speed: the device and memory layout that suit a model, which change no result, and the modes that do, by name. The
+precision is chosen in `precision.py`.
 
     prepare(pipe, compile=False)
     low, high = guided_times(scheduler.timesteps, MODES["balanced"].guidance_interval)
@@ -22,7 +22,10 @@ _DECODED_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}  # pixels: one picture of 512 p
 
 
 def device_for(wish: str | torch.device | None) -> torch.device:
-    """The device asked for; None: an accelerator if there is one. Raises `BadOption` for one that is not here."""
+    """A torch device. wish: its name; None: an accelerator if there is one, otherwise the CPU.
+
+    Raises `BadOption` for an unknown name and for a device that this machine lacks.
+    """
     kinds = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
     here = [kind for kind, there in kinds.items() if there]
     if wish is None:
@@ -63,13 +66,17 @@ def decoded_at_once(vae: Any, latents: Tensor) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
-    """What a request gives up for time.
+    """What a request skips to save time.
 
-    guidance_interval: the shares of the steps between which guidance acts; the others see the conditional half alone,
-    at half the price (Kynkäänniemi et al., NeurIPS 2024: guidance harms early steps, and late ones need none).
-    cache_interval: the deep features of the UNet are computed in every n-th step (`deep_cache`); 1 = in all.
-    tiny_decoder: decode with the model's `taesd/`, if it has one.
-    least_steps: with fewer, every step counts: neither interval applies.
+    Attributes:
+        guidance_interval: the shares of the steps, 0-1, between which guidance acts; the others compute the conditional
+            half alone, at half the price (Kynkäänniemi et al., NeurIPS 2024: guidance harms early steps, and late ones
+            need none).
+        cache_interval: the deep features of the UNet are computed in every n-th step (`deep_cache`); 1: in all.
+        tiny_decoder: whether to decode with the model's `taesd/`, if it has one.
+        least_steps: with fewer steps than this, neither interval applies.
+
+    Raises `BadOption` for an interval outside its range.
     """
 
     guidance_interval: Sequence[float] = (0.0, 1.0)
@@ -85,7 +92,7 @@ class Mode:
             raise BadOption(f"deep features are computed every 1, 2, 3... steps, got {self.cache_interval}")
 
     def for_steps(self, steps: int) -> "Mode":
-        """What is left of it for a request of `steps` steps."""
+        """The mode of a request of `steps` steps: without its intervals if these are too few."""
         return self if steps >= self.least_steps else Mode(tiny_decoder=self.tiny_decoder)
 
 
@@ -97,7 +104,7 @@ MODES = {
 
 
 def controls_of(mode: Mode) -> list[DeepCache]:
-    """What a mode adds to a request's controls, at their end."""
+    """The hooks of a mode, which follow a request's own."""
     return [DeepCache(mode.cache_interval)] if mode.cache_interval > 1 else []
 
 

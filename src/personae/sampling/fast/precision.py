@@ -1,4 +1,4 @@
-"""Which precision this machine computes faster in: measured once, and remembered.
+"""The precision in which this machine computes faster: measured once and stored.
 
     precision.best_dtype(torch.device("cpu"))    # torch.float32 or torch.bfloat16
     precision.rates()                            # Rates(float32=79.0, bfloat16=4.4), in GFLOP/s
@@ -212,9 +212,9 @@ def processor() -> tuple[str, str]:
 
 def _recalled(machine: Machine) -> Rates | None:
     try:
-        kept = json.loads(regular.read(machine.file(), _MOST_BYTES, BadData))
-        if kept["format"] == _FORMAT and kept["machine"] == asdict(machine):
-            return Rates(float32=float(kept["float32"]), bfloat16=float(kept["bfloat16"]))
+        record = json.loads(regular.read(machine.file(), _MOST_BYTES, BadData))
+        if record["format"] == _FORMAT and record["machine"] == asdict(machine):
+            return Rates(float32=float(record["float32"]), bfloat16=float(record["bfloat16"]))
     except (BadData, RuntimeError, ValueError, LookupError, TypeError):  # RecursionError is a RuntimeError
         pass  # missing, unreadable or damaged: measured again
     return None
@@ -223,7 +223,7 @@ def _recalled(machine: Machine) -> Rates | None:
 def _remember(machine: Machine, found: Rates) -> None:
     """Whole or not at all, so that of several processes that start at once each leaves a whole file, the last its
     own."""
-    kept = {
+    record = {
         "format": _FORMAT,
         "machine": asdict(machine),
         "float32": round(found.float32, 1),
@@ -234,6 +234,6 @@ def _remember(machine: Machine, found: Rates) -> None:
     try:
         path = machine.file()
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_json(path, kept)
+        atomic.write_json(path, record)
     except (OSError, RuntimeError, BadOutput):
         pass  # a read-only or missing home: the next process measures again
