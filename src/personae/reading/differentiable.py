@@ -143,7 +143,7 @@ class AlignedLandmarks(_Aligned):
         super().__init__(path, "pose", "landmarks", source=source, template=template, size=size)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        pose, landmarks = self.seen(images)
+        pose, landmarks = self.outputs(images)
         corner, right, down = self.grid[0, 0], self.grid[0, 1], self.grid[1, 0]
         points = landmarks[:, list(FIVE)]  # in pixels of the crop
         return pose, corner + points[..., :1] * (right - corner) + points[..., 1:2] * (down - corner)
