@@ -13,13 +13,16 @@ from personae.sampling.lora_weights import FILE, Lora
 from personae.sampling.unet_hooks import engaged
 from personae.training import recipes
 from personae.training.loop import Schedule, train
-from personae.training.lora import ATTENTION, EVERYWHERE, LoraTask, attach
+from personae.training.lora import ATTENTION, EVERYWHERE, attach
 from personae.training.methods.base.network import build_unet
 from personae.training.methods.distil.method import RANK as DISTIL_RANK
-from personae.training.methods.distil.method import STEPS
+from personae.training.methods.distil.method import STEPS, DistilTask
 from personae.training.methods.reference.method import RANK as REFERENCE_RANK
+from personae.training.methods.reference.method import ReferenceTask
 from tolerances import assert_same
 from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
+
+LoraTask = DistilTask | ReferenceTask
 
 FOLDERS = {"nano-fast": "lcm", "nano-reference": "ref_adapter"}
 
@@ -67,7 +70,11 @@ def test_a_lora_is_learnt_and_ships(task: LoraTask, request: pytest.FixtureReque
         lora = shipped.lora
     else:
         lora = Lora.read(folder / FILE, bare)
-    x, vectors, tokens = torch.randn(2, 4, 16, 16), batch["vectors"][:2], task.prompts(2, torch.device("cpu"))
+    x, vectors, tokens = (
+        torch.randn(2, 4, 16, 16),
+        batch["vectors"][:2],
+        task.setting.identity_tokens(2, torch.device("cpu")),
+    )
     with torch.no_grad(), engaged([lora.at(1.0)], bare):
         merged = task.frozen(x, torch.full((2,), 0.5), tokens, vectors)
     for layer in (m for m in task.model.unet.modules() if isinstance(m, LoraLayer)):
@@ -87,7 +94,7 @@ def test_the_teachers_path_ends_where_its_own_sampling_does(inputs: recipes.Inpu
     points = task.path(batch["tokens"], batch["vectors"], noise)
     assert points.shape == (STEPS + 1, 2, 4, 16, 16)
     told = task.frozen.condition(batch["tokens"], batch["vectors"])
-    free = task.frozen.condition(task.prompts(2, noise.device, ""), batch["vectors"])
+    free = task.frozen.condition(task.setting.tokens_of("", 2, noise.device), batch["vectors"])
     x, count = noise, 12
     for step in range(count):
         time = torch.full((2,), 1 - step / count)
@@ -102,7 +109,7 @@ def test_rows_that_are_not_asked_do_not_look(inputs: recipes.Inputs) -> None:
     task = recipes.recipe("nano-reference").build(inputs)
     batch, asked = drawn(task, 4), torch.tensor([True, False, True, False])
     x, times = torch.randn(4, 4, 16, 16), torch.full((4,), 0.5)
-    control = task._reference(batch["references"].float(), batch["vectors"], asked)
+    control = task.reference(batch["references"].float(), batch["vectors"], asked)
     plain = task.model(x, times, batch["tokens"], batch["vectors"])
     with control.engaged(task.model.unet):
         made = task.model(x, times, batch["tokens"], batch["vectors"])

@@ -13,7 +13,8 @@ from personae.sampling.unet_hooks import engaged, halves
 from personae.training import recipes
 from personae.training.loop import Schedule, train
 from personae.training.methods.base.network import build_unet
-from personae.training.methods.expression.method import ExpressionTask, correlation
+from personae.training.methods.expression.evaluator import correlation
+from personae.training.methods.expression.method import ExpressionTask
 from personae.training.methods.expression.network import build_adapter
 from personae.training.mirror import mirrored_blendshapes
 from personae.training.rarity import rarity
@@ -72,7 +73,7 @@ def test_a_fresh_adapter_changes_nothing(task: ExpressionTask) -> None:
 def test_a_tenth_is_told_nothing_and_half_of_it_nobody(task: ExpressionTask) -> None:
     batch = task.batch(np.random.default_rng(0), 4000)
     told = batch["expressions"][:, 0] == 1
-    empty = (batch["tokens"] == task.tokens([""])[0]).all(1)
+    empty = (batch["tokens"] == task.setting.prompts.tokens([""])[0]).all(1)
     assert 1 - told.mean() == pytest.approx(0.1, abs=0.02)
     assert empty.mean() == pytest.approx(0.05, abs=0.015)
     assert not (told & empty).any()
@@ -80,7 +81,7 @@ def test_a_tenth_is_told_nothing_and_half_of_it_nobody(task: ExpressionTask) -> 
 
 
 def test_mirrored_photos_have_mirrored_expressions(task: ExpressionTask) -> None:
-    plain, mirrored = task.expressions
+    plain, mirrored = task.data.expressions
     left, right = BLENDSHAPES.index("mouthSmileLeft"), BLENDSHAPES.index("mouthSmileRight")
     np.testing.assert_array_equal(mirrored[:, left], plain[:, right])
     np.testing.assert_array_equal(mirrored[:, mirrored_blendshapes()], plain)

@@ -79,12 +79,12 @@ def shares(named: float, **dropped: float) -> Shares:
 def test_words_and_faces_are_dropped(made: Path, drawn: Shares, worded: bool, faced: bool) -> None:
     task = task_of(made, shares=drawn)
     batch = task.batch(np.random.default_rng(0), 16)
-    nothing = task._words([""])[0]
+    nothing = task.data.beside([""])[0]
     assert (batch["tokens"] != nothing).any() == worded
     assert batch["vectors"].any() == faced
     assert not batch["named"].any()
-    assert (batch["tokens"][:, -2:] == task.tokenizer.pad_token_id).all()  # free for the face
-    assert (task._words(["person " * 50])[0, -2:] == task.tokenizer.pad_token_id).all()
+    assert (batch["tokens"][:, -2:] == task.setting.prompts.tokenizer.pad_token_id).all()  # free for the face
+    assert (task.data.beside(["person " * 50])[0, -2:] == task.setting.prompts.tokenizer.pad_token_id).all()
 
 
 def test_the_bases_own_way_is_practised_along(made: Path) -> None:
@@ -94,17 +94,20 @@ def test_the_bases_own_way_is_practised_along(made: Path) -> None:
     around = (batch["tokens"] == task.model.placeholder).any(1)
     assert batch["named"].all()
     np.testing.assert_array_equal(around, batch["vectors"].any(1))
-    assert (batch["tokens"][~around] == task.tokens([""])[0]).all()
-    alone = (batch["tokens"] == task.tokens([captions.IDENTITY_PROMPT])[0]).all(1)
+    assert (batch["tokens"][~around] == task.setting.prompts.tokens([""])[0]).all()
+    alone = (batch["tokens"] == task.setting.prompts.tokens([captions.IDENTITY_PROMPT])[0]).all(1)
     assert 0.3 < alone.mean() < 0.7
     assert 0 < (~around).mean() < 0.35
 
 
 @torch.no_grad()
 def test_a_named_row_is_told_as_the_base_is(task: Face0Task) -> None:
-    tokens = torch.from_numpy(task.tokens([captions.IDENTITY_PROMPT] * 2))
-    vectors = torch.from_numpy(task.test_vectors[:2])
-    told, base = task.model.told(tokens, vectors, torch.ones(2, dtype=bool)), task.model.condition(tokens, vectors)
+    tokens = torch.from_numpy(task.setting.prompts.tokens([captions.IDENTITY_PROMPT] * 2))
+    vectors = torch.from_numpy(task.setting.held_out.vectors[:2])
+    told, base = (
+        task.model.conditioning(tokens, vectors, torch.ones(2, dtype=bool)),
+        task.model.condition(tokens, vectors),
+    )
     torch.testing.assert_close(told.tokens, base.tokens)
     torch.testing.assert_close(told.pooled, base.pooled)
 
@@ -112,7 +115,7 @@ def test_a_named_row_is_told_as_the_base_is(task: Face0Task) -> None:
 def test_what_is_asked_is_bounded_by_its_own_words(task: Face0Task, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[list[str]] = []
     monkeypatch.setattr(task, "_told", lambda prompts, named: heard.append(prompts) or np.zeros((len(prompts), 1)))
-    asked = task.batch(np.random.default_rng(0), 4)["asked"]
+    asked = task.batch(np.random.default_rng(0), 4)["requests"]
     prompts = next(each for each in heard if len(each) == 16)
     saying = [[part for part in text.split(", ") if part in PHRASES] for text in prompts]
     assert 0 < sum(map(bool, saying)) < 16
@@ -171,14 +174,16 @@ def test_what_is_trained_is_what_the_package_computes(task: Face0Task, tmp_path:
     """The UNet's conditioning in training equals the exported projector's on the same words; no vector, no face."""
     task.model.projector.save(tmp_path)
     shipped = FaceTokens.load(tmp_path)
-    vectors = torch.from_numpy(task.test_vectors[:2])
-    words = encode_text(["photo of a woman, smiling"], task.tokenizer, task.model.text_encoder, reserved=2)
-    tokens = torch.from_numpy(task._words(["photo of a woman, smiling"] * 2))
+    vectors = torch.from_numpy(task.setting.held_out.vectors[:2])
+    words = encode_text(
+        ["photo of a woman, smiling"], task.setting.prompts.tokenizer, task.model.text_encoder, reserved=2
+    )
+    tokens = torch.from_numpy(task.data.beside(["photo of a woman, smiling"] * 2))
     for given, wanted in (
         (vectors, shipped.conditioning(words, vectors)),
         (torch.zeros_like(vectors), shipped.conditioning(words)),
     ):
-        trained = task.model.told(tokens, given, torch.zeros(2, dtype=bool))
+        trained = task.model.conditioning(tokens, given, torch.zeros(2, dtype=bool))
         torch.testing.assert_close(trained.tokens, wanted.tokens.expand(2, -1, -1), atol=2e-3, rtol=2e-2)
         torch.testing.assert_close(trained.pooled, wanted.pooled.expand(2, -1), atol=2e-3, rtol=2e-2)
 

@@ -25,8 +25,9 @@ from personae.reading.reader import FaceReader, pack
 from personae.training import recipes
 from personae.training.flow_schedule import Straight
 from personae.training.loop import Schedule, train
-from personae.training.methods.facex.lessons import shown
-from personae.training.methods.facex.sd15 import FaceXSd15Task, _mirror
+from personae.training.methods.facex.lessons import facex_inputs
+from personae.training.methods.facex.photos import _mirror
+from personae.training.methods.facex.sd15 import FaceXSd15Task
 from personae.training.networks import MotionNet
 from personae.training.rollout import Course, roll
 from personae.types import Identity
@@ -124,9 +125,9 @@ def test_a_step_on_it_is_ddims(base: str) -> None:
     length = ((1 - here) ** 2 + here**2) ** 0.5
     noisy = x * length
     torch.testing.assert_close(path.steps(here), first[None].float(), atol=1e-2, rtol=0)
-    torch.testing.assert_close(path.shown(noisy, here), x)
+    torch.testing.assert_close(path.scaled(noisy, here), x)
     noisy = noisy + (there - here) * path.velocity(made, noisy, here)
-    assert_same(path.shown(noisy, there), stepped)
+    assert_same(path.scaled(noisy, there), stepped)
 
 
 def test_schedules_of_another_kind_are_refused() -> None:
@@ -173,8 +174,8 @@ def test_the_last_map_of_a_recogniser_is_found() -> None:
 @torch.no_grad()
 def test_a_fresh_one_is_the_base_as_its_own_scheduler_noises(task: FaceXSd15Task) -> None:
     batch = tensors(task.batch(np.random.default_rng(0), 4))
-    asked, free = shown(batch, task.maps, torch.Generator().manual_seed(0), untold=0)
-    clean, _, words = task._told(batch, free)
+    asked, free = facex_inputs(batch, task.maps, torch.Generator().manual_seed(0), dropout=0)
+    clean, _, words = task._canvas(batch, free)
     noise, steps = torch.randn(clean.shape), torch.tensor([3, 250, 700, 999])
     noisy = diffusers.DDPMScheduler.from_config(task.base.scheduler.config).add_noise(clean, noise, steps)
     people = [Identity(vector=row.numpy(), space=task.reader.space) for row in batch["vectors"]]

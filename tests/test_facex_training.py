@@ -72,9 +72,9 @@ def test_only_facex_learns(task: FaceXTask) -> None:
 
 def test_rows_are_told_what_their_lesson_says(task: FaceXTask) -> None:
     batch = tensors(task.batch(np.random.default_rng(3), 40))
-    task.untold, untold = 0.0, task.untold
+    task.dropout, dropout = 0.0, task.dropout
     shown, free = task.inputs(batch, torch.Generator().manual_seed(0))
-    task.untold = untold
+    task.dropout = dropout
     count = len(batch["lessons"])
     for row, lesson in enumerate(batch["lessons"].tolist()):
         asked = list(LESSONS.values())[lesson]
@@ -112,7 +112,7 @@ def test_own_photos_are_asked_for_pose_or_expression_alone(task: FaceXTask) -> N
             assert np.array_equal(source["expression"][looks], target["expression"][looks])
             other = [not np.array_equal(source[name], target[name]) for name in ("pose", "expression")]
             assert sum(other) <= 1
-            assert batch["asked"][row].any()
+            assert batch["free"][row].any()
             turned, moved = turned + other[0], moved + other[1]
             assert np.array_equal(source["meshes"], target["meshes"]) or any(other)
     assert turned
@@ -124,7 +124,7 @@ def test_own_photos_are_asked_for_what_is_rare(task: FaceXTask) -> None:
     as it was."""
     rng, jaw, widest = np.random.default_rng(0), BLENDSHAPES.index("jawOpen"), 0.0
     face, lender = (
-        Motion(landmarks=task.marks[0], pose=Pose(yaw=yaw, pitch=0, roll=0), blendshapes=np.zeros(52, np.float32))
+        Motion(landmarks=task.data.marks[0], pose=Pose(yaw=yaw, pitch=0, roll=0), blendshapes=np.zeros(52, np.float32))
         for yaw in (4, 30)
     )
     for _ in range(60):
@@ -213,10 +213,10 @@ def test_it_goes_on_with_the_facex_that_is_there(task: FaceXTask, tmp_path: Path
 
 def test_mirrored_rows_are_the_mirror_images(task: FaceXTask) -> None:
     rows = np.arange(4)
-    plain, mirrored = task.rows.at(rows, np.zeros(4, bool)), task.rows.at(rows, np.ones(4, bool))
+    plain, mirrored = task.data.rows.at(rows, np.zeros(4, bool)), task.data.rows.at(rows, np.ones(4, bool))
     np.testing.assert_array_equal(mirrored["regions"], plain["regions"][..., ::-1])
     np.testing.assert_array_equal(mirrored["pose"], plain["pose"] * (-1, 1, -1))
-    twice = task.rows.at(rows, np.zeros(4, bool))
+    twice = task.data.rows.at(rows, np.zeros(4, bool))
     np.testing.assert_array_equal(twice["light"], plain["light"])  # a copy was mirrored, not the table
     assert not np.array_equal(mirrored["light"], plain["light"])
 

@@ -9,7 +9,7 @@ import torch
 from personae.data.teachers import Teachers
 from personae.reading import align
 from personae.training.methods.facex.method import FaceXTask
-from personae.training.methods.motion.generated_faces import MadeFaces
+from personae.training.methods.motion.generated_faces import GeneratedFaces
 from personae.training.methods.motion.method import MotionTask
 from personae.types import BLENDSHAPES, Array, Motion, Pose
 from test_facex_training import task  # noqa: F401 - a fixture
@@ -47,23 +47,23 @@ def test_landmarks_lie_in_the_crop() -> None:
 
 
 def test_pictures_without_a_face_are_left_out() -> None:
-    made = MadeFaces.read([dotted(60, 60), np.zeros((128, 128, 3), np.uint8), dotted(20, 90)], Labeller())
+    made = GeneratedFaces.read([dotted(60, 60), np.zeros((128, 128, 3), np.uint8), dotted(20, 90)], Labeller())
     assert len(made) == len(made.rows(0, 9)) == 2
     np.testing.assert_allclose(made.landmarks[:, 0, 0], (60, 20), atol=0.3)
     np.testing.assert_array_equal(made.pose, [(1, 2, 3)] * 2)
 
 
 def test_practice_is_read_once(task: FaceXTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    monkeypatch.setattr(task, "pairs", 1.0)
+    monkeypatch.setattr(task.data, "pairs", 1.0)
     monkeypatch.setattr(Labeller, "motion", lambda self, pixels: motion_anywhere())
-    made = MadeFaces.kept(tmp_path / "new" / "made.npz", lambda: task, Labeller(), 20)
+    made = GeneratedFaces.load_or_make(tmp_path / "new" / "made.npz", lambda: task, Labeller(), 20)
     assert made.crops.shape == (20, 128, 128, 3)
     assert len(np.unique(made.crops.mean((1, 2, 3)))) > 10  # of different people
 
     def again() -> FaceXTask:
         raise AssertionError("it is there")
 
-    kept = MadeFaces.kept(tmp_path / "new" / "made.npz", again, Labeller(), 20)
+    kept = GeneratedFaces.load_or_make(tmp_path / "new" / "made.npz", again, Labeller(), 20)
     np.testing.assert_array_equal(kept.crops, made.crops)
 
 
@@ -76,8 +76,8 @@ def test_they_are_half_of_what_is_learnt(cache: Path, tmp_path: Path) -> None:  
     before = MotionTask(cache)
     torch.save(before.model.state_dict(), tmp_path / "motion.pt")
     eye = (np.array(align.template("portrait").points)[0] * 128 - 0.5).round().astype(int)
-    made = MadeFaces.read([dotted(eye[0] + n % 4, eye[1]) for n in range(32)], Labeller())
-    task = MotionTask(cache, start=tmp_path / "motion.pt", made=made)  # noqa: F811
+    made = GeneratedFaces.read([dotted(eye[0] + n % 4, eye[1]) for n in range(32)], Labeller())
+    task = MotionTask(cache, start=tmp_path / "motion.pt", generated=made)  # noqa: F811
     for name, weights in before.model.state_dict().items():
         assert torch.equal(task.model.state_dict()[name], weights), name
     batch = task.batch(np.random.default_rng(0), 200)

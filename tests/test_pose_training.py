@@ -17,7 +17,7 @@ from personae.training.face_table import FaceTable
 from personae.training.loop import Schedule, train
 from personae.training.methods.base.network import build_unet
 from personae.training.methods.pose.method import CHANNELS, RANK, PoseControlTask
-from personae.training.methods.pose.network import trainable_copy
+from personae.training.methods.pose.network import posed, trainable_copy
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
 
 
@@ -77,24 +77,24 @@ def test_maps_are_the_photos_own(task: PoseControlTask, made: Path) -> None:
     assert batch["maps"].dtype == np.uint8
     again = task.batch(np.random.default_rng(3), 6)
     assert all(np.array_equal(batch[name], again[name]) for name in batch if name != "asked")
-    assert all(np.array_equal(part, again["asked"][name]) for name, part in batch["asked"].items())
-    latents = task.data.latents
+    assert all(np.array_equal(part, again["requests"][name]) for name, part in batch["requests"].items())
+    latents = task.setting.faces.latents
     for one, latent in zip(batch["maps"], batch["latents"], strict=True):
         side, row = next((s, r) for s in range(2) for r in range(latents.shape[1]) if (latents[s, r] == latent).all())
-        expected = render(task.marks[row], task.faces.triangles, 128)
+        expected = render(task.data.marks[row], task.data.mesh.triangles, 128)
         np.testing.assert_array_equal(one, mirrored(expected) if side else expected)
 
 
 def test_people_are_asked_for_what_no_photo_of_theirs_shows(task: PoseControlTask) -> None:
-    asked = task.batch(np.random.default_rng(0), 4)["asked"]
-    assert asked["maps"].shape == (task.read_images, 128, 128, 3)
-    assert asked["expression"].shape == asked["before"].shape == (task.read_images, 52)
-    own = [task._motion(row) for row in range(len(task.marks))]
+    asked = task.batch(np.random.default_rng(0), 4)["requests"]
+    assert asked["maps"].shape == (task.data.requests, 128, 128, 3)
+    assert asked["expression"].shape == asked["before"].shape == (task.data.requests, 52)
+    own = [task.data.motion(row) for row in range(len(task.data.marks))]
     held = np.array([(one.pose.yaw, one.pose.pitch, one.pose.roll) for one in own])
     away = np.abs(asked["pose"][:, None] * 30 - held).max(2).min(1) > 1e-3
     new = (asked["expression"] != asked["before"]).any(1)
     assert new.any()
-    assert (away | new).sum() < task.read_images  # some hold a pose that somebody else does
+    assert (away | new).sum() < task.data.requests  # some hold a pose that somebody else does
 
 
 def test_what_is_read_back_teaches_the_network(task: PoseControlTask) -> None:
@@ -124,7 +124,7 @@ def test_poses_are_those_of_the_upright_crop(made: Path) -> None:
 
 def test_the_loss_falls_where_the_map_tells_the_answer(task: PoseControlTask) -> None:
     """Latents that the map alone decides: one half is bright, the other dark."""
-    task.read_weight, task.read_images = 0.0, 1
+    task.read_weight, task.data.requests = 0.0, 1
     batch = tensors(task.batch(np.random.default_rng(0), 4))
     maps = torch.zeros(4, 128, 128, 3, dtype=torch.uint8)
     maps[0, :64], maps[1, 64:], maps[2, :, :64], maps[3, :, 64:] = 255, 255, 255, 255
@@ -163,7 +163,7 @@ def test_trained_reported_exported_and_loaded_again(task: PoseControlTask, tmp_p
     t = times[:, None, None, None]
     rest = ((1 - t) * clean + t * noise, times, batch["tokens"], batch["vectors"], batch["maps"])
     with torch.no_grad():
-        mine, again, without = (task._posed(network, *rest) for network in (averaged, loaded, None))
+        mine, again, without = (posed(task.frozen, network, *rest) for network in (averaged, loaded, None))
     torch.testing.assert_close(again, mine, atol=5e-3, rtol=5e-3)  # shipped in half precision
     assert (mine - without).abs().max() > 10 * (mine - again).abs().max()
 
@@ -185,5 +185,5 @@ def test_the_recipe_is_for_the_model_that_ships(tmp_path: Path) -> None:
 
 
 def test_held_out_keys_are_what_the_report_uses(task: PoseControlTask) -> None:
-    assert len(task.test)
-    assert all(shards.held_out(key) for key in task.test.keys)
+    assert len(task.setting.held_out.table)
+    assert all(shards.held_out(key) for key in task.setting.held_out.table.keys)

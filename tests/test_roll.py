@@ -7,8 +7,8 @@ import torch
 
 from personae.conditioning.types import Conditioning
 from personae.sampling.guidance import combine, join
-from personae.training.methods.base.data import PromptMix
 from personae.training.methods.base.method import BaseTask
+from personae.training.methods.base.prompts import PromptMix
 from personae.training.rollout import Course, ends_and_scales, roll
 from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
 
@@ -50,7 +50,7 @@ def tensors(batch: dict) -> dict[str, torch.Tensor]:
 
 def told(task: BaseTask, tokens: torch.Tensor, vectors: torch.Tensor) -> Conditioning:
     """The rows with everything asked, then as many with nothing."""
-    nothing = torch.from_numpy(task.tokens([""] * len(tokens)))
+    nothing = torch.from_numpy(task.setting.prompts.tokens([""] * len(tokens)))
     asked, unasked = task.model.condition(tokens, vectors), task.model.condition(nothing, 0 * vectors)
     return join(asked, unasked)
 
@@ -59,13 +59,13 @@ def told(task: BaseTask, tokens: torch.Tensor, vectors: torch.Tensor) -> Conditi
 def test_the_base_walks_as_with_both_halves_in_one_call(task: BaseTask) -> None:
     """The recipe's steps written out, as they were when the bundled weights were trained."""
     batch = tensors(task.batch(np.random.default_rng(0), 8))
-    rolled, rows = task._from_noise(batch["tokens"], batch["vectors"], torch.Generator().manual_seed(3))
+    rolled, rows = task.rolled(batch["tokens"], batch["vectors"], torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(3)
     lot = torch.rand(8, generator=generator)
-    people = torch.where(task.model.asked(batch["tokens"], batch["vectors"]), lot, 2.0).argsort()[:3]
+    people = torch.where(task.model.has_person(batch["tokens"]), lot, 2.0).argsort()[:3]
     end = 0.15 + 0.45 * torch.rand(3, 1, 1, 1, generator=generator)
     scale = 1.0 + 1.5 * torch.rand(3, 1, 1, 1, generator=generator)
-    noisy = torch.randn(3, *task.data.latents.shape[2:], generator=generator)
+    noisy = torch.randn(3, *task.setting.faces.shape, generator=generator)
     both = told(task, batch["tokens"][people], batch["vectors"][people])
     for step in range(4):
         times = 1 - (1 - end) * step / 3
@@ -74,17 +74,17 @@ def test_the_base_walks_as_with_both_halves_in_one_call(task: BaseTask) -> None:
             noisy = noisy - (1 - end) / 3 * combine(asked, unasked, scale)
     assert rows.tolist() == people.tolist()
     torch.testing.assert_close(rolled.noisy, noisy)
-    torch.testing.assert_close(rolled.untold, unasked)
+    torch.testing.assert_close(rolled.unconditional, unasked)
     torch.testing.assert_close(rolled.clean(asked), noisy - end * combine(asked, unasked, scale))
 
 
 def test_only_people_are_judged_and_the_gradient_passes_the_last_step_alone(task: BaseTask) -> None:
     batch = tensors(task.batch(np.random.default_rng(0), 8))
-    assert not task.model.asked(batch["tokens"], batch["vectors"]).all()
-    rolled, rows = task._from_noise(batch["tokens"], batch["vectors"], torch.Generator().manual_seed(0))
-    assert task.model.asked(batch["tokens"], batch["vectors"])[rows].all()
+    assert not task.model.has_person(batch["tokens"]).all()
+    rolled, rows = task.rolled(batch["tokens"], batch["vectors"], torch.Generator().manual_seed(0))
+    assert task.model.has_person(batch["tokens"])[rows].all()
     assert not rolled.noisy.requires_grad
-    assert not rolled.untold.requires_grad
+    assert not rolled.unconditional.requires_grad
     loss, figures = task.loss(task.model, batch, torch.Generator().manual_seed(0))
     assert float(loss.detach()) == pytest.approx(float(figures["flow"] + 0.2 * (1 - figures["identity"])))
     loss.backward()

@@ -196,7 +196,7 @@ def test_base_trains_reports_and_exports(cache: Path, embedder: Path, tmp_path: 
 def test_identity_changes_the_condition_only_where_it_is_asked(cache: Path, embedder: Path, tmp_path: Path) -> None:
     train(AutoencoderTask(cache, embedder), Schedule(steps=1, batch=2, lr=1e-3, compile=False), tmp_path)
     task = BaseTask(cache, tmp_path / "export" / "vae", embedder)
-    tokens = torch.from_numpy(task.tokens([captions.IDENTITY_PROMPT, "photo of a man"]))
+    tokens = torch.from_numpy(task.setting.prompts.tokens([captions.IDENTITY_PROMPT, "photo of a man"]))
     one, other = torch.nn.functional.normalize(
         torch.randn(2, 2, 128, generator=torch.Generator().manual_seed(0)), dim=-1
     )

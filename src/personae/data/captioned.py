@@ -177,8 +177,8 @@ class Part:
         self._records, self._held_out = records, held_out
 
     def __len__(self) -> int:
-        kept = -(-len(self._records) // _EVERY)
-        return kept if self._held_out else len(self._records) - kept
+        held_out_count = -(-len(self._records) // _EVERY)
+        return held_out_count if self._held_out else len(self._records) - held_out_count
 
     def read(self, number: int) -> tuple[str, bytes, str]:
         """See `Records`."""
@@ -195,10 +195,10 @@ def find(source: str | Path, *, captioned: bool = True) -> Records:
     tars = [place] if not place.is_dir() else sorted(place.glob("*.tar"))
     records: Records = Shards(tars, captioned=captioned) if tars else Folder(place, captioned=captioned)
     if not len(records):
-        seen = ", ".join(f"{count} with {reason}" for reason, count in records.skipped.items())
+        counted = ", ".join(f"{count} with {reason}" for reason, count in records.skipped.items())
         what = "captioned pictures" if captioned else "pictures"
         needs = f"a.jpg with a.txt, a {_METADATA}, or tars of the former" if captioned else "jpg, png or webp, or tars"
-        raise BadData(f"{place} holds no {what} ({seen or 'nothing that looks like one'}): it needs {needs}")
+        raise BadData(f"{place} holds no {what} ({counted or 'nothing that looks like one'}): it needs {needs}")
     return records
 
 

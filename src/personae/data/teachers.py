@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from PIL import Image
@@ -74,7 +75,10 @@ class Teachers:
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
         )
-        return vision.FaceLandmarker.create_from_options(options)
+        landmarker = vision.FaceLandmarker.create_from_options(options)
+        # Closed with this object, or before Python takes its modules apart: its own `__del__` comes too late then.
+        finalize(self, landmarker.close)
+        return landmarker
 
     @cached_property
     def _recogniser(self) -> Any:
@@ -117,14 +121,14 @@ class Teachers:
         )
 
     def motion_in_crop(self, crop: Array) -> Motion | None:
-        """`motion` of a small crop (S, S, 3) that a face fills, seen `framed`; landmarks in the crop's own pixels."""
-        seen = self.motion(framed(crop))
-        if seen is None:
+        """`motion` of a small crop (S, S, 3) that a face fills, read `framed`; landmarks in the crop's own pixels."""
+        framed_motion = self.motion(framed(crop))
+        if framed_motion is None:
             return None
         height, width = crop.shape[:2]
         frame, half = (np.array(xyz, np.float32) for xyz in ((width // 2, height // 2, 0), (0.5, 0.5, 0)))
-        marks = (seen.landmarks - frame + half) / 2 - half
-        return replace(seen, landmarks=marks)
+        marks = (framed_motion.landmarks - frame + half) / 2 - half
+        return replace(framed_motion, landmarks=marks)
 
     def embed_crop(self, crop: Array) -> Array:
         """(128,) float32 unit vector of a (112, 112, 3) RGB uint8 crop in the `arcface` template."""

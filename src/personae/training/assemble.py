@@ -24,7 +24,7 @@ from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader, pack
 from personae.training import fit_directions, fit_sampler
 from personae.training.export_onnx import quantise
-from personae.training.recipes import RECOGNISER, Inputs, bundled
+from personae.training.inputs import RECOGNISER, Inputs, bundled
 
 _STEPS, _GUIDANCE = 14, 2.0  # 20 steps are no better; more guidance adds little likeness and breaks more faces
 _MOTION_GUIDANCE = 0.1  # heads turn half as far without it, and the expression adapter alone does next to nothing

@@ -105,8 +105,8 @@ def parts(measures: Measures, rng: np.random.Generator) -> Parts:
 
 def caption(measures: Measures, rng: np.random.Generator, *, identity: bool) -> str:
     """A caption that is true, about `id person` or about the subject in words."""
-    said = parts(measures, rng)
-    return said.about(IDENTITY_PROMPT, worded=True) if identity else said.caption()
+    content = parts(measures, rng)
+    return content.about(IDENTITY_PROMPT, worded=True) if identity else content.caption()
 
 
 def tokenizer_of(measures: Sequence[Measures]) -> CLIPTokenizer:

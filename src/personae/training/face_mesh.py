@@ -66,8 +66,8 @@ def _labels(cache: Path) -> tuple[Array, Array, Array]:
         np.stack([row[name] for row in rows]).astype(np.float64) for name in ("landmarks", "pose", "blendshapes")
     )
     landmarks, angles, blendshapes = columns
-    seen = np.abs(angles[:, :2]).max(1) < _STEEPEST
-    return landmarks[seen], angles[seen], blendshapes[seen]
+    shallow = np.abs(angles[:, :2]).max(1) < _STEEPEST
+    return landmarks[shallow], angles[shallow], blendshapes[shallow]
 
 
 def _triangles(mean: Array, moves: Array) -> Array:

@@ -27,15 +27,15 @@ def fit(people: LabelledPeople, space: str) -> dict[str, Direction]:
     Raises `BadData` if too few people are labelled, or all are alike.
     """
     labels = labels_of(people)
-    told = np.isfinite(labels).all(axis=1)
-    if told.sum() < _FEWEST:
-        raise BadData(f"directions need at least {_FEWEST} people with {', '.join(ATTRIBUTES)}, got {told.sum()}")
-    vectors, labels = people.vectors[told].astype(np.float64), labels[told]
+    labelled = np.isfinite(labels).all(axis=1)
+    if labelled.sum() < _FEWEST:
+        raise BadData(f"directions need at least {_FEWEST} people with {', '.join(ATTRIBUTES)}, got {labelled.sum()}")
+    vectors, labels = people.vectors[labelled].astype(np.float64), labels[labelled]
     spread = labels.std(axis=0)
     if alike := [name for name, varies in zip(ATTRIBUTES, spread, strict=True) if varies < 1e-6]:
         raise BadData(f"all {len(labels)} people are alike in {', '.join(alike)}: nothing can be learned from them")
-    told_of = np.column_stack([np.ones(len(labels)), (labels - labels.mean(axis=0)) / spread])
-    patterns = np.linalg.lstsq(told_of, vectors, rcond=None)[0][1:]
+    design = np.column_stack([np.ones(len(labels)), (labels - labels.mean(axis=0)) / spread])
+    patterns = np.linalg.lstsq(design, vectors, rcond=None)[0][1:]
     units = patterns / np.linalg.norm(patterns, axis=1, keepdims=True)
     along = vectors @ units.T
     return {

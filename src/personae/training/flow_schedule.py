@@ -73,17 +73,17 @@ class Straight:
         """Standard normal noise as where the line begins, at `last`."""
         return noise if self.flow else noise * float(_length(torch.tensor(self.last)))
 
-    def shown(self, noisy: Tensor, times: Tensor) -> Tensor:
+    def scaled(self, noisy: Tensor, times: Tensor) -> Tensor:
         """What the network is shown of pictures on the line."""
         return noisy if self.flow else noisy / _length(times)[:, None, None, None]
 
     def wanted(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """What the network is to predict."""
-        return self._form(times).from_clean(clean, self.shown(self.between(clean, noise, times), times))
+        return self._form(times).from_clean(clean, self.scaled(self.between(clean, noise, times), times))
 
     def velocity(self, prediction: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
         """noise - clean, as a prediction about `shown` says."""
-        clean = self._form(times).to_clean(prediction, self.shown(noisy, times))
+        clean = self._form(times).to_clean(prediction, self.scaled(noisy, times))
         return (noisy - clean) / times[:, None, None, None]
 
     def _form(self, times: Tensor) -> Form:

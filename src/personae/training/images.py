@@ -7,9 +7,9 @@ from torch import Tensor
 from personae.types import Array
 
 
-def psnr(made: Tensor, real: Tensor) -> Tensor:
+def psnr(images: Tensor, originals: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of images in [-1, 1], averaged over the batch."""
-    error = (made.clamp(-1, 1) - real).pow(2).mean(dim=(1, 2, 3))
+    error = (images.clamp(-1, 1) - originals).pow(2).mean(dim=(1, 2, 3))
     return (10 * torch.log10(4 / error)).mean()
 
 

@@ -150,10 +150,10 @@ def _add_gradients(
         generator = torch.Generator(accelerator.device)
         generator.manual_seed(hash((schedule.seed, accelerator.process_index, number)) % 2**63)
         with accelerator.autocast():
-            loss, said = task.loss(model, to_device(batch, accelerator.device), generator)
+            loss, metrics = task.loss(model, to_device(batch, accelerator.device), generator)
         accelerator.backward(loss / parts)
         total = total + loss.detach() / parts
-        for name, value in said.items():
+        for name, value in metrics.items():
             figures[name] += value / parts
     return total, figures
 
@@ -206,8 +206,8 @@ def _agreed(accelerator: Accelerator, *wishes: bool) -> list[bool]:
     """What the main process wishes: clocks differ, and all processes must stop and save at the same step."""
     if accelerator.num_processes == 1:
         return list(wishes)
-    said = torch.tensor(wishes, dtype=torch.uint8, device=accelerator.device)
-    return [bool(wish) for wish in broadcast(said)]
+    votes = torch.tensor(wishes, dtype=torch.uint8, device=accelerator.device)
+    return [bool(wish) for wish in broadcast(votes)]
 
 
 def _resume(accelerator: Accelerator, folder: Path) -> int:
@@ -241,6 +241,13 @@ def train(
         alone = lock.own(folder / lock.NAME, f"the training run {folder}") if main else nullcontext()
         with alone, _silent_writers():
             return _train(task, schedule, folder, minutes=minutes, bf16=bf16)
+
+
+def _log(accelerator: Accelerator, folder: Path, step: int, figures: Metrics, row: Metrics) -> None:
+    """Figures for TensorBoard, and a row for `log.jsonl`."""
+    accelerator.log(figures, step=step)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"step": step} | row) + "\n")
 
 
 def _train(task: Trainable, schedule: Schedule, folder: Path, *, minutes: float | None, bf16: bool) -> dict[str, float]:
@@ -279,12 +286,10 @@ def _train(task: Trainable, schedule: Schedule, folder: Path, *, minutes: float 
         ema.step(raw.parameters())
         done = step + 1
         if accelerator.is_main_process and (done % 25 == 0 or done < 25 or done == schedule.steps):
-            figures = {name: float(value) for name, value in figures.items()}
-            figures |= {"loss": float(loss), "norm": float(norm), "lr": schedule.rate(step)}
+            figures |= {"loss": loss, "norm": norm, "lr": schedule.rate(step)}
             figures |= {"minutes": (time.monotonic() - started) / 60}
-            accelerator.log(figures, step=done)
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps({"step": done} | figures) + "\n")
+            figures = {name: float(value) for name, value in figures.items()}
+            _log(accelerator, folder, done, figures, figures)
         now = time.monotonic()
         stop, due = _agreed(
             accelerator,
@@ -298,9 +303,7 @@ def _train(task: Trainable, schedule: Schedule, folder: Path, *, minutes: float 
         if last or done % schedule.report_every == 0:
             with _averaged(raw, ema), accelerator.autocast():
                 report = {name: float(value) for name, value in task.report(raw).items()}
-            accelerator.log(report, step=done)
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps({"step": done, "report": report}) + "\n")
+            _log(accelerator, folder, done, report, {"report": report})
         if stop:
             break
     if accelerator.is_main_process:

@@ -4,9 +4,9 @@ A LoRA here is trained attached, by peft, and shipped as every published one: `s
 """
 
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from personae.io.tensors import in_half, save_tensors
 from personae.sampling import codec
 from personae.sampling.lora_weights import FILE
-from personae.training import captions
-from personae.training.methods.base.method import BaseTask
+from personae.training import sheets
 from personae.training.methods.base.network import IdentityToFace
+from personae.types import Array
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 # The layers that the published LCM-LoRA changes, but for the time projections.
@@ -26,6 +26,7 @@ EVERYWHERE = (
     *("proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
     *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"),
 )
+_SHEET = 24  # people
 
 
 def attach(unet: nn.Module, targets: tuple[str, ...], rank: int) -> None:
@@ -33,29 +34,30 @@ def attach(unet: nn.Module, targets: tuple[str, ...], rank: int) -> None:
     unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets)))  # type: ignore[operator]
 
 
-class LoraTask(BaseTask):
-    """See `training.loop.Trainable`. `start`: the export of the base. `frozen` is the base as it was."""
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """`model`: the base with a LoRA, which alone learns. `frozen`: the base as it was."""
 
-    def __init__(
-        self, cache: Path, vae: Path, embedder: Path, *, start: Path, targets: tuple[str, ...], rank: int
-    ) -> None:
-        super().__init__(cache, vae, embedder, start=start)
-        self.model.requires_grad_(requires_grad=False)
-        self.frozen: IdentityToFace = deepcopy(self.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        attach(self.model.unet, targets, rank)
+    model: IdentityToFace
+    frozen: IdentityToFace
 
-    def prompts(self, count: int, device: torch.device, prompt: str = captions.IDENTITY_PROMPT) -> Tensor:
-        """(count, L) tokens of one prompt."""
-        return torch.from_numpy(self.tokens([prompt] * count)).to(device)
+    @classmethod
+    def of(cls, base: IdentityToFace, targets: tuple[str, ...], rank: int) -> "Adapted":
+        """A fresh LoRA on the layers of `base` whose names end like `targets`."""
+        base.requires_grad_(requires_grad=False)
+        frozen: IdentityToFace = deepcopy(base).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        attach(base.unet, targets, rank)
+        return cls(model=base, frozen=frozen)
 
-    def save(self, model: nn.Module, folder: Path) -> None:
-        """The LoRA in half precision; beside `folder`, `samples.png`: held-out people above `last_images`."""
-        assert isinstance(model, IdentityToFace)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = get_peft_model_state_dict(model.unet)
-        save_tensors(folder / FILE, in_half({f"unet.{key}": value for key, value in state.items()}))
-        made = codec.to_uint8(self.last_images)[:24]
-        rows = self.test.crops[: len(made)], made
-        Image.fromarray(np.concatenate([np.concatenate(list(row), 1) for row in rows])).save(
-            folder.parent / "samples.png"
-        )
+
+def export_lora(unet: nn.Module, folder: Path) -> None:
+    """Write the LoRA of `unet` into `folder`, in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = get_peft_model_state_dict(unet)
+    save_tensors(folder / FILE, in_half({f"unet.{key}": value for key, value in state.items()}))
+
+
+def sheet(crops: Array, images: Tensor) -> Image.Image:
+    """Held-out people (N, S, S, 3) uint8 above images (N, 3, S, S) in [-1, 1]."""
+    lower = codec.to_uint8(images)[:_SHEET]
+    return sheets.in_rows(crops[: len(lower)], lower)

@@ -22,9 +22,9 @@ class Noised:
     velocity: Tensor  # (N, 8, 16, 16) what is to be predicted
     inside: Tensor  # (N, 16, 16) 1 where the cell lies in the photo, else 0
 
-    def loss(self, made: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor) -> Tensor:
         """The mean squared error of a predicted velocity; cells beyond the photo's edge do not count."""
-        error = (made.float() - self.velocity).pow(2).mean(1)
+        error = (prediction.float() - self.velocity).pow(2).mean(1)
         return (error * self.inside).sum() / self.inside.sum().clamp(min=1)
 
 

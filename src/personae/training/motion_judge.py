@@ -17,6 +17,8 @@ from torch import Tensor
 
 from personae.conditioning.facex.representation import DEGREES
 from personae.reading.differentiable import AlignedMotion
+from personae.training.jitter import jitter as jittered
+from personae.training.phrases import readings
 from personae.types import Array
 
 _DEGREES = 15.0  # an error of the pose that counts as much as a spread of a blendshape
@@ -29,15 +31,19 @@ class MotionJudge:
     those that hardly vary are not judged."""
 
     def __init__(self, path: Path, template: str, spread: Array) -> None:
-        self._seen = AlignedMotion(path, source=template).eval()
+        self._network = AlignedMotion(path, source=template).eval()
         self._varies = np.flatnonzero(spread > _LEAST)
         self._spread = torch.from_numpy(spread[self._varies])
 
     def read(self, images: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pose (M, 3) in degrees and blendshapes (M, 52) of images (M, 3, S, S) in [-1, 1], each seen through its own
         crop (M, 2, 3)."""
-        pose, shapes = self._seen.to(images.device)(images, jitter)
+        pose, shapes = self._network.to(images.device)(images, jitter)
         return pose, shapes
+
+    def readings(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(M, Q) of `phrases.READINGS`. generator: for a jittered crop of each face; None: the plain one."""
+        return readings(*self.read(images, None if generator is None else jittered(len(images), generator)), images)
 
     def off(
         self,

@@ -67,7 +67,7 @@ def quantised(model: onnx.ModelProto) -> bool:
 def widen(model: onnx.ModelProto) -> None:
     """Make the weights that either way of storing made small plain float32 again, in place."""
     held = {tensor.name: tensor for tensor in model.graph.initializer}
-    kept = []
+    remaining = []
     for node in model.graph.node:
         name = node.output[0]
         if node.op_type == "Cast" and node.input[0] in (name + _HALF, name.removesuffix(_CAST) + _CODES):
@@ -79,9 +79,9 @@ def widen(model: onnx.ModelProto) -> None:
             tensor.CopyFrom(numpy_helper.from_array(product, name))
             model.graph.initializer.remove(scale)
         else:
-            kept.append(node)
+            remaining.append(node)
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(remaining)
 
 
 def _output_axes(model: onnx.ModelProto) -> dict[str, int]:

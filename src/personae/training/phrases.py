@@ -102,17 +102,17 @@ def readings(pose: Tensor, blendshapes: Tensor, images: Tensor) -> Tensor:
 
 def drawn(rng: np.random.Generator, count: int) -> tuple[str, ...]:
     """At most `count` phrases, each as likely as any other, none of which contradicts another."""
-    said: list[str] = []
+    names: list[str] = []
     for name in rng.permutation(list(PHRASES)).tolist():
-        low, high = bounds([*said, name])
-        if len(said) < count and (low < high).all():
-            said.append(name)
-    return tuple(said)
+        low, high = bounds([*names, name])
+        if len(names) < count and (low < high).all():
+            names.append(name)
+    return tuple(names)
 
 
-def bounds(said: Sequence[str]) -> Array:
+def bounds(names: Sequence[str]) -> Array:
     """(2, Q): the lowest and highest that phrases leave to every reading."""
-    limits = np.stack([PHRASES[name].limits() for name in said] or [_phrase().limits()])
+    limits = np.stack([PHRASES[name].limits() for name in names] or [_phrase().limits()])
     return np.stack([limits[:, 0].max(0), limits[:, 1].min(0)])
 
 
@@ -121,7 +121,7 @@ def short(read: Tensor, low: Tensor, high: Tensor, margin: float = 0.4) -> Tenso
     that are bounded."""
     spread = torch.tensor(list(READINGS.values()), device=read.device)
     beyond = torch.maximum(low - read, read - high) / spread + margin
-    asked = (torch.isfinite(low) | torch.isfinite(high)).float()
+    bounded = (torch.isfinite(low) | torch.isfinite(high)).float()
     far = beyond.clamp(min=0)
-    each = F.smooth_l1_loss(far, torch.zeros_like(far), reduction="none") * asked
-    return each.sum(1) / asked.sum(1).clamp(min=1)
+    each = F.smooth_l1_loss(far, torch.zeros_like(far), reduction="none") * bounded
+    return each.sum(1) / bounded.sum(1).clamp(min=1)

@@ -36,7 +36,7 @@ class Rolled:
     """R faces on their way from pure noise, one step before they are judged."""
 
     noisy: Tensor  # (R, c, h, w)
-    untold: Tensor  # (R, c, h, w) the velocity with nothing asked
+    unconditional: Tensor  # (R, c, h, w) the velocity with nothing asked
     course: Course
 
     @property
@@ -44,9 +44,9 @@ class Rolled:
         """(R,)"""
         return self.course.end.flatten()
 
-    def clean(self, asked: Tensor) -> Tensor:
+    def clean(self, conditional: Tensor) -> Tensor:
         """The finished latents that the velocity with everything asked means, guided."""
-        return self.noisy - self.course.end * combine(asked, self.untold, self.course.scale)
+        return self.noisy - self.course.end * combine(conditional, self.unconditional, self.course.scale)
 
 
 def ends_and_scales(count: int, generator: torch.Generator) -> Course:
@@ -60,15 +60,21 @@ def ends_and_scales(count: int, generator: torch.Generator) -> Course:
 
 @torch.no_grad()
 def roll(
-    asked: Velocity, unasked: Velocity, noise: Tensor, course: Course, *, steps: int = STEPS, fuse: Fuse | None = None
+    conditional: Velocity,
+    unconditional_velocity: Velocity,
+    noise: Tensor,
+    course: Course,
+    *,
+    steps: int = STEPS,
+    fuse: Fuse | None = None,
 ) -> Rolled:
     """Guided Euler steps of equal length from `noise` (R, c, h, w) to the course's end. fuse: applied after each."""
     noisy = noise.contiguous(memory_format=torch.channels_last)  # or everything is slow
     length = (1 - course.end) / steps
     for step in range(steps):
         times = (1 - length * step).flatten()
-        untold = unasked(noisy, times).float()
-        noisy = noisy - length * combine(asked(noisy, times).float(), untold, course.scale)
+        unconditional = unconditional_velocity(noisy, times).float()
+        noisy = noisy - length * combine(conditional(noisy, times).float(), unconditional, course.scale)
         if fuse is not None:
             noisy = fuse(noisy, 1 - length * (step + 1))
-    return Rolled(noisy=noisy, untold=unasked(noisy, course.end.flatten()).float(), course=course)
+    return Rolled(noisy=noisy, unconditional=unconditional_velocity(noisy, course.end.flatten()).float(), course=course)

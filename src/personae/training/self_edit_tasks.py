@@ -50,27 +50,27 @@ class Change:
 
 
 def ask(
-    rng: np.random.Generator, lessons: Array, own: Array, marks: Array, told: dict[str, Array], *, template: str
+    rng: np.random.Generator, lessons: Array, own: Array, marks: Array, measures: dict[str, Array], *, template: str
 ) -> Array:
     """(M, G, G) bool: the free region of rows whose task leaves it to who asks, see `facex_lessons`.
 
     lessons: (M,). own: (M,) bool, those who are asked something of their own photo; what they are asked is written
     into `told`, what was read off their faces. marks: (M, K, 3), these faces' landmarks in crops of `template`.
     """
-    free, size = _boxes(rng, len(lessons)), told["crops"].shape[1]
-    asked = [LESSONS[NAMES[lesson]].task for lesson in lessons]
-    for row in np.flatnonzero([task.edit_mask == "moved" for task in asked] | (own & (rng.random(len(own)) < _WHOLE))):
-        free[row] = told["regions"][row][_FACE].sum(0) >= 0.5
-    for row in np.flatnonzero(own & [task.name == "attribute" for task in asked]):
-        face, lender = (motion(told, one, marks[row]) for one in (int(row), int(rng.integers(row + 1))))
-        free[row] = tell(told, int(row), drawn(rng, face, lender, template=template, size=size))
+    free, size = _boxes(rng, len(lessons)), measures["crops"].shape[1]
+    tasks = [LESSONS[NAMES[lesson]].task for lesson in lessons]
+    for row in np.flatnonzero([task.edit_mask == "moved" for task in tasks] | (own & (rng.random(len(own)) < _WHOLE))):
+        free[row] = measures["regions"][row][_FACE].sum(0) >= 0.5
+    for row in np.flatnonzero(own & [task.name == "attribute" for task in tasks]):
+        face, lender = (motion(measures, one, marks[row]) for one in (int(row), int(rng.integers(row + 1))))
+        free[row] = write_change(measures, int(row), drawn(rng, face, lender, template=template, size=size))
     return free
 
 
-def tell(told: dict[str, Array], row: int, change: Change) -> Array:
+def write_change(measures: dict[str, Array], row: int, change: Change) -> Array:
     """Write a change into what was read off a row's face; (G, G) bool, what it touches."""
-    told["pose"][row], told["expression"][row] = pose_numbers(change.pose), change.expression
-    told["meshes"][row] = change.mesh(told["crops"].shape[1], told["meshes"].shape[1])
+    measures["pose"][row], measures["expression"][row] = pose_numbers(change.pose), change.expression
+    measures["meshes"][row] = change.mesh(measures["crops"].shape[1], measures["meshes"].shape[1])
     return change.free
 
 
@@ -83,45 +83,45 @@ def _boxes(rng: np.random.Generator, count: int) -> Array:
     return np.asarray(across[:, None, :] & down[:, :, None])
 
 
-def motion(told: Mapping[str, Array], row: int, marks: Array) -> Motion:
+def motion(measures: Mapping[str, Array], row: int, marks: Array) -> Motion:
     """Of a row's face, whose landmarks (K, 3) in its crop are `marks`."""
-    yaw, pitch, roll = (float(angle) for angle in told["pose"][row] * DEGREES)
+    yaw, pitch, roll = (float(angle) for angle in measures["pose"][row] * DEGREES)
     return Motion(
-        landmarks=marks, pose=Pose(yaw=yaw, pitch=pitch, roll=roll), blendshapes=told["expression"][row].copy()
+        landmarks=marks, pose=Pose(yaw=yaw, pitch=pitch, roll=roll), blendshapes=measures["expression"][row].copy()
     )
 
 
 def drawn(rng: np.random.Generator, face: Motion, other: Motion, *, template: str, size: int) -> Change:
     """One thing asked of `face`, whose landmarks lie in a `size` crop of `template`; `other` lends pose or expression,
     its landmarks do not matter."""
-    pose, making = face.pose, face.blendshapes
+    pose, blendshapes = face.pose, face.blendshapes
     kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
     if kind == "turned":
         pose = _turned(rng, pose, other.pose)
     elif kind == "other's expression":
-        making = other.blendshapes.astype(np.float32)
-        making[expression.GAZE] = face.blendshapes[expression.GAZE]
+        blendshapes = other.blendshapes.astype(np.float32)
+        blendshapes[expression.GAZE] = face.blendshapes[expression.GAZE]
     else:
-        making = _said(rng, making)
-    return made(face, pose, making, template=template, size=size)
+        blendshapes = _named(rng, blendshapes)
+    return change_to(face, pose, blendshapes, template=template, size=size)
 
 
-def made(face: Motion, pose: Pose, making: Array, *, template: str, size: int) -> Change:
+def change_to(face: Motion, pose: Pose, blendshapes: Array, *, template: str, size: int) -> Change:
     """The change of `face` to `pose` and blendshapes `making` (52,)."""
     model = FaceModel.bundled()
-    marks = landmarks(face, model, pose, making, template, size)
+    marks = landmarks(face, model, pose, blendshapes, template, size)
     before, after = (resized(one, size, GRID) for one in (face.landmarks, marks))
     if pose != face.pose:
         free = face_regions.head(before, GRID) | face_regions.head(after, GRID)
     else:
         free = changed_region(
             Motion(landmarks=before, pose=pose, blendshapes=face.blendshapes),
-            Motion(landmarks=after, pose=pose, blendshapes=making),
+            Motion(landmarks=after, pose=pose, blendshapes=blendshapes),
             model,
             GRID,
         )
     return Change(
-        pose=pose, expression=making, marks=marks, free=free if free.any() else face_regions.face(before, GRID)
+        pose=pose, expression=blendshapes, marks=marks, free=free if free.any() else face_regions.face(before, GRID)
     )
 
 
@@ -133,7 +133,7 @@ def _turned(rng: np.random.Generator, pose: Pose, other: Pose) -> Pose:
     return Pose(**angles | {name: float(rng.uniform(-_ONE_ANGLE[name], _ONE_ANGLE[name]))})
 
 
-def _said(rng: np.random.Generator, making: Array) -> Array:
+def _named(rng: np.random.Generator, blendshapes: Array) -> Array:
     name = str(rng.choice(_FIRST if rng.random() < 0.5 else _REST))
     amount = 0.0 if rng.random() < _NONE else float(rng.uniform(_LEAST, 1))
-    return expression.with_sliders(making, {name: amount})
+    return expression.with_sliders(blendshapes, {name: amount})

@@ -25,14 +25,14 @@ def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
 
 
-def reconstruction_loss(made: Tensor, real: Tensor) -> Tensor:
+def reconstruction_loss(decoded: Tensor, real: Tensor) -> Tensor:
     """L1 on pixels, on a three-level pyramid, and on image gradients (which keeps edges sharp)."""
-    loss = F.l1_loss(made, real)
-    for a, b in zip(_gradients(made), _gradients(real), strict=True):
+    loss = F.l1_loss(decoded, real)
+    for a, b in zip(_gradients(decoded), _gradients(real), strict=True):
         loss = loss + F.l1_loss(a, b)
     for _ in range(2):
-        made, real = F.avg_pool2d(made, 2), F.avg_pool2d(real, 2)
-        loss = loss + 0.5 * F.l1_loss(made, real)
+        decoded, real = F.avg_pool2d(decoded, 2), F.avg_pool2d(real, 2)
+        loss = loss + 0.5 * F.l1_loss(decoded, real)
     return loss
 
 
@@ -72,14 +72,14 @@ class AutoencoderTask:
         real = to_tensor(batch["images"])
         strength = 0.15 * torch.rand(len(real), 1, 1, 1, generator=generator, device=real.device)
         noise = torch.randn(len(real), 8, 16, 16, generator=generator, device=real.device) * strength
-        made, latents = model(real, noise)
-        made, latents = made.float(), latents.float()
-        loss = reconstruction_loss(made, real)
+        decoded, latents = model(real, noise)
+        decoded, latents = decoded.float(), latents.float()
+        loss = reconstruction_loss(decoded, real)
         loss = loss + 0.01 * unevenness(latents)
-        figures: Metrics = {"psnr": psnr(made.detach(), real)}
+        figures: Metrics = {"psnr": psnr(decoded.detach(), real)}
         if batch["judged"]:
-            self.recogniser.to(made.device)
-            alike = (self.recogniser(made[:8]) * self.recogniser(real[:8])).sum(-1).mean()
+            self.recogniser.to(decoded.device)
+            alike = (self.recogniser(decoded[:8]) * self.recogniser(real[:8])).sum(-1).mean()
             loss = loss + self.identity_weight * (1 - alike)
             figures["identity"] = alike.detach()
         return loss, figures
@@ -88,11 +88,11 @@ class AutoencoderTask:
         """PSNR (dB), the recogniser's cosine, and the latents' spread, on held-out faces."""
         home = next(model.parameters()).device
         real = to_tensor(self.held_out.crops).to(home)
-        made, latents = (part.float() for part in model(real, torch.zeros(len(real), 8, 16, 16, device=home)))
+        decoded, latents = (part.float() for part in model(real, torch.zeros(len(real), 8, 16, 16, device=home)))
         self.recogniser.to(home)
-        alike = (self.recogniser(made) * self.recogniser(real)).sum(-1).mean()
+        alike = (self.recogniser(decoded) * self.recogniser(real)).sum(-1).mean()
         return {
-            "held_out_psnr": float(psnr(made, real)),
+            "held_out_psnr": float(psnr(decoded, real)),
             "held_out_cosine": float(alike),
             "spread": float(latents.std()),
         }

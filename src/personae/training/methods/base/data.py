@@ -1,4 +1,12 @@
-"""Labelled faces as the UNet sees them: latents, identities, and prompts that hold."""
+"""Labelled faces as nano's UNet sees them: latents, identities, what captions may say; and the people held out.
+
+    table = training_faces(cache)
+    faces = LatentFaces.of(table, cache, networks)
+    faces.photos(sides, rows, views)               # {"latents", "vectors", "inside"}
+    test = HeldOut.of(cache, networks)
+
+Legend: N faces; V views of each; D numbers of an identity; c, h, w of latents.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,70 +14,89 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderDC
+from torch import Tensor
 
+from personae.data import shards
+from personae.io import atomic
 from personae.reading import align
-from personae.reading.differentiable import AlignedRecogniser
-from personae.sampling.fast import modes
+from personae.training import captions
 from personae.training.face_table import FaceTable
-from personae.training.images import to_tensor
-from personae.training.jitter import jitter
+from personae.training.methods.base.frozen import FrozenNetworks
 from personae.types import Array
 
+VIEWS = 3  # of each face: its plain crop's identity, and those of jittered ones
+_BLURRED = 0.1  # the share of the least sharp photos, which are left out
+_COVERED = 0.93  # the share of a crop that must lie inside its photo
+_HELD_OUT = 128  # people in reports
+_PHOTO = 224  # pixels: sides of FairFace's padded crops
+
+
+def training_faces(cache: Path) -> FaceTable:
+    """The labelled photos to learn from: those that fill their crop and are not the most blurred."""
+    table = FaceTable.load(cache)
+    sharp = sharpness(table.crops)
+    return table.where((table.coverage > _COVERED) & (sharp > np.quantile(sharp, _BLURRED)))
+
 
 @dataclass(frozen=True, kw_only=True)
-class PromptMix:
-    """Shares of the prompt kinds; the rest is the identity prompt alone."""
+class LatentFaces:
+    """N faces, plain [0] and mirrored [1]."""
 
-    empty: float = 0.1
-    words: float = 0.1
-    both: float = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What the UNet trains on, row by row, plain [0] and mirrored [1]."""
-
-    latents: Array  # (2, N, 8, 16, 16) float16, unit spread
+    latents: Array  # (2, N, c, h, w) float16, unit spread
     vectors: Array  # (2, N, V, D) float32: V views of each face
-    inside: Array  # (2, N, 16, 16) uint8: latent cells whose pixels lie in the photo
+    inside: Array  # (2, N, h, w) uint8: latent cells whose pixels lie in the photo
+    measures: tuple[list[captions.Measures], list[captions.Measures]]  # what captions may say
+
+    def __len__(self) -> int:
+        return self.latents.shape[1]
+
+    @classmethod
+    def of(cls, table: FaceTable, cache: Path, networks: FrozenNetworks) -> "LatentFaces":
+        """Those of a table of `training_faces`; kept beside the cache, under a name that depends on the networks."""
+        key = hashlib.sha256(f"{networks.key}{_BLURRED}{VIEWS}".encode())
+        path = cache / f"latents-{key.hexdigest()[:12]}.npz"
+        if not path.is_file():
+            atomic.write(path, shards.pack_arrays(_encoded(table, networks)), replace=True)
+        plain = captions.measure(table)
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        return cls(**arrays, measures=(plain, [captions.mirrored(m) for m in plain]))
+
+    def photos(self, sides: Array, rows: Array, views: Array) -> dict[str, Array]:
+        """`latents`, `vectors` and `inside` of rows (M,), each on its side (M,), 0 or 1, in its view (M,)."""
+        return {
+            "latents": self.latents[sides, rows],
+            "vectors": self.vectors[sides, rows, views],
+            "inside": self.inside[sides, rows],
+        }
+
+    @property
+    def view_count(self) -> int:
+        """V"""
+        return int(self.vectors.shape[2])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(c, h, w) of a face's latents."""
+        return self.latents.shape[2:]
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _encoded(table: FaceTable, networks: FrozenNetworks) -> dict[str, Array]:
+    sides = (table.crops, table.crops[:, :, ::-1])
+    cells = _inside(table, table.crops.shape[1])
+    return {
+        "latents": np.stack([networks.encode(side) for side in sides]),
+        "vectors": np.stack([networks.views(side, VIEWS, i) for i, side in enumerate(sides)]),
+        "inside": np.stack([cells, cells[:, :, ::-1]]),
+    }
 
 
-def encode(vae: AutoencoderDC, images: Array) -> Array:
-    home = modes.device_for(None)
-    vae.to(home)
-    with torch.no_grad(), torch.autocast(home.type, torch.bfloat16):
-        batches = (to_tensor(np.ascontiguousarray(images[i : i + 64])) for i in range(0, len(images), 64))
-        latents = torch.cat([vae.encoder(batch.to(home)).float() for batch in batches])
-    return (latents * vae.config.scaling_factor).cpu().numpy().astype(np.float16)
-
-
-def views_of(embedder: AlignedRecogniser, images: Array, count: int, seed: int) -> Array:
-    """(N, count, D): the plain crop and jittered ones, so that no single crop's vector is learnt by heart."""
-    home = modes.device_for(None)
-    rng, result = torch.Generator(home).manual_seed(seed), []
-    embedder.to(home)
-    with torch.no_grad(), torch.autocast(home.type, torch.bfloat16):
-        for start in range(0, len(images), 64):
-            batch = to_tensor(np.ascontiguousarray(images[start : start + 64])).to(home)
-            views = [embedder(batch)]
-            for _ in range(count - 1):
-                views.append(embedder(batch, jitter(len(batch), rng)))
-            result.append(torch.stack(views, 1))
-    return torch.cat(result).cpu().numpy()
-
-
-def inside(table: FaceTable, size: int) -> Array:
+def _inside(table: FaceTable, size: int) -> Array:
     """(N, 16, 16) uint8: cells of 8 x 8 crop pixels that lie wholly inside the photo."""
     cells = []
     for row in range(len(table)):
-        side = 224  # FairFace's padded crops
-        seen = align.coverage(table.matrix[row], size, (side, side))
-        cells.append(seen.reshape(16, size // 16, 16, size // 16).all((1, 3)))
+        covered = align.coverage(table.matrix[row], size, (_PHOTO, _PHOTO))
+        cells.append(covered.reshape(16, size // 16, 16, size // 16).all((1, 3)))
     return np.stack(cells).astype(np.uint8)
 
 
@@ -80,3 +107,47 @@ def sharpness(crops: Array) -> Array:
         -4 * grey[:, 1:-1, 1:-1] + grey[:, 2:, 1:-1] + grey[:, :-2, 1:-1] + grey[:, 1:-1, 2:] + grey[:, 1:-1, :-2]
     )
     return laplacian.var(axis=(1, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """People whom no training sees: their photos, identities (N, D) and latents (N, c, h, w)."""
+
+    table: FaceTable
+    vectors: Array
+    latents: Array
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @classmethod
+    def of(cls, cache: Path, networks: FrozenNetworks) -> "HeldOut":
+        """At most 128 of a cache."""
+        table = FaceTable.load(cache, held_out=True, limit=_HELD_OUT)
+        vectors = networks.views(table.crops, 1, 0)[:, 0]
+        return cls(table=table, vectors=vectors, latents=networks.encode(table.crops))
+
+    def noised(self, home: torch.device) -> "HeldOutNoised":
+        """On their way to noise; the same on every call."""
+        clean, vectors = (torch.from_numpy(part).float().to(home) for part in (self.latents, self.vectors))
+        times = torch.linspace(0.02, 0.98, len(clean), device=home)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)
+        t = times[:, None, None, None]
+        return HeldOutNoised(
+            noisy=(1 - t) * clean + t * noise, times=times, vectors=vectors, noise=noise, velocity=noise - clean
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutNoised:
+    """Held-out photos at fixed times and noise."""
+
+    noisy: Tensor  # (N, c, h, w)
+    times: Tensor  # (N,)
+    vectors: Tensor  # (N, D)
+    noise: Tensor  # (N, c, h, w)
+    velocity: Tensor  # (N, c, h, w) what is to be predicted
+
+    def loss(self, prediction: Tensor) -> float:
+        """The mean squared error of a predicted velocity."""
+        return float((prediction.float() - self.velocity).pow(2).mean())

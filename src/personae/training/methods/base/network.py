@@ -1,11 +1,16 @@
 """Text encoder and UNet of nano, and both as the one module that is trained."""
 
+from pathlib import Path
+
+import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from personae.conditioning.arc2face import encode_tokens
+from personae.conditioning.arc2face import encode_tokens, id_token
 from personae.conditioning.types import Conditioning
+from personae.sampling.fast import modes
 
 WIDTH = 256  # of the text encoder and so of the cross-attention
 
@@ -51,16 +56,33 @@ class IdentityToFace(nn.Module):
         super().__init__()
         self.text_encoder, self.unet, self.placeholder = text_encoder, unet, placeholder
 
+    @classmethod
+    def of(cls, tokenizer: CLIPTokenizer, folder: Path | None) -> "IdentityToFace":
+        """With the weights of an export, or fresh ones."""
+        if folder is None:
+            text_encoder, unet = build_text_encoder(tokenizer), build_unet()
+        else:
+            text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+            unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+        if modes.device_for(None).type == "cpu":
+            # Over sequences this short, the backward of torch's fused attention takes a third of a CPU's step.
+            unet.set_attn_processor(AttnProcessor())
+            text_encoder.set_attn_implementation("eager")
+        return cls(text_encoder, unet, id_token(tokenizer))
+
     def condition(self, tokens: Tensor, vectors: Tensor) -> Conditioning:
         """tokens (N, L), vectors (N, D): the vector overwrites the placeholder's embedding wherever it occurs."""
         return encode_tokens(self.text_encoder, tokens, tokens == self.placeholder, vectors)
 
-    def asked(self, tokens: Tensor, vectors: Tensor) -> Tensor:
-        """(N,) bool: which rows are about their person."""
+    def has_person(self, tokens: Tensor) -> Tensor:
+        """(N,) bool: which rows of tokens (N, L) hold the placeholder, and so are about their person."""
         return (tokens == self.placeholder).any(-1)
 
     def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor) -> Tensor:
         return self.predict(noisy, times, self.condition(tokens, vectors))
 
-    def predict(self, noisy: Tensor, times: Tensor, told: Conditioning) -> Tensor:
-        return self.unet(noisy, times * 1000, told.tokens, class_labels=told.pooled, return_dict=False)[0]
+    def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning) -> Tensor:
+        """The velocity (N, c, h, w) of noisy latents (N, c, h, w) at times (N,), 0 clean to 1 noise."""
+        return self.unet(noisy, times * 1000, conditioning.tokens, class_labels=conditioning.pooled, return_dict=False)[
+            0
+        ]

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 from personae.reading import align
 from personae.training.augment import photometric, tone_curves
 from personae.training.face_table import FaceTable
 from personae.training.methods.detector.bodies import draw_body, roll
+from personae.training.methods.detector.faceless import beside, flipped, painted_out, paste_mask
+from personae.training.methods.detector.rectangles import area, bounds, corners, fit, overlap, swing, turned
 from personae.training.networks import CANVAS
 from personae.training.textures import colour, texture
 from personae.types import Array
@@ -57,47 +59,6 @@ class _Sketch:
             points=np.array(self.points, np.float32).reshape(-1, 5, 2),
             ignored=np.array(self.ignored, np.float32).reshape(-1, 4),
         )
-
-
-def _corners(rect: Array) -> Array:
-    left, top, right, bottom = rect
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
-
-
-def _bounds(points: Array) -> Array:
-    return np.concatenate([points.min(0), points.max(0)])
-
-
-def _area(rect: Array) -> float:
-    return float(np.prod(np.maximum(rect[2:] - rect[:2], 0)))
-
-
-def _common(a: Array, b: Array) -> float:
-    """The area that two rectangles share."""
-    return _area(np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])]))
-
-
-def _turned(matrix: Array, box: Array) -> Array:
-    """The upright box of a face whose upright box was `box`, under `matrix`: the box of the ellipse within, since
-    the corners of a face's box are empty."""
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
-    reach = np.sqrt(((matrix[:, :2] * half) ** 2).sum(1))
-    middle = align.apply(matrix, centre)
-    return np.concatenate([middle - reach, middle + reach])
-
-
-def _fit(source: Array, goal: Array) -> Array:
-    """The (2, 3) matrix that stretches rectangle `source` onto rectangle `goal`."""
-    scale = (goal[2:] - goal[:2]) / (source[2:] - source[:2])
-    return np.column_stack([np.diag(scale), goal[:2] - scale * source[:2]])
-
-
-def _swing(matrix: Array, centre: Array, degrees: float, mirror: bool) -> Array:
-    """`matrix`, followed by a turn about `centre` and, before it, mirroring about `centre`."""
-    a = np.radians(degrees)
-    linear = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
-    after = np.column_stack([linear, centre - linear @ centre])
-    return np.column_stack([after[:, :2] @ matrix[:, :2], align.apply(after, matrix[:, 2])])
 
 
 class Stage:
@@ -174,7 +135,7 @@ class Stage:
                 continue
             row = self._row(rng)
             window = self._window(row, rng, (inner[2] - inner[0]) / (inner[3] - inner[1]))
-            self._draw(sketch, row, _fit(window, inner), window, "sharp", rng)
+            self._draw(sketch, row, fit(window, inner), window, "sharp", rng)
         return sketch.finish(rng)
 
     def group(self, rng: np.random.Generator, count: int | None = None) -> Scene:
@@ -220,23 +181,23 @@ class Stage:
         """A piece of a photo without a face: painted out, a stretched patch beside the face, or of skin and hair."""
         kind = rng.random()
         if kind < 0.6:
-            return _flipped(self.painted(rng), rng)
+            return flipped(self.painted(rng), rng)
         row = self._row(rng)
         image, scale = self._decode(row, 2.0)
         box = self.table.box[row] / scale
         if kind < 0.8:
-            image = image.crop(_beside(image.size, box, rng))
+            image = image.crop(beside(image.size, box, rng))
         else:
             side = (box[2] - box[0]) * rng.uniform(0.2, 0.42)
             x, y = rng.uniform(np.maximum(box[:2], 0), np.maximum(box[2:] - side, box[:2] + 1))
             image = image.crop((int(x), int(y), int(x + side) + 2, int(y + side) + 2))
-        return _flipped(image, rng)
+        return flipped(image, rng)
 
     def painted(self, rng: np.random.Generator) -> Image.Image:
         """A photo with its face painted out."""
         row = self._row(rng)
         image, scale = self._decode(row, 2.0 if rng.random() < 0.6 else 1.0)
-        return _painted_out(image, self.table.box[row] / scale, rng)
+        return painted_out(image, self.table.box[row] / scale, rng)
 
     def _row(self, rng: np.random.Generator) -> int:
         return int(rng.integers(len(self.table)))
@@ -289,11 +250,11 @@ class Stage:
         size = (window[2:] - window[:2]) * np.exp(rng.normal(0, 0.04, 2))
         corner = np.asarray(shift) - 0.5
         goal = np.concatenate([corner, corner + size * side / size.max()])
-        matrix, degrees = _fit(window, goal), 0.0
+        matrix, degrees = fit(window, goal), 0.0
         if rng.random() < 0.4:
             degrees = roll(rng)
             sketch.image = self.background(rng)
-        matrix = _swing(matrix, (goal[:2] + goal[2:]) / 2, degrees, bool(rng.random() < 0.5))
+        matrix = swing(matrix, (goal[:2] + goal[2:]) / 2, degrees, bool(rng.random() < 0.5))
         self._draw(sketch, row, matrix, window, "sharp", rng)
 
     def _paste(self, sketch: _Sketch, row: int, goal: float, rng: np.random.Generator, *, body: bool = False) -> None:
@@ -305,21 +266,21 @@ class Stage:
         half = size * scale / 2
         place = rng.uniform(half * 0.75, np.maximum(CANVAS - half * 0.75, half * 0.75 + 1))
         matrix = np.column_stack([np.diag(scale), place - scale * middle])
-        matrix = _swing(matrix, place, roll(rng), bool(rng.random() < 0.5))
+        matrix = swing(matrix, place, roll(rng), bool(rng.random() < 0.5))
         edge = ("oval", "soft", "sharp")[rng.choice(3, p=(0.45, 0.25, 0.3))]
         reach = 1.0 + rng.uniform(0.05, 0.4, 4)
         window = np.concatenate([middle - size / 2 * reach[:2], middle + size / 2 * reach[2:]])
         extent = self._extent(row)
         window = np.concatenate([np.maximum(window[:2], extent[:2]), np.minimum(window[2:], extent[2:])])
-        patch = _bounds(align.apply(matrix, _corners(window)))
-        face = _turned(matrix, box)
+        patch = bounds(align.apply(matrix, corners(window)))
+        face = turned(matrix, box)
         taken = sketch.boxes + sketch.ignored
-        if any(_common(patch, other) > 0.12 * _area(other) or _common(face, other) > 0 for other in taken):
+        if any(overlap(patch, other) > 0.12 * area(other) or overlap(face, other) > 0 for other in taken):
             return
         if body:
             drawn = sketch.image.copy()
             extent = draw_body(drawn, matrix, box, rng)
-            if not any(_common(extent, other) > 0 for other in taken):
+            if not any(overlap(extent, other) > 0 for other in taken):
                 sketch.image = drawn
         self._draw(sketch, row, matrix, window, edge, rng)
 
@@ -331,7 +292,7 @@ class Stage:
         image, scale = self._decode(row, shrink)
         if rng.random() < 0.5:
             image = image.point(tone_curves(rng, 0.5))
-        outline = _bounds(align.apply(matrix, _corners(window)))
+        outline = bounds(align.apply(matrix, corners(window)))
         left, top = np.maximum(np.floor(outline[:2]), 0).astype(int)
         right, bottom = np.minimum(np.ceil(outline[2:]) + 1, CANVAS).astype(int)
         if right - left < 2 or bottom - top < 2:
@@ -343,18 +304,18 @@ class Stage:
         size, affine = (int(right - left), int(bottom - top)), Image.Transform.AFFINE
         inner = (window + 0.5) / scale
         smooth = Image.Resampling.NEAREST if edge == "sharp" else Image.Resampling.BILINEAR
-        mask = _mask(image.size, inner, edge).transform(size, affine, data, smooth)
+        cover = paste_mask(image.size, inner, edge).transform(size, affine, data, smooth)
         patch = image.transform(size, affine, data, Image.Resampling.BILINEAR)
-        sketch.image.paste(patch, (int(left), int(top)), mask)
+        sketch.image.paste(patch, (int(left), int(top)), cover)
         self._note(sketch, row, matrix, window)
 
     def _note(self, sketch: _Sketch, row: int, matrix: Array, window: Array) -> None:
         """Enter the face drawn under `matrix` among the scene's faces, or among what is ignored."""
         box = self.table.box[row].astype(np.float64)
-        face = _turned(matrix, box)
-        seen = _common(face, np.array((0.0, 0.0, CANVAS, CANVAS))) / _area(face) * _common(box, window) / _area(box)
+        face = turned(matrix, box)
+        visible = overlap(face, np.array((0.0, 0.0, CANVAS, CANVAS))) / area(face) * overlap(box, window) / area(box)
         points = align.apply(matrix, self.table.points[row].astype(np.float64))
-        if seen < _CLEAR or min(face[2:] - face[:2]) < _SMALLEST:
+        if visible < _CLEAR or min(face[2:] - face[:2]) < _SMALLEST:
             sketch.ignored.append(face)
             return
         sketch.boxes.append(face)
@@ -371,76 +332,6 @@ class Stage:
             image = self.faceless(rng) if rng.random() < 0.7 else texture(rng, 64)
             width = float(np.exp(rng.uniform(np.log(20), np.log(200))))
             size = (int(width), int(width * rng.uniform(0.9, 1.5)))
-            mask = _mask((48, 48), np.array((0.0, 0.0, 48.0, 48.0)), "oval" if rng.random() < 0.6 else "sharp")
+            cover = paste_mask((48, 48), np.array((0.0, 0.0, 48.0, 48.0)), "oval" if rng.random() < 0.6 else "sharp")
             corner = rng.uniform(-0.3 * width, CANVAS - 0.7 * width, 2)
-            sketch.image.paste(image.resize(size), (int(corner[0]), int(corner[1])), mask.resize(size))
-
-
-def _mask(size: tuple[int, int], inner: Array, edge: str) -> Image.Image:
-    """(size) L: 255 within `inner`, 0 outside; "sharp", "soft" or "oval"."""
-    mask = Image.new("L", size, 0)
-    draw = ImageDraw.Draw(mask)
-    left, top, right, bottom = inner
-    if edge == "sharp":
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=255)
-        return mask
-    blur = 0.05 * min(right - left, bottom - top)
-    shape = (left + 2 * blur, top + 2 * blur, right - 1 - 2 * blur, bottom - 1 - 2 * blur)
-    if edge == "oval":
-        draw.ellipse(shape, fill=255)
-    else:
-        draw.rectangle(shape, fill=255)
-    return mask.filter(ImageFilter.BoxBlur(float(blur)))
-
-
-def _flipped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """As it is, mirrored, upside down or on its side."""
-    turns = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_90)
-    turn = turns[rng.choice(4, p=(0.4, 0.3, 0.2, 0.1))]
-    return image if turn is None else image.transpose(turn)
-
-
-def _beside(size: tuple[int, int], box: Array, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A strip of a picture beside, above or below `box`; a few pixels at least."""
-    width, height = size
-    left, top, right, bottom = box
-    strips = [(0, 0, left, height), (right, 0, width, height), (0, 0, width, top), (0, bottom, width, height)]
-    spare = np.array([max(0.0, s[2] - s[0]) * max(0.0, s[3] - s[1]) for s in strips]) + 1.0
-    x0, y0, x1, y1 = strips[rng.choice(4, p=spare / spare.sum())]
-    x0, y0 = min(max(0, int(x0)), width - 4), min(max(0, int(y0)), height - 4)
-    return x0, y0, max(x0 + 4, min(width, int(x1))), max(y0 + 4, min(height, int(y1)))
-
-
-def _painted_out(image: Image.Image, box: Array, rng: np.random.Generator) -> Image.Image:
-    """The picture with its face gone: smeared, flat, under a texture, scrambled, or covered by what is beside it."""
-    width, height = box[2:] - box[:2]
-    grown = box + rng.uniform(0.0, 0.12, 4) * (-width, -height, width, height)
-    left, top = (int(v) for v in np.maximum(grown[:2], 0))
-    right, bottom = int(min(grown[2], image.size[0])), int(min(grown[3], image.size[1]))
-    size = (max(1, right - left), max(1, bottom - top))
-    face = image.crop((left, top, left + size[0], top + size[1]))
-    kind = rng.integers(5)
-    if kind == 0:
-        few = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
-        cover = face.resize(few, Image.Resampling.BOX).resize(size, Image.Resampling.BICUBIC)
-    elif kind == 1:
-        cover = Image.new("RGB", size, colour(rng))
-    elif kind == 2:
-        cover = texture(rng, 64).resize(size)
-    elif kind == 3:
-        side = int(rng.integers(4, 9))
-        tiles = np.asarray(face.resize((side * 12, side * 12))).reshape(side, 12, side, 12, 3).swapaxes(1, 2)
-        mixed = tiles.reshape(-1, 12, 12, 3)[rng.permutation(side * side)].reshape(side, side, 12, 12, 3)
-        cover = Image.fromarray(np.ascontiguousarray(mixed.swapaxes(1, 2)).reshape(side * 12, side * 12, 3)).resize(
-            size
-        )
-    else:
-        cover = image.crop(_beside(image.size, box, rng)).resize(size)
-    painted = image.copy()
-    mask = Image.new("L", size, 255)
-    if rng.random() < 0.4:
-        mask = _mask((48, 48), np.array((0.0, 0.0, 48.0, 48.0)), "soft").resize(size)
-        cover_under = face.resize((2, 2), Image.Resampling.BOX).resize(size, Image.Resampling.BICUBIC)
-        painted.paste(cover_under, (left, top))
-    painted.paste(cover, (left, top), mask)
-    return painted
+            sketch.image.paste(image.resize(size), (int(corner[0]), int(corner[1])), cover.resize(size))

@@ -10,46 +10,59 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from personae.conditioning.types import Conditioning
 from personae.io import atomic
-from personae.sampling import codec, schedulers
 from personae.sampling.few_steps import CONFIG
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
+from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
-from personae.training.lora import EVERYWHERE, LoraTask
+from personae.training.lora import EVERYWHERE, Adapted, export_lora, sheet
 from personae.training.methods.base.network import IdentityToFace
+from personae.training.methods.base.prompts import PromptMix
+from personae.training.methods.base.setting import Setting, draw_rows
+from personae.training.methods.distil.evaluator import STEPS, DistilEvaluator, even_steps
 from personae.types import Array
 
-STEPS = 4
 _WITHIN = 3  # steps of the teacher in one of the student
 _GUIDANCE = 2.0  # of the teacher: nano's own
 RANK = 2
 
 
-class DistilTask(LoraTask):
+class DistilTask:
     """See `training.loop.Trainable`."""
 
     def __init__(self, cache: Path, vae: Path, embedder: Path, *, start: Path) -> None:
-        super().__init__(cache, vae, embedder, start=start, targets=EVERYWHERE, rank=RANK)
+        """cache, vae, embedder: as `Setting.open`. start: the export of the base."""
+        self.setting, self.mix = Setting.open(cache, vae, embedder, start=start), PromptMix()
+        adapted = Adapted.of(self.setting.base, EVERYWHERE, RANK)
+        self.model, self.frozen = adapted.model, adapted.frozen
+        self.evaluator = DistilEvaluator(self.setting, self.frozen, self.path)
+
+    def compile(self) -> None:
+        """The UNet's blocks."""
+        compile_blocks(self.model.unet)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
-        drawn = super().batch(rng, size)
-        return {name: drawn[name] for name in ("tokens", "vectors")}
+        """`tokens` (N, L) and `vectors` (N, D) of photos, which themselves are not needed."""
+        faces = self.setting.faces
+        sides, rows, views = draw_rows(faces, rng, size)
+        prompts = [self.mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
+        return {"tokens": self.setting.prompts.tokens(prompts), "vectors": faces.vectors[sides, rows, views]}
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        """The mean squared error of the velocity from each of the teacher's points to the next."""
         tokens, vectors = batch["tokens"], batch["vectors"]
-        shape = (len(tokens), *self.data.latents.shape[2:])
+        shape = (len(tokens), *self.setting.faces.shape)
         noise = torch.randn(shape, generator=generator, device=tokens.device)
         noise = noise.contiguous(memory_format=torch.channels_last)  # or every step is slow
         points = self.path(tokens, vectors, noise)
         times = torch.linspace(1, 0, STEPS + 1, device=tokens.device)[:-1].repeat_interleave(len(tokens))
-        made = model(points[:-1].flatten(0, 1), times, tokens.repeat(STEPS, 1), vectors.repeat(STEPS, 1)).float()
-        wanted = ((points[:-1] - points[1:]) * STEPS).flatten(0, 1)
-        loss = (made - wanted).pow(2).mean()
+        tokens, vectors = tokens.repeat(STEPS, 1), vectors.repeat(STEPS, 1)
+        prediction = model(points[:-1].flatten(0, 1), times, tokens, vectors).float()
+        goal = ((points[:-1] - points[1:]) * STEPS).flatten(0, 1)
+        loss = (prediction - goal).pow(2).mean()
         return loss, {"distilled": loss.detach()}
 
     @torch.no_grad()
@@ -57,7 +70,8 @@ class DistilTask(LoraTask):
         """(STEPS + 1, N, c, h, w): the guided base's way from `noise` to a face, at the student's times."""
         home = noise.device
         frozen = self.frozen.to(home)
-        told, untold = frozen.condition(tokens, vectors), frozen.condition(self.prompts(1, home, ""), vectors[:1])
+        conditional = frozen.condition(tokens, vectors)
+        unconditional = frozen.condition(self.setting.tokens_of("", 1, home), vectors[:1])
         points = [noise]
 
         def on_step(step: int, t: Tensor, latents: Tensor) -> Tensor:
@@ -65,42 +79,18 @@ class DistilTask(LoraTask):
                 points.append(latents)
             return latents
 
-        predict = guided(frozen.unet, told, untold, _GUIDANCE, batch_size=len(noise))
-        denoise(predict, noise, _even(STEPS * _WITHIN, home), on_step=on_step)
+        predict = guided(frozen.unet, conditional, unconditional, _GUIDANCE, batch_size=len(noise))
+        denoise(predict, noise, even_steps(STEPS * _WITHIN, home), on_step=on_step)
         return torch.stack(points)
 
     def report(self, model: nn.Module) -> dict[str, float]:
-        """On 64 held-out people: how far the faces (as latents) lie from the teacher's, the student's and the base's
-        own four unguided steps, as shares of the teacher's spread; and the likeness of all three."""
+        """See `DistilEvaluator`."""
         assert isinstance(model, IdentityToFace)
-        home = model.unet.device
-        vectors = torch.from_numpy(self.test_vectors[:64]).to(home)
-        tokens = self.prompts(len(vectors), home)
-        shape = (len(vectors), *self.data.latents.shape[2:])
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(home)
-        wanted = self.path(tokens, vectors, noise)[-1]
-        told = model.condition(tokens, vectors)
-        report = {"likeness_teacher": self._likeness(wanted, vectors)}
-        for name, unet in (("base", self.frozen.unet), ("student", model.unet)):
-            made = _four_steps(unet, told, noise)
-            report[f"distance_{name}"] = float((made - wanted).pow(2).mean().sqrt() / wanted.std())
-            report[f"likeness_{name}"] = self._likeness(made, vectors)
-        self.last_images = codec.decode(self.vae, made).cpu()
-        return report
-
-    def _likeness(self, latents: Tensor, vectors: Tensor) -> float:
-        return float((self.embedder(codec.decode(self.vae, latents)) * vectors).sum(-1).mean())
+        return self.evaluator.report(model)
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """`lcm/` and `samples.png`."""
-        self.save(model, folder / "lcm")
+        assert isinstance(model, IdentityToFace)
+        export_lora(model.unet, folder / "lcm")
         atomic.write_json(folder / "lcm" / CONFIG, {"scheduler": "flow-euler"})
-
-
-def _even(steps: int, device: torch.device) -> FlowMatchEulerDiscreteScheduler:
-    return schedulers.fresh("flow-euler", like=FlowMatchEulerDiscreteScheduler(), steps=steps, device=device)
-
-
-def _four_steps(unet: nn.Module, told: Conditioning, noise: Tensor) -> Tensor:
-    untold = told.rows(torch.zeros(1, dtype=torch.long))  # not computed at guidance 1
-    return denoise(guided(unet, told, untold, 1.0, batch_size=len(noise)), noise, _even(STEPS, noise.device))
+        sheet(self.setting.held_out.table.crops, self.evaluator.images).save(folder / "samples.png")

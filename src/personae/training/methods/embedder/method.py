@@ -139,12 +139,12 @@ class EmbedderTask:
         for name, test in self.tests.items():
             for state in ("plain", "spoilt"):
                 parts = np.array_split(test[state], 16)
-                made = torch.cat([model(to_tensor(part).to(home))[0] for part in parts]).float().cpu()
-                cosine = (made * torch.from_numpy(test["vectors"])).sum(-1)
+                answers_of = torch.cat([model(to_tensor(part).to(home))[0] for part in parts]).float().cpu()
+                cosine = (answers_of * torch.from_numpy(test["vectors"])).sum(-1)
                 found[f"{name}_{state}"] = float(cosine.mean())
                 found[f"{name}_{state}_p5"] = float(cosine.quantile(0.05))
                 if (name, state) == ("photos", "plain"):
-                    for who, vectors in (("", made), ("teacher_", torch.from_numpy(test["vectors"]))):
+                    for who, vectors in (("", answers_of), ("teacher_", torch.from_numpy(test["vectors"]))):
                         apart = (vectors @ vectors.T)[~torch.eye(len(vectors), dtype=torch.bool)]
                         found |= {f"{who}between": float(apart.mean()), f"{who}between_std": float(apart.std())}
         return found

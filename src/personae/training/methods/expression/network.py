@@ -50,9 +50,9 @@ class ExpressionToFace(IdentityToFace):
     def forward(  # type: ignore[override]
         self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, expressions: Tensor
     ) -> Tensor:
-        """expressions: (N, 52) as `said`, or zeros for none."""
-        told = self.condition(tokens, vectors)
-        asked = {"image_embeds": [expressions[:, None]]}
+        """expressions: (N, 52) as `blendshapes.adapter_input` makes them, or zeros for none."""
+        text = self.condition(tokens, vectors)
+        added = {"image_embeds": [expressions[:, None]]}
         return self.unet(
-            noisy, times * 1000, told.tokens, class_labels=told.pooled, added_cond_kwargs=asked, return_dict=False
+            noisy, times * 1000, text.tokens, class_labels=text.pooled, added_cond_kwargs=added, return_dict=False
         )[0]

@@ -16,7 +16,7 @@ class FacedText(IdentityToFace):
         super().__init__(base.text_encoder, base.unet, base.placeholder)
         self.projector = projector.train().requires_grad_(requires_grad=True)
 
-    def told(self, tokens: Tensor, vectors: Tensor, named: Tensor) -> Conditioning:
+    def conditioning(self, tokens: Tensor, vectors: Tensor, named: Tensor) -> Conditioning:
         """tokens (N, L), vectors (N, D), named (N,) bool."""
         text = self.condition(tokens, vectors)
         faced = vectors.any(-1)
@@ -25,10 +25,10 @@ class FacedText(IdentityToFace):
         if text.pooled is not None and alone.pooled is not None and beside.pooled is not None:
             pooled = torch.where(faced[:, None], beside.pooled, alone.pooled)
             pooled = torch.where(named[:, None], text.pooled, pooled)
-        seen = torch.where(faced[:, None, None], beside.tokens, alone.tokens)
-        return Conditioning(tokens=torch.where(named[:, None, None], text.tokens, seen), pooled=pooled)
+        unnamed = torch.where(faced[:, None, None], beside.tokens, alone.tokens)
+        return Conditioning(tokens=torch.where(named[:, None, None], text.tokens, unnamed), pooled=pooled)
 
     def forward(  # type: ignore[override]
         self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, named: Tensor
     ) -> Tensor:
-        return self.predict(noisy, times, self.told(tokens, vectors, named))
+        return self.predict(noisy, times, self.conditioning(tokens, vectors, named))

@@ -41,7 +41,7 @@ from personae.types import Array
 DROPPED = Dropped(words=0.05, face=0.05, both=0.05)
 _JUDGED = 64  # held-out pictures in the report
 _AT_ONCE = 8  # of them
-_TOLD = {"both": (True, True), "text": (True, False), "face": (False, True), "nothing": (False, False)}  # words, face
+_CASES = {"both": (True, True), "text": (True, False), "face": (False, True), "nothing": (False, False)}  # words, face
 _STEPS, _GUIDANCE = 25, 7.5  # of the exported model: the paper's w
 # Its faces lie anywhere in the picture; what looks for one in its usual place looks where FFHQ's photos have it.
 _TEMPLATE = "ffhq"
@@ -59,8 +59,8 @@ class TextAndFace(nn.Module):
         """The prediction about noisy (N, c, h, w) at timesteps (N,), told words (N, L, C) and the faces of vectors
         (N, D) where `faced` (N,)."""
         tokens, _ = self.projector(vectors)
-        told = override(Conditioning(tokens=words, pooled=None), tokens * faced[:, None, None])
-        return self.unet(noisy, times, told.tokens, return_dict=False)[0]
+        conditioning = override(Conditioning(tokens=words, pooled=None), tokens * faced[:, None, None])
+        return self.unet(noisy, times, conditioning.tokens, return_dict=False)[0]
 
 
 class Face0Sd15Task:
@@ -98,7 +98,7 @@ class Face0Sd15Task:
         self.model = TextAndFace(unet, FaceTokens(sizes, reader.space))
         self.faces = CaptionedFaces(Part(records, held_out=False), reader)
         judged = list(islice(CaptionedFaces(Part(records, held_out=True), reader).epoch(), _JUDGED))
-        self.judged = self._seen(judged, [one.caption for one in judged], np.ones(len(judged), bool))
+        self.judged = self._read(judged, [one.caption for one in judged], np.ones(len(judged), bool))
 
     def compile(self) -> None:
         compile_blocks(self.model.unet)
@@ -107,9 +107,11 @@ class Face0Sd15Task:
         """`pixels` (N, S, S, 3) uint8, `tokens` (N, L), `vectors` (N, D), `faced` (N,) bool."""
         drawn = self.faces.draw(rng, size)
         worded, faced = self.dropped.drawn(rng, size)
-        return self._seen(drawn, [one.caption if told else "" for one, told in zip(drawn, worded, strict=True)], faced)
+        return self._read(
+            drawn, [one.caption if has_words else "" for one, has_words in zip(drawn, worded, strict=True)], faced
+        )
 
-    def _seen(self, faces: list[CaptionedFace], prompts: list[str], faced: Array) -> dict[str, Array]:
+    def _read(self, faces: list[CaptionedFace], prompts: list[str], faced: Array) -> dict[str, Array]:
         found = self.reader.identities([(one.photo, one.found) for one in faces])
         return {
             "pixels": np.stack([square_with(one.photo, one.box, self.size) for one in faces]),
@@ -140,16 +142,16 @@ class Face0Sd15Task:
         with torch.no_grad():
             words = encode_tokens(self.text_encoder.to(clean.device), batch["tokens"]).tokens
         noisy = self.scheduler.add_noise(clean, noise, times)
-        made = model(noisy, times, words, batch["vectors"], batch["faced"])
-        wanted = _TARGETS[self.scheduler.config.prediction_type](self.scheduler, clean, noise, times)
-        return F.mse_loss(made.float(), wanted)
+        prediction = model(noisy, times, words, batch["vectors"], batch["faced"])
+        goal = _TARGETS[self.scheduler.config.prediction_type](self.scheduler, clean, noise, times)
+        return F.mse_loss(prediction.float(), goal)
 
     @torch.no_grad()
     def _latents(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(N, c, h, w) of (N, S, S, 3) uint8: drawn as the autoencoder says, or without a generator the likeliest."""
         images = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-        said = self.vae.to(images.device).encode(images).latent_dist
-        latents = said.mode() if generator is None else said.sample(generator)
+        distribution = self.vae.to(images.device).encode(images).latent_dist
+        latents = distribution.mode() if generator is None else distribution.sample(generator)
         return latents.float() * self.vae.config.scaling_factor
 
     def report(self, model: nn.Module) -> dict[str, float]:
@@ -158,16 +160,16 @@ class Face0Sd15Task:
         home, count = model.unet.device, len(self.judged["pixels"])
         nothing = torch.from_numpy(self.tokens([""])).to(home)
         times = torch.linspace(0, self.scheduler.config.num_train_timesteps - 1, count + 2, device=home).long()[1:-1]
-        generator, losses = torch.Generator().manual_seed(0), dict.fromkeys(_TOLD, 0.0)
+        generator, losses = torch.Generator().manual_seed(0), dict.fromkeys(_CASES, 0.0)
         for start in range(0, count, _AT_ONCE):
             rows = slice(start, start + _AT_ONCE)
             batch = {name: torch.from_numpy(value[rows]).to(home) for name, value in self.judged.items()}
             clean = self._latents(batch["pixels"])
             noise = torch.randn(clean.shape, generator=generator).to(home)
-            for name, (worded, faced) in _TOLD.items():
-                told = batch | {"faced": batch["faced"] & faced}
-                told["tokens"] = batch["tokens"] if worded else nothing.expand(len(clean), -1)
-                losses[name] += float(self._loss(model, clean, noise, times[rows], told)) * len(clean) / count
+            for name, (worded, faced) in _CASES.items():
+                case = batch | {"faced": batch["faced"] & faced}
+                case["tokens"] = batch["tokens"] if worded else nothing.expand(len(clean), -1)
+                losses[name] += float(self._loss(model, clean, noise, times[rows], case)) * len(clean) / count
         return {f"held_out_{name}": loss for name, loss in losses.items()}
 
     def export(self, model: nn.Module, folder: Path) -> None:

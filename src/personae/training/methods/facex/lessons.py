@@ -1,14 +1,14 @@
-"""What FaceX practises, whatever its base: whose pieces a row is told, and what it is shown of the canvas.
+"""What FaceX practises, whatever its base: whose pieces a row takes, and what it reads of the canvas.
 
     lessons = drawn(rng, 12, "share")                                # the tasks of 12 photos
-    told, free = shown(batch, maps, generator, untold=0.08)          # the arguments of `FaceX.forward`, the free region
+    inputs, free = facex_inputs(batch, maps, generator, dropout=0.08)   # arguments of `FaceX.forward`; the free region
 
-A batch has `lessons` (M,) int64, rows of `LESSONS`; `pairs`, how many of its last rows no photo shows, `asked`
-(M, G, G) bool, the free region of rows whose task leaves that to who asks; and for `source` and `target` what was read
+A batch has `lessons` (M,) int64, rows of `LESSONS`; `pairs`, how many of its last rows no photo shows, `free`
+(M, G, G) bool, the free region of rows whose task leaves that to its user; and for `source` and `target` what was read
 off each row's two faces: `crops` (M, S, S, 3) uint8, `regions` (M, R, G, G) shares, `meshes` (M, s, s, 3) uint8 normal
 maps, and `representation.MEASURES`. In the other rows, which a photo shows, the source is a decoupled view of the
 target's photo: turned, shifted and in other colours. In pairs they are two people; or, where the task asks something of
-one (`is_own`), twice the same photo, what is told of the target changed.
+one (`is_own`), twice the same photo, the target's measures changed.
 
 Legend: M rows; K names of `TOKENS`; R regions; G = 32, the grid on which they lie; S side of a crop.
 """
@@ -84,20 +84,20 @@ def is_own(lessons: Array) -> Array:
 
 def still(batch: Mapping[str, Any]) -> Tensor:
     """(M, 52) the blendshapes that each row's canvas shows: the source's where it is their photo, moved."""
-    shown = torch.tensor([lesson.moves or lesson.task.name == "attribute" for lesson in LESSONS.values()])
-    rows = shown.to(batch["lessons"].device)[batch["lessons"]]
+    of_source = torch.tensor([lesson.moves or lesson.task.name == "attribute" for lesson in LESSONS.values()])
+    rows = of_source.to(batch["lessons"].device)[batch["lessons"]]
     return torch.where(rows[:, None], batch["source"]["expression"], batch["target"]["expression"])
 
 
-# ---------------------------------------------------------------------- what FaceX is shown
+# ---------------------------------------------------------------------- what FaceX reads
 
 
-def shown(
-    batch: Mapping[str, Any], seen: nn.Module, generator: torch.Generator, *, untold: float
+def facex_inputs(
+    batch: Mapping[str, Any], recogniser_maps: nn.Module, generator: torch.Generator, *, dropout: float
 ) -> tuple[dict[str, Any], Tensor]:
     """The arguments of `FaceX.forward`, and the free region (M, 1, S, S).
 
-    seen: the recogniser's `AlignedMap`. untold: the share of tokens that nobody gives.
+    recogniser_maps: the recogniser's `AlignedMap`. dropout: the share of tokens that nobody gives.
     """
     source, target, lessons = batch["source"], batch["target"], batch["lessons"]
     device = lessons.device
@@ -105,27 +105,27 @@ def shown(
     own, theirs = (to_tensor(face["crops"]) for face in (source, target))
     warp = _warps(alone, generator)
     own, shares = _warped(own, warp), _warped(source["regions"], warp)
-    free = _free(shares, target["regions"], batch["asked"], lessons, generator)
+    free = _free(shares, target["regions"], batch["free"], lessons, generator)
     free = F.interpolate(free, size=own.shape[-1])
     image = _region_image(own, theirs, shares, free, lessons)
     mesh = F.interpolate(target["meshes"].permute(0, 3, 1, 2).float() / 255, size=own.shape[-1])
     strength = torch.tensor([lesson.recoloured for lesson in LESSONS.values()], device=device)[lessons]
     coloured = _recoloured(own, strength * alone, generator)
     with torch.no_grad():
-        maps = seen.to(device)(own)
+        maps = recogniser_maps.to(device)(own)
     measures = {name: torch.cat([source[name], target[name]]).float() for name in MEASURES}
-    told = {
+    inputs = {
         "crops": torch.cat([coloured, theirs]),
         "shares": torch.cat([shares, target["regions"]]),
         "maps": torch.cat([maps, torch.zeros_like(maps)]),
         "measures": measures,
-        "who": _givers(lessons, generator, untold),
+        "who": _givers(lessons, generator, dropout),
         "reference": torch.cat([image, free, mesh], 1),
     }
-    return told, free
+    return inputs, free
 
 
-def _givers(lessons: Tensor, generator: torch.Generator, untold: float) -> Tensor:
+def _givers(lessons: Tensor, generator: torch.Generator, dropout: float) -> Tensor:
     """(M, K): sources are faces 0 to M - 1, targets the ones after."""
     table = torch.full((len(NAMES), len(TOKENS)), -1)
     for row, lesson in enumerate(LESSONS.values()):
@@ -133,17 +133,17 @@ def _givers(lessons: Tensor, generator: torch.Generator, untold: float) -> Tenso
     role = table.to(lessons.device)[lessons]
     faces = torch.arange(len(lessons), device=lessons.device)[:, None] + role * len(lessons)
     lot = torch.rand(role.shape, generator=generator, device=lessons.device)
-    return torch.where((role < 0) | (lot < untold), -1, faces)
+    return torch.where((role < 0) | (lot < dropout), -1, faces)
 
 
-def _free(own: Tensor, theirs: Tensor, asked: Tensor, lessons: Tensor, generator: torch.Generator) -> Tensor:
-    """(M, 1, G, G): of the regions (M, R, G, G) of source and target, or as asked (M, G, G); grown, now and then."""
+def _free(own: Tensor, theirs: Tensor, requested: Tensor, lessons: Tensor, generator: torch.Generator) -> Tensor:
+    """(M, 1, G, G): of the regions (M, R, G, G) of source and target, or as requested (M, G, G); sometimes grown."""
     device = own.device
     face, head = (
         torch.stack([part[:, [REGIONS.index(name) for name in GROUPS[group]]].sum(1) for part in (own, theirs)])
         for group in ("face", "head")
     )
-    regions = {"face": face[1], "heads": head.amax(0), "asked": asked.float(), "moved": asked.float()}
+    regions = {"face": face[1], "heads": head.amax(0), "asked": requested.float(), "moved": requested.float()}
     kinds = torch.stack([regions[lesson.task.edit_mask] for lesson in LESSONS.values()])
     chosen = (kinds[lessons, torch.arange(len(lessons), device=device)] > 0.5).float()[:, None]
     wider = torch.randint(_WIDER + 1, (len(lessons), 1, 1, 1), generator=generator, device=device)
@@ -157,12 +157,12 @@ def _region_image(own: Tensor, theirs: Tensor, shares: Tensor, free: Tensor, les
     head = shares[:, [REGIONS.index(name) for name in GROUPS["head"]]].sum(1, keepdim=True)
     head = F.interpolate(head, size=own.shape[-1]) > 0.5
     grey = own.mean(1, keepdim=True).expand_as(own)
-    shown = {
+    images = {
         "hole": hole,
         "head": torch.where(head, grey, torch.where(free > 0, _unit(WHITE), theirs)),
         "whole": own,
     }
-    kinds = torch.stack([shown[lesson.task.reference] for lesson in LESSONS.values()])
+    kinds = torch.stack([images[lesson.task.reference] for lesson in LESSONS.values()])
     return kinds[lessons, torch.arange(len(lessons), device=own.device)]
 
 
@@ -193,7 +193,7 @@ def _recoloured(images: Tensor, strength: Tensor, generator: torch.Generator) ->
     return (images * contrast + light + tint).clamp(-1, 1)
 
 
-# ---------------------------------------------------------------------- what is made
+# ---------------------------------------------------------------------- what comes of it
 
 
 def hair_off(images: Tensor, source: Mapping[str, Tensor], target: Mapping[str, Tensor], which: Tensor) -> Tensor:

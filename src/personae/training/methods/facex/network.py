@@ -11,7 +11,7 @@ from personae.training.methods.base.network import IdentityToFace
 
 
 class Controlled(IdentityToFace):
-    """The frozen base with FaceX engaged: identity prompt and what FaceX is shown to the UNet's prediction."""
+    """The frozen base with FaceX engaged: identity prompt and what FaceX reads to the UNet's prediction."""
 
     def __init__(self, base: IdentityToFace, facex: FaceX) -> None:
         super().__init__(base.text_encoder, base.unet, base.placeholder)
@@ -21,14 +21,14 @@ class Controlled(IdentityToFace):
         self.engaged.enter_context(facex.controller.engaged(self.unet))
 
     def forward(  # type: ignore[override]
-        self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, shown: dict[str, Any]
+        self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, inputs: dict[str, Any]
     ) -> Tensor:
-        """shown: the arguments of `FaceX.forward`."""
-        return self.led(noisy, times, tokens, vectors, self.facex(**shown))
+        """inputs: the arguments of `FaceX.forward`."""
+        return self.led(noisy, times, tokens, vectors, self.facex(**inputs))
 
-    def led(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, told: Tensor | None) -> Tensor:
-        """told: (M, T, C), or None for the base alone."""
+    def led(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, face_tokens: Tensor | None) -> Tensor:
+        """face_tokens: (M, T, C) of `FaceX`, or None for the base alone."""
         with torch.no_grad():
             words = self.condition(tokens, vectors)
-        self.facex.controller.set_tokens(told)
+        self.facex.controller.set_tokens(face_tokens)
         return self.predict(noisy, times, words)

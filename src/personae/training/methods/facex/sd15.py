@@ -15,10 +15,8 @@ Legend: M rows of a batch, the last R of which no photo shows; S side of a crop;
 grid; D numbers of an identity.
 """
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +28,11 @@ from torch import Tensor, nn
 from personae.conditioning.arc2face import encode_identities, encode_text
 from personae.conditioning.facex.controller import widths_of
 from personae.conditioning.facex.network import SIZES, FaceX, Sizes
-from personae.conditioning.facex.representation import MEASURES, measure
-from personae.conditioning.head_mesh import FaceModel
-from personae.conditioning.pose_map import render
 from personae.conditioning.types import Conditioning
-from personae.data.captioned import CaptionedFace, CaptionedFaces, Part, Records
-from personae.editing.inputs import in_crop, side
+from personae.data.captioned import Records
+from personae.editing.inputs import side
 from personae.errors import WeightsMissing
 from personae.pipeline import FacePipeline
-from personae.reading.aligned import resized
 from personae.reading.differentiable import AlignedMap, AlignedRecogniser, differentiable_embedder, last_map
 from personae.reading.face_motion import OnnxMotionReader
 from personae.sampling import codec
@@ -46,19 +40,14 @@ from personae.training.flow_schedule import Straight
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
-from personae.training.methods.facex.lessons import drawn, is_own, moves, shown, still
+from personae.training.methods.facex.lessons import facex_inputs, still
+from personae.training.methods.facex.photos import PhotosToEdit
 from personae.training.motion_judge import MotionJudge
 from personae.training.rollout import STEPS, Rolled, ends_and_scales, roll
-from personae.training.self_edit_tasks import ask
-from personae.types import Array, Detection, Face, Photo
 
-_KEPT = 0.25  # the weight in the loss of what an edit keeps, which is fused in anyway
-_MESH = 128  # side of the normal maps
-_JUDGED = 64  # held-out photos in the report
-_AT_ONCE = 4  # of them
+_CANVAS_WEIGHT = 0.25  # the weight in the loss of what an edit keeps, which is fused in anyway
 _LEAST = 0.05  # spread of a blendshape: no motion counts for more
 _DINO = ("hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "image_size", "patch_size")
-_MIRRORED = (1, 0, 2, 4, 3)  # a mirrored face's five points, by the face's own
 
 
 class Beside(nn.Module):
@@ -71,18 +60,20 @@ class Beside(nn.Module):
         self.engaged = ExitStack()
         self.engaged.enter_context(facex.controller.engaged(base.unet))
 
-    def forward(self, noisy: Tensor, times: Tensor, words: Tensor, pooled: Tensor | None, asked: dict[str, Any]) -> Any:
+    def forward(
+        self, noisy: Tensor, times: Tensor, words: Tensor, pooled: Tensor | None, inputs: dict[str, Any]
+    ) -> Any:
         """The base's prediction about pictures on `Straight`'s line. words (M, L, C), pooled (M, C): the conditioning.
-        asked: the arguments of `FaceX.forward`."""
-        return self.led(noisy, times, Conditioning(tokens=words, pooled=pooled), self.facex(**asked))
+        inputs: the arguments of `FaceX.forward`."""
+        return self.led(noisy, times, Conditioning(tokens=words, pooled=pooled), self.facex(**inputs))
 
-    def led(self, noisy: Tensor, times: Tensor, words: Conditioning, told: Tensor | None) -> Tensor:
-        """told: (M, T, C), or None for the base alone."""
-        self.facex.controller.set_tokens(told)
-        x, steps = self._path.shown(noisy, times), self._path.steps(times)
+    def led(self, noisy: Tensor, times: Tensor, words: Conditioning, face_tokens: Tensor | None) -> Tensor:
+        """face_tokens: (M, T, C), or None for the base alone."""
+        self.facex.controller.set_tokens(face_tokens)
+        x, steps = self._path.scaled(noisy, times), self._path.steps(times)
         labels = words.pooled if self._base.unet.config.class_embed_type is not None else None
-        made = self._base.unet(x, steps, words.tokens, class_labels=labels, return_dict=False)[0]
-        return torch.as_tensor(made).float()
+        prediction = self._base.unet(x, steps, words.tokens, class_labels=labels, return_dict=False)[0]
+        return torch.as_tensor(prediction).float()
 
 
 class FaceXSd15Task:
@@ -98,11 +89,11 @@ class FaceXSd15Task:
         pairs: float = 0.25,
         identity_weight: float = 0.1,
         motion_weight: float = 0.1,
-        untold: float = 0.08,
+        dropout: float = 0.08,
     ) -> None:
         """base: in float32, on the CPU. sizes: `side` and the map are taken from it. backbone: a DINOv2 in
         transformers' layout, whose sizes and weights phi_Reg begins with. pairs: the share of a batch's rows that no
-        photo shows, 0: none. untold: of tokens that nobody gives.
+        photo shows, 0: none. dropout: of tokens that nobody gives.
 
         Raises `WeightsMissing` for a base without a reader whose networks can be looked through, `BadData` for one of
         another kind, or if none of the held-out photos can be used.
@@ -113,118 +104,54 @@ class FaceXSd15Task:
         self.base, self.reader = base, base.reader
         for part in (base.unet, base.vae, base.text_encoder):
             part.eval().requires_grad_(requires_grad=False)
-        self.motion, self.mesh = motion, FaceModel.bundled()
         self.path = Straight(base.scheduler)
-        self.size, self.share, self.untold = side(base), pairs, untold
+        self.dropout = dropout
         self.identity_weight, self.motion_weight = identity_weight, motion_weight
         name, shape = last_map(embedder.path)
-        facex = _fresh(base, replace(sizes, side=self.size, map_name=name, map_shape=shape), backbone)
+        facex = _fresh(base, replace(sizes, side=side(base), map_name=name, map_shape=shape), backbone)
         self.model = Beside(facex, base, self.path)
         where = {"source": base.config.crop_template, "template": embedder.template, "size": embedder.size}
         self.maps = AlignedMap(embedder.path, name, **where).eval()
         self.recogniser = AlignedRecogniser(embedder.path, **where).eval()
-        self.faces = CaptionedFaces(Part(records, held_out=False), self.reader)
-        judged = list(islice(CaptionedFaces(Part(records, held_out=True), self.reader).epoch(), _JUDGED))
-        rng = np.random.default_rng(0)
-        self.judged = []
-        for start in range(0, len(judged), _AT_ONCE):
-            part = judged[start : start + _AT_ONCE]
-            others = (2 * judged)[start + len(part) :][: self._pairs(len(part))]
-            self.judged.append(self._read(part, others, rng))
+        self.data = PhotosToEdit(records, base, motion, share=pairs)
+        self.judged = self.data.held_out()
         spread = np.concatenate([part["target"]["expression"] for part in self.judged]).std(0)
         self.judge = MotionJudge(motion.path, base.config.crop_template, np.maximum(spread, _LEAST))
 
     def compile(self) -> None:
         """Not: hooks and all, torch compiles each request's anew."""
 
-    # ------------------------------------------------------------------ batches
-
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
-        """As `facex_lessons` has it, and `canvas` (M, S, S, 3) uint8: the photo that is made, or what is around a
-        pair's free region; `inside` (M, h, w) bool: its cells that the photo shows; `vectors` (M, D): the source's."""
-        return self._read(self.faces.draw(rng, size), self.faces.draw(rng, self._pairs(size)), rng)
-
-    def _pairs(self, size: int) -> int:
-        """Of `size` rows at least one shows one person, and one two, if any is to."""
-        return min(max(1, round(size * self.share)), size - 1) if self.share else 0
-
-    def _read(
-        self, targets: Sequence[CaptionedFace], others: Sequence[CaptionedFace], rng: np.random.Generator
-    ) -> dict[str, Any]:
-        """`others`: the sources of the last rows."""
-        photos, pairs = len(targets) - len(others), len(others)
-        lessons = np.concatenate([drawn(rng, photos, "share"), drawn(rng, pairs, "pairs")]).astype(np.int64)
-        paired = np.arange(len(targets)) >= photos
-        own, kept = paired & is_own(lessons), paired & moves(lessons)  # kept: the source's photo
-        sides, other = rng.integers(2, size=(2, len(targets))).astype(bool)
-        faces = zip(own, targets, [*targets[:photos], *others], strict=True)
-        source = self._seen([one if alone else another for alone, one, another in faces], np.where(own, sides, other))
-        target = self._seen(targets, sides)
-        source.pop("marks")
-        rows = kept[:, None, None]
-        return {
-            "lessons": lessons,
-            "pairs": pairs,
-            "asked": ask(rng, lessons, own, target.pop("marks"), target, template=self.base.config.crop_template),
-            "canvas": np.where(rows[..., None], source["crops"], target["crops"]),
-            "inside": np.where(rows, source.pop("inside"), target.pop("inside")),
-            "vectors": source.pop("vector"),
-            "source": source,
-            "target": target,
-        }
-
-    def _seen(self, faces: Sequence[CaptionedFace], mirrored: Array) -> dict[str, Array]:
-        """What was read off each face, or its mirror image, as `facex_lessons` has it; `inside`, `vector`; and `marks`
-        (M, K, 3), the landmarks in its crop."""
-        looked = [_mirror(one) if other else (one.photo, one.found) for one, other in zip(faces, mirrored, strict=True)]
-        rows = []
-        for (pixels, found), identity in zip(looked, self.reader.identities(looked), strict=True):
-            motion = self.motion.read(pixels, found.points)
-            face = in_crop(
-                self.base, Face(detection=found, motion=motion, identity=identity, photo=Photo(pixels=pixels))
-            )
-            measured = measure(face, self.mesh)
-            marks, cell = resized(face.landmarks, self.size, _MESH), codec.pixels_per_cell(self.base.vae)
-            rows.append(
-                {
-                    "crops": face.crop,
-                    "marks": face.landmarks,
-                    "regions": measured.regions[0],
-                    "meshes": render(marks, self.mesh.triangles, _MESH),
-                    "inside": face.coverage[cell // 2 :: cell, cell // 2 :: cell],
-                    "vector": identity.vector,
-                    **{name: getattr(measured, name)[0] for name in MEASURES},
-                }
-            )
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        """See `PhotosToEdit`."""
+        return self.data.batch(rng, size)
 
     # ------------------------------------------------------------------ losses
 
     def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        asked, free = shown(batch, self.maps, generator, untold=self.untold)
-        canvas, cells, words = self._told(batch, free)
+        inputs, free = facex_inputs(batch, self.maps, generator, dropout=self.dropout)
+        canvas, cells, words = self._canvas(batch, free)
         photos = len(canvas) - batch["pairs"]
         photo = self._noised(batch, canvas, cells, generator)
         if not batch["pairs"]:
-            made = model(photo.noisy, photo.times, words.tokens, words.pooled, asked)
-            loss = photo.loss(made)
+            prediction = model(photo.noisy, photo.times, words.tokens, words.pooled, inputs)
+            loss = photo.loss(prediction)
             return loss, {"predicted": loss.detach()}
         last = range(photos, len(canvas))
-        rolled = self._rolled(words.rows(torch.tensor(last)), asked, canvas[photos:], cells[photos:], generator)
+        rolled = self._rolled(words.rows(torch.tensor(last)), inputs, canvas[photos:], cells[photos:], generator)
         times = torch.cat([photo.times, rolled.times * self.path.last])
-        made = model(torch.cat([photo.noisy, rolled.noisy]), times, words.tokens, words.pooled, asked)
-        predicted = photo.loss(made[:photos])
-        finished = rolled.clean(self._velocity(made[photos:], rolled.noisy, rolled.times))
+        prediction = model(torch.cat([photo.noisy, rolled.noisy]), times, words.tokens, words.pooled, inputs)
+        predicted = photo.loss(prediction[:photos])
+        finished = rolled.clean(self._velocity(prediction[photos:], rolled.noisy, rolled.times))
         images = codec.decode(self.base.vae, torch.where(cells[photos:] > 0, finished, canvas[photos:]))
-        seen = self.recogniser.to(images.device)(images, jitter(len(images), generator))
-        alike = (seen * batch["vectors"][photos:]).sum(-1).mean()
+        vectors = self.recogniser.to(images.device)(images, jitter(len(images), generator))
+        alike = (vectors * batch["vectors"][photos:]).sum(-1).mean()
         motion = {name: batch["target"][name][photos:] for name in ("pose", "expression")}
         off = self.judge.off(images, motion, jitter=jitter(len(images), generator), before=still(batch)[photos:])
         loss = predicted + self.identity_weight * (1 - alike) + self.motion_weight * off
         return loss, {"predicted": predicted.detach(), "identity": alike.detach(), "off": off.detach()}
 
     @torch.no_grad()
-    def _told(self, batch: dict[str, Any], free: Tensor) -> tuple[Tensor, Tensor, Conditioning]:
+    def _canvas(self, batch: dict[str, Any], free: Tensor) -> tuple[Tensor, Tensor, Conditioning]:
         """The canvas's latents (M, c, h, w), their free cells (M, 1, h, w), the identity prompts."""
         if self.base.device != free.device:
             self.base.to(free.device)
@@ -240,27 +167,27 @@ class FaceXSd15Task:
         return _Noised(
             noisy=self.path.between(clean, noise, times),
             times=times,
-            wanted=self.path.wanted(clean, noise, times),
-            weight=batch["inside"][:count].float() * (_KEPT + (1 - _KEPT) * cells[:count, 0]),
+            goal=self.path.wanted(clean, noise, times),
+            weight=batch["inside"][:count].float() * (_CANVAS_WEIGHT + (1 - _CANVAS_WEIGHT) * cells[:count, 0]),
         )
 
     @torch.no_grad()
     def _rolled(
-        self, words: Conditioning, asked: dict[str, Any], canvas: Tensor, cells: Tensor, generator: torch.Generator
+        self, words: Conditioning, inputs: dict[str, Any], canvas: Tensor, cells: Tensor, generator: torch.Generator
     ) -> Rolled:
         """Faces (R, c, h, w) on their way, the canvas fused in where cells (R, 1, h, w) are not free; times are shares
         of the base's last."""
         course = ends_and_scales(len(canvas), generator)
         noise = torch.randn(canvas.shape, generator=generator, device=canvas.device)
-        told = self.model.facex(**asked)[-len(canvas) :]
+        face_tokens = self.model.facex(**inputs)[-len(canvas) :]
         nothing = encode_text([""], self.base.tokenizer, self.base.text_encoder).rows(torch.zeros(len(canvas)).long())
 
-        def led(words: Conditioning, told: Tensor | None, noisy: Tensor, times: Tensor) -> Tensor:
-            made = self.model.led(noisy, times * self.path.last, words, told)
-            return self._velocity(made, noisy, times)
+        def led(words: Conditioning, face_tokens: Tensor | None, noisy: Tensor, times: Tensor) -> Tensor:
+            prediction = self.model.led(noisy, times * self.path.last, words, face_tokens)
+            return self._velocity(prediction, noisy, times)
 
         return roll(
-            lambda noisy, times: led(words, told, noisy, times),
+            lambda noisy, times: led(words, face_tokens, noisy, times),
             lambda noisy, times: led(nothing, None, noisy, times),
             self.path.begun(noise),
             course,
@@ -270,9 +197,9 @@ class FaceXSd15Task:
             ),
         )
 
-    def _velocity(self, made: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+    def _velocity(self, prediction: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
         """By shares of the base's last time."""
-        return self.path.velocity(made, noisy, times * self.path.last) * self.path.last
+        return self.path.velocity(prediction, noisy, times * self.path.last) * self.path.last
 
     # ------------------------------------------------------------------ report
 
@@ -286,8 +213,8 @@ class FaceXSd15Task:
             batch = _on(part, home)
             _, figures = self.loss(model, batch, torch.Generator(home).manual_seed(0))
             generator = torch.Generator(home).manual_seed(0)  # the same draws again
-            _, free = shown(batch, self.maps, generator, untold=self.untold)
-            canvas, cells, words = self._told(batch, free)
+            _, free = facex_inputs(batch, self.maps, generator, dropout=self.dropout)
+            canvas, cells, words = self._canvas(batch, free)
             photo = self._noised(batch, canvas, cells, generator)
             alone = words.rows(torch.arange(len(photo.times)))
             figures = {"told" if name == "predicted" else name: float(value) for name, value in figures.items()}
@@ -308,23 +235,12 @@ class _Noised:
 
     noisy: Tensor
     times: Tensor
-    wanted: Tensor
+    goal: Tensor
     weight: Tensor
 
-    def loss(self, made: Tensor) -> Tensor:
-        error = (made.float() - self.wanted).pow(2).mean(1)
+    def loss(self, prediction: Tensor) -> Tensor:
+        error = (prediction.float() - self.goal).pow(2).mean(1)
         return (error * self.weight).sum() / self.weight.sum().clamp(min=1)
-
-
-def _mirror(one: CaptionedFace) -> tuple[Array, Detection]:
-    """The photo and its face, left and right exchanged."""
-    width = one.photo.shape[1]
-    left, top, right, bottom = one.found.box
-    points = one.found.points[list(_MIRRORED)]
-    points[:, 0] = width - 1 - points[:, 0]
-    box = np.array((width - right, top, width - left, bottom), np.float32)
-    pixels = np.ascontiguousarray(one.photo[:, ::-1])
-    return pixels, Detection(box=box, points=points, score=one.found.score)
 
 
 def _on(part: dict[str, Any], home: torch.device) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Pictures that FaceX makes as it practises, with what the teacher reads off each.
 
-made = MadeFaces.kept(runs / "nano-motion-made" / "made.npz", lambda: FaceXTask(...), teachers, 6000)
+faces = GeneratedFaces.load_or_make(runs / "nano-motion-made" / "made.npz", lambda: FaceXTask(...), teachers, 6000)
 
 They are what `facex-nano` has its readers judge: pairs, sampled in few steps and cut short, some half finished.
 """
@@ -34,7 +34,7 @@ class Practice(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeFaces:
+class GeneratedFaces:
     """N pictures in which the teacher sees a face. `crops` (N, S, S, 3) uint8; in their pixels, `landmarks`
     (N, 478, 3); `pose` (N, 3) degrees; `blendshapes` (N, 52)."""
 
@@ -56,31 +56,31 @@ class MadeFaces:
         """(S, S, 3)"""
         return np.asarray(self.crops[row])
 
-    def rows(self, first: int, end: int) -> "MadeFaces":
+    def rows(self, first: int, end: int) -> "GeneratedFaces":
         """Some of them."""
-        return MadeFaces(**{field.name: getattr(self, field.name)[first:end] for field in fields(self)})
+        return GeneratedFaces(**{field.name: getattr(self, field.name)[first:end] for field in fields(self)})
 
     @classmethod
-    def kept(cls, path: Path, task: Callable[[], Practice], teachers: Teachers, count: int) -> "MadeFaces":
+    def load_or_make(cls, path: Path, task: Callable[[], Practice], teachers: Teachers, count: int) -> "GeneratedFaces":
         """Those of a file; if it is not there, `count` are made by a FaceX at practice, and kept in it."""
         if path.is_file():
             return cls(**shards.unpack_arrays(path.read_bytes()))
-        made = cls.read(list(_pictures(task(), count)), teachers)
+        generated = cls.read(list(_pictures(task(), count)), teachers)
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = shards.pack_arrays({field.name: getattr(made, field.name) for field in fields(made)})
+        content = shards.pack_arrays({field.name: getattr(generated, field.name) for field in fields(generated)})
         atomic.write(path, content, replace=True)
-        return made
+        return generated
 
     @classmethod
-    def read(cls, crops: list[Array], teachers: Teachers) -> "MadeFaces":
+    def read(cls, crops: list[Array], teachers: Teachers) -> "GeneratedFaces":
         """Those of `crops` (S, S, 3) in which the teacher sees a face."""
-        seen = [(crop, motion) for crop in crops if (motion := teachers.motion_in_crop(crop)) is not None]
-        angles = [(motion.pose.yaw, motion.pose.pitch, motion.pose.roll) for _, motion in seen]
+        readable = [(crop, motion) for crop in crops if (motion := teachers.motion_in_crop(crop)) is not None]
+        angles = [(motion.pose.yaw, motion.pose.pitch, motion.pose.roll) for _, motion in readable]
         return cls(
-            crops=np.stack([crop for crop, _ in seen]),
-            landmarks=np.stack([motion.landmarks for _, motion in seen]),
+            crops=np.stack([crop for crop, _ in readable]),
+            landmarks=np.stack([motion.landmarks for _, motion in readable]),
             pose=np.array(angles, np.float32),
-            blendshapes=np.stack([motion.blendshapes for _, motion in seen]),
+            blendshapes=np.stack([motion.blendshapes for _, motion in readable]),
         )
 
 

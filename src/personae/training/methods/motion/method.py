@@ -22,7 +22,7 @@ from personae.training.export_onnx import export_onnx
 from personae.training.face_table import FaceTable
 from personae.training.images import to_tensor
 from personae.training.loop import Metrics
-from personae.training.methods.motion.generated_faces import MadeFaces
+from personae.training.methods.motion.generated_faces import GeneratedFaces
 from personae.training.mirror import mirrored_blendshapes, mirrored_landmarks
 from personae.training.networks import MotionNet
 from personae.training.textures import colour
@@ -37,14 +37,14 @@ _TELLING = (
     "310 311 312 314 317 318 321 324 334 336 362 373 374 375 380 381 382 384 385 386 387 388 390 398 402 405 409 415 "
     "466 468 469 470 471 472 473 474 475 476 477"
 )
-_KEPT_OUT = 16  # one in so many of the pictures made is for the report
+_HELD_OUT_EVERY = 16  # one in so many of the pictures made is for the report
 _WATCHED = ("mouthSmile", "jawOpen", "eyeBlink")
 
 
 class _Cut:
     """N faces as wide crops in template `motion`, with their targets in the crop's frame."""
 
-    def __init__(self, faces: FaceTable | MadeFaces) -> None:
+    def __init__(self, faces: FaceTable | GeneratedFaces) -> None:
         size = len(faces)
         self.crops = np.empty((size, _WIDE, _WIDE, 3), np.uint8)
         self.landmarks = np.empty_like(faces.landmarks)
@@ -65,16 +65,24 @@ class MotionTask:
     """See `training.loop.Trainable`. Targets are in the frame of the 128 px crop; `pose` is as seen there."""
 
     def __init__(
-        self, cache: Path, *, limit: int | None = None, start: Path | None = None, made: MadeFaces | None = None
+        self,
+        cache: Path,
+        *,
+        limit: int | None = None,
+        start: Path | None = None,
+        generated: GeneratedFaces | None = None,
     ) -> None:
-        """start: weights to go on with. made: pictures that are half of every batch; some of them are kept out and
-        reported on (`made_...`)."""
+        """start: weights to go on with. generated: pictures that are half of every batch; some of them are held
+        out and reported on (`made_...`)."""
         self.faces = _Cut(FaceTable.load(cache, limit=limit))
         self.held_out = {"": _Cut(FaceTable.load(cache, held_out=True, limit=limit))}
-        self.made = None
-        if made is not None:
-            keep = len(made) // _KEPT_OUT
-            self.made, self.held_out["made_"] = _Cut(made.rows(keep, len(made))), _Cut(made.rows(0, keep))
+        self.generated = None
+        if generated is not None:
+            keep = len(generated) // _HELD_OUT_EVERY
+            self.generated, self.held_out["made_"] = (
+                _Cut(generated.rows(keep, len(generated))),
+                _Cut(generated.rows(0, keep)),
+            )
         mean = self.faces.landmarks.mean(0)
         self.mirror = mirrored_landmarks(mean), mirrored_blendshapes()
         mean = (mean + mean[self.mirror[0]] * (-1, 1, 1) + (_SIDE - 1, 0, 0)) / 2
@@ -90,7 +98,7 @@ class MotionTask:
 
     def _view(self, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
         """One jittered crop and its landmarks, pose, blendshapes."""
-        faces = self.faces if self.made is None or rng.random() < 0.5 else self.made
+        faces = self.faces if self.generated is None or rng.random() < 0.5 else self.generated
         row = int(rng.integers(len(faces.crops)))
         degrees, scale = (
             float(np.clip(rng.normal(0, 7), -18, 18)),

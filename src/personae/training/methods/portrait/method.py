@@ -32,7 +32,7 @@ from personae.training.export import save_half
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.data import PromptMix
+from personae.training.methods.base.prompts import PromptMix
 from personae.training.methods.base.network import IdentityToFace, build_text_encoder, build_unet
 from personae.training.methods.portrait.data import TEMPLATE, Encoder, Portraits
 from personae.training.methods.portrait.evaluator import Evaluator
@@ -159,7 +159,7 @@ class PortraitTask:
         """Some of the batch's people on their way from pure noise, and which: rows (R,)."""
         device = tokens.device
         lot = torch.rand(len(tokens), generator=generator, device=device)
-        rows = torch.where(self.model.asked(tokens, vectors), lot, 2.0).argsort()[: self.identity_images]
+        rows = torch.where(self.model.has_person(tokens), lot, 2.0).argsort()[: self.identity_images]
         noise = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
         conditional = self.model.condition(tokens[rows], vectors[rows])
         nobody = torch.from_numpy(self.tokens([""])).to(device)

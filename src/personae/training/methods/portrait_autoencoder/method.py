@@ -102,12 +102,12 @@ class _Portraits:
         self.to(home)
         real = to_tensor(self.held_out).to(home)
         latents = torch.cat([vae.encoder(part).float() for part in real.split(8)])
-        made = torch.cat([vae.decoder(part).float() for part in latents.split(8)])
-        drawn = to_pixels(made)
+        decoded = torch.cat([vae.decoder(part).float() for part in latents.split(8)])
+        drawn = to_pixels(decoded)
         share = appearance.sharpness(drawn) / appearance.sharpness(self.held_out)
         return {
-            "held_out_psnr": float(psnr(made, real)),
-            "held_out_cosine": float(self.alike(made, real)),
+            "held_out_psnr": float(psnr(decoded, real)),
+            "held_out_cosine": float(self.alike(decoded, real)),
             "held_out_sharpness": float(np.median(share)),
             "held_out_grid": appearance.grid(drawn),
             "spread": float(latents.std()),
@@ -221,12 +221,12 @@ class PortraitDecoderTask:
         with torch.autocast(x.device.type, enabled=False):
             wish, maps, likeness = self._wish(y.detach(), x, z, batch)
         judged = duel.judge(maps, torch.cat((z, z)))
-        made, real = zip(*(score.float().chunk(2) for score in judged), strict=True)
-        duelled = _mean(made, 1, hinge=True) + _mean(real, -1, hinge=True)
+        decoded, real = zip(*(score.float().chunk(2) for score in judged), strict=True)
+        duelled = _mean(decoded, 1, hinge=True) + _mean(real, -1, hinge=True)
         duel.steps += 1
         # `y`'s gradient is the wish itself: its own value says nothing, so the figure is the likeness.
-        asked = (y * wish).sum()
-        loss = asked - asked.detach() + likeness + duelled
+        directed = (y * wish).sum()
+        loss = directed - directed.detach() + likeness + duelled
         figures: Metrics = {"likeness": likeness, "judge": duelled.detach(), "psnr": psnr(y.detach(), x)}
         return loss, figures
 

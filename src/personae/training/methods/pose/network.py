@@ -1,12 +1,15 @@
-"""The small ControlNet that is trained."""
+"""The small ControlNet that is trained, and the frozen base that it leads."""
 
 import re
+from typing import Any
 
+import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from peft import LoraConfig
-from torch import nn
+from torch import Tensor, nn
 
 from personae.sampling.controlnet import ADDED
+from personae.training.methods.base.network import IdentityToFace
 
 _ADAPTED = ("conv_in", "down_blocks", "mid_block")  # the copy's parts that are changed
 
@@ -26,3 +29,27 @@ def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("lora_" in name or name.startswith(ADDED))
     return network
+
+
+def posed(
+    base: IdentityToFace,
+    controlnet: nn.Module | None,
+    noisy: Tensor,
+    times: Tensor,
+    tokens: Tensor,
+    vectors: Tensor,
+    maps: Tensor,
+) -> Tensor:
+    """The velocity (N, c, h, w) with the ControlNet, or without (None).
+
+    noisy: (N, c, h, w). times: (N,). tokens: (N, L). vectors: (N, D). maps: (N, S, S, 3) uint8.
+    """
+    with torch.no_grad():
+        text = base.condition(tokens, vectors)
+    residuals: dict[str, Any] = {}
+    if controlnet is not None:
+        hint = (maps.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
+        down, middle = controlnet(noisy, times * 1000, text.tokens, hint, class_labels=text.pooled, return_dict=False)
+        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+    velocity = base.unet(noisy, times * 1000, text.tokens, class_labels=text.pooled, return_dict=False, **residuals)
+    return velocity[0].float()

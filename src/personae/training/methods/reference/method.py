@@ -3,8 +3,8 @@
 The published adapter (arXiv 2510.04706) learns from videos: another frame of the same scene is the reference. There is
 one photo per person here, so the reference is the photo itself or, as often, its mirror image, whichever side the
 target shows. It teaches to take light, colour, hair and background from what the reference shows, wherever in the
-image that is. It cannot teach to keep that look under another expression, or at a pose other than the two seen: of
-these the reference tells too much, and a smaller scale is the only remedy.
+image that is. It cannot teach to keep that look under another expression, or at a pose other than the two in the
+photo: of these the reference tells too much, and a smaller scale is the only remedy.
 """
 
 from pathlib import Path
@@ -15,97 +15,78 @@ from torch import Tensor, nn
 
 from personae.conditioning.reference_attention import ReferenceAttention, record_self_attention
 from personae.conditioning.types import Rows
-from personae.sampling import codec
 from personae.training import captions
+from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
-from personae.training.lora import ATTENTION, LoraTask
+from personae.training.lora import ATTENTION, Adapted, export_lora, sheet
 from personae.training.losses import noised
 from personae.training.methods.base.network import IdentityToFace
+from personae.training.methods.base.setting import Setting
+from personae.training.methods.reference.evaluator import ReferenceEvaluator
 from personae.types import Array
 
 RANK = 4
 
 
-class ReferenceTask(LoraTask):
-    """See `training.loop.Trainable`. `untold`: the share of rows with neither identity nor reference, for guidance."""
+class ReferenceTask:
+    """See `training.loop.Trainable`."""
 
-    def __init__(self, cache: Path, vae: Path, embedder: Path, *, start: Path, untold: float = 0.1) -> None:
-        super().__init__(cache, vae, embedder, start=start, targets=ATTENTION, rank=RANK)
-        self.untold = untold
+    def __init__(self, cache: Path, vae: Path, embedder: Path, *, start: Path, dropout: float = 0.1) -> None:
+        """cache, vae, embedder: as `Setting.open`. start: the export of the base. dropout: the share of rows with
+        neither identity nor reference, for guidance."""
+        self.setting, self.dropout = Setting.open(cache, vae, embedder, start=start), dropout
+        adapted = Adapted.of(self.setting.base, ATTENTION, RANK)
+        self.model, self.frozen = adapted.model, adapted.frozen
+        self.evaluator = ReferenceEvaluator(self.setting, self.frozen, self.reference)
+
+    def compile(self) -> None:
+        """The UNet's blocks."""
+        compile_blocks(self.model.unet)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
-        rows = rng.integers(self.data.latents.shape[1], size=size)
-        sides, shown = rng.integers(2, size=(2, size))
-        views = rng.integers(self.data.vectors.shape[2], size=size)
-        asked = rng.random(size) >= self.untold
+        """Photos (`LatentFaces.photos`), with `references`, the latents of the same photos on either side, `tokens`
+        (N, L), and `conditional` (N,) bool: which rows have identity and reference."""
+        faces = self.setting.faces
+        rows = rng.integers(len(faces), size=size)
+        sides, reference_sides = rng.integers(2, size=(2, size))
+        views = rng.integers(faces.view_count, size=size)
+        conditional = rng.random(size) >= self.dropout
         return {
-            "latents": self.data.latents[sides, rows],
-            "references": self.data.latents[shown, rows],
-            "vectors": self.data.vectors[sides, rows, views],
-            "inside": self.data.inside[sides, rows],
-            "tokens": self.tokens([captions.IDENTITY_PROMPT if one else "" for one in asked]),
-            "asked": asked,
+            **faces.photos(sides, rows, views),
+            "references": faces.latents[reference_sides, rows],
+            "tokens": self.setting.prompts.tokens([captions.IDENTITY_PROMPT if one else "" for one in conditional]),
+            "conditional": conditional,
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        """The flow loss of photos beside their references."""
         drawn = noised(batch, generator)
-        control = self._reference(batch["references"].float(), batch["vectors"], batch["asked"])
-        with control.engaged(self.model.unet):
-            made = model(drawn.noisy, drawn.times, batch["tokens"], batch["vectors"])
-        loss = drawn.loss(made)
+        hook = self.reference(batch["references"].float(), batch["vectors"], batch["conditional"])
+        with hook.engaged(self.model.unet):
+            prediction = model(drawn.noisy, drawn.times, batch["tokens"], batch["vectors"])
+        loss = drawn.loss(prediction)
         return loss, {"flow": loss.detach()}
 
     @torch.no_grad()
-    def _reference(self, latents: Tensor, vectors: Tensor, asked: Tensor) -> ReferenceAttention:
-        """The control for a call of N rows, row n looking at latents n (N, c, h, w) where `asked` (N,)."""
+    def reference(self, latents: Tensor, vectors: Tensor, conditional: Tensor) -> ReferenceAttention:
+        """The hook for a call of N rows, row n looking at latents n (N, c, h, w) where `conditional` (N,)."""
         home, count = latents.device, len(latents)
         frozen = self.frozen.to(home)
-        with record_self_attention(frozen.unet) as seen:
-            frozen(latents, torch.zeros(count, device=home), self.prompts(count, home), vectors)
-        control = ReferenceAttention(seen, range(count))
-        told = frozen.condition(self.prompts(1, home), vectors[:1])
-        control.arguments(
-            latents, torch.zeros(()), told, Rows(images=torch.arange(count), conditional=asked.bool().cpu())
-        )
-        return control
+        with record_self_attention(frozen.unet) as features:
+            frozen(latents, torch.zeros(count, device=home), self.setting.identity_tokens(count, home), vectors)
+        hook = ReferenceAttention(features, range(count))
+        one = frozen.condition(self.setting.identity_tokens(1, home), vectors[:1])
+        rows = Rows(images=torch.arange(count), conditional=conditional.bool().cpu())
+        hook.arguments(latents, torch.zeros(()), one, rows)
+        return hook
 
     def report(self, model: nn.Module) -> dict[str, float]:
-        """Held-out flow loss at fixed noise: looking at another person's mirrored photo, at one's own, at none; and
-        the base's. What the reference is worth is `own` against `base`."""
+        """See `ReferenceEvaluator`."""
         assert isinstance(model, IdentityToFace)
-        home = model.unet.device
-        clean, vectors = (torch.from_numpy(part).float().to(home) for part in (self.test_latents, self.test_vectors))
-        mirrored = codec.encode(self.vae, codec.to_tensor(self.test.crops[:, :, ::-1]).to(home))
-        every = torch.ones(len(clean)).bool()
-        own = self._reference(mirrored, vectors, every)
-        other = self._reference(mirrored.roll(1, 0), vectors, every)
-        report = {}
-        for name, network, control in (
-            ("other", model, other),
-            ("own", model, own),
-            ("none", model, None),
-            ("base", self.frozen, None),
-        ):
-            report[f"held_out_{name}"] = self._held_out(network, clean, vectors, control)
-        return report
-
-    def _held_out(
-        self, network: IdentityToFace, clean: Tensor, vectors: Tensor, control: ReferenceAttention | None
-    ) -> float:
-        home = clean.device
-        times = torch.linspace(0.02, 0.98, len(clean), device=home)
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)
-        t = times[:, None, None, None]
-        noisy, tokens = (1 - t) * clean + t * noise, self.prompts(len(clean), home)
-        if control is None:
-            made = network(noisy, times, tokens, vectors).float()
-        else:
-            with control.engaged(network.unet):
-                made = network(noisy, times, tokens, vectors).float()
-            # The face in one step, blurred where the noise was strong; `own` comes last and is kept.
-            self.last_images = codec.decode(self.vae, noisy - t * made).cpu()
-        return float((made - (noise - clean)).pow(2).mean())
+        return self.evaluator.report(model)
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """`ref_adapter/` and `samples.png`."""
-        self.save(model, folder / "ref_adapter")
+        assert isinstance(model, IdentityToFace)
+        export_lora(model.unet, folder / "ref_adapter")
+        sheet(self.setting.held_out.table.crops, self.evaluator.images).save(folder / "samples.png")

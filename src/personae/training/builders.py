@@ -1,0 +1,143 @@
+"""What each recipe trains: a function of its inputs. Imports are late, so that a list of recipes loads nothing."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from personae.errors import BadOption, WeightsMissing
+from personae.training.inputs import Inputs
+from personae.training.loop import Trainable
+
+if TYPE_CHECKING:
+    from personae.training.methods.facex.method import FaceXTask
+
+_GENERATED = 6000  # pictures for nano-motion-made
+
+
+def autoencoder(inputs: Inputs) -> Trainable:
+    from personae.training.methods.autoencoder.method import AutoencoderTask
+
+    return AutoencoderTask(inputs.cache, inputs.teachers / "mobilefacenet.onnx")
+
+
+def portrait_autoencoder(inputs: Inputs) -> Trainable:
+    from personae.training.methods.portrait_autoencoder.method import PortraitAutoencoderTask
+
+    return PortraitAutoencoderTask(inputs.caches(), inputs.features(), inputs.teachers / "mobilefacenet.onnx")
+
+
+def portrait_decoder(inputs: Inputs) -> Trainable:
+    from personae.training.methods.portrait_autoencoder.method import PortraitDecoderTask
+
+    vae = inputs.export("portrait-autoencoder", "vae")
+    return PortraitDecoderTask(vae, inputs.caches(), inputs.features(), inputs.teachers / "mobilefacenet.onnx")
+
+
+def embedder(inputs: Inputs, *, longer: bool = False) -> Trainable:
+    from personae.training.methods.embedder.method import EmbedderTask
+
+    start = inputs.export("nano-embedder", "embedder.onnx") if longer else None
+    return EmbedderTask(inputs.caches(), inputs.teachers, start=start)
+
+
+def detector(inputs: Inputs) -> Trainable:
+    from personae.training.methods.detector.method import DetectorTask
+
+    return DetectorTask(inputs.cache)
+
+
+def motion(inputs: Inputs) -> Trainable:
+    from personae.training.methods.motion.method import MotionTask
+
+    return MotionTask(inputs.cache)
+
+
+def motion_generated(inputs: Inputs) -> Trainable:
+    from personae.data.teachers import Teachers
+    from personae.training.methods.motion.generated_faces import GeneratedFaces
+    from personae.training.methods.motion.method import MotionTask
+
+    file = inputs.runs / "nano-motion-made" / "made.npz"
+    generated = GeneratedFaces.load_or_make(
+        file, lambda: facex(inputs, pairs=1.0), Teachers(inputs.teachers), _GENERATED
+    )
+    return MotionTask(inputs.cache, start=inputs.export("nano-motion", "motion.pt"), generated=generated)
+
+
+def base(inputs: Inputs) -> Trainable:
+    from personae.training.methods.base.method import BaseTask
+
+    return BaseTask(*inputs.of_base(), identity_weight=0.15)
+
+
+def longer(inputs: Inputs) -> Trainable:
+    from personae.training.methods.base.method import BaseTask
+
+    return BaseTask(*inputs.of_base(), start=inputs.export("nano-base"), identity_weight=0.2)
+
+
+def controlnet(inputs: Inputs) -> Trainable:
+    from personae.training.methods.pose.method import PoseControlTask
+
+    return PoseControlTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped())
+
+
+def expression(inputs: Inputs) -> Trainable:
+    from personae.training.methods.expression.method import ExpressionTask
+
+    return ExpressionTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped())
+
+
+def fast(inputs: Inputs) -> Trainable:
+    from personae.training.methods.distil.method import DistilTask
+
+    return DistilTask(*inputs.of_base(), start=inputs.shipped())
+
+
+def face0(inputs: Inputs) -> Trainable:
+    from personae.training.methods.face0.method import Face0Task
+
+    return Face0Task(*inputs.of_base(), inputs.motion(), start=inputs.shipped(), space=inputs.space())
+
+
+def face0_sd15(inputs: Inputs) -> Trainable:
+    from personae.data.captioned import find
+    from personae.models.readers import open_reader
+    from personae.training.methods.face0.sd15 import Face0Sd15Task
+
+    if inputs.data is None or inputs.base is None:
+        raise BadOption(
+            "face0-sd15 trains a Stable Diffusion 1.5 on captioned pictures: name its folder with --base, theirs "
+            "with --data"
+        )
+    reader = open_reader(inputs.reader)
+    if reader is None:
+        raise WeightsMissing(f"{inputs.reader} came without a reader: name a model that has one with --reader")
+    return Face0Sd15Task(find(inputs.data), inputs.base, reader)
+
+
+def facex(inputs: Inputs, **options: Any) -> "FaceXTask":
+    from personae.training.methods.facex.method import FaceXTask
+
+    return FaceXTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped(), space=inputs.space(), **options)
+
+
+def facex_sd15(inputs: Inputs) -> Trainable:
+    from personae.data.captioned import find
+    from personae.pipeline import FacePipeline
+    from personae.training.methods.facex.sd15 import FaceXSd15Task
+
+    if inputs.data is None or inputs.base is None:
+        raise BadOption(
+            "facex-sd15 trains beside a model, on photos: name the model with --base, the photos with --data"
+        )
+    base = FacePipeline.from_pretrained(
+        str(inputs.base), dtype=torch.float32
+    )  # not `load`: its layers have no gradient
+    return FaceXSd15Task(find(inputs.data, captioned=False), base, backbone=inputs.backbone)
+
+
+def reference(inputs: Inputs) -> Trainable:
+    from personae.training.methods.reference.method import ReferenceTask
+
+    return ReferenceTask(*inputs.of_base(), start=inputs.shipped())

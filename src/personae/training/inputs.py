@@ -1,0 +1,111 @@
+"""Where a recipe finds what it needs: labelled data, the exports of earlier recipes, or the bundled model's."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personae.errors import WeightsMissing
+from personae.models import catalog
+
+if TYPE_CHECKING:
+    from personae.training.methods.portrait_autoencoder.features import FrozenFeatures
+
+RECOGNISER = "personae-nano"  # how nano's encoder is called in the names of its identities' space
+
+
+# What adapts nano's base, and the folder that each recipe exports for the model's.
+ADAPTERS = {
+    "face0-nano": "face_tokens",
+    "facex-nano": "facex",
+    "nano-controlnet": "controlnet",
+    "nano-expression": "exp_adapter",
+    "nano-fast": "lcm",
+    "nano-reference": "ref_adapter",
+}
+
+
+# Where the bundled model keeps what a recipe exports, so that training can go on from it anywhere.
+_BUNDLED: dict[tuple[str, ...], str] = {
+    ("nano-autoencoder", "vae"): "vae",
+    ("nano-embedder", "embedder.onnx"): "reader/embedder.onnx",
+    ("nano-detector", "detector.onnx"): "reader/detector.onnx",
+    ("nano-motion", "motion.onnx"): "reader/motion.onnx",
+    ("nano-base",): "",
+    ("face0-nano",): "",
+    **{(recipe, folder): folder for recipe, folder in ADAPTERS.items()},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Where a recipe finds what it needs."""
+
+    cache: Path  # labelled shards, made by `personae prepare`
+    teachers: Path  # the labellers' folder
+    runs: Path  # earlier recipes' outputs
+    people: Path | None = None  # more labelled shards: people who do not exist, made by `personae prepare people`
+    bundle: Path | None = None  # a model folder that stands in for runs that are not there
+    data: Path | None = None  # pictures, see `data.captioned`
+    base: Path | None = None  # a Stable Diffusion folder in diffusers' layout; facex-sd15: a model, by name or folder
+    reader: str = "nano"  # the model whose reader measures faces in captioned pictures
+    backbone: Path | None = None  # a DINOv2 that FaceX begins with
+
+    def export(self, recipe: str, *parts: str) -> Path:
+        """A file or folder that another recipe exported, or else the bundle's; `WeightsMissing` names the command
+        that makes it."""
+        path = self.runs.joinpath(recipe, "export", *parts)
+        bundled = _BUNDLED.get((recipe, *parts))
+        places = [path] if self.bundle is None or bundled is None else [path, self.bundle / bundled]
+        for place in places:
+            if place.exists():
+                return place
+        raise WeightsMissing(f"{path} is not there: run `personae train {recipe}` first")
+
+    def caches(self) -> list[Path]:
+        """All labelled shards: of photos and, if there are, of people who do not exist."""
+        return [self.cache] if self.people is None else [self.cache, self.people]
+
+    def features(self) -> "FrozenFeatures":
+        """What pictures are compared by; fetched into `runs` if it is not there."""
+        from personae.training.methods.portrait_autoencoder.features import LITE0, FrozenFeatures
+
+        self.runs.mkdir(parents=True, exist_ok=True)
+        return FrozenFeatures.of_wheel(LITE0.find(self.runs))
+
+    def adapters(self) -> dict[str, Path]:
+        """The folders of those of `ADAPTERS` that were trained, by the name that each has in a model's folder."""
+        found = {}
+        for recipe, folder in ADAPTERS.items():
+            with suppress(WeightsMissing):
+                found[folder] = self.export(recipe, folder)
+        return found
+
+    def motion(self) -> Path:
+        """The newest motion network."""
+        with suppress(WeightsMissing):
+            return self.export("nano-motion-made", "motion.onnx")
+        return self.export("nano-motion", "motion.onnx")
+
+    def of_base(self) -> tuple[Path, Path, Path]:
+        """Cache, autoencoder and embedder: what every training on the base's latents needs."""
+        return self.cache, self.export("nano-autoencoder", "vae"), self.export("nano-embedder", "embedder.onnx")
+
+    def space(self) -> str:
+        """Of the embedder's identities."""
+        from personae.reading.embed import EmbedderConfig, space_name
+        from personae.reading.onnx_file import file_sha256
+
+        return space_name(
+            RECOGNISER, EmbedderConfig.template, file_sha256(self.export("nano-embedder", "embedder.onnx"))
+        )
+
+    def shipped(self) -> Path:
+        """The UNet that ships, which an adapter goes with."""
+        return self.bundle or self.export("nano-base")
+
+
+def bundled() -> Path | None:
+    """The folder of the model in the package, if it is there."""
+    nano = catalog.MODELS["nano"]
+    return catalog.resolve(nano.name) if catalog.present(nano) else None

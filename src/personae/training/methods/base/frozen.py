@@ -1,0 +1,73 @@
+"""The networks that nano's trainings use and do not change: the autoencoder and the identity encoder."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderDC
+from torch import Tensor
+
+from personae.reading.differentiable import AlignedRecogniser
+from personae.sampling.fast import modes
+from personae.training.images import to_tensor
+from personae.training.jitter import jitter
+from personae.types import Array
+
+_AT_ONCE = 64
+
+
+class FrozenNetworks:
+    """vae: a folder in diffusers' layout. embedder: an `embedder.onnx`.
+
+    `key`: a hash of both files, by which what was computed with them is told from anything else."""
+
+    def __init__(self, vae: Path, embedder: Path) -> None:
+        self.vae = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
+        self.embedder = AlignedRecogniser(embedder).eval()
+        self.key = "".join(_sha256(path) for path in (vae / "diffusion_pytorch_model.safetensors", embedder))
+
+    def encode(self, images: Array) -> Array:
+        """(N, c, h, w) float16 latents, scaled to unit spread, of (N, S, S, 3) uint8 crops."""
+        home = modes.device_for(None)
+        self.vae.to(home)
+        with torch.no_grad(), torch.autocast(home.type, torch.bfloat16):
+            parts = (to_tensor(np.ascontiguousarray(part)) for part in _parts(images))
+            latents = torch.cat([self.vae.encoder(part.to(home)).float() for part in parts])
+        return (latents * self.vae.config.scaling_factor).cpu().numpy().astype(np.float16)
+
+    def views(self, images: Array, count: int, seed: int) -> Array:
+        """(N, count, D) identities of (N, S, S, 3) uint8 crops: of the plain crop and of jittered ones, so that no
+        single crop's vector is learnt by heart."""
+        home = modes.device_for(None)
+        rng, result = torch.Generator(home).manual_seed(seed), []
+        self.embedder.to(home)
+        with torch.no_grad(), torch.autocast(home.type, torch.bfloat16):
+            for part in _parts(images):
+                batch = to_tensor(np.ascontiguousarray(part)).to(home)
+                views = [self.embedder(batch)]
+                for _ in range(count - 1):
+                    views.append(self.embedder(batch, jitter(len(batch), rng)))
+                result.append(torch.stack(views, 1))
+        return torch.cat(result).cpu().numpy()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (N, 3, S, S) float32 of latents (N, c, h, w), with a gradient and not clamped."""
+        images: Tensor = self.vae.decoder(latents / self.vae.config.scaling_factor)
+        return images.float()
+
+    def likeness(self, images: Tensor, vectors: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(N,) cosines of the identities in images (N, 3, S, S) to vectors (N, D), as the identity encoder sees them.
+
+        generator: for a jittered crop of each image; None: the plain one.
+        """
+        found = self.embedder(images) if generator is None else self.embedder(images, jitter(len(images), generator))
+        return (found * vectors).sum(-1)
+
+
+def _parts(images: Array) -> list[Array]:
+    return [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,86 @@
+"""What every training on nano's latents stands on: frozen networks, faces, prompts, the base."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from personae.conditioning.types import Conditioning, UNetHook
+from personae.sampling import schedulers
+from personae.sampling.guidance import guided
+from personae.sampling.loop import denoise
+from personae.training import captions
+from personae.training.face_table import FaceTable
+from personae.training.methods.base.data import HeldOut, LatentFaces, training_faces
+from personae.training.methods.base.frozen import FrozenNetworks
+from personae.training.methods.base.network import IdentityToFace
+from personae.training.methods.base.prompts import Prompts
+
+_STEPS, _GUIDANCE = 12, 2.5  # of the samples in reports
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A method takes the parts that it needs."""
+
+    networks: FrozenNetworks
+    faces: LatentFaces
+    held_out: HeldOut
+    prompts: Prompts
+    base: IdentityToFace
+
+    @classmethod
+    def open(
+        cls, cache: Path, vae: Path, embedder: Path, *, start: Path | None, table: FaceTable | None = None
+    ) -> "Setting":
+        """cache: labelled shards. vae, embedder: as `FrozenNetworks`. start: the export of a base; None: a fresh one.
+        table: of `training_faces`, if its caller has it already."""
+        networks = FrozenNetworks(vae, embedder)
+        faces = LatentFaces.of(training_faces(cache) if table is None else table, cache, networks)
+        if start is None:
+            prompts = Prompts.trained(cache / "tokenizer", faces.measures[0])
+        else:
+            prompts = Prompts(CLIPTokenizer.from_pretrained(start / "tokenizer"))
+        base = IdentityToFace.of(prompts.tokenizer, start)
+        held_out = HeldOut.of(cache, networks)
+        return cls(networks=networks, faces=faces, held_out=held_out, prompts=prompts, base=base)
+
+    def tokens_of(self, prompt: str, count: int, home: torch.device) -> Tensor:
+        """(count, L) tokens of one prompt."""
+        return torch.from_numpy(self.prompts.tokens([prompt] * count)).to(home)
+
+    def identity_tokens(self, count: int, home: torch.device) -> Tensor:
+        """(count, L) tokens of the identity prompt."""
+        return self.tokens_of(captions.IDENTITY_PROMPT, count, home)
+
+    def conditions(self, model: IdentityToFace, vectors: Tensor) -> tuple[Conditioning, Conditioning]:
+        """Of the identity prompt with vectors (N, D), and of the empty prompt, one row."""
+        home = vectors.device
+        return (
+            model.condition(self.identity_tokens(len(vectors), home), vectors),
+            model.condition(self.tokens_of("", 1, home), vectors[:1]),
+        )
+
+
+def sample(
+    model: IdentityToFace,
+    conditional: Conditioning,
+    unconditional: Conditioning,
+    noise: Tensor,
+    hooks: tuple[UNetHook, ...] = (),
+) -> Tensor:
+    """Latents (N, c, h, w) from noise by the package's own loop: 12 Euler steps at guidance 2.5."""
+    scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=_STEPS, device=noise.device)
+    return denoise(guided(model.unet, conditional, unconditional, _GUIDANCE, hooks=hooks), noise, scheduler)
+
+
+def draw_rows(faces: LatentFaces, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sides, rows and views of `size` photos, evenly drawn, as `LatentFaces.photos` takes them."""
+    rows = rng.integers(len(faces), size=size)
+    sides = rng.integers(2, size=size)
+    views = rng.integers(faces.view_count, size=size)
+    return sides, rows, views

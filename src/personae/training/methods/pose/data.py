@@ -1,0 +1,72 @@
+"""What `nano-controlnet` learns from: photos with their normal maps, and faces to be held and moved otherwise.
+
+Legend: N photos; R requests.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from personae.conditioning.facex.representation import pose_numbers
+from personae.conditioning.head_mesh import FaceModel
+from personae.conditioning.pose_map import mirrored, render
+from personae.training import captions, self_edit_tasks
+from personae.training.crop_motion import crop_poses, marks_in_crops
+from personae.training.face_table import FaceTable
+from personae.training.methods.base.prompts import PromptMix
+from personae.training.methods.base.setting import Setting, draw_rows
+from personae.types import Array, Motion, Pose
+
+SIDE = 128  # of nano's images
+_TURNED = 0.5  # the share of requests for somebody else's pose; the rest may be for anything
+
+
+class FacesWithMaps:
+    """Of each photo of the table: `marks` (N, 478, 3) in its crop, `poses` (N, 3) degrees, `shapes` (N, 52)."""
+
+    def __init__(self, setting: Setting, table: FaceTable, *, requests: int) -> None:
+        self.setting, self.mix, self.requests = setting, PromptMix(), requests
+        self.marks, self.poses, self.shapes = marks_in_crops(table), crop_poses(table), table.blendshapes
+        self.mesh = FaceModel.bundled()
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        """As the base recipe's, with `maps` (N, 128, 128, 3) uint8 drawn on the way, 5 ms each; and `requests`: who is
+        to do what."""
+        faces = self.setting.faces
+        sides, rows, views = draw_rows(faces, rng, size)
+        prompts = [self.mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
+        maps = [render(self.marks[row], self.mesh.triangles, SIDE) for row in rows]
+        return {
+            **faces.photos(sides, rows, views),
+            "tokens": self.setting.prompts.tokens(prompts),
+            "maps": np.stack([mirrored(one) if side else one for one, side in zip(maps, sides, strict=True)]),
+            "requests": self._requests(rng),
+        }
+
+    def _requests(self, rng: np.random.Generator) -> dict[str, Array]:
+        """`vectors`, `tokens`, `maps` as above, the `pose` (R, 3), as `representation` scales it, the `expression` (R,
+        52), and the expression `before` it (R, 52)."""
+        who, others = rng.integers(len(self.marks), size=(2, self.requests))
+        changes = []
+        for row, other in zip(who, others, strict=True):
+            face, lender = (self.motion(one) for one in (row, other))
+            if rng.random() < _TURNED:
+                change = self_edit_tasks.change_to(face, lender.pose, face.blendshapes, template="portrait", size=SIDE)
+            else:
+                change = self_edit_tasks.drawn(rng, face, lender, template="portrait", size=SIDE)
+            changes.append(change)
+        return {
+            "vectors": self.setting.faces.vectors[0, who, 0],
+            "tokens": self.setting.prompts.tokens([captions.IDENTITY_PROMPT] * len(who)),
+            "maps": np.stack([change.mesh(SIDE, SIDE) for change in changes]),
+            "pose": np.stack([pose_numbers(change.pose) for change in changes]),
+            "expression": np.stack([change.expression for change in changes]),
+            "before": self.shapes[who],
+        }
+
+    def motion(self, row: int) -> Motion:
+        """What the face of a row does."""
+        yaw, pitch, roll = map(float, self.poses[row])
+        return Motion(
+            landmarks=self.marks[row], pose=Pose(yaw=yaw, pitch=pitch, roll=roll), blendshapes=self.shapes[row]
+        )
