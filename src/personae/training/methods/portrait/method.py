@@ -32,8 +32,8 @@ from personae.training.export import save_half
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.prompts import PromptMix
 from personae.training.methods.base.network import IdentityToFace, build_text_encoder, build_unet
+from personae.training.methods.base.prompts import PromptMix
 from personae.training.methods.portrait.data import TEMPLATE, Encoder, Portraits
 from personae.training.methods.portrait.evaluator import Evaluator
 from personae.training.rollout import Rolled, ends_and_scales, roll
