@@ -10,7 +10,7 @@ in a line of a `metadata.jsonl` above it: `{"file_name": "a.jpg", "text": "..."}
 it. **Shards** of WebDataset: uncompressed tars of `KEY.jpg` (png, webp) with `KEY.txt` or `KEY.json`. In JSON the
 caption is called `caption` or `text`.
 
-Which of the records can be used is seen when they are first looked at: as Face0 did it, a record needs a face larger
+Whether a record can be used turns out when it is first read: as Face0 did it, a record needs a face larger
 than 20 px, and the largest face is taken. What cannot be used is left out and counted by reason in `skipped`.
 """
 
@@ -59,7 +59,7 @@ class Detects(Protocol):
 
 
 class Records(Protocol):
-    """Captioned pictures by number. `skipped`: what was seen not to be one when the source was opened."""
+    """Captioned pictures by number. `skipped`: what turned out to be none when the source was opened."""
 
     skipped: Counter[str]
 

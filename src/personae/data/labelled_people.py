@@ -88,7 +88,7 @@ class Attribute:
     less: str
     more: str
     label: Callable[[LabelledPeople], Array]
-    """(N,) float64, NaN where nobody said."""
+    """(N,) float64, NaN where there is none."""
     has: float
     """From this label on, somebody counts as having the attribute."""
 
@@ -125,7 +125,7 @@ ATTRIBUTES = {
 
 
 def labels_of(people: LabelledPeople) -> Array:
-    """(N, A) float64: the labels of all `ATTRIBUTES`, NaN where nobody said."""
+    """(N, A) float64: the labels of all `ATTRIBUTES`, NaN where there is none."""
     return np.stack([one.label(people) for one in ATTRIBUTES.values()], axis=1)
 
 

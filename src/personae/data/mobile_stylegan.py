@@ -6,7 +6,7 @@ Training data come from it, no weight of it is shipped; docs/guides/training.md 
 
     z       (N, 512)       standard normal
     w       (N, 512)       what somebody looks like
-    styles  (N, 23, 512)   a w for every layer, so that head, features and surface can be asked for apart
+    styles  (N, 23, 512)   a w for every layer, so that head, features and surface can be chosen apart
     hidden  (N, C, R, R)   R = 4 ... 512, C as in `CHANNELS`
     picture (N, 3, S, S)   RGB in [-1, 1], a little beyond it now and then; eyes 0.24 of the width apart, as in FFHQ
 

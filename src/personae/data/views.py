@@ -41,7 +41,7 @@ _FORMAT = "personae.views/1"
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What is asked of one picture: changes of the traits, in their units, from the person as drawn; and `mix`, the
+    """One picture of somebody: changes of the traits, in their units, from the person as drawn; and `mix`, the
     share of a stranger's fine styles, 0-1."""
 
     yaw: float = 0.0
@@ -75,7 +75,7 @@ class Directions:
 
     @classmethod
     def fit(cls, generator: Generator, label: Label, *, count: int = 256, seed: int = 0) -> "Directions":
-        """Ridge regression on `count` random people, orthogonalised, its steps scaled by what they are seen to do.
+        """Ridge regression on `count` random people, orthogonalised, its steps scaled by their measured effects.
 
         Raises `BadData` if the labeller finds too few faces.
         """
@@ -92,7 +92,7 @@ class Directions:
         return cls(vectors=(units / np.array(effects)[:, None]).astype(np.float32))
 
     def styles(self, w: Array, stranger: Array, view: View, rows: int = 23) -> Array:
-        """(rows, W) of a person w (W,), seen as `view` asks; stranger: (W,) whose fine styles are mixed in."""
+        """(rows, W) of a person w (W,) in a `view`; stranger: (W,) whose fine styles are mixed in."""
         styles = np.repeat(w[None], rows, 0)
         styles[GROUPS["fine"]] += view.mix * (stranger - w)
         for vector, (name, (group, _)) in zip(self.vectors, TRAITS.items(), strict=True):

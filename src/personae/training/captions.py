@@ -82,7 +82,7 @@ def mirrored(measures: Measures) -> Measures:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What one caption says, to be said about its subject or about somebody named."""
+    """What one caption says about its subject, or about somebody named."""
 
     subject: str
     phrases: tuple[str, ...]

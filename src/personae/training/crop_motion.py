@@ -15,5 +15,5 @@ def marks_in_crops(table: FaceTable) -> Array:
 
 
 def crop_poses(table: FaceTable) -> Array:
-    """(N, 3) degrees as seen in the table's crops, which are turned upright."""
+    """(N, 3) degrees in the table's crops, which are turned upright."""
     return turn(table.pose, np.array([image_turn(matrix) for matrix in table.matrix]))

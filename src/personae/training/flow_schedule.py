@@ -2,9 +2,9 @@
 
     path = Straight(pipe.scheduler)
     noisy = path.between(clean, noise, times)                    # (1 - t) clean + t noise
-    made = unet(path.shown(noisy, times), path.steps(times), words)
-    path.wanted(clean, noise, times)                             # what `made` should have been, in the base's own terms
-    path.velocity(made, noisy, times)                            # noise - clean, of what it has been
+    prediction = unet(path.scaled(noisy, times), path.steps(times), words)
+    path.wanted(clean, noise, times)                             # what `prediction` should be, as the base predicts
+    path.velocity(prediction, noisy, times)                            # noise - clean, of what it has been
 
 A noise schedule shows the network x = a clean + b noise with a^2 + b^2 = 1. Divided by a + b, that lies on the straight
 line at time t = b / (a + b), and there a DDIM step (Song et al., ICLR 2021) is an Euler step.
@@ -60,7 +60,7 @@ class Straight:
         return torch.from_numpy(self._times).to(steps.device)[steps].float()
 
     def steps(self, times: Tensor) -> Tensor:
-        """(N,) what the network is told the time is, float32."""
+        """(N,) float32: the timesteps of times, as the network takes them."""
         found = np.interp(times.double().cpu().numpy(), self._times, np.arange(len(self._times)))
         return torch.from_numpy(found).to(times.device, torch.float32)
 
@@ -74,7 +74,7 @@ class Straight:
         return noise if self.flow else noise * float(_length(torch.tensor(self.last)))
 
     def scaled(self, noisy: Tensor, times: Tensor) -> Tensor:
-        """What the network is shown of pictures on the line."""
+        """Pictures on the line (N, c, h, w), scaled as the network takes them."""
         return noisy if self.flow else noisy / _length(times)[:, None, None, None]
 
     def wanted(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Straight:
         return self._form(times).from_clean(clean, self.scaled(self.between(clean, noise, times), times))
 
     def velocity(self, prediction: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
-        """noise - clean, as a prediction about `shown` says."""
+        """noise - clean, of a prediction about `scaled` pictures."""
         clean = self._form(times).to_clean(prediction, self.scaled(noisy, times))
         return (noisy - clean) / times[:, None, None, None]
 

@@ -1,4 +1,4 @@
-"""What made faces do, as the motion network sees it, with a gradient: what is asked of a face is judged by it.
+"""What generated faces do, as the motion network reads it, with a gradient: a loss on what was requested.
 
 judge = MotionJudge("motion.onnx", "portrait", blendshapes.std(0))
 pose, shapes = judge.read(images)
@@ -36,7 +36,7 @@ class MotionJudge:
         self._spread = torch.from_numpy(spread[self._varies])
 
     def read(self, images: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Pose (M, 3) in degrees and blendshapes (M, 52) of images (M, 3, S, S) in [-1, 1], each seen through its own
+        """Pose (M, 3) in degrees and blendshapes (M, 52) of images (M, 3, S, S) in [-1, 1], each through its own
         crop (M, 2, 3)."""
         pose, shapes = self._network.to(images.device)(images, jitter)
         return pose, shapes

@@ -105,7 +105,7 @@ class MotionNet(nn.Module):
     """Landmarks, head pose and blendshapes of one aligned face; 1.3 M parameters.
 
     forward: (N, 3, 128, 128) in [-1, 1], template `motion` -> landmarks (N, 478, 3) in pixels of the crop, pose
-    (N, 3) yaw, pitch, roll in degrees as seen in the crop, blendshapes (N, 52) in 0-1. `mean` (478, 3) is the
+    (N, 3) yaw, pitch, roll in degrees, relative to the crop, blendshapes (N, 52) in 0-1. `mean` (478, 3) is the
     mean shape in the crop, to which the network adds its corrections.
     """
 

@@ -2,8 +2,8 @@
 
     read = readings(pose, blendshapes, images)                     # (N, Q)
     PHRASES["mouth open"].holds(read)                              # (N,) bool
-    said = drawn(rng, 2)                                           # two that do not contradict each other
-    low, high = bounds(said)                                       # (Q,) each, infinite where nothing is said
+    names = drawn(rng, 2)                                          # two that do not contradict each other
+    low, high = bounds(names)                                      # (Q,) each, infinite where there is no bound
     loss = short(read, low, high).mean()
 
 Legend: N images; Q numbers of `READINGS`.

@@ -310,6 +310,6 @@ def run(
     folder = inputs.runs / name
     if folder.is_dir():
         with lock.own(folder / lock.NAME, f"the training run {folder}"):
-            pass  # that another process has it is said before the data are read
+            pass  # another process that has it is reported before the data are read
     torch.manual_seed(schedule.seed)  # of the fresh weights
     return train(chosen.build(inputs), schedule, folder, minutes=minutes)

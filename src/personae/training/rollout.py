@@ -1,7 +1,7 @@
 """Faces sampled from pure noise inside a training step, so that a loss can judge what a model makes of noise alone.
 
-    rolled = roll(asked, unasked, noise, ends_and_scales(12, generator))   # no gradient
-    clean = rolled.clean(asked(rolled.noisy, rolled.times))                # with it, through the last step only
+    rolled = roll(conditional, unconditional, noise, ends_and_scales(12, generator))   # no gradient
+    clean = rolled.clean(conditional(rolled.noisy, rolled.times))     # with it, through the last step only
 
 What a noised photo still shows of a person, the loss of the photo's own prediction does not have to learn (see PuLID,
 Guo et al. 2024, and DreamID, Ye et al. 2025, which judge few-step predictions so).
@@ -36,7 +36,7 @@ class Rolled:
     """R faces on their way from pure noise, one step before they are judged."""
 
     noisy: Tensor  # (R, c, h, w)
-    unconditional: Tensor  # (R, c, h, w) the velocity with nothing asked
+    unconditional: Tensor  # (R, c, h, w) the velocity without conditions
     course: Course
 
     @property
@@ -45,7 +45,8 @@ class Rolled:
         return self.course.end.flatten()
 
     def clean(self, conditional: Tensor) -> Tensor:
-        """The finished latents that the velocity with everything asked means, guided."""
+        """The finished latents (R, c, h, w) after the last guided step. conditional: (R, c, h, w), with all
+        conditions."""
         return self.noisy - self.course.end * combine(conditional, self.unconditional, self.course.scale)
 
 

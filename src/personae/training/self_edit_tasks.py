@@ -1,8 +1,8 @@
-"""What FaceX is asked of a person's own photo in training: to hold the head otherwise, to make another face.
+"""Edits of a person's own photo that FaceX practises: another pose of the head, another expression.
 
 free = ask(rng, lessons, own, marks, batch["target"], template="portrait")
 
-No photo shows the answer; readers judge it. What is asked is partly somebody else's, and partly what users ask for,
+No photo shows the result; the readers judge it. The goal is partly somebody else's, and partly what users request,
 whether or not anybody in the photos does it: of open mouths there are few.
 """
 
@@ -21,13 +21,13 @@ from personae.reading.aligned import resized
 from personae.training.methods.facex.lessons import LESSONS, NAMES
 from personae.types import Array, Motion, Pose
 
-_KINDS = {"turned": 0.3, "other's expression": 0.25, "named expression": 0.45}  # how often each is asked for
-_FIRST = ("smile", "jawOpen")  # what is asked for most: half of the named
+_KINDS = {"turned": 0.3, "other's expression": 0.25, "named expression": 0.45}  # how often each is drawn
+_FIRST = ("smile", "jawOpen")  # what is drawn most: half of the named
 _REST = (
     *(name for name in expression.FRIENDLY if name not in ("neutral", *_FIRST)),
     *("eyeBlink", "browInnerUp", "browDown", "mouthFunnel"),
 )
-_NONE = 0.2  # the share of the named that are asked to stop it
+_NONE = 0.2  # the share of the named that are to vanish
 _LEAST = 0.3  # amount of the others
 _ONE_ANGLE = {"yaw": 35.0, "pitch": 20.0}  # degrees, at most; half of the turned change one alone
 _WHOLE = 0.5  # the share of own photos whose whole face is made anew, where any part may be
@@ -52,10 +52,10 @@ class Change:
 def ask(
     rng: np.random.Generator, lessons: Array, own: Array, marks: Array, measures: dict[str, Array], *, template: str
 ) -> Array:
-    """(M, G, G) bool: the free region of rows whose task leaves it to who asks, see `facex_lessons`.
+    """(M, G, G) bool: the free region of rows whose task leaves it to its user, see `facex.lessons`.
 
-    lessons: (M,). own: (M,) bool, those who are asked something of their own photo; what they are asked is written
-    into `told`, what was read off their faces. marks: (M, K, 3), these faces' landmarks in crops of `template`.
+    lessons: (M,). own: (M,) bool, rows that edit their own photo; the goal is written into
+    `measures`, what was read off their faces. marks: (M, K, 3), these faces' landmarks in crops of `template`.
     """
     free, size = _boxes(rng, len(lessons)), measures["crops"].shape[1]
     tasks = [LESSONS[NAMES[lesson]].task for lesson in lessons]
@@ -92,7 +92,7 @@ def motion(measures: Mapping[str, Array], row: int, marks: Array) -> Motion:
 
 
 def drawn(rng: np.random.Generator, face: Motion, other: Motion, *, template: str, size: int) -> Change:
-    """One thing asked of `face`, whose landmarks lie in a `size` crop of `template`; `other` lends pose or expression,
+    """One edit of `face`, whose landmarks lie in a `size` crop of `template`; `other` lends pose or expression,
     its landmarks do not matter."""
     pose, blendshapes = face.pose, face.blendshapes
     kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))

@@ -52,7 +52,7 @@ class LatentFaces:
 
     @classmethod
     def of(cls, table: FaceTable, cache: Path, networks: FrozenNetworks) -> "LatentFaces":
-        """Those of a table of `training_faces`; kept beside the cache, under a name that depends on the networks."""
+        """Those of a table of `training_faces`; stored beside the cache, under a name that depends on the networks."""
         key = hashlib.sha256(f"{networks.key}{_BLURRED}{VIEWS}".encode())
         path = cache / f"latents-{key.hexdigest()[:12]}.npz"
         if not path.is_file():

@@ -20,7 +20,7 @@ _AT_ONCE = 64
 class FrozenNetworks:
     """vae: a folder in diffusers' layout. embedder: an `embedder.onnx`.
 
-    `key`: a hash of both files, by which what was computed with them is told from anything else."""
+    `key`: a hash of both files, for the names of what is computed with them."""
 
     def __init__(self, vae: Path, embedder: Path) -> None:
         self.vae = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)

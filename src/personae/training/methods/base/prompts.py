@@ -1,4 +1,4 @@
-"""Prompts of nano's text encoder: what a row is shown in words, as tokens."""
+"""Prompts of nano's text encoder, and their tokens."""
 
 from dataclasses import dataclass
 from pathlib import Path

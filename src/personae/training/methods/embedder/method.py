@@ -3,7 +3,7 @@
 Half of every batch are pictures that somebody may show it: photos and views of people who do not exist, cut a little
 off and spoilt in every way, with the teacher's vector of the *clean* crop as target, so that the student learns to see
 through all that. The other half are pictures that no photo shows - two faces blended or cut together, stretched,
-mirrored - for which the teacher is asked on the spot: function matching (Beyer et al., "Knowledge distillation: a good
+mirrored - which the teacher embeds on the spot: function matching (Beyer et al., "Knowledge distillation: a good
 teacher is patient and consistent", CVPR 2022).
 """
 
@@ -28,7 +28,7 @@ from personae.types import Array
 _BANK = 1024  # people of each batch whom everybody is compared with
 _TEMPERATURE = 0.1  # of that comparison
 _TESTED = 800  # held-out faces of each kind in the report
-_STRETCHED = Jitter(points=0.05, shift=0.025, turn=7, scale=0.08)  # of pictures for which the teacher is asked
+_STRETCHED = Jitter(points=0.05, shift=0.025, turn=7, scale=0.08)  # of pictures that the teacher embeds on the spot
 
 
 def _fused(one: Array, other: Array, rng: np.random.Generator) -> Array:
@@ -61,7 +61,7 @@ class EmbedderTask:
         sizes = np.array([len(kind) for kind in self.kinds])
         self.shares = np.minimum(sizes, sizes[0]) / np.minimum(sizes, sizes[0]).sum()
         self.bank = np.concatenate([kind.vectors for kind in self.kinds])
-        self._clean: dict[tuple[int, int, bool], Array] = {}  # teacher vectors of clean crops, as far as asked for
+        self._clean: dict[tuple[int, int, bool], Array] = {}  # teacher vectors of clean crops, as far as computed
         self.tests = {"photos": self._test(caches[0])}
         for cache in caches[1:]:
             with suppress(BadData):  # among the first few hundred people perhaps none is held out

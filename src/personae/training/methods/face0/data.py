@@ -46,7 +46,7 @@ class WordsAndFaces:
         return self.prompts.tokens(prompts, self.reserved)
 
     def _people(self, rng: np.random.Generator, count: int) -> tuple[Array, dict[str, Array]]:
-        """(count, 2) sides and rows of the table, and what is shown of whom."""
+        """(count, 2) sides and rows of the table, and what there is of each: `vectors`, `named`, `worded`, `faced`."""
         rows = np.stack([rng.integers(2, size=count), rng.integers(len(self.faces), size=count)], 1)
         views = rng.integers(self.faces.view_count, size=count)
         named, worded, faced = self.shares.drawn(rng, count)

@@ -37,7 +37,7 @@ from personae.training.loop import Metrics
 from personae.training.methods.face0.shares import Dropped
 from personae.types import Array
 
-# The paper drops the face of every tenth picture, whatever is said; here half of these lose their words as well.
+# The paper drops the face of every tenth picture, with words or without; here half of these lose their words as well.
 DROPPED = Dropped(words=0.05, face=0.05, both=0.05)
 _JUDGED = 64  # held-out pictures in the report
 _AT_ONCE = 8  # of them
@@ -56,7 +56,7 @@ class TextAndFace(nn.Module):
         self.unet, self.projector = unet, projector
 
     def forward(self, noisy: Tensor, times: Tensor, words: Tensor, vectors: Tensor, faced: Tensor) -> Tensor:
-        """The prediction about noisy (N, c, h, w) at timesteps (N,), told words (N, L, C) and the faces of vectors
+        """The prediction about noisy (N, c, h, w) at timesteps (N,), with words (N, L, C) and the faces of vectors
         (N, D) where `faced` (N,)."""
         tokens, _ = self.projector(vectors)
         conditioning = override(Conditioning(tokens=words, pooled=None), tokens * faced[:, None, None])
@@ -155,7 +155,7 @@ class Face0Sd15Task:
         return latents.float() * self.vae.config.scaling_factor
 
     def report(self, model: nn.Module) -> dict[str, float]:
-        """The loss of held-out pictures at fixed times and noise, told the words and the face, either, nothing."""
+        """The loss of held-out pictures at fixed times and noise: with words and face, with either, with neither."""
         assert isinstance(model, TextAndFace)
         home, count = model.unet.device, len(self.judged["pixels"])
         nothing = torch.from_numpy(self.tokens([""])).to(home)

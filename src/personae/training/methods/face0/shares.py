@@ -1,4 +1,4 @@
-"""Which photos are shown their words, and which their face."""
+"""Which photos come with their words, and which with their face."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from personae.types import Array
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped:
-    """Shares of the photos shown without something; the rest is told both."""
+    """Shares of the photos that lack something; the rest has words and face."""
 
     words: float = 0.15
     face: float = 0.1
     both: float = 0.1
 
     def drawn(self, rng: np.random.Generator, count: int) -> tuple[Array, Array]:
-        """Which photos are shown their words, and which their face: (count,) bool both."""
+        """Which photos come with their words, and which with their face: (count,) bool both."""
         lot = rng.random(count)
         worded = lot >= self.words + self.both
         faced = (lot < self.words) | (lot >= self.words + self.both + self.face)
@@ -25,7 +25,7 @@ class Dropped:
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """Of all rows: named, told in the base's own way. Of these: alone, `{person}` and no words; empty, nothing. What is
+    """Of all rows: named, in the base's own way. Of these: alone, `{person}` and no words; empty, nothing. What is
     dropped of the others."""
 
     named: float = 0.5
@@ -34,7 +34,7 @@ class Shares:
     dropped: Dropped = Dropped(words=0.15, face=0.15, both=0.05)
 
     def drawn(self, rng: np.random.Generator, count: int) -> tuple[Array, Array, Array]:
-        """Which rows are named, shown words, and shown a face: (count,) bool each."""
+        """Which rows are named, which have words, and which a face: (count,) bool each."""
         named, lot = rng.random(count) < self.named, rng.random(count)
         worded, faced = self.dropped.drawn(rng, count)
         return (

@@ -1,4 +1,4 @@
-"""What FaceX reads off every photo of the training table, worked out once and kept beside the cache.
+"""What FaceX reads off every photo of the training table, computed once and stored beside the cache.
 
 rows = Decomposed.of(table, cache / "facex")
 rows.at(np.array([3, 5]), mirrored=np.array([False, True]))     # {"regions", "meshes", "pose", ...}

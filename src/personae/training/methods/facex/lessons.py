@@ -50,7 +50,7 @@ class Lesson:
 
     @property
     def moves(self) -> bool:
-        """Whether the source's photo is kept around the free region, not the target's."""
+        """Whether the canvas around the free region is the source's photo, not the target's."""
         return self.task.canvas == "source"
 
 

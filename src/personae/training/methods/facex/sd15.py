@@ -5,7 +5,7 @@
 
 The base, a model that `personae.load` opens, stays as it is, autoencoder and all; what it was trained to predict is
 read off its scheduler. FaceX beside it learns what `facex-nano` learns: photos are made from decoupled views of
-themselves; and pictures that no photo shows, of two people or of changes that one is asked for, are sampled from noise,
+themselves; and pictures that no photo shows, of two people or of one person changed, are sampled from noise,
 which the reader's own networks judge.
 
 The data are photos with a face (`data.captioned`; captions, if there are any, are not read), read by the base's own
@@ -204,7 +204,7 @@ class FaceXSd15Task:
     # ------------------------------------------------------------------ report
 
     def report(self, model: nn.Module) -> dict[str, float]:
-        """Held-out photos at fixed times and noise: the loss of their predictions with their pieces told
+        """Held-out photos at fixed times and noise: the loss of their predictions with their pieces
         (`held_out_told`) and not (`held_out_base`); of two people each, `held_out_identity` and `held_out_off` as in
         training."""
         assert isinstance(model, Beside)

@@ -62,7 +62,7 @@ class GeneratedFaces:
 
     @classmethod
     def load_or_make(cls, path: Path, task: Callable[[], Practice], teachers: Teachers, count: int) -> "GeneratedFaces":
-        """Those of a file; if it is not there, `count` are made by a FaceX at practice, and kept in it."""
+        """Those of a file; if it is not there, a FaceX at practice generates `count`, which are stored in it."""
         if path.is_file():
             return cls(**shards.unpack_arrays(path.read_bytes()))
         generated = cls.read(list(_pictures(task(), count)), teachers)

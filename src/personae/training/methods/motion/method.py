@@ -2,8 +2,8 @@
 teacher's.
 
 Faces are cut once, with room around them; a batch turns, shifts and scales them, and the targets move along. The second
-recipe goes on with the first one's network, on photos and on pictures that FaceX made (`made_faces`) alike: what was
-made to please a network that knows photos alone, it flatters.
+recipe goes on with the first one's network, on photos and on pictures that FaceX generated (`generated_faces`) alike: a
+network that knows photos alone flatters what was generated to please it.
 """
 
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ class _Cut:
 
 
 class MotionTask:
-    """See `training.loop.Trainable`. Targets are in the frame of the 128 px crop; `pose` is as seen there."""
+    """See `training.loop.Trainable`. Targets are in the frame of the 128 px crop; `pose` is relative to it."""
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 The first learns to keep what a picture shows; the second leaves encoder and latents as they are and teaches the decoder
 to draw what no error in pixels asks for, skin and hair: a discriminator on frozen features (Sauer et al. 2021,
-"Projected GANs Converge Faster"), which is told the latents. So a base may train on the latents meanwhile.
+"Projected GANs Converge Faster"), which also gets the latents. So a base may train on the latents meanwhile.
 
 Legend: N pictures; x, y (N, 3, S, S) in [-1, 1] the picture and what is made of it; z (N, 16, S / 16, S / 16).
 """

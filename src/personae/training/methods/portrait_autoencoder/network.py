@@ -41,7 +41,7 @@ def build_autoencoder() -> AutoencoderDC:
 
 
 class Discriminator(nn.Module):
-    """Scores of patches: one head for each of three maps of frozen features, each told the latents.
+    """Scores of patches: one head for each of three maps of frozen features, each with the latents beside it.
 
     forward: maps of `FrozenFeatures`, z -> [(N, 1, h, w)].
     """

@@ -1,12 +1,12 @@
 """Recipe `nano-controlnet`: faces that hold the pose and expression of a normal map.
 
-A copy of the UNet's encoder is shown, beside what the UNet is told, the map of the very photo that is being denoised,
+A copy of the UNet's encoder gets, beside the UNet's own inputs, the map of the very photo that is being denoised,
 drawn from that photo's labelled landmarks, and learns what to add to the UNet's skips (Zhang et al. 2023). UNet and
 text encoder stay as they are, so everything else the model can do stays too. Only low-rank changes of the copy and the
 layers that a ControlNet adds are trained and shipped (`sampling.controlnet.save_difference`).
 
-What a noised photo still shows of a pose, the map need not tell. So some people are sampled from noise, shown the map
-of their own face as it would hold and move otherwise (`own_photo`), and the motion network judges.
+What a noised photo still shows of a pose, need not be learnt from the map. So some people are sampled from noise, with
+the map of their own face in another pose or expression (`self_edit_tasks`), and the motion network judges.
 """
 
 from pathlib import Path
