@@ -76,7 +76,7 @@ def test_maps_are_the_photos_own(task: PoseControlTask, made: Path) -> None:
     assert batch["maps"].shape == (6, 128, 128, 3)
     assert batch["maps"].dtype == np.uint8
     again = task.batch(np.random.default_rng(3), 6)
-    assert all(np.array_equal(batch[name], again[name]) for name in batch if name != "asked")
+    assert all(np.array_equal(batch[name], again[name]) for name in batch if name != "requests")
     assert all(np.array_equal(part, again["requests"][name]) for name, part in batch["requests"].items())
     latents = task.setting.faces.latents
     for one, latent in zip(batch["maps"], batch["latents"], strict=True):
