@@ -474,13 +474,6 @@ def test_on_the_command_line(
 nano_is_here = pytest.mark.skipif(not catalog.present(catalog.MODELS["nano"]), reason="the bundled model is not here")
 
 
-@pytest.fixture(scope="module")
-def nano() -> FacePipeline:
-    pipe = personae.load("nano", device="cpu")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
 @nano_is_here
 def test_less_flicker_than_with_noise_of_its_own_in_every_frame(nano: FacePipeline) -> None:
     """A head that turns slowly, six frames: the same pose, the same person, told apart by the noise alone."""
