@@ -1,1 +1,1 @@
-"""Edits of photos: what is kept, what is made anew, and how it is put back."""
+"""Edits of photos: tasks, masks, warping, conditioning, and pasting back into the photo."""
