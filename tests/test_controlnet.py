@@ -31,7 +31,7 @@ from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, Wei
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.provenance.recipe import read_recipe
-from personae.sampling.controlnet import DIFFERENCE, MARKER, PoseControl, load, save_difference
+from personae.sampling.controlnet import DIFFERENCE, MARKER, PoseHook, load, save_difference
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise, draw_noise, generators_for
 from personae.sampling.schedulers import fresh
@@ -70,7 +70,7 @@ def sampled(pipe: FacePipeline, scale: float | None, maps: torch.Tensor | None =
     positive, negative = pipe.condition(made_up(pipe))
     network = random_controlnet(pipe.unet)
     maps = three_maps() if maps is None else maps
-    controls = [] if scale is None else [PoseControl(network=network, maps=maps, scale=scale)]
+    controls = [] if scale is None else [PoseHook(network=network, maps=maps, scale=scale)]
     generators = generators_for(SEEDS)
     scheduler = fresh("dpm++", like=pipe.scheduler, steps=options.pop("steps", STEPS))
     with torch.no_grad(), engaged(controls, pipe.unet):
@@ -99,9 +99,9 @@ def test_scale_0_calls_nothing_and_changes_nothing(pipe: FacePipeline) -> None:
     x, t = torch.randn(3, 4, 8, 8), torch.tensor(500)
     with torch.no_grad():
         plain = guided(pipe.unet, positive, negative, 2.0)(x, t)
-        off = PoseControl(network=network, maps=three_maps(), scale=0)
+        off = PoseHook(network=network, maps=three_maps(), scale=0)
         assert torch.equal(guided(pipe.unet, positive, negative, 2.0, hooks=[off])(x, t), plain)
-        on = PoseControl(network=network, maps=three_maps(), scale=1)
+        on = PoseHook(network=network, maps=three_maps(), scale=1)
         with pytest.raises(AssertionError, match="called"):
             guided(pipe.unet, positive, negative, 2.0, hooks=[on])(x, t)
 
@@ -287,11 +287,11 @@ def test_a_difference_may_steer_the_conditional_half_alone(pipe: FacePipeline, t
     positive, negative = pipe.condition(made_up(pipe))
     x, t = torch.randn(3, 4, 8, 8), torch.tensor(500)
 
-    def predicted(scale: float, *controls: PoseControl) -> torch.Tensor:
+    def predicted(scale: float, *controls: PoseHook) -> torch.Tensor:
         return guided(pipe.unet, positive, negative, scale, hooks=controls)(x, t)
 
     with torch.no_grad():
-        control = PoseControl(network=network, maps=three_maps())
+        control = PoseHook(network=network, maps=three_maps())
         posed, unposed, untold = predicted(1.0, control), predicted(1.0), predicted(0.0)
         assert (posed - unposed).abs().max() > 0.01
         torch.testing.assert_close(predicted(0.0, control), untold)

@@ -33,7 +33,7 @@ from personae.conditioning.blendshapes import (
     read_file,
     sliders,
 )
-from personae.conditioning.expression_adapter import ExpressionAdapter, ExpressionControl, convert
+from personae.conditioning.expression_adapter import ExpressionAdapter, ExpressionHook, convert
 from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.sampling.guidance import guided
@@ -224,10 +224,10 @@ def snapshot(unet) -> tuple:
     return processors, unet.encoder_hid_proj, unet.config.encoder_hid_dim_type, list(unet.state_dict())
 
 
-def control_for(pipe: FacePipeline, count: int = 1, scale: float = 1.0) -> ExpressionControl:
+def control_for(pipe: FacePipeline, count: int = 1, scale: float = 1.0) -> ExpressionHook:
     adapter = pipe.component("exp_adapter")
     vectors = torch.rand(count, adapter.width, generator=torch.Generator().manual_seed(3))
-    return ExpressionControl(adapter=adapter, vectors=vectors, scale=scale)
+    return ExpressionHook(adapter=adapter, vectors=vectors, scale=scale)
 
 
 def test_spaces_follow_from_the_width(smiling: FacePipeline, flame: FacePipeline) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from personae.conditioning.expression_adapter import FILE, ExpressionAdapter, ExpressionControl
+from personae.conditioning.expression_adapter import FILE, ExpressionAdapter, ExpressionHook
 from personae.sampling.unet_hooks import engaged, halves
 from personae.training import recipes
 from personae.training.loop import Schedule, train
@@ -136,7 +136,7 @@ def test_what_it_exports_predicts_the_same(task: ExpressionTask, tmp_path: Path)
     told = task.model.condition(batch["tokens"], batch["vectors"])
     noisy, times = batch["latents"].float(), torch.full((2,), 0.5)
     expressions = torch.rand(2, 52)
-    control = ExpressionControl(adapter=adapter, vectors=expressions)
+    control = ExpressionHook(adapter=adapter, vectors=expressions)
     rows = halves(torch.arange(2))
     with torch.no_grad(), engaged([control], unet.eval()):
         arguments = control.arguments(noisy, times, told, rows)

@@ -1,7 +1,7 @@
 """An IP-Adapter that reads expressions instead of pictures (arXiv 2510.04706), in the published file layout.
 
     adapter = ExpressionAdapter.load(folder / "exp_adapter", unet)     # .safetensors, or the published .bin
-    control = ExpressionControl(adapter=adapter, vectors=vectors)      # (N, W): one expression per image
+    control = ExpressionHook(adapter=adapter, vectors=vectors)      # (N, W): one expression per image
     with control.engaged(unet): ...
 
 The networks are diffusers' own IP-Adapter classes; every layout of theirs that projects one vector to tokens is read.
@@ -123,7 +123,7 @@ class ExpressionAdapter(ComponentModule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpressionControl:
+class ExpressionHook:
     """The expressions of one request: `vectors` (N, W) float32, one per image; `scale` 0-1. See
     `personae.conditioning.types.UNetHook`."""
 

@@ -62,7 +62,7 @@ class ExpressionControl(Control):
         import numpy as np  # late: they are slow to import
         import torch
 
-        from personae.conditioning.expression_adapter import ExpressionControl as Hook
+        from personae.conditioning.expression_adapter import ExpressionHook
         from personae.controls import expression_values
 
         adapter: Any = model.component("exp_adapter")
@@ -77,7 +77,7 @@ class ExpressionControl(Control):
             )
         vectors = torch.from_numpy(np.stack([found[person][0] for person in request.person_index]))
         plain = [setting for _, setting in found]
-        hook = Hook(adapter=adapter, vectors=vectors, scale=self.expression_scale)
+        hook = ExpressionHook(adapter=adapter, vectors=vectors, scale=self.expression_scale)
         # At scale 0 nothing is engaged, so that the images are bit for bit those without an adapter.
         return Plan(
             hooks=[hook] if self.expression_scale > 0 else [],

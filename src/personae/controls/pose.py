@@ -85,7 +85,7 @@ class PoseControl(Control):
         network = model.component("controlnet")
         side = controlnet.map_side(network, model.unet)
         images, settings = self._maps(model, request, side)
-        hook = controlnet.PoseControl(network=network, maps=controlnet.to_maps(images), scale=self.pose_scale)
+        hook = controlnet.PoseHook(network=network, maps=controlnet.to_maps(images), scale=self.pose_scale)
         return Plan(hooks=[hook], settings=settings | {"pose_scale": self.pose_scale})
 
     def _maps(self, model: Model, request: Request, side: int) -> tuple[Any, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """A ControlNet (Zhang et al. 2023, arXiv 2302.05543) for pose maps.
 
     network = load(folder / "controlnet", unet)
-    control = PoseControl(network=network, maps=to_maps(images), scale=1.0)
+    control = PoseHook(network=network, maps=to_maps(images), scale=1.0)
     predict = guided(unet, positive, negative, 3.0, hooks=[control])
 
 The folder holds diffusers' `config.json` and either whole weights, as Arc2Face's is published, or, beside a
@@ -39,7 +39,7 @@ _SAME = ("in_channels", "block_out_channels", "layers_per_block", "cross_attenti
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PoseControl:
+class PoseHook:
     """A `UNetHook` that adds a ControlNet's residuals for a pose map.
 
     Both halves of guidance get the map, as in diffusers' pipeline, unless the network's config has `asked_only`: then

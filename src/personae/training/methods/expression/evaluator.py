@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from personae.conditioning.blendshapes import adapter_input
-from personae.conditioning.expression_adapter import ExpressionControl
+from personae.conditioning.expression_adapter import ExpressionHook
 from personae.reading import align
 from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import file_sha256
@@ -59,7 +59,7 @@ class ExpressionEvaluator:
     def _faces(self, model: ExpressionToFace, expressions: Tensor) -> Array:
         """(M, S, S, 3) uint8 of the held-out people."""
         photos = self.setting.held_out.noised(expressions.device)
-        control = ExpressionControl(adapter=model.adapter, vectors=expressions.cpu())  # attached: no need to engage
+        control = ExpressionHook(adapter=model.adapter, vectors=expressions.cpu())  # attached: no need to engage
         conditions = self.setting.conditions(model, photos.vectors)
         latents = sample(model, *conditions, photos.noise, (control,))
         return codec.to_uint8(codec.decode(self.setting.networks.vae, latents))

@@ -13,7 +13,7 @@ from personae.reading import align
 from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import file_sha256
 from personae.sampling import codec
-from personae.sampling.controlnet import PoseControl, to_maps
+from personae.sampling.controlnet import PoseHook, to_maps
 from personae.training import sheets
 from personae.training.crop_motion import crop_poses, marks_in_crops
 from personae.training.methods.base.setting import Setting, sample
@@ -49,7 +49,7 @@ class PoseEvaluator:
         poses = crop_poses(table)[np.roll(np.arange(count), 1)]
         self.maps = np.stack([self._map_in_pose(row, pose) for row, pose in enumerate(poses)])
         for name, network in (("", controlnet), ("_without", None)):
-            hooks = () if network is None else (PoseControl(network=network, maps=to_maps(self.maps)),)
+            hooks = () if network is None else (PoseHook(network=network, maps=to_maps(self.maps)),)
             images = networks.decode(
                 sample(self.setting.base, *self.setting.conditions(self.setting.base, vectors), noise, hooks)
             )
