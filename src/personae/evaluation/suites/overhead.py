@@ -1,8 +1,8 @@
 """personae evaluate --suite overhead --rounds 20 --limit 1.15
 
 What the pipeline costs beside its networks: `pipe(...)` against a bare loop over the same text encoder, UNet, scheduler
-and decoder, which knows no options, no hooks and no batches. Both generate the same person from the same seeds, in turns.
-On a CPU the time is that of this process alone, whatever else the machine does. Exits with 1 above `--limit`.
+and decoder, which knows no options, no hooks and no batches. Both generate the same person from the same seeds, in
+turns. On a CPU the time is that of this process alone, whatever else the machine does. Exits with 1 above `--limit`.
 """
 
 import copy
@@ -16,7 +16,7 @@ import typer
 from torch import Tensor
 
 from personae.conditioning.arc2face import encode_identities, encode_text
-from personae.evaluation.options import Model, Steps
+from personae.evaluation.suite_options import Model, Steps
 from personae.pipeline import FacePipeline, load
 from personae.types import Identity
 
