@@ -1,6 +1,7 @@
 """The benchmarks of speed, rehearsed on tiny networks: that they measure, and write what the documents can draw."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,10 +76,11 @@ def pipe() -> FacePipeline:
     return made
 
 
-def two_people() -> list[Subject]:
-    """Noise for photos."""
+def two_people(photos: np.ndarray | None = None) -> list[Subject]:
+    """Noise for photos (2, 32, 32, 3), unless there are others."""
     rng = np.random.default_rng(0)
-    photos = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    noise = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    photos = noise if photos is None else photos
     found = Detection(box=np.array([4, 4, 28, 28], np.float32), points=POINTS, score=1.0)
     return [
         Subject(
@@ -102,23 +104,33 @@ def test_what_a_speed_costs_is_measured_against_exact(pipe: FacePipeline, tmp_pa
     assert "| balanced | 2 |" in tables.markdown(report)
 
 
-def test_steering_is_measured_where_there_are_adapters(pipe: FacePipeline, tmp_path: Path) -> None:
+def test_steering_is_measured_where_there_are_adapters(
+    pipe: FacePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judge = Judge(JudgeSpec(path=str(judge_file(tmp_path / "judge.onnx"))))
     shapes = np.zeros(52, np.float32)
     shapes[[BLENDSHAPES.index("mouthSmileLeft"), BLENDSHAPES.index("jawOpen")]] = 1.0, 0.25
-    seen = Motion(landmarks=np.zeros((478, 3), np.float32), pose=Pose(yaw=7, pitch=-3, roll=0), blendshapes=shapes)
-    bench = steering.Bench(pipe, two_people(), judge, lambda _: POINTS, lambda _: seen)
-    posed, expressed, few, looked = bench.pose(None), bench.expression(None), bench.few({}), bench.look(None)
+    motion = Motion(landmarks=np.zeros((478, 3), np.float32), pose=Pose(yaw=7, pitch=-3, roll=0), blendshapes=shapes)
+    bench = steering.Bench(pipe, two_people(), judge, lambda _: POINTS, lambda _: motion)
+    monkeypatch.setattr(steering, "time", SimpleNamespace(perf_counter=iter((10.0, 14.0)).__next__))
+    posed, expressed, few = bench.pose(None), bench.expression(None), bench.few({})
     assert (posed["yaw"].value, posed["pitch"].value) == (7, -3)
     assert (expressed["smile"].value, expressed["jawOpen"].value, expressed["eyeBlink"].value) == (0.5, 0.25, 0)
     assert few["likeness"].value == pytest.approx(posed["likeness"].value)  # the same seeds
-    assert few["seconds"].value > 0
-    assert 0 < looked["colour"].value < 255
+    assert few["seconds"].value == 2  # of each of two images
     report = steering.measure(bench)
     assert report["groups"] == {}  # this model has no adapters
     report["groups"] = {"pose": {"nothing": {name: one.as_json() for name, one in posed.items()}}}
     assert "| nothing | 2 | 7" in tables.markdown(report)
     assert "| figure |" not in tables.markdown(report)  # it has none of its own
+
+
+def test_a_look_is_judged_by_the_colour_of_the_next_photo(pipe: FacePipeline, tmp_path: Path) -> None:
+    judge = Judge(JudgeSpec(path=str(judge_file(tmp_path / "judge.onnx"))))
+    black = two_people(np.zeros((2, 32, 32, 3), np.uint8))
+    found = steering.Bench(pipe, black, judge, lambda _: POINTS, lambda _: None).look(None)["colour"]
+    images = [pipe(one.face, seed=row, measure_likeness=False).images[0] for row, one in enumerate(black)]
+    assert found.value == pytest.approx(np.mean([np.asarray(image).mean() for image in images]), rel=1e-6)
 
 
 def test_costs_count_missing_faces_as_no_likeness() -> None:

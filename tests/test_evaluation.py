@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from personae.errors import BadData, WeightsCorrupt, WeightsMissing
 from personae.evaluation import appearance, contact_sheet, diversity, estimate, likeness, realism
@@ -44,9 +45,23 @@ def test_wilson_interval_at_known_points() -> None:
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=80))
-def test_wilson_interval_holds_the_share(hits: list[bool]) -> None:
-    found = estimate.proportion(np.array(hits))
-    assert 0 <= found.low <= found.value <= found.high <= 1
+def test_wilson_interval_is_scipys(hits: list[bool]) -> None:
+    found, expected = (
+        estimate.proportion(np.array(hits)),
+        binomtest(sum(hits), len(hits)).proportion_ci(method="wilson"),
+    )
+    assert found.value == sum(hits) / len(hits)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_a_ratio_is_of_means_over_the_rows_that_both_have() -> None:
+    above, below = np.array([1.0, 3.0, np.nan, 9.0]), np.array([2.0, 6.0, 1.0, np.nan])
+    found = estimate.ratio(above, below)
+    assert (found.value, found.n) == (0.5, 2)
+    assert np.isnan(estimate.ratio(above[:2], np.zeros(2)).value)
+    assert estimate.ratio(np.full(2, np.nan), below[:2]) is estimate.UNKNOWN
+    assert estimate.mean_of_finite(above).n == 3
+    assert estimate.mean_of_finite(above[2:3]) is estimate.UNKNOWN
 
 
 def test_correlation_of_a_line_and_of_noise() -> None:
@@ -163,9 +178,14 @@ def test_kernel_distance_is_unbiased_and_sees_a_shift() -> None:
 def test_real_people_score_the_floor() -> None:
     rng = np.random.default_rng(0)
     reference, floor = rng.normal(size=(500, 8)), rng.normal(size=(100, 8))
-    figures = realism.measure(rng.normal(size=(100, 4, 8)), reference, floor)
+    generated = rng.normal(size=(100, 4, 8))
+    figures = realism.measure(generated, reference, floor)
     assert figures["frechet"].value == pytest.approx(figures["frechet_floor"].value, rel=0.5)
-    assert figures["frechet"].low <= figures["frechet"].value <= figures["frechet"].high
+    draws = sorted(realism.frechet(generated[:, image], reference) for image in range(4))
+    assert [figures["frechet"].low, figures["frechet"].high] == pytest.approx([draws[0], draws[-1]])
+    shifted = realism.measure(generated + 1, reference, floor)
+    assert shifted["frechet"].low > 5 * figures["frechet"].high
+    assert shifted["kernel"].low > figures["kernel"].high
 
 
 def test_distances_need_two_images_of_one_width() -> None:

@@ -11,8 +11,8 @@ from personae.errors import BadData, unknown_name
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A figure's meaning. `bars`: limits that a release must hold, the second one where an accelerator trained;
-    `at_least`: whether more is better; `unit`: what follows the number, "%" multiplies a share by 100."""
+    """A figure's meaning. `bars`: limits that a release must hold, the second one for a model trained on an
+    accelerator; `at_least`: whether more is better; `unit`: what follows the number, "%" multiplies a share by 100."""
 
     says: str
     bars: tuple[float, ...] = ()
@@ -47,15 +47,17 @@ class Measure:
 GENERATION = {
     "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found", bars=(0.45, 0.55)),
     "likeness_found": Measure(says="the same over images with a face"),
-    "likeness_ceiling": Measure(says="the real photo cropped as the model crops, judged the same way"),
-    "missing": Measure(says="images in which the judge's finder saw no face", unit="%", at_least=False),
-    "rank1": Measure(says="images nearest to their own person among all", bars=(0.75, 0.90), unit="%"),
-    "rank1_person": Measure(says="people found again by the mean of their images", unit="%"),
+    "likeness_ceiling": Measure(says="likeness of the real photo itself, cut to the model's crop"),
+    "missing": Measure(says="images in which the judge's finder found no face", unit="%", at_least=False),
+    "rank1": Measure(says="images that are most like their own person among all", bars=(0.75, 0.90), unit="%"),
+    "rank1_person": Measure(says="people whose images' mean is most like their own photo among all", unit="%"),
     "strangers_real": Measure(says="mean cosine between real photos of different people"),
     "strangers_generated": Measure(says="mean cosine between images of different people"),
     "strangers_across": Measure(says="mean cosine of images to other people's photos"),
     "strangers_gap": Measure(
-        says="how far different people's images are from the real mean", bars=(0.10,), at_least=False
+        says="difference between the mean cosines of different people: images and real photos",
+        bars=(0.10,),
+        at_least=False,
     ),
     "frechet": Measure(says="Fréchet distance to real crops of other people (interval: over draws)", at_least=False),
     "frechet_floor": Measure(says="the same for as many real people", at_least=False),
@@ -99,7 +101,7 @@ READING = {
 
 SPEED = {
     "reading_ms": Measure(
-        says="reading a 640-px photo with one face, one core", bars=(40.0,), unit="ms", at_least=False
+        says="reading a 640-px photo with one face on one core", bars=(40.0,), unit="ms", at_least=False
     ),
     "generate_s": Measure(
         says="`personae generate PHOTO -n 4` in a new process, everything included",
@@ -111,7 +113,7 @@ SPEED = {
     "bulk_images_per_s": Measure(says="64 people in one call after warm-up", bars=(8.0,), unit="images/s"),
     "import_s": Measure(says="`import personae` in a new process", bars=(0.3,), unit="s", at_least=False),
     "help_s": Measure(says="`personae --help` in a new process", bars=(1.0,), unit="s", at_least=False),
-    "regions_ms": Measure(says="one face parted into its regions", bars=(6.0,), unit="ms", at_least=False),
+    "regions_ms": Measure(says="one face divided into its regions", bars=(6.0,), unit="ms", at_least=False),
 }
 
 STARTUP = {
@@ -173,7 +175,7 @@ STEERING = {
 }
 
 LIKENESS_GUIDANCE = {
-    "gain": Measure(says="likeness gained on unguided images, same people and seeds", bars=(0.0,)),
+    "gain": Measure(says="gain of likeness over unguided images, same people and seeds", bars=(0.0,)),
     "gain_halved": Measure(says="the same where both are judged without their finest detail", bars=(0.0,)),
     "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found"),
     "own": Measure(says="the cosine by the recogniser that guides"),
@@ -183,31 +185,35 @@ LIKENESS_GUIDANCE = {
 
 FACE0 = {
     "attributes": Measure(
-        says="of five attributes, those that hold in 80 % of the images asked", bars=(4,), unit="of 5"
+        says="attributes, of five, that at least 80 % of the images with such a prompt show", bars=(4,), unit="of 5"
     ),
-    "smile": Measure(says="smiling or serious, as asked", bars=(0.80,), unit="%"),
-    "mouth": Measure(says="mouth open, as asked", bars=(0.80,), unit="%"),
-    "gaze": Measure(says="looking left or right, as asked", bars=(0.80,), unit="%"),
-    "age": Measure(says="child or old, as asked", bars=(0.80,), unit="%"),
-    "monochrome": Measure(says="black and white, as asked", bars=(0.80,), unit="%"),
-    "kept": Measure(says="likeness beside words, as a share of that without", bars=(0.85,), unit="%"),
-    "rise": Measure(says="smallest gain of likeness from one weight of the face to the next", bars=(0.0,)),
-    "pull": Measure(says="words alone: the highest mean cosine to any training person", at_least=False),
+    "smile": Measure(says="images that show the requested smile or serious face", bars=(0.80,), unit="%"),
+    "mouth": Measure(says="images that show the requested open mouth", bars=(0.80,), unit="%"),
+    "gaze": Measure(says="images that look to the requested side", bars=(0.80,), unit="%"),
+    "age": Measure(says="images that show the requested child or old person", bars=(0.80,), unit="%"),
+    "monochrome": Measure(says="images that are black and white, as requested", bars=(0.80,), unit="%"),
+    "kept": Measure(says="likeness with words, as a share of that without", bars=(0.85,), unit="%"),
+    "rise": Measure(says="smallest gain of likeness from one weight of the face to the next larger one", bars=(0.0,)),
+    "pull": Measure(
+        says="images by words alone: the highest mean cosine to any person of the training data", at_least=False
+    ),
     "together": Measure(
-        says="pictures of two in which each half's face is nearer to its own person", bars=(0.80,), unit="%"
+        says="pictures of two people in which each half's face is more like its own person", bars=(0.80,), unit="%"
     ),
-    "holds": Measure(says="images that show what was asked: its side of the middle", unit="%"),
-    "clearly": Measure(says="images beyond the threshold of the training captions", unit="%"),
-    "beats": Measure(says="images that go further than the same person's asked the opposite", unit="%"),
+    "holds": Measure(says="images that show the claim: the reading lies on its side of the middle", unit="%"),
+    "clearly": Measure(says="images that show it clearly: beyond the threshold of the training captions", unit="%"),
+    "beats": Measure(
+        says="images whose reading lies further in this direction than with the opposite prompt", unit="%"
+    ),
     "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found"),
-    "nearest": Measure(says="the highest mean cosine to any training person", at_least=False),
-    "both_right": Measure(says="pictures in which both faces are nearer to their own person", unit="%"),
-    "face_right": Measure(says="faces nearer to their own person than to the other", unit="%"),
+    "nearest": Measure(says="the highest mean cosine to any person of the training data", at_least=False),
+    "both_right": Measure(says="pictures in which both faces are more like their own person", unit="%"),
+    "face_right": Measure(says="faces more like their own person than the other", unit="%"),
 }
 
 ANIMATE = {
     "flicker": Measure(
-        says="warp error at one seed, as a share of that with a seed for each frame", bars=(1.0,), at_least=False
+        says="warp error with one seed, as a share of that with a seed for each frame", bars=(1.0,), at_least=False
     ),
     "found": Measure(says="frames in which the landmarker finds a face", unit="%"),
     "seconds": Measure(says="seconds per frame, reading and writing included", unit="s", at_least=False),
@@ -215,8 +221,8 @@ ANIMATE = {
     "pitch_error": Measure(says="the same of pitch", unit="degrees", at_least=False),
     "roll_error": Measure(says="the same of roll", unit="degrees", at_least=False),
     "blendshape_error": Measure(says="mean absolute error of the blendshapes, 0-1", at_least=False),
-    "warp": Measure(says="difference of frames laid over each other", unit="of 255", at_least=False),
-    "high_pass": Measure(says="second difference in time", unit="of 255", at_least=False),
+    "warp": Measure(says="difference of neighbouring frames, one warped onto the other", unit="of 255", at_least=False),
+    "high_pass": Measure(says="second difference of frames in time", unit="of 255", at_least=False),
 }
 
 EDITING = {
@@ -229,42 +235,46 @@ EDITING = {
     ),
     "reenact_blendshapes": Measure(says="the same of 52 blendshapes", bars=(0.5,), at_least=False),
     "reenact_likeness": Measure(says="likeness, as a share of plain generation's", bars=(0.8,)),
-    "inpaint_mouth": Measure(says="likeness with the mouth made anew, as a share of re-encoded", bars=(0.7,)),
+    "inpaint_mouth": Measure(
+        says="likeness with the mouth generated again, as a share of the photo re-encoded", bars=(0.7,)
+    ),
     "inpaint_eyes": Measure(says="the same of the eyes", bars=(0.7,)),
     "inpaint_face": Measure(says="the same of the whole face", bars=(0.7,)),
     "head_colour": Measure(
-        says="heads whose hair has colours nearer to the source's than the target's", bars=(0.5,), unit="%"
+        says="heads whose hair is more like the source's than the target's, by colour", bars=(0.5,), unit="%"
     ),
-    "head_structure": Measure(says="the same of the hair's structure (SSIM)", bars=(0.5,), unit="%"),
+    "head_structure": Measure(says="the same by structure (SSIM)", bars=(0.5,), unit="%"),
     "head_shape": Measure(
-        says="the same of the face's width by its height, less what pose and jaw make of it", bars=(0.5,), unit="%"
+        says="the same of the face's width by its height, without the effect of pose and jaw", bars=(0.5,), unit="%"
     ),
-    "head_outline": Measure(says="the same of the face's width by its height, whatever the pose", unit="%"),
+    "head_outline": Measure(says="the same of the face's width by its height as it is", unit="%"),
     "attribute_smile": Measure(
-        says="asked to smile: most that another moves, as a share of the smile's move", bars=(1 / 3,), at_least=False
+        says="a requested smile: largest side effect, as a share of the requested change", bars=(1 / 3,), at_least=False
     ),
-    "attribute_jawOpen": Measure(says="the same, asked to open the mouth", bars=(1 / 3,), at_least=False),
-    "attribute_yaw": Measure(says="the same, asked to turn to yaw 20", bars=(1 / 3,), at_least=False),
+    "attribute_jawOpen": Measure(says="the same of a requested open mouth", bars=(1 / 3,), at_least=False),
+    "attribute_yaw": Measure(says="the same of a requested yaw of 20 degrees", bars=(1 / 3,), at_least=False),
     "attribute_likeness": Measure(says="likeness of all three, as a share of the photo re-encoded", bars=(0.8,)),
     "attribute_plain": Measure(says="the same, as a share of plain generation's", bars=(0.8,)),
     "chain_likeness": Measure(says="swap, then smile: likeness, as a share of that after the swap", bars=(0.8,)),
-    "chain_smile": Measure(says="smile, then swap: the smile's move, as a share of that before the swap"),
+    "chain_smile": Measure(says="smile, then swap: the change of the smile, as a share of that before the swap"),
     "strayed": Measure(
-        says="pixels changed outside what was made anew, over all edits", bars=(0,), unit="pixels", at_least=False
+        says="pixels changed outside the edit's mask, over all edits", bars=(0,), unit="pixels", at_least=False
     ),
-    "to_source": Measure(says="mean cosine to the photo of whom it should show, 0 where no face is found"),
-    "to_target": Measure(says="the same to the photo that it was put into"),
+    "to_source": Measure(says="mean cosine to the photo of the person to show, 0 where no face is found"),
+    "to_target": Measure(says="the same to the photo that was edited"),
     "likeness": Measure(says="mean cosine to the photo, 0 where no face is found"),
-    "encoded": Measure(says="the same of the photo with the region through the autoencoder and back"),
+    "encoded": Measure(says="the same of the photo with the region re-encoded"),
     "nearer": Measure(says="more like the source than the target", unit="%"),
     "top1": Measure(says="most like their own source among all", unit="%"),
     "yaw": Measure(says="mean of yaw", unit="degrees"),
     "pitch": Measure(says="mean of pitch", unit="degrees"),
     "blendshapes": Measure(says="mean absolute error of 52 blendshapes, 0-1", at_least=False),
-    "found": Measure(says="in which the landmarker finds a face", unit="%"),
+    "found": Measure(says="images in which the landmarker finds a face", unit="%"),
     "colour": Measure(says="overlap of colour histograms, 0-1"),
     "structure": Measure(says="SSIM"),
-    "shape": Measure(says="difference of the face's width by its height, less what is usual", at_least=False),
+    "shape": Measure(
+        says="difference of the face's width by its height, without the effect of pose and jaw", at_least=False
+    ),
     "outline": Measure(says="difference of the face's width by its height", at_least=False),
     "smile": Measure(says="mean of mouthSmile, 0-1"),
     "jawOpen": Measure(says="mean of jawOpen, 0-1"),
