@@ -1,6 +1,7 @@
 """Suites of measurements: each is found by its name, has options of its own, and measures what it says."""
 
 import inspect
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from personae.evaluation.measures import KINDS
 from personae.evaluation.suites import finding, generation, precision, reading, speed, startup
 from personae.pipeline import FacePipeline
 from personae.types import Array, Face, Identity
+from test_evaluation_report import judge_file, people_folder
 
 OWN = {"generation", "reading"}  # the suites that `personae evaluate` runs by itself
 FOLDER = Path(suites.__file__).parent
@@ -83,6 +85,25 @@ def test_a_report_is_published_or_says_why_it_cannot_be(tmp_path: Path, capsys: 
     (tmp_path / "file").write_text("")
     with pytest.raises(BadOutput, match="cannot be written"):
         report.publish(found, tmp_path / "file" / "startup.json")
+
+
+@pytest.mark.parametrize(
+    ("suite", "options", "text"),
+    [
+        ("modes", ("--steps", "9"), "**fast_loss**"),
+        ("likeness_guidance", ("--steps", "2", "--strengths", "0,0.1"), "**gain_halved**"),
+    ],
+)
+def test_a_suite_measures_a_model_and_writes_its_report(
+    suite: str, options: tuple[str, ...], text: str, nano_folder: Path, tmp_path: Path
+) -> None:
+    cache, judge = people_folder(tmp_path / "cache", count=3), judge_file(tmp_path / "judge.onnx")
+    common = ("--people", "2", "--images-per-person", "1", "--source", str(cache), "--judge", str(judge))
+    printed = answer("--suite", suite, str(nano_folder), *common, *options, "-o", str(tmp_path / "report.json"))
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["kind"] == suite
+    assert found["settings"]["people"] == 2
+    assert text in printed
 
 
 # ---------------------------------------------------------------------- startup, speed
