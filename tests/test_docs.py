@@ -69,10 +69,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_files_that_are_named_exist(page: Path) -> None:
     if page.name == "CHANGELOG.md":
         return  # it names what was
+    files = [path for top in ("src", "tests", "examples") for path in (ROOT / top).rglob("*.py")]
     for code in _INLINE.findall(_BLOCK.sub("", page.read_text())):
-        if re.fullmatch(r"[\w./-]+\.py", code):
-            places = (ROOT, ROOT / "src" / "personae", ROOT / "tests")
-            assert any((place / code).is_file() for place in places), code
+        if re.fullmatch(r"[\w./-]+\.py", code):  # from the root, or the last parts of a path
+            assert (ROOT / code).is_file() or any(path.match(code) for path in files), code
 
 
 def test_the_modules_that_the_changelog_names_as_new_exist() -> None:
