@@ -57,7 +57,6 @@ TRAININGS = {  # recipes, and how many steps of each
     "nano-expression": 4,
     "nano-fast": 2,
     "nano-reference": 4,
-    "nano-detector": 4,
     "nano-motion": 4,
 }
 STEPS = 6  # of an edit and of a generation that does not say

@@ -243,6 +243,18 @@ def train(
             return _train(task, schedule, folder, minutes=minutes, bf16=bf16)
 
 
+def _prepared(accelerator: Accelerator, raw: nn.Module, schedule: Schedule) -> tuple[nn.Module, Any, EMAModel]:
+    """The model as it is trained, its optimizer, and its averaged weights; all are part of checkpoints."""
+    groups = grouped(raw, hidden=schedule.optimizer == "muon")
+    optimizer = Muon(groups, schedule.lr, schedule.betas, schedule.weight_decay)
+    ema = EMAModel(raw.parameters(), decay=schedule.ema, use_ema_warmup=True, power=0.75, foreach=True)
+    model, prepared = accelerator.prepare(raw, optimizer)
+    ema.to(accelerator.device)
+    accelerator.register_for_checkpointing(ema)
+    accelerator.init_trackers("logs")
+    return model, prepared, ema
+
+
 def _log(accelerator: Accelerator, folder: Path, step: int, figures: Metrics, row: Metrics) -> None:
     """Figures for TensorBoard, and a row for `log.jsonl`."""
     accelerator.log(figures, step=step)
@@ -256,13 +268,7 @@ def _train(task: Trainable, schedule: Schedule, folder: Path, *, minutes: float 
     checkpoints.mkdir(parents=True, exist_ok=True)
     # Channels last: what convolutions like best, on AMX as on tensor cores.
     raw = task.model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    groups = grouped(raw, hidden=schedule.optimizer == "muon")
-    optimizer = Muon(groups, schedule.lr, schedule.betas, schedule.weight_decay)
-    ema = EMAModel(raw.parameters(), decay=schedule.ema, use_ema_warmup=True, power=0.75, foreach=True)
-    model, optimizer = accelerator.prepare(raw, optimizer)
-    ema.to(accelerator.device)
-    accelerator.register_for_checkpointing(ema)
-    accelerator.init_trackers("logs")
+    model, optimizer, ema = _prepared(accelerator, raw, schedule)
     first = _resume(accelerator, checkpoints)
     if schedule.compile:
         getattr(task, "compile", raw.compile)()

@@ -26,6 +26,7 @@ from personae.training.mirror import mirrored_blendshapes
 from personae.types import Array, Pose
 
 MESH = 64  # side of the normal maps
+_AT_ONCE = 256  # rows that a process works on
 _SHARES = 252  # of a uint8, for regions' shares
 _FLIPPED = (1, 4, 6)  # the harmonics that change sign with x
 _CODE = (regions, representation, pose_map)
@@ -77,9 +78,12 @@ class Decomposed:
 def _worked_out(table: FaceTable) -> dict[str, Array]:
     marks, poses = marks_in_crops(table), crop_poses(table)
     rows = list(zip(table.crops, marks, poses, table.blendshapes, strict=True))
-    # Not forked: torch's threads do not survive it.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(_row, rows, chunksize=256))
+    if len(rows) <= _AT_ONCE:  # quicker than the start of a process
+        found = [_row(row) for row in rows]
+    else:
+        # Not forked: torch's threads do not survive it.
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            found = list(pool.map(_row, rows, chunksize=_AT_ONCE))
     return {name: np.stack([row[name] for row in found]) for name in found[0]}
 
 

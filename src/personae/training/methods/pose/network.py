@@ -18,7 +18,8 @@ def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int
     """A ControlNet that begins as the UNet's encoder and adds nothing; only a LoRA on its convolutions and linear
     layers, and the parts that the UNet does not have, take gradients."""
     network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
-    network.register_to_config(asked_only=True)  # when sampling, see `PoseHook`
+    config = {"asked_only": True}  # when sampling, see `PoseHook`
+    network.register_to_config(**config)
     layers = [
         re.escape(name)
         for name, module in network.named_modules()
