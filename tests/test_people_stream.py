@@ -1,5 +1,6 @@
 """People drawn where a training runs: the crops of the stream are those of the reader, and every batch is a seed's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,17 @@ from skimage import data
 from torch import Tensor, nn
 
 import personae
-from people_fixtures import WIDTH, tiny_networks
+from people_fixtures import WIDTH, tiny_networks, tiny_wheel
+from personae.data.generator import RANDOM_FACE
 from personae.data.people_stream import PeopleStream, similarity
 from personae.data.views import TRAITS, Directions
+from personae.errors import BadData
 from personae.reading import align
 from personae.reading.differentiable import AlignedLandmarks
 from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import file_sha256
 from personae.reading.steady import five_points
+from personae.training.inputs import Inputs
 from personae.training.methods.portrait_autoencoder.data import DrawnPictures
 
 MOTION = Path(personae.__file__).parent / "weights" / "nano" / "reader" / "motion.onnx"
@@ -69,6 +73,24 @@ def test_drawn_pictures_are_given_as_stored_ones_are(stream: PeopleStream) -> No
     found = whole[0].unfold(0, 16, 1).unfold(1, 16, 1).permute(0, 1, 3, 4, 2)
     assert bool((found == details[3]).all((-1, -2, -3)).any())
     assert not (torch.from_numpy(drawn.held_out(1)) == heads[:1]).all()
+
+
+def test_a_stream_needs_no_more_than_a_wheel_and_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = Inputs(cache=tmp_path / "none", teachers=tmp_path, runs=tmp_path, draw=8, bundle=MOTION.parents[1])
+    with pytest.raises(BadData, match="--people"):
+        inputs.stream()
+    inputs = replace(inputs, people=tmp_path)
+    with pytest.raises(BadData, match=r"views\.safetensors"):
+        inputs.stream()
+    wheel = RANDOM_FACE.file
+    sha256 = tiny_wheel(tmp_path / wheel)
+    monkeypatch.setattr("personae.data.generator.RANDOM_FACE", replace(RANDOM_FACE, sha256=sha256))
+    Directions(vectors=np.zeros((len(TRAITS), WIDTH), np.float32)).save(tmp_path / "views.safetensors", {"seed": "0"})
+    drawn = inputs.stream()
+    assert drawn is not None
+    assert drawn.draw(1, 2, torch.Generator().manual_seed(0)).images.shape == (1, 2, 3, 256, 256)
+    assert inputs.caches() == []
+    assert replace(inputs, draw=0).stream() is None
 
 
 def test_points_are_brought_to_the_template_as_the_reader_brings_them() -> None:

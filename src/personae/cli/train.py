@@ -21,6 +21,13 @@ def train(
             help="For nano-embedder... and portrait-...: people who do not exist, of personae prepare people."
         ),
     ] = None,
+    draw: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="For portrait...: people drawn where it trains, by the generator and views that lie in --people.",
+        ),
+    ] = 0,
     data: Annotated[
         Path | None, typer.Option(help="face0-sd15: captioned pictures, in folders or tars; facex-sd15: photos.")
     ] = None,
@@ -59,6 +66,7 @@ def train(
             minutes=minutes,
             compiled=compile,
             people=people,
+            draw=draw,
             data=data,
             base=base,
             reader=reader,

@@ -1,6 +1,6 @@
 """People who do not exist, drawn where a training runs, anew for every batch, and never stored.
 
-    stream = PeopleStream(mapping, synthesis, directions, AlignedLandmarks("motion.onnx", source="ffhq")).to("cuda")
+    stream = PeopleStream.of_wheel(wheel, directions, AlignedLandmarks("motion.onnx", source="ffhq")).to("cuda")
     drawn = stream.draw(people=16, views=2, generator=torch.Generator("cuda").manual_seed(step))
     drawn.images                    # (16, 2, 3, 256, 256) in [-1, 1], aligned as the template says
 
@@ -11,12 +11,14 @@ Legend: P people, V views of each, W width of a style, F side of the generator's
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from personae.data.generator import RANDOM_FACE, networks
 from personae.data.mobile_stylegan import MappingNet, SynthesisNet
 from personae.data.views import GROUPS, TRAITS, Directions
 from personae.reading import align
@@ -73,6 +75,15 @@ class PeopleStream(nn.Module):
         self.register_buffer("target", torch.from_numpy(points.astype(np.float32)))
         usual = torch.tensor(align.template(FRAME).points)[None].float() * 2 - 1
         self._enlarged = float(similarity(usual, self.target)[0].abs())  # of a face of the usual size in its frame
+
+    @classmethod
+    def of_wheel(
+        cls, wheel: Path, directions: Directions, landmarks: AlignedLandmarks, *, sha256: str = RANDOM_FACE.sha256
+    ) -> "PeopleStream":
+        """With the generator in a wheel. Raises `WeightsCorrupt` for any other file."""
+        files = networks(wheel, sha256)
+        mapping, synthesis = MappingNet.read(files["Mapping"]), SynthesisNet.read(files["Synthesis"])
+        return cls(mapping, synthesis, directions, landmarks).eval()
 
     @torch.no_grad()
     def draw(self, people: int, views: int, generator: torch.Generator) -> DrawnPeople:

@@ -23,14 +23,27 @@ def autoencoder(inputs: Inputs) -> Trainable:
 def portrait_autoencoder(inputs: Inputs) -> Trainable:
     from personae.training.methods.portrait_autoencoder.method import PortraitAutoencoderTask
 
-    return PortraitAutoencoderTask(inputs.caches(), inputs.features(), inputs.teachers / "mobilefacenet.onnx")
+    recogniser = inputs.teachers / "mobilefacenet.onnx"
+    return PortraitAutoencoderTask(inputs.caches(), inputs.features(), recogniser, stream=inputs.stream())
 
 
 def portrait_decoder(inputs: Inputs) -> Trainable:
     from personae.training.methods.portrait_autoencoder.method import PortraitDecoderTask
 
     vae = inputs.export("portrait-autoencoder", "vae")
-    return PortraitDecoderTask(vae, inputs.caches(), inputs.features(), inputs.teachers / "mobilefacenet.onnx")
+    recogniser = inputs.teachers / "mobilefacenet.onnx"
+    return PortraitDecoderTask(vae, inputs.caches(), inputs.features(), recogniser, stream=inputs.stream())
+
+
+def portrait(inputs: Inputs) -> Trainable:
+    from personae.training.methods.portrait.method import PortraitTask
+
+    try:
+        vae = inputs.export("portrait-decoder", "vae")
+    except WeightsMissing:
+        vae = inputs.export("portrait-autoencoder", "vae")
+    embedder = inputs.export("nano-embedder", "embedder.onnx")
+    return PortraitTask(inputs.caches(), vae, embedder, stream=inputs.stream(), drawn=inputs.draw)
 
 
 def embedder(inputs: Inputs, *, longer: bool = False) -> Trainable:

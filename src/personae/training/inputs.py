@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personae.errors import WeightsMissing
+from personae.errors import BadData, WeightsMissing
 from personae.models import catalog
 
 if TYPE_CHECKING:
+    from personae.data.people_stream import PeopleStream
     from personae.training.methods.portrait_autoencoder.features import FrozenFeatures
 
 RECOGNISER = "personae-nano"  # how nano's encoder is called in the names of its identities' space
@@ -45,6 +46,7 @@ class Inputs:
     teachers: Path  # the labellers' folder
     runs: Path  # earlier recipes' outputs
     people: Path | None = None  # more labelled shards: people who do not exist, made by `personae prepare people`
+    draw: int = 0  # people drawn where the training runs, by the generator and views of `people`, not by its shards
     bundle: Path | None = None  # a model folder that stands in for runs that are not there
     data: Path | None = None  # pictures, see `data.captioned`
     base: Path | None = None  # a Stable Diffusion folder in diffusers' layout; facex-sd15: a model, by name or folder
@@ -63,8 +65,30 @@ class Inputs:
         raise WeightsMissing(f"{path} is not there: run `personae train {recipe}` first")
 
     def caches(self) -> list[Path]:
-        """All labelled shards: of photos and, if there are, of people who do not exist."""
+        """All labelled shards: of photos and, if there are, of people who do not exist. Beside people who are drawn
+        these are photos, if there are any."""
+        if self.draw:
+            return [self.cache] if any(self.cache.glob("*.tar")) else []
         return [self.cache] if self.people is None else [self.cache, self.people]
+
+    def stream(self) -> "PeopleStream | None":
+        """People drawn where the training runs; None: they are not. Raises `BadData` without a folder of
+        `personae prepare people`, whose wheel and views it takes; what is not there is fetched or said."""
+        if not self.draw:
+            return None
+        from personae.data.generator import RANDOM_FACE
+        from personae.data.people import DIRECTIONS
+        from personae.data.people_stream import FRAME, PeopleStream
+        from personae.data.views import Directions
+        from personae.reading.differentiable import AlignedLandmarks
+        from personae.sampling.fast.modes import device_for
+
+        if self.people is None:
+            raise BadData("drawing people takes the generator and the views of a folder: name it with --people")
+        directions = Directions.load(self.people / DIRECTIONS, {})
+        landmarks = AlignedLandmarks(self.motion(), source=FRAME)
+        wheel, sha256 = RANDOM_FACE.find(self.people), RANDOM_FACE.sha256
+        return PeopleStream.of_wheel(wheel, directions, landmarks, sha256=sha256).to(device_for(None))
 
     def features(self) -> "FrozenFeatures":
         """What pictures are compared by; fetched into `runs` if it is not there."""

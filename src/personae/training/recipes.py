@@ -138,6 +138,22 @@ RECIPES = {
             ),
         ),
         Recipe(
+            name="portrait",
+            summary="text encoder + UNet: one picture of a person to another, heads of 256 px; with --people",
+            build=builders.portrait,
+            schedule=Schedule(
+                steps=40_000,
+                batch=64,
+                lr=1e-3,
+                optimizer="muon",
+                warmup=200,
+                decay=0.3,
+                ema=0.9995,
+                weight_decay=0.0,
+                report_every=2000,
+            ),
+        ),
+        Recipe(
             name="nano-base",
             summary="text encoder + UNet: identity (and words) to faces",
             build=builders.base,
@@ -282,13 +298,14 @@ def run(
     minutes: float | None = None,
     compiled: bool | None = None,
     people: str | Path | None = None,
+    draw: int = 0,
     data: str | Path | None = None,
     base: str | Path | None = None,
     reader: str = "nano",
     backbone: str | Path | None = None,
 ) -> dict[str, float]:
     """Run, or go on with, a recipe; returns its last report. `steps` and `compiled` override the schedule's,
-    `minutes` stops early (resume with the same command). people, data, base, reader, backbone: as in
+    `minutes` stops early (resume with the same command). people, draw, data, base, reader, backbone: as in
     `Inputs`, for the recipes that take them."""
     chosen = recipe(name)
     schedule = replace(
@@ -301,6 +318,7 @@ def run(
         teachers=Path(teachers),
         runs=Path(runs),
         people=None if people is None else Path(people),
+        draw=draw,
         bundle=bundled(),
         data=None if data is None else Path(data),
         base=None if base is None else Path(base),
