@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test kernels check docs wheel-check clean
+.PHONY: demo test kernels checked check docs wheel-check clean
 
 demo: $(VENV)/installed
 	$(BIN)/personae demo
@@ -16,6 +16,11 @@ test: $(VENV)/installed-dev check
 # What compares float computations, again with the kernels of an older processor and one thread.
 kernels: $(VENV)/installed-dev
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m kernels
+
+# Every call of the package held to its annotations, over tests that take seconds (tests/runtime_checks.py).
+CHECKED := sampling identity directions align aligned photo colours face_regions reader upright parser
+checked: $(VENV)/installed-dev
+	PYTHONPATH=tests $(BIN)/python -m pytest -q -p runtime_checks -m "not untyped" $(CHECKED:%=tests/test_%.py)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

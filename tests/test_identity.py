@@ -287,6 +287,11 @@ def test_any_finite_vector_is_an_identity_and_is_the_same_after_a_file(tmp_path_
     path = tmp_path_factory.getbasetemp() / "one.identity"
     identity.save(path, one)
     assert identity.load(path).vector.tobytes() == one.vector.tobytes()
+
+
+@pytest.mark.untyped
+def test_a_list_of_numbers_is_an_identity_too() -> None:
+    one = Identity(vector=np.array((3.0, -4.0)), space="a")
     assert Identity(vector=one.vector.tolist(), space="a").vector.tobytes() == one.vector.tobytes()
 
 
@@ -307,6 +312,7 @@ def test_what_a_reader_normalised_in_float32_is_left_alone() -> None:
     assert one.vector[0] != 7
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("strange", [["a"], [1j], [object()], [[1.0], [1.0, 2.0]], 3.0, [], None, [np.nan], [np.inf]])
 def test_what_has_no_direction_is_no_identity(strange) -> None:
     with pytest.raises(BadIdentity, match=r"one vector|finite"):

@@ -106,6 +106,7 @@ def test_other_modes_become_rgb() -> None:
 JPEG = encoded(Image.fromarray(picture(200, 200)), "JPEG")
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("source", "message"),
     [
