@@ -9,8 +9,7 @@
 a model is opened, moved, offloaded and saved is `models.stored_pipeline`: a diffusers pipeline, for the optional
 components as well.
 
-Legend: P people, N = P x num_images_per_prompt images, person after person; D width of an identity; c, h, w channels,
-height and width of the latents.
+Legend: P people, N = P x num_images_per_prompt images, person after person; D width of an identity; c, h, w of latents.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +25,11 @@ from personae.compiled import is_compiled
 from personae.conditioning.arc2face import PROMPT, encode_identities, encode_text
 from personae.conditioning.regional_attention import likeness_by_region
 from personae.conditioning.types import Conditioning
+from personae.controls.call_checks import require_counts, require_texts
 from personae.controls.options import Options
 from personae.controls.registry import plan_for
 from personae.controls.request import Plan, Request
-from personae.errors import BadOption, WeightsMissing
+from personae.errors import WeightsMissing
 from personae.identity.resolve import listed, resolve
 from personae.models import folder as model_folder
 from personae.models.stored_pipeline import StoredPipeline
@@ -167,8 +167,8 @@ class FacePipeline(StoredPipeline):
         Raises `BadIdentity`, `SpaceMismatch`, `BadOption`; `WeightsMissing` for an option that this model lacks the
         component of; `PipelineBusy` in a second thread.
         """
-        _require_texts(prompt=prompt, negative_prompt=negative_prompt)
-        _require_counts(num_images_per_prompt=num_images_per_prompt, batch_size=batch_size)
+        require_texts(prompt=prompt, negative_prompt=negative_prompt)
+        require_counts(num_images_per_prompt=num_images_per_prompt, batch_size=batch_size)
         output_types.require(output_type)
         of_call: dict[str, Any] = {
             "num_inference_steps": num_inference_steps,
@@ -179,11 +179,11 @@ class FacePipeline(StoredPipeline):
         }
         # 1. People: faces, identities or bare embeddings become identities of the model's space.
         people = self.identities(faces)
-        shown_together = options.get("regions") is not None
+        in_one_picture = options.get("regions") is not None
         request = Request(
             faces=listed(faces),
             people=people,
-            person_index=np.repeat(range(1 if shown_together else len(people)), num_images_per_prompt).tolist(),
+            person_index=np.repeat(range(1 if in_one_picture else len(people)), num_images_per_prompt).tolist(),
             grid=latent_grid(self.vae, self.unet, height=height, width=width),
             prompt=prompt,
             negative_prompt=negative_prompt,
@@ -191,7 +191,6 @@ class FacePipeline(StoredPipeline):
         )
         # 2. Seeds: one generator for each image.
         generators = per_image(seed, generator, len(request.person_index))
-        seeds = [one.initial_seed() for one in generators]
         # 3. Plan: the options become hooks on the UNet, settings, and what guidance leads to.
         plan = plan_for(self, request, options)
         settings = self._settings(of_call, plan)
@@ -229,7 +228,7 @@ class FacePipeline(StoredPipeline):
         noise_from = "seed" if latents is None else "given"
         return Generation(
             images=output_types.as_type(images, output_type),
-            seeds=seeds,
+            seeds=[one.initial_seed() for one in generators],
             people=list(request.person_index),
             likeness=likeness,
             recipe=call_recipe(self, settings, people, request.faces, scheduler_of_call, noise=noise_from),
@@ -361,8 +360,7 @@ class FacePipeline(StoredPipeline):
     def _decoded(self, latents: Tensor, mode: modes.Mode, batch_size: int) -> Tensor:
         """Images (N, 3, H, W) in [-1, 1]."""
         decoder = self.component("taesd") if mode.tiny_decoder else self.vae
-        at_once = min(batch_size, modes.decoded_at_once(decoder, latents))
-        return codec.decode(decoder, latents, batch_size=at_once)
+        return codec.decode(decoder, latents, batch_size=min(batch_size, modes.decoded_at_once(decoder, latents)))
 
     def likeness(self, images: Tensor, people: Sequence[Identity]) -> list[float] | None:
         """The cosine between each image (N, 3, H, W) in [-1, 1], read back, and the identity asked for; NaN where no
@@ -380,7 +378,7 @@ class FacePipeline(StoredPipeline):
         image, the cosine of the person who is met the least; NaN where one of them is not found."""
         if self.reader is None:
             return None
-        read = [self.reader.read(pixels, motion=False) for pixels in codec.to_uint8(images)]
+        read = (self.reader.read(pixels, motion=False) for pixels in codec.to_uint8(images))
         return [float(np.min(likeness_by_region(faces, people, regions))) for faces in read]
 
     def _likeness_of(self, images: Tensor, request: Request, inputs: GuidanceInputs | None) -> list[float] | None:
@@ -401,17 +399,3 @@ class FacePipeline(StoredPipeline):
                 return None if self.interrupt else latents
 
             yield on_step
-
-
-def _require_texts(**texts: Any) -> None:
-    for name, text in texts.items():
-        if text is not None and not isinstance(text, str):
-            raise BadOption(
-                f"{name} is one text for all images of a call, got a {type(text).__name__}: call once for each text"
-            )
-
-
-def _require_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise BadOption(f"{name} must be at least 1, got {count}")
