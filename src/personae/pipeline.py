@@ -297,8 +297,6 @@ class FacePipeline(StoredPipeline):
             **options,
         )
 
-    # ------------------------------------------------------------------ its stages
-
     def identities(self, faces: "People") -> list[Identity]:
         """P people, as identities of this model's space. Arguments and errors as `identity.resolve.resolve`."""
         return resolve(faces, space=self.config.identity_space, width=self.config.identity_width)
