@@ -1,8 +1,6 @@
 """Writes `controls/options.py`: the options of `controls.registry` as a TypedDict, for editors and type checkers.
 
-    python -m personae.controls.options_file
-
-A test compares the file with the registry.
+Run by `python -m personae.controls.options_file`; a test compares the file with the registry.
 """
 
 import ast
