@@ -170,13 +170,8 @@ class FacePipeline(StoredPipeline):
         require_texts(prompt=prompt, negative_prompt=negative_prompt)
         require_counts(num_images_per_prompt=num_images_per_prompt, batch_size=batch_size)
         output_types.require(output_type)
-        of_call: dict[str, Any] = {
-            "num_inference_steps": num_inference_steps,
-            "guidance_scale": guidance_scale,
-            "scheduler": scheduler,
-            "height": height,
-            "width": width,
-        }
+        of_call: dict[str, Any] = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+        of_call |= {"scheduler": scheduler, "height": height, "width": width}
         # 1. People: faces, identities or bare embeddings become identities of the model's space.
         people = self.identities(faces)
         in_one_picture = options.get("regions") is not None
@@ -214,15 +209,14 @@ class FacePipeline(StoredPipeline):
             batch_size=batch_size,
             pad=is_compiled(self.unet),
         )
-        for wrap in plan.around:
-            predict = wrap(predict, scheduler_of_call)
+        predict = plan.wrapped(predict, scheduler_of_call)
         # 8. Denoising: from noise to clean latents, step by step.
         clean = self._denoised(predict, noise, scheduler_of_call, generators, plan, hooks, callback_on_step_end)
         # 9. Decoding: latents become pixels.
         images = clean if output_type == "latent" else self._decoded(clean, mode, batch_size)
         # 10. Likeness: every image is read back and compared with its person.
-        measured = measure_likeness and output_type != "latent"
-        likeness = self._likeness_of(images, request, plan.guidance) if measured else None
+        unread = output_type == "latent" or not measure_likeness
+        likeness = None if unread else self._likeness_of(images, request, plan.guidance)
         self.maybe_free_model_hooks()
         settings = {"prompt": prompt, "negative_prompt": negative_prompt} | settings | plan.settings
         noise_from = "seed" if latents is None else "given"

@@ -149,7 +149,7 @@ def generate(
         place.require_room(index * attempts, seeds, stems, force)
         pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence)
         with progress(quiet, steps or options.get("fast") or pipe.config.steps) as stage:
-            made, shortfall = _made(
+            generation, shortfall = _generated(
                 pipe,
                 who,
                 least=min_likeness,
@@ -167,12 +167,12 @@ def generate(
             )
         if shortfall is not None:
             note(shortfall)
-        if not made.images:
+        if not generation.images:
             raise typer.Exit(2)
-        paths = place.save(made, people=who, stems=stems, identity=not no_identity, force=force)
-        report.wrote(_rows(made, paths))
+        paths = place.save(generation, people=who, stems=stems, identity=not no_identity, force=force)
+        report.wrote(_rows(generation, paths))
         if sheet:
-            page = contact.of_generation(made, paths, found)
+            page = contact.of_generation(generation, paths, found)
             report.wrote_page(place.save_page(page, f"{stems[0]}-seed{first}", force))
 
 
@@ -191,10 +191,10 @@ def _changed(
     return people if blend is None else [blended(people, blend)]
 
 
-def _made(
+def _generated(
     pipe: "FacePipeline", who: "Sequence[Face | Identity]", *, least: float | None, tries: int, **options: Any
 ) -> "tuple[Generation, str | None]":
-    """What may be saved, and what is to be said of the rest."""
+    """What may be saved, and a sentence about the rest."""
     if least is None:
         return pipe(who, **options), None
     from personae.best_of import generate_verified
@@ -203,6 +203,8 @@ def _made(
     return verified.passed, verified.shortfall
 
 
-def _rows(made: "Generation", paths: Sequence[Path]) -> list[dict[str, Any]]:
-    rows = answer(made, paths)
-    return rows if made.tries is None else [row | {"tries": n} for row, n in zip(rows, made.tries, strict=True)]
+def _rows(generation: "Generation", paths: Sequence[Path]) -> list[dict[str, Any]]:
+    rows = answer(generation, paths)
+    if generation.tries is None:
+        return rows
+    return [row | {"tries": tries} for row, tries in zip(rows, generation.tries, strict=True)]

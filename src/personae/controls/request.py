@@ -74,6 +74,12 @@ class Plan:
     guidance: GuidanceInputs | None = None
     mask_blend: MaskBlend | None = None
 
+    def wrapped(self, predict: Predict, scheduler: Any) -> Predict:
+        """A prediction with all that is laid around it, for a call with this scheduler."""
+        for wrap in self.around:
+            predict = wrap(predict, scheduler)
+        return predict
+
 
 def per_person(value: Any) -> bool:
     """Whether an option's value is a list with one for each person, rather than one for all: a list of numbers is a
