@@ -11,6 +11,7 @@ import pytest
 import personae
 from personae.controls import pose_values
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.evaluation.suites.angles import unlimited
 from personae.models import catalog, components
 from personae.models.limits import FILE, GEOMETRY, Limits
 from personae.pipeline import FacePipeline
@@ -121,3 +122,10 @@ def test_the_hashes_of_an_assembled_model_cover_the_table(tmp_path: Path, sd15_l
 
 def test_an_unknown_model_is_free(sd15_like: FacePipeline) -> None:
     assert pose_values.values_of(sd15_like, {"yaw": 70})["yaw"] == 70
+
+
+def test_what_measures_angles_asks_for_more_than_the_table_allows() -> None:
+    with unlimited(NANO) as folder:
+        assert Limits.of(folder).most == GEOMETRY
+        assert personae.load(folder, reader=False).has_component("controlnet")
+    assert not folder.exists()

@@ -5,9 +5,12 @@ read back by networks that take no part in making the pictures: is a face found,
 A model's `limits.json` is written from these figures and from the pictures (`--sheet`): look at them.
 """
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from personae.evaluation.report import FOLDER
 from personae.evaluation.setup import Setup, open_setup
 from personae.evaluation.suite_options import Cache, Model, People, ReportFile, TeachersFolder
 from personae.io import atomic
+from personae.models import catalog, limits
 from personae.types import Array, Motion
 
 ANGLES = {"yaw": (-75, -60, -45, -30, 30, 45, 60, 75), "pitch": (-60, -45, -30, -20, 20, 30, 45, 60),
@@ -75,6 +79,15 @@ def measure(bench: Bench) -> tuple[dict[str, dict[str, dict[str, float]]], Array
     return rows, np.concatenate(strips)
 
 
+@contextmanager
+def unlimited(model: Path) -> Iterator[Path]:
+    """A model folder without its table of angles, which would refuse most of what is measured here."""
+    with TemporaryDirectory() as folder:
+        copied = Path(folder) / model.name
+        shutil.copytree(model, copied, ignore=shutil.ignore_patterns(limits.FILE, catalog.MANIFEST))
+        yield copied
+
+
 def main(
     model: Model = "nano",
     out: ReportFile = FOLDER / "angles.json",
@@ -86,9 +99,10 @@ def main(
 ) -> None:
     """Measure likeness and the angle that is reached, from angle to angle."""
     folder = teachers_folder(teachers)
-    setup = open_setup(model, people, source, "teacher", motion=True)
-    bench = Bench(setup=setup, find=teacher_finder(folder), motion=Teachers(folder).motion, edits=edits)
-    rows, picture = measure(bench)
+    with unlimited(catalog.resolve(model)) as copied:
+        setup = open_setup(str(copied), people, source, "teacher", motion=True)
+        bench = Bench(setup=setup, find=teacher_finder(folder), motion=Teachers(folder).motion, edits=edits)
+        rows, picture = measure(bench)
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(out, rows)
     if sheet is not None:
