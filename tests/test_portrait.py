@@ -72,7 +72,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         config = dict(build(channels).config) | {"block_out_channels": (32, 32, 32), "attention_head_dim": (1, 1, 1)}
         return diffusers.UNet2DConditionModel.from_config(config)
 
-    monkeypatch.setattr(method, "build_unet", build_small)
+    monkeypatch.setattr(network, "build_unet", build_small)
     monkeypatch.setattr(method, "_BANK", 16)
 
 
@@ -137,4 +137,4 @@ def test_from_shards_to_an_export_that_goes_on(folder: Path, stream: PeopleStrea
     assert (export / "samples.png").is_file()
     again = PortraitTask([folder / "people"], *parts, start=export)
     assert again.model.unet.config.in_channels == 4
-    assert "id</w>" in again.tokenizer.get_vocab()
+    assert "id</w>" in again.prompts.tokenizer.get_vocab()

@@ -7,15 +7,12 @@ The annotated race is never put into words: it serves to measure evenness only.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import CLIPTokenizer
 
 from personae.io import atomic
 from personae.training.face_table import FaceTable
@@ -107,15 +104,6 @@ def caption(measures: Measures, rng: np.random.Generator, *, identity: bool) -> 
     """A caption that is true, about `id person` or about the subject in words."""
     content = parts(measures, rng)
     return content.about(IDENTITY_PROMPT, worded=True) if identity else content.caption()
-
-
-def tokenizer_of(measures: Sequence[Measures]) -> CLIPTokenizer:
-    """A tokenizer trained on captions that are true of these pictures, four of each."""
-    rng = np.random.default_rng(0)
-    captions = [caption(one, rng, identity=bool(i % 2)) for i in range(4) for one in measures]
-    with TemporaryDirectory() as folder:
-        train_tokenizer(Path(folder), captions)
-        return CLIPTokenizer.from_pretrained(folder)
 
 
 def train_tokenizer(folder: Path, captions: list[str]) -> None:

@@ -57,10 +57,10 @@ class IdentityToFace(nn.Module):
         self.text_encoder, self.unet, self.placeholder = text_encoder, unet, placeholder
 
     @classmethod
-    def of(cls, tokenizer: CLIPTokenizer, folder: Path | None) -> "IdentityToFace":
-        """With the weights of an export, or fresh ones."""
+    def of(cls, tokenizer: CLIPTokenizer, folder: Path | None, *, channels: int = 8) -> "IdentityToFace":
+        """With the weights of an export, or fresh ones for latents of `channels`."""
         if folder is None:
-            text_encoder, unet = build_text_encoder(tokenizer), build_unet()
+            text_encoder, unet = build_text_encoder(tokenizer), build_unet(channels)
         else:
             text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
             unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 
 import numpy as np
@@ -40,12 +41,19 @@ class Prompts:
         self.tokenizer, self._lock = tokenizer, Lock()
 
     @classmethod
-    def trained(cls, folder: Path, measures: list[captions.Measures]) -> "Prompts":
-        """A tokenizer of the words in captions about `measures`, written to `folder`."""
+    def trained(cls, folder: Path | None, measures: list[captions.Measures]) -> "Prompts":
+        """A tokenizer of the words in captions about `measures`, written to `folder`; None: to none that stays."""
         rng = np.random.default_rng(0)
         texts = [captions.caption(m, rng, identity=bool(i % 2)) for i in range(4) for m in measures]
-        captions.train_tokenizer(folder, texts)
-        return cls(CLIPTokenizer.from_pretrained(folder))
+        with TemporaryDirectory() as passing:
+            place = Path(passing) if folder is None else folder
+            captions.train_tokenizer(place, texts)
+            return cls(CLIPTokenizer.from_pretrained(place))
+
+    @classmethod
+    def of_export(cls, folder: Path) -> "Prompts":
+        """With the tokenizer that a base was exported with."""
+        return cls(CLIPTokenizer.from_pretrained(folder / "tokenizer"))
 
     def tokens(self, prompts: list[str], reserved: int = 0) -> Array:
         """(N, L) int64 tokens, the last `reserved` of which hold no word; what is too long is cut."""

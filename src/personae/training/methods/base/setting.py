@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
-from transformers import CLIPTokenizer
 
 from personae.conditioning.types import Conditioning, UNetHook
 from personae.sampling import schedulers
@@ -41,10 +40,7 @@ class Setting:
         table: of `training_faces`, if its caller has it already."""
         networks = FrozenNetworks(vae, embedder)
         faces = LatentFaces.of(training_faces(cache) if table is None else table, cache, networks)
-        if start is None:
-            prompts = Prompts.trained(cache / "tokenizer", faces.measures[0])
-        else:
-            prompts = Prompts(CLIPTokenizer.from_pretrained(start / "tokenizer"))
+        prompts = Prompts.of_export(start) if start else Prompts.trained(cache / "tokenizer", faces.measures[0])
         base = IdentityToFace.of(prompts.tokenizer, start)
         held_out = HeldOut.of(cache, networks)
         return cls(networks=networks, faces=faces, held_out=held_out, prompts=prompts, base=base)

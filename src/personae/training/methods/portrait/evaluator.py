@@ -20,10 +20,10 @@ from personae.evaluation import appearance
 from personae.io import atomic
 from personae.training import captions
 from personae.training.images import to_pixels
-from personae.types import Array
 
 if TYPE_CHECKING:
     from personae.training.methods.base.network import IdentityToFace
+    from personae.training.methods.base.prompts import Prompts
     from personae.training.methods.portrait.data import Encoder, Portraits
 
 _PEOPLE = 32
@@ -34,9 +34,7 @@ class Sampler(Protocol):
     """What the evaluator needs of the task."""
 
     embedder: Any
-
-    def tokens(self, prompts: list[str]) -> Array:
-        """(N, L) int64."""
+    prompts: "Prompts"
 
     def decoded(self, latents: Tensor) -> Tensor:
         """Images of latents."""
@@ -88,7 +86,7 @@ class Evaluator:
         first, second = (torch.randn(clean.shape, generator=generator).to(home) for _ in range(2))
         times = torch.linspace(0.02, 0.98, count, device=home)
         t = times[:, None, None, None]
-        tokens = torch.from_numpy(task.tokens([captions.IDENTITY_PROMPT] * count)).to(home)
+        tokens = torch.from_numpy(task.prompts.tokens([captions.IDENTITY_PROMPT] * count)).to(home)
         velocity = model((1 - t) * clean + t * first, times, tokens, source).float()
         real, one, two = task.decoded(clean), task.sample(model, source, first), task.sample(model, source, second)
         self.images = torch.stack([real, one, two], 1).cpu()

@@ -9,31 +9,25 @@ alone, stands for both.
 
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from diffusers import AutoencoderDC, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers import AutoencoderDC
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from personae.conditioning.arc2face import id_token
 from personae.data.people_stream import PeopleStream
 from personae.reading.differentiable import AlignedRecogniser
-from personae.sampling import schedulers
 from personae.sampling.fast import modes
-from personae.sampling.guidance import guided
-from personae.sampling.loop import denoise
 from personae.training import captions
 from personae.training.compilation import compile_blocks
 from personae.training.export import save_half
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.network import IdentityToFace, build_text_encoder, build_unet
-from personae.training.methods.base.prompts import PromptMix
+from personae.training.methods.base.network import IdentityToFace
+from personae.training.methods.base.prompts import PromptMix, Prompts
+from personae.training.methods.base.setting import sample
 from personae.training.methods.portrait.data import TEMPLATE, Encoder, Portraits
 from personae.training.methods.portrait.evaluator import Evaluator
 from personae.training.rollout import Rolled, ends_and_scales, roll
@@ -42,8 +36,8 @@ from personae.types import Array
 _CONTRAST = 0.05  # lambda of the contrastive term
 _BANK = 4096  # identities among which a face's own is to be found
 _TEMPERATURE = 0.1
+_ALONE = captions.IDENTITY_PROMPT
 _ALIKE = 0.6  # cosine from which another picture's identity counts as the same person's
-_STEPS, _GUIDANCE = 12, 2.5  # of the report's samples
 
 
 class PortraitTask:
@@ -79,45 +73,19 @@ class PortraitTask:
         self.data = Portraits.joined(parts)
         self.others = self.data.others()
         self.evaluator = Evaluator.of(caches, encoder, self.data)
-        self.tokenizer, text_encoder, unet = self._networks(start)
-        self._tokenizing = Lock()  # a tokenizer keeps how it cuts, and batches are made in a thread of their own
-        if home.type == "cpu":
-            # Over sequences this short, the backward of torch's fused attention takes a third of a CPU's step.
-            unet.set_attn_processor(AttnProcessor())
-            text_encoder.set_attn_implementation("eager")
-        self.model = IdentityToFace(text_encoder, unet, id_token(self.tokenizer))
-
-    def _networks(self, start: Path | None) -> tuple[CLIPTokenizer, CLIPTextModel, UNet2DConditionModel]:
-        if start is not None:
-            return (
-                CLIPTokenizer.from_pretrained(start / "tokenizer"),
-                CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32),
-                UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32),
-            )
-        tokenizer = captions.tokenizer_of(self.data.measures[0])
-        return tokenizer, build_text_encoder(tokenizer), build_unet(self.data.latents.shape[2])
+        self.prompts = Prompts.of_export(start) if start else Prompts.trained(None, self.data.measures[0])
+        self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=self.data.latents.shape[2])
 
     def compile(self) -> None:
         compile_blocks(self.model.unet)
 
     # ------------------------------------------------------------------ a step
 
-    def tokens(self, prompts: list[str]) -> Array:
-        """(N, L) int64; what is too long is cut."""
-        with self._tokenizing:
-            words = self.tokenizer(prompts, truncation=True, max_length=captions.MAX_TOKENS)
-            padded = self.tokenizer.pad(words, padding="max_length", max_length=captions.MAX_TOKENS)
-        return np.array(padded["input_ids"], np.int64)
-
     def _prompt(self, row: int, side: int, rng: np.random.Generator) -> str:
-        measures, draw = self.data.measures[side][row], rng.random()
-        if draw < self.mix.empty:
-            return ""
-        if draw < self.mix.empty + self.mix.words:
-            return captions.caption(measures, rng, identity=False)
-        if self.data.always[row] or draw < self.mix.empty + self.mix.words + self.mix.both:
-            return captions.caption(measures, rng, identity=True)
-        return captions.IDENTITY_PROMPT
+        """A picture that is no studio portrait always says of what kind it is, unless it says nothing."""
+        measures, always = self.data.measures[side][row], self.data.always[row]
+        prompt = self.mix.draw(measures, rng)
+        return captions.caption(measures, rng, identity=True) if always and prompt == _ALONE else prompt
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
         """Pictures to learn, each with an identity out of another picture of the same person."""
@@ -130,7 +98,9 @@ class PortraitTask:
             "inside": self.data.inside[sides, rows],
             "vectors": self.data.vectors[rng.integers(2, size=size), sources, crops],
             "bank": self.data.vectors[0, bank, 0],
-            "tokens": self.tokens([self._prompt(row, side, rng) for row, side in zip(rows, sides, strict=True)]),
+            "tokens": self.prompts.tokens(
+                [self._prompt(row, side, rng) for row, side in zip(rows, sides, strict=True)]
+            ),
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
@@ -162,7 +132,7 @@ class PortraitTask:
         rows = torch.where(self.model.has_person(tokens), lot, 2.0).argsort()[: self.identity_images]
         noise = torch.randn(len(rows), *self.data.latents.shape[2:], generator=generator, device=device)
         conditional = self.model.condition(tokens[rows], vectors[rows])
-        nobody = torch.from_numpy(self.tokens([""])).to(device)
+        nobody = torch.from_numpy(self.prompts.tokens([""])).to(device)
         unconditional = self.model.condition(nobody, torch.zeros_like(vectors[:1]))
         unconditional = unconditional.rows(torch.zeros(len(rows), dtype=torch.long))
         rolled = roll(
@@ -195,11 +165,10 @@ class PortraitTask:
     def sample(self, model: IdentityToFace, vectors: Tensor, noise: Tensor) -> Tensor:
         """Images (N, 3, 256, 256) of identities (N, D) and noise, by the package's own loop."""
         conditional, unconditional = (
-            model.condition(torch.from_numpy(self.tokens([prompt] * len(rows))).to(rows.device), rows)
-            for prompt, rows in ((captions.IDENTITY_PROMPT, vectors), ("", vectors[:1]))
+            model.condition(torch.from_numpy(self.prompts.tokens([prompt] * len(rows))).to(rows.device), rows)
+            for prompt, rows in ((_ALONE, vectors), ("", vectors[:1]))
         )
-        scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=_STEPS, device=noise.device)
-        return self.decoded(denoise(guided(model.unet, conditional, unconditional, _GUIDANCE), noise, scheduler))
+        return self.decoded(sample(model, conditional, unconditional, noise))
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """See `Evaluator.figures`."""
@@ -208,8 +177,7 @@ class PortraitTask:
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """`unet/`, `text_encoder/`, `tokenizer/`, and `samples.png`: held-out people, the picture above two samples."""
-        self.tokenizer.backend_tokenizer.no_truncation()  # how a batch was cut last is nobody's business
-        self.tokenizer.save_pretrained(folder / "tokenizer")
+        self.prompts.save(folder / "tokenizer")
         for name, part in (("unet", self.model.unet), ("text_encoder", self.model.text_encoder)):
             save_half(part, folder / name)
         self.evaluator.save_sheet(folder / "samples.png")
