@@ -14,6 +14,7 @@ from pathlib import Path
 from personae.controls import registry
 from personae.controls.control import Control
 from personae.controls.option import Option
+from personae.io import atomic
 
 TARGET = Path(__file__).with_name("options.py")
 _WIDTH = 120
@@ -86,5 +87,5 @@ def _joined(lines: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(text())
+    atomic.write(TARGET, text().encode(), replace=True)
     sys.stdout.write(f"{TARGET}\n")
