@@ -8,8 +8,7 @@ import pytest
 
 import personae
 from cli_fixtures import Run, fails
-from personae import identity
-from personae.cli import terminal
+from personae import console, identity
 from personae.types import Identity
 
 ROOT = Path(personae.__file__).parent
@@ -29,17 +28,17 @@ NASTY = "\x1b]0;owned\x07\x1b[31mred\u202eder\x9b2J\x7f\r"
     ],
 )
 def test_what_would_steer_a_terminal_is_written_out(text: str, shown: str) -> None:
-    assert terminal.plain(text) == shown
+    assert console.plain(text) == shown
 
 
 def steers(text: str) -> bool:
-    return any(terminal.plain(line) != line for line in text.splitlines()) or "\r" in text
+    return any(console.plain(line) != line for line in text.splitlines()) or "\r" in text
 
 
 def test_every_way_out_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.say(NASTY, Path(NASTY))
-    terminal.note(f"{NASTY} {NASTY}" + "x" * 10**6)
-    terminal.say_json({"note": NASTY})
+    console.say(NASTY, Path(NASTY))
+    console.note(f"{NASTY} {NASTY}" + "x" * 10**6)
+    console.say_json({"note": NASTY})
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 5  # what was a line is one
     assert len(shown.err) < 5000
@@ -67,7 +66,7 @@ def test_files_and_their_names_cannot_write_to_the_terminal(run: Run, tmp_path: 
 def test_verbs_print_through_the_terminal_alone() -> None:
     for path in sorted(ROOT.rglob("*.py")):
         if path.name in (
-            "terminal.py",
+            "console.py",
             "interrupt.py",
         ):  # it says one fixed line, amid imports
             continue

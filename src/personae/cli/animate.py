@@ -15,7 +15,8 @@ from personae.cli.destination import prepared, refuse_stdout
 from personae.cli.option_groups import with_options
 from personae.cli.options import Base, Force, Json, Licence, Model, Quiet, Steps
 from personae.cli.report import say_written
-from personae.cli.terminal import is_silent, load_model, require_reader, say_json
+from personae.cli.terminal import is_silent, load_model, require_reader
+from personae.console import say_json
 from personae.errors import BadOption
 
 

@@ -18,7 +18,8 @@ from personae.cli import evaluate, generate, inspect, libraries, train
 from personae.cli.edit import edit
 from personae.cli.identity import people
 from personae.cli.prepare import data
-from personae.cli.terminal import AnswerLost, note, noted, say
+from personae.cli.terminal import noted
+from personae.console import AnswerLost, note, say
 from personae.errors import BadOption, PersonaeError
 from personae.version import __version__
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personae.cli.terminal import answering
+from personae.console import answering
 from personae.errors import BadOption
 
 if TYPE_CHECKING:

@@ -32,7 +32,8 @@ from personae.cli.options import (
 )
 from personae.cli.report import Report
 from personae.cli.steering import typer_option
-from personae.cli.terminal import answer, load_model, note, progress, require_reader
+from personae.cli.terminal import answer, load_model, progress, require_reader
+from personae.console import note
 from personae.controls.expression import read_expression
 from personae.controls.pose import read_pose
 from personae.errors import BadOption, BadOutput, NoFaceFound

@@ -7,7 +7,8 @@ import typer
 from typer.core import TyperCommand
 
 from personae.cli.options import Base, Json, Licence, Quiet, Steps, models_like
-from personae.cli.terminal import is_silent, load_model, require_reader, say, say_json
+from personae.cli.terminal import is_silent, load_model, require_reader
+from personae.console import say, say_json
 from personae.evaluation import suites
 
 _OWN = ("generation", "reading")  # the suites whose options are those of `evaluate`

@@ -25,7 +25,8 @@ from personae.cli.options import (
 )
 from personae.cli.report import Report
 from personae.cli.steering import controls_from, with_controls
-from personae.cli.terminal import answer, load_model, note, progress, reader_for, say
+from personae.cli.terminal import answer, load_model, progress, reader_for
+from personae.console import note, say
 from personae.errors import BadOption
 
 if TYPE_CHECKING:

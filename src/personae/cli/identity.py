@@ -18,7 +18,8 @@ from personae.cli.destination import (
 )
 from personae.cli.options import Force, Json, Model, Sources, Target
 from personae.cli.report import say_written
-from personae.cli.terminal import reader_for, require_reader, say, say_json
+from personae.cli.terminal import reader_for, require_reader
+from personae.console import say, say_json
 from personae.controls.option import numbers
 from personae.errors import SpaceMismatch
 

@@ -58,7 +58,7 @@ def sound(inputs: Sequence[Input], report: "Report") -> list[Input]:
 
 def require(inputs: Sequence[Input]) -> None:
     """Raise what is wrong if one will not do, after a note on each of the others."""
-    from personae.cli.terminal import note
+    from personae.console import note
 
     errors = [found.error for found in inputs if found.error is not None]
     for error in errors[:-1]:

@@ -8,7 +8,8 @@ import typer
 from personae.cli import inputs
 from personae.cli.destination import prepared, refuse_stdout
 from personae.cli.options import Base, Force, Json, Licence, Model, Quiet
-from personae.cli.terminal import load_model, note, require_reader, say, say_json
+from personae.cli.terminal import load_model, require_reader
+from personae.console import note, say, say_json
 from personae.errors import BadImage, BadOption
 
 weights = typer.Typer(help="Which models there are, under which licence. Example: personae models")

@@ -3,7 +3,7 @@
     hush()     # before any of them is imported
 
 Errors they still log, and whoever wants more sets a library's own variable (`TRANSFORMERS_VERBOSITY=info`). What
-personae itself has to say goes through `terminal.note` and is not touched.
+personae itself has to say goes through `console.note` and is not touched.
 """
 
 import logging

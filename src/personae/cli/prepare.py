@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from personae.cli.terminal import say
+from personae.console import say
 
 Teachers = Annotated[Path, typer.Option(help="The labellers' folder.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]

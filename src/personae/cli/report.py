@@ -20,7 +20,7 @@ from typing import Any
 import typer
 
 from personae.cli.destination import STDOUT
-from personae.cli.terminal import AnswerLost, note, say, say_json
+from personae.console import AnswerLost, note, say, say_json
 from personae.errors import BadOutput, LicenceRefused, PersonaeError, WeightsCorrupt, WeightsMissing
 
 # Of the disk or the model: the next photo would fare no better.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from personae.cli.terminal import say, say_json
+from personae.console import say, say_json
 from personae.errors import BadOption
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from personae.console import say
 from personae.errors import BadOutput
 from personae.evaluation import machine, tables
 from personae.evaluation.estimate import Estimate
@@ -68,4 +67,4 @@ def publish(report: Report, out: Path) -> None:
         atomic.write_json(out, report)
     except OSError as error:
         raise BadOutput(f"the report cannot be written to {out}: {error.strerror or error}") from error
-    typer.echo(tables.markdown(report))
+    say(*tables.markdown(report).splitlines())

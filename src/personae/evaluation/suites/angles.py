@@ -17,6 +17,7 @@ import numpy as np
 import typer
 from PIL import Image
 
+from personae.console import note
 from personae.data.teachers import Teachers, framed
 from personae.evaluation.judge import Finder, teacher_finder, teachers_folder
 from personae.evaluation.report import FOLDER
@@ -74,7 +75,7 @@ def measure(bench: Bench) -> tuple[dict[str, dict[str, dict[str, float]]], Array
     for name, axis, angle in turns:
         images = bench.pictures(axis, angle)
         rows[name][str(angle)] = bench.row(real, images, axis)
-        typer.echo(f"{axis} {angle}: {rows[name][str(angle)]}", err=True)
+        note(f"{axis} {angle}: {rows[name][str(angle)]}")
         strips.append(np.concatenate([np.asarray(Image.fromarray(one).resize((_SIDE, _SIDE))) for one in images], 1))
     return rows, np.concatenate(strips)
 

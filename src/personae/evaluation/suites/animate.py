@@ -17,6 +17,7 @@ import typer
 from PIL import Image
 
 import personae
+from personae.console import note
 from personae.data.teachers import Teachers
 from personae.errors import BadData, WeightsMissing
 from personae.evaluation import estimate, flicker
@@ -183,7 +184,7 @@ def measure(pipe: FacePipeline, teachers: Teachers, pairs: int, frames: int, ste
     """The report."""
     runs, seconds, sound = [], [], []
     for number in range(pairs):
-        typer.echo(f"pair {number} ...", err=True)
+        note(f"pair {number} ...")
         pair = Pair(pipe, number, frames, {"num_inference_steps": steps}, keep)
         runs.append(judged(pair, teachers))
         seconds.append(pair.seconds)

@@ -24,6 +24,7 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import CLIPTokenizer
 
+from personae.console import note
 from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate, mean
 from personae.evaluation.random_networks import FULL, TINY, Size, build, tiny_decoder
@@ -269,7 +270,7 @@ def compare(
             one.ready()
         groups = {}
         for work in works(batches):
-            typer.echo(f"{work} ...", err=True)
+            note(f"{work} ...")
             groups[str(work)] = _rows(apart, work, repeats, peaks, flop)
     return assemble(
         kind=KINDS[device.type],

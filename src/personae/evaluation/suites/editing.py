@@ -16,6 +16,7 @@ import numpy as np
 import typer
 from skimage.metrics import structural_similarity
 
+from personae.console import note
 from personae.data.teachers import Teachers
 from personae.evaluation import estimate, likeness
 from personae.evaluation.edit_bench import Bench, Edits, Readings, likeness_to, motion_errors
@@ -271,9 +272,9 @@ def measure(bench: Bench, *, pairs: int, others: int) -> Report:
     """The report. pairs: of swap; others: edits of everything else."""
     parts = []
     for part, count in ((swap, pairs), (reenact, others), (inpaint, others), (head, others)):
-        typer.echo(f"{part.__name__} ...", err=True)
+        note(f"{part.__name__} ...")
         parts.append(part(bench, count))
-    typer.echo("attribute, two in a row ...", err=True)
+    note("attribute, two in a row ...")
     attributes, edits = attribute(bench, others)
     parts += [attributes, chain(bench, edits["smile"])]
     strayed = np.concatenate([part[2] for part in parts])

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from personae.console import note
 from personae.data.teachers import Teachers
 from personae.evaluation import estimate
 from personae.evaluation.claims import ATTRIBUTES, CLAIMS, PAIRS, Ages, Claim, Examiner, Known, Readings
@@ -98,7 +99,7 @@ def attributes(bench: Bench) -> tuple[dict[str, Row], dict[str, Estimate], dict[
     holds: dict[str, Array] = {}
     readings = {}
     for name, claim in CLAIMS.items():
-        typer.echo(f"{name} ...", err=True)
+        note(f"{name} ...")
         readings[name] = bench.read(bench.prompts(claim))
     opposite = {one: other for pair in PAIRS for one, other in (pair, pair[::-1])}
     for name, claim in CLAIMS.items():

@@ -20,6 +20,7 @@ import typer
 from PIL import Image
 
 import personae
+from personae.console import say
 from personae.data.teachers import Teachers
 from personae.evaluation.judge import teachers_folder
 from personae.evaluation.people import held_out_people
@@ -163,7 +164,7 @@ def main(
 
     photos = [person.photo.pixels for person in held_out_people(source, max(96, people), seed=seed)]
     for line in measure(reader, detect, photos, count=people, seed=seed):
-        typer.echo(line)
+        say(line)
 
 
 if __name__ == "__main__":

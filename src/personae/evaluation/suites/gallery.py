@@ -15,6 +15,7 @@ import typer
 from PIL import Image
 
 import personae
+from personae.console import note
 from personae.editing.inputs import in_crop
 from personae.errors import WeightsMissing
 from personae.evaluation.gallery_page import Cell, Entry, page_of, photo_of, sheet
@@ -311,7 +312,7 @@ def main(
     for make in ENTRIES:
         if only and make.__name__ not in only:
             continue
-        typer.echo(f"{make.__name__} ...", err=True)
+        note(f"{make.__name__} ...")
         entry = make(gallery)
         file = io.BytesIO()
         sheet(entry.rows).save(file, "WEBP", quality=_QUALITY, method=6)

@@ -12,6 +12,7 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 import personae
+from personae.console import say
 from personae.evaluation.report import FOLDER
 from personae.evaluation.suite_options import Model
 from personae.evaluation.suites.face0 import HALVES
@@ -99,7 +100,7 @@ def main(
     for path, sheet in ((out, grid), (out.with_stem(f"{out.stem}-together"), pairs)):
         encoded = writer.encode(sheet, "webp", recipe)
         writer.write(path, encoded, force=True)
-        typer.echo(f"{path}: {sheet.width} x {sheet.height}, {len(encoded) // 1024} KB")
+        say(f"{path}: {sheet.width} x {sheet.height}, {len(encoded) // 1024} KB")
 
 
 if __name__ == "__main__":

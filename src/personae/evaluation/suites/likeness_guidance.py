@@ -13,6 +13,7 @@ import numpy as np
 import typer
 from PIL import Image
 
+from personae.console import note
 from personae.controls.likeness import LikenessControl
 from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
@@ -55,7 +56,7 @@ def compare(
     before: tuple[Array, Array] | None = None  # (P,) whole and halved, at the first strength
     generate(pipe, people[:1], 1, seed=seed, options={"num_inference_steps": steps})  # what only a first call costs
     for strength in strengths:
-        typer.echo(f"strength {strength:g} ...", err=True)
+        note(f"strength {strength:g} ...")
         options = {"likeness_guidance": strength, "likeness_interval": interval, "num_inference_steps": steps}
         began = time.process_time()  # other work on the machine does not count
         generated, _ = generate(pipe, people, images_per_person, seed=seed, options=options, progress=False)

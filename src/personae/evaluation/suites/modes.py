@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from personae.console import note
 from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
@@ -50,7 +51,7 @@ def compare(
     rows: dict[str, dict[str, Estimate]] = {}
     exact: tuple[Array, Array] | None = None  # images (P, M, S, S, 3) and the judge's vectors (P, M, D)
     for name, options in speeds.items():
-        typer.echo(f"{name} ...", err=True)
+        note(f"{name} ...")
         images, seconds = generate(
             pipe,
             people,

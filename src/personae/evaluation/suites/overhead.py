@@ -16,6 +16,7 @@ import typer
 from torch import Tensor
 
 from personae.conditioning.arc2face import encode_identities, encode_text
+from personae.console import say
 from personae.evaluation.suite_options import Model, Steps
 from personae.pipeline import FacePipeline, load
 from personae.types import Identity
@@ -91,7 +92,7 @@ def main(
     pipe = load(model, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     found = measure(pipe, images=images, steps=steps, rounds=rounds)
-    typer.echo(
+    say(
         f"pipeline {found['pipeline_s']:.3f} s, bare loop {found['bare_s']:.3f} s: ratio {found['ratio']:.3f} "
         f"(limit {limit:g}); the images differ by at most {found['difference']:.1e}"
     )

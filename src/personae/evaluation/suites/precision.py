@@ -14,6 +14,7 @@ import torch
 import typer
 
 import personae
+from personae.console import say
 from personae.evaluation import machine
 from personae.evaluation.suite_options import Model
 from personae.pipeline import FacePipeline
@@ -64,12 +65,12 @@ def main(
 ) -> None:
     """Compare float32 with bfloat16; print a line for each figure."""
     for name, value in machine.describe().items():
-        typer.echo(f"{name}: {value}")
+        say(f"{name}: {value}")
     rates = precision.rates(anew=True)
-    typer.echo(f"probe: {rates}, ratio {rates.ratio:.2f}, chosen {rates.dtype}, {torch.get_num_threads()} threads")
+    say(f"probe: {rates}, ratio {rates.ratio:.2f}, chosen {rates.dtype}, {torch.get_num_threads()} threads")
     pipes = {dtype: personae.load(model, torch_dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
     for line in measure(pipes, people=people, steps=steps):
-        typer.echo(line)
+        say(line)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import onnxruntime
 import typer
 
 import personae
+from personae.console import say
 from personae.data.teachers import teacher_input
 from personae.reading import align
 from personae.reading.onnx_file import to_tensor
@@ -78,9 +79,9 @@ def main(
     """Verify people on pairs of photos; print the figures of every recogniser."""
     faces = crops(folder)
     for path in recognisers:
-        typer.echo(str(path))
+        say(str(path))
         for name, value in figures(vectors(path, faces)).items():
-            typer.echo(f"  {name} {value:.4g}")
+            say(f"  {name} {value:.4g}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 import personae
+from personae.console import note
 from personae.errors import BadData, BadOption
 from personae.evaluation import estimate
 from personae.evaluation.report import FOLDER, Report, assemble, publish
@@ -73,7 +74,7 @@ def _pair(here: Path, other: Path, photo: Path, out: Path, *, backwards: bool) -
     found: Array = np.zeros(2)
     for place, sources in reversed(trees) if backwards else trees:
         found[place] = seconds_of(sources, photo, out / str(place))
-        typer.echo(f"{sources.parent.name}: {found[place]:.2f} s", err=True)
+        note(f"{sources.parent.name}: {found[place]:.2f} s")
     return found.tolist()
 
 
