@@ -126,7 +126,7 @@ def test_startup_is_the_median_ratio_of_alternating_pairs(tmp_path: Path, capsys
     assert figures["seconds"] > 1.5
     assert figures["ratio"] > 1.2
     assert found["figures"]["ratio"]["n"] == 2
-    order = [line.split(":")[0] for line in capsys.readouterr().err.splitlines()]
+    order = [line.split(":")[1].strip() for line in capsys.readouterr().err.splitlines()]
     assert order == ["quick", "slow", "slow", "quick", "quick", "slow"]  # the first pair warms up
 
 
