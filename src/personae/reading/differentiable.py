@@ -11,6 +11,7 @@ told of.
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -108,9 +109,11 @@ class AlignedMap(_Aligned):
         return self.outputs(images)[0].flatten(2).transpose(1, 2)
 
 
-class AlignedMotion(_Aligned):
-    """Head pose (N, 3), yaw, pitch and roll in degrees, and blendshapes (N, 52), 0-1, of images, by the network of
-    `reading.face_motion`, which looks at crops as its config says: unless said, as nano's does."""
+class _MotionNetwork(_Aligned):
+    """The network of `reading.face_motion`: the pose, and another of its outputs. It looks at crops as its config says:
+    unless said, as nano's does."""
+
+    beside_pose: ClassVar[str]
 
     def __init__(
         self,
@@ -120,7 +123,13 @@ class AlignedMotion(_Aligned):
         template: str = MotionConfig.template,
         size: int = MotionConfig.size,
     ) -> None:
-        super().__init__(path, "pose", "blendshapes", source=source, template=template, size=size)
+        super().__init__(path, "pose", self.beside_pose, source=source, template=template, size=size)
+
+
+class AlignedMotion(_MotionNetwork):
+    """Head pose (N, 3), yaw, pitch and roll in degrees, and blendshapes (N, 52), 0-1, of images."""
+
+    beside_pose = "blendshapes"
 
     def forward(self, images: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`jitter`: see `outputs`."""
@@ -128,19 +137,11 @@ class AlignedMotion(_Aligned):
         return pose, blendshapes
 
 
-class AlignedLandmarks(_Aligned):
+class AlignedLandmarks(_MotionNetwork):
     """Head pose (N, 3), degrees, and the five points of each face (N, 5, 2) in [-1, 1] of the image, x then y, of
-    images: the same network as `AlignedMotion`, for faces that lie only roughly where the template says."""
+    images whose faces lie only roughly where the template says."""
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        source: str = "portrait",
-        template: str = MotionConfig.template,
-        size: int = MotionConfig.size,
-    ) -> None:
-        super().__init__(path, "pose", "landmarks", source=source, template=template, size=size)
+    beside_pose = "landmarks"
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         pose, landmarks = self.outputs(images)
