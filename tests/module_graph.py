@@ -8,6 +8,7 @@ import ast
 import re
 import sys
 from collections.abc import Mapping, Set
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def graph() -> Graph:
     """For each module of personae, the modules of personae that it imports anywhere in it."""
     names = {name_of(path) for path in MODULES}
