@@ -20,15 +20,13 @@ from torch import Tensor, nn
 
 from personae.data.generator import RANDOM_FACE, networks
 from personae.data.mobile_stylegan import MappingNet, SynthesisNet
-from personae.data.views import GROUPS, TRAITS, Directions
+from personae.data.views import GROUPS, JAW, LIGHT, LIMITS, MIX, OPENED, SMILE, TRAITS, TURN, Directions
 from personae.reading import align
 from personae.reading.differentiable import AlignedLandmarks
 
 FRAME = "ffhq"  # the template in which the generator draws, on average
 _TRUNCATION = (0.7, 0.9)
 _MEAN_OF = 4096  # samples of which the mean style is taken
-_TURN = (9.0, 6.0)  # degrees: spread of yaw and pitch between views
-_LIMITS = (26.0, 14.0)  # degrees: how far a view may show a head turned and raised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,20 +106,20 @@ class PeopleStream(nn.Module):
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(count, generator=generator, device=home)
 
-        limits, turn = (torch.tensor(pair, device=home) for pair in (_LIMITS, _TURN))
+        limits, turn = (torch.tensor(pair, device=home) for pair in (LIMITS, TURN))
         goals = angles + turn * torch.randn(count, 2, generator=generator, device=home)
         yaw, pitch = (goals.clamp(-limits, limits) - angles).unbind(1)
-        opened = uniform(0, 1) < 0.35
+        opened = uniform(0, 1) < OPENED
         changes = {
             "yaw": yaw,
             "pitch": pitch,
-            "smile": uniform(-0.6, 0.6),
-            "jaw": uniform(0.1, 0.3) * opened,
-            "light": uniform(-0.1, 0.1),
+            "smile": uniform(-SMILE, SMILE),
+            "jaw": uniform(*JAW) * opened,
+            "light": uniform(-LIGHT, LIGHT),
         }
         changed = styles.clone()
         fine = GROUPS["fine"]
-        changed[:, fine] += uniform(0, 0.5)[:, None, None] * (stranger[:, None] - styles[:, fine])
+        changed[:, fine] += uniform(0, MIX)[:, None, None] * (stranger[:, None] - styles[:, fine])
         for vector, (name, (group, _)) in zip(self.vectors, TRAITS.items(), strict=True):
             changed[:, GROUPS[group]] += changes[name][:, None, None] * vector
         return changed

@@ -32,6 +32,9 @@ TRAITS = {
     "jaw": ("middle", 0.4),
     "light": ("fine", 0.2),  # brightness of the face's left half less its right half's, over their mean
 }
+# Of a view: how far yaw and pitch spread and may go (degrees), how far the other traits do, how often the jaw opens.
+TURN, LIMITS = (9.0, 6.0), (26.0, 14.0)
+SMILE, JAW, OPENED, LIGHT, MIX = 0.6, (0.1, 0.3), 0.35, 0.1, 0.5
 Label = Callable[[Array], Array | None]
 """The five traits of a picture (H, W, 3), or None where there is no face."""
 _RIDGE = 0.3  # of the mean squared length of what is regressed on: the best of 0.003 ... 3, cross-validated
@@ -55,15 +58,15 @@ class View:
     def draw(cls, rng: np.random.Generator, held: Array, reach: float = 1.0) -> "View":
         """A random one for somebody whose first picture shows the traits `held` (5,): who looks far aside already turns
         no further. reach: scales all changes."""
-        goals = np.clip(held[:2] + rng.normal(0, (9, 6)), (-26, -14), (26, 14))
-        opened = rng.random() < 0.35
+        goals = np.clip(held[:2] + rng.normal(0, TURN), np.negative(LIMITS), LIMITS)
+        opened = rng.random() < OPENED
         return cls(
             yaw=round(float(goals[0] - held[0]) * reach, 2),
             pitch=round(float(goals[1] - held[1]) * reach, 2),
-            smile=round(float(rng.uniform(-0.6, 0.6) * reach), 3),
-            jaw=round(float(rng.uniform(0.1, 0.3) * opened * reach), 3),
-            light=round(float(rng.uniform(-0.1, 0.1) * reach), 3),
-            mix=round(float(rng.uniform(0, 0.5) * reach), 3),
+            smile=round(float(rng.uniform(-SMILE, SMILE) * reach), 3),
+            jaw=round(float(rng.uniform(*JAW) * opened * reach), 3),
+            light=round(float(rng.uniform(-LIGHT, LIGHT) * reach), 3),
+            mix=round(float(rng.uniform(0, MIX) * reach), 3),
         )
 
 
