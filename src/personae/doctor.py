@@ -22,6 +22,8 @@ _NEEDED = (
     "onnxruntime",
     "peft",
     "pillow",
+    "psutil",
+    "reedsolo",
     "rich",
     "safetensors",
     "scikit-image",
@@ -33,6 +35,11 @@ _NEEDED = (
 _EXTRAS = {
     "train": ("mediapipe", "tensorboard"),
     "video": ("av",),
+    "provenance": ("c2pa", "cryptography"),
+    "serve": ("fastapi", "limits", "prometheus_client", "multipart", "uvicorn"),
+    "page": ("gradio",),
+    "synthetic": ("mediapipe", "openvino"),
+    "heic": ("pi_heif",),
     "insightface": ("insightface",),
 }
 
