@@ -19,6 +19,7 @@ from personae.console import answering
 from personae.errors import BadOption
 
 if TYPE_CHECKING:
+    from personae.provenance.marks import Marks
     from personae.types import Edit, Face, Generation, Identity
 
 STDOUT = Path("-")
@@ -37,7 +38,7 @@ class Destination:
     format: str = "png"
 
     def paths(self, index: Sequence[int], seeds: Sequence[int], stems: Sequence[str]) -> list[Path]:
-        """Where results would lie, as `output.paths_of`."""
+        """Where results would lie, as `writer.paths_of`."""
         from personae.provenance import writer
 
         if self.folder is None:
@@ -60,13 +61,15 @@ class Destination:
         people: "Sequence[Face | Identity]",
         stems: Sequence[str],
         identity: bool,
+        marks: "Marks",
         force: bool,
     ) -> list[Path]:
-        """Write a generation's images; returns their paths, as `output.save`."""
+        """Write a generation's images; returns their paths, as `writer.save`."""
         from personae.provenance import writer
 
         if self.folder is None:
-            for content in writer.files_of(result, people=people, format=self.format, identity=identity):
+            files = writer.files_of(result, people=people, format=self.format, identity=identity, marks=marks)
+            for content in files:
                 to_stdout(content)
             return [STDOUT]
         return writer.save(
@@ -77,6 +80,7 @@ class Destination:
             name=self.name,
             format=self.format,
             identity=identity,
+            marks=marks,
             force=force,
         )
 
@@ -88,16 +92,16 @@ class Destination:
         name = f"{stem}.html" if self.name is None else Path(self.name).with_suffix(".html").name
         return writer.write(self.folder / name, page.encode(), force=force)
 
-    def save_edit(self, done: "Edit", *, stem: str, names: bool, force: bool) -> list[Path]:
-        """Write an edit's images; returns their paths, as `output.save_edit`."""
+    def save_edit(self, done: "Edit", *, stem: str, names: bool, marks: "Marks", force: bool) -> list[Path]:
+        """Write an edit's images; returns their paths, as `writer.save_edit`."""
         from personae.provenance import writer
 
         if self.folder is None:
-            for content in writer.files_of_edit(done, format=self.format, names=names):
+            for content in writer.files_of_edit(done, format=self.format, names=names, marks=marks):
                 to_stdout(content)
             return [STDOUT]
         return writer.save_edit(
-            done, self.folder, stem=stem, name=self.name, format=self.format, names=names, force=force
+            done, self.folder, stem=stem, name=self.name, format=self.format, names=names, marks=marks, force=force
         )
 
 

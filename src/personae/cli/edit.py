@@ -24,7 +24,9 @@ from personae.cli.options import (
     Json,
     Licence,
     Model,
+    NoC2pa,
     NoFace,
+    NoWatermark,
     OnNoFace,
     Out,
     Quiet,
@@ -37,6 +39,7 @@ from personae.console import note
 from personae.controls.expression import read_expression
 from personae.controls.pose import read_pose
 from personae.errors import BadOption, BadOutput, NoFaceFound
+from personae.provenance.marks import Marks
 
 if TYPE_CHECKING:
     from personae.reading.reader import FaceReader
@@ -78,6 +81,8 @@ class Common:
     no_identity: Annotated[
         bool, typer.Option("--no-identity", help="Keep the photos' names out of the results; their hashes stay.")
     ] = False
+    no_watermark: NoWatermark = False
+    no_c2pa: NoC2pa = False
     on_no_face: NoFace = OnNoFace.error
     force: Force = False
     as_json: Json = False
@@ -95,6 +100,11 @@ class Common:
         }
         picked = {"face": self.face or 1, "all_faces": self.all_faces, "num_images": self.count}
         return picked | {name: value for name, value in optional.items() if value is not None}
+
+    @property
+    def marks(self) -> Marks:
+        """What the results are marked with."""
+        return Marks.of_environment(watermark=not self.no_watermark, c2pa=not self.no_c2pa)
 
 
 # ---------------------------------------------------------------------- the verbs
@@ -295,8 +305,9 @@ def _run(
                 with report.about(job.photo.name), _skipping(options.on_no_face):
                     call = {canvas: job.photo.source, "seed": job.seeds} | same | stage(job.stem, options.count)
                     done = pipe.edit(task, **call)
-                    names = not options.no_identity
-                    report.wrote(answer(done, place.save_edit(done, stem=job.stem, names=names, force=options.force)))
+                    names, force = not options.no_identity, options.force
+                    paths = place.save_edit(done, stem=job.stem, names=names, marks=options.marks, force=force)
+                    report.wrote(answer(done, paths))
         if not report.rows:
             raise NoFaceFound(f"no face found in any of {len(photos)} photos: nothing is left to do")
 

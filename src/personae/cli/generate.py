@@ -16,7 +16,9 @@ from personae.cli.options import (
     Json,
     Licence,
     Model,
+    NoC2pa,
     NoFace,
+    NoWatermark,
     OnNoFace,
     Out,
     Quiet,
@@ -28,6 +30,7 @@ from personae.cli.steering import controls_from, with_controls
 from personae.cli.terminal import answer, load_model, progress, reader_for
 from personae.console import note, say
 from personae.errors import BadOption
+from personae.provenance.marks import Marks
 
 if TYPE_CHECKING:
     from personae.gather import Person
@@ -106,6 +109,8 @@ def generate(
     no_identity: Annotated[
         bool, typer.Option("--no-identity", help="Keep the identity out of the files; a replay then needs the photo.")
     ] = False,
+    no_watermark: NoWatermark = False,
+    no_c2pa: NoC2pa = False,
     on_no_face: NoFace = OnNoFace.error,
     force: Force = False,
     as_json: Json = False,
@@ -170,7 +175,8 @@ def generate(
             note(shortfall)
         if not generation.images:
             raise typer.Exit(2)
-        paths = place.save(generation, people=who, stems=stems, identity=not no_identity, force=force)
+        marks = Marks.of_environment(watermark=not no_watermark, c2pa=not no_c2pa)
+        paths = place.save(generation, people=who, stems=stems, identity=not no_identity, marks=marks, force=force)
         report.wrote(_rows(generation, paths))
         if sheet:
             page = contact.of_generation(generation, paths, found)

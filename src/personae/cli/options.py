@@ -54,6 +54,13 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that a
 ImageFormat = Annotated[
     Format | None, typer.Option("--format", help="Of the results.", show_default="png, or as the name in -o says")
 ]
+NoWatermark = Annotated[
+    bool,
+    typer.Option("--no-watermark", help="No watermark in the pixels; the recipe says so. PERSONAE_NO_WATERMARK=1."),
+]
+NoC2pa = Annotated[
+    bool, typer.Option("--no-c2pa", help="No signed manifest (C2PA); the recipe says so. PERSONAE_NO_C2PA=1.")
+]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="Folder for the results; of one result, a file (ann.png), or - for stdout.")
 ]

@@ -233,6 +233,11 @@ def _nameless(value: Any) -> Any:
 # ---------------------------------------------------------------------- writing
 
 
+def canonical(recipe: Mapping[str, Any]) -> str:
+    """A recipe as JSON in one order and one spelling: equal recipes are equal texts."""
+    return json.dumps(recipe, sort_keys=True, separators=(",", ":"))
+
+
 def as_text(recipe: Mapping[str, Any], format: str) -> str:  # noqa: A002
     """A recipe as JSON that has room in a file of a format. What has none is left out, the details of earlier edits
     first, with a warning, and named in `left_out`."""
@@ -245,7 +250,7 @@ def as_text(recipe: Mapping[str, Any], format: str) -> str:  # noqa: A002
             changed = {name for name in before if before[name] != whole.get(name)}
             lost += sorted(changed - {*lost, "left_out"})
             whole |= {"left_out": lost}
-        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+        text = canonical(whole)
         if len(text) <= _ROOM[format]:
             break
     if lost:

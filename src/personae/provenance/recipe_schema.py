@@ -140,6 +140,15 @@ RECIPE = Row(
     open=True,  # of what else it says, nothing is asked of a pipeline
 )
 
+_MARKS = ("watermark", "c2pa")  # as `provenance.marks` records them
+MARKS = Row(
+    needed={},
+    may={
+        **dict.fromkeys(_MARKS, Choice(of=(True, False))),
+        "why": Names(kind=Text(most=200), most=len(_MARKS), names=_MARKS),
+    },
+)
+
 # Circumstances, which nobody acts on: what is not as it should be is left out.
 AROUND: dict[str, Kind] = {
     **dict.fromkeys(("sampler", "device", "software"), Text(most=64)),
@@ -147,6 +156,7 @@ AROUND: dict[str, Kind] = {
     "likeness": either(NOTHING, Number(low=-1, high=1)),
     "ai_generated": Choice(of=(True,)),
     "tries": Whole(low=1, high=10**6),
+    "marks": MARKS,
     "verified": Row(
         needed={},
         may={

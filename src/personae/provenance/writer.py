@@ -3,15 +3,16 @@
     paths = writer.save(generation, "out", people=[face], stems=["me"])      # out/me-seed7.png ...
     paths = writer.save_edit(pipe.edit("swap", ...), "out", stem="me-swap")  # out/me-swap-seed7.png ...
 
-Every file carries its recipe as JSON (PNG: the iTXt chunk `personae`; JPEG and WebP: EXIF UserComment) and an XMP
-packet whose IPTC DigitalSourceType says that a model made it. Files appear whole or not at all: written beside
-their place under another name, then renamed. What recipes are: `personae.provenance.recipe`. How an image is made
-again from one: `personae.replay`.
+The order of an image's way out (`encode`): its recipe -> a watermark in its pixels, with the recipe's hash -> the file,
+with the recipe as JSON (PNG: the iTXt chunk `personae`; JPEG and WebP: EXIF UserComment) and an XMP packet whose IPTC
+DigitalSourceType says that a model made it -> a signature around all of it (C2PA). `Marks` says which of these are off;
+the recipe records it. Files appear whole or not at all: written beside their place under another name, then renamed.
+What recipes are: `personae.provenance.recipe`. How an image is made again from one: `personae.replay`.
 """
 
 import io
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from PIL import Image, PngImagePlugin
 from personae.controls.image_settings import settings_of
 from personae.errors import BadOption, BadOutput, unknown_name
 from personae.io import atomic
-from personae.provenance.recipe import EDIT, FORMAT, as_stored, as_text, nameless
+from personae.provenance import pixel_mark
+from personae.provenance.marks import C2PA, WATERMARK, Marks
+from personae.provenance.message import message_of
+from personae.provenance.recipe import EDIT, FORMAT, as_stored, as_text, nameless, parsed
 from personae.reading.colours import for_format
 from personae.reading.metadata import ASCII, EXIF_IFD, USER_COMMENT
-from personae.types import Edit, Face, Generation, Identity
+from personae.types import Array, Edit, Face, Generation, Identity
 from personae.version import __version__
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
@@ -63,16 +67,45 @@ def write(path: str | Path, content: bytes, *, force: bool = False) -> Path:
     return atomic.write(path, content, replace=force)
 
 
-def encode(image: Image.Image, format: str, recipe: dict[str, Any]) -> bytes:  # noqa: A002
-    """The bytes of an image file with its recipe inside, and its colour profile (`info["icc_profile"]`); of a recipe
-    that has no room there, it warns (`recipe.as_text`). `format`: one of `FORMATS`; a PNG keeps the image's mode, a
-    WebP alpha, a JPEG shows what is transparent before white. Raises `BadOption` for another format, `BadOutput` for a
-    picture that is too large for it."""
+def encode(
+    image: Image.Image,
+    format: str,  # noqa: A002
+    recipe: Mapping[str, Any],
+    *,
+    marks: Marks | None = None,
+    area: Array | None = None,
+) -> bytes:
+    """The bytes of an image file with its marks, its recipe inside, and its colour profile (`info["icc_profile"]`); of
+    a recipe that has no room there, it warns (`recipe.as_text`).
+
+    Arguments:
+        format: one of `FORMATS`; a PNG keeps the image's mode, a WebP alpha, a JPEG shows what is transparent before
+            white.
+        marks: which marks it gets; None: `Marks.of_environment()`. Those that it does get, the recipe records.
+        area: (H, W) bool, the pixels that an edit changed, which alone are watermarked; None: all.
+
+    Raises `BadOption` for another format, `BadOutput` for a picture that is too large for it.
+    """
     require_room(format, image.size)
-    text, buffer = as_text(recipe, format), io.BytesIO()
     image = for_format(image, format)
-    profile = image.info.get("icc_profile")
-    xmp = _XMP % (_IN_PART if recipe.get("task") == EDIT else _BY_A_MODEL)
+    marks = _possible(marks or Marks.of_environment(), image, area)
+    text = as_text({**recipe, "marks": marks.recorded()}, format)
+    if marks.watermark:
+        image = pixel_mark.with_mark(image, message_of(parsed(text)), area)
+    return _file(image, format, text, _IN_PART if recipe.get("task") == EDIT else _BY_A_MODEL)
+
+
+def _possible(marks: Marks, image: Image.Image, area: Array | None) -> Marks:
+    """Of the marks that are wanted, those that this image can have."""
+    reasons = ((WATERMARK, pixel_mark.why_not(image, area)), (C2PA, "this version has none"))
+    for name, reason in reasons:
+        marks = marks if reason is None else marks.without(name, reason)
+    return marks
+
+
+def _file(image: Image.Image, format: str, text: str, source_type: tuple[str, str]) -> bytes:  # noqa: A002
+    """The bytes of an image's file with its recipe's text."""
+    buffer, profile, xmp = io.BytesIO(), image.info.get("icc_profile"), _XMP % source_type
     if format == "png":
         info = PngImagePlugin.PngInfo()
         info.add_itxt("personae", text)
@@ -178,18 +211,19 @@ def save(
     name: str | None = None,
     format: str = "png",  # noqa: A002
     identity: bool = True,
+    marks: Marks | None = None,
     force: bool = False,
 ) -> list[Path]:
     """Write every image of a generation into `folder`, each with its recipe; returns their paths in order.
 
     people: who the generation was asked for, `generation.people[i]` indexes it; stems: how each one's files begin;
-    name: of the only image's file instead.
+    name: of the only image's file instead; marks: as `encode`.
     Nothing is written if one of the files is already there (`BadOutput`), unless `force`.
     """
     target = prepare(folder)
     names = stems or (["personae"] if len(people) == 1 else [f"person{i}" for i in range(len(people))])
     paths = paths_of(target, generation.people, generation.seeds, stems=names, format=format)
-    contents = files_of(generation, people=people, format=format, identity=identity)
+    contents = files_of(generation, people=people, format=format, identity=identity, marks=marks)
     return _write_each(paths if name is None else [target / name], contents, len(generation.images), force)
 
 
@@ -199,12 +233,13 @@ def files_of(
     people: Sequence[Face | Identity],
     format: str = "png",  # noqa: A002
     identity: bool = True,
+    marks: Marks | None = None,
 ) -> Iterator[bytes]:
     """The bytes of every image's file, as `save` writes them."""
     others = people[1:] if "regions" in generation.recipe["settings"] else ()
     for index, image in enumerate(generation.images):
         recipe = recipe_of(generation, index, people[generation.people[index]], others=others, identity=identity)
-        yield encode(image, format, recipe)
+        yield encode(image, format, recipe, marks=marks)
 
 
 def save_edit(
@@ -215,9 +250,11 @@ def save_edit(
     name: str | None = None,
     format: str = "png",  # noqa: A002
     names: bool = True,
+    marks: Marks | None = None,
     force: bool = False,
 ) -> list[Path]:
-    """Write every image of an edit into `folder`, each with its recipe; returns their paths in order. name: as `save`.
+    """Write every image of an edit into `folder`, each with its recipe; returns their paths in order. name and
+    marks: as `save`.
 
     The recipe names the photos it was made from, by sha256 and, unless `names` is False, by their files' names without
     the folder, and holds those of earlier edits of the photo, but nobody's identity: a replay needs the photos. Only a
@@ -226,15 +263,21 @@ def save_edit(
     """
     target = prepare(folder)
     paths = paths_of(target, [0] * len(edit.images), edit.seeds, stems=[stem], format=format)
-    contents = files_of_edit(edit, format=format, names=names)
+    contents = files_of_edit(edit, format=format, names=names, marks=marks)
     return _write_each(paths if name is None else [target / name], contents, len(edit.images), force)
 
 
-def files_of_edit(edit: Edit, *, format: str = "png", names: bool = True) -> Iterator[bytes]:  # noqa: A002
+def files_of_edit(
+    edit: Edit,
+    *,
+    format: str = "png",  # noqa: A002
+    names: bool = True,
+    marks: Marks | None = None,
+) -> Iterator[bytes]:
     """The bytes of every image's file, as `save_edit` writes them."""
     for index, image in enumerate(edit.images):
         recipe = _common_recipe(edit, index)
-        yield encode(image, format, recipe if names else nameless(recipe))
+        yield encode(image, format, recipe if names else nameless(recipe), marks=marks, area=edit.mask)
 
 
 def _write_each(paths: list[Path], contents: Iterable[bytes], count: int, force: bool) -> list[Path]:

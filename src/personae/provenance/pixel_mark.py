@@ -1,0 +1,80 @@
+"""The watermark's place in an image: all of what was generated, and of an edited photo only what was changed.
+
+    why_not(image, area)                            # None, or why it gets no watermark
+    with_mark(image, message_of(recipe), area)      # the same image, in its own mode, with one in its pixels
+
+area: (H, W) bool, what an edit changed; None: the whole image was generated.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from personae.provenance.message import Message
+from personae.types import Array
+
+Mark = Callable[[Array, Message], Array]  # pixels (h, w, 3) RGB uint8 and what they are to say -> the same, marked
+
+MARK: Mark | None = None  # the watermark; None: this version has none
+LEAST_SIDE = 128  # pixels, of what was changed
+
+
+def why_not(image: Image.Image, area: Array | None) -> str | None:
+    """Why an image gets no watermark, None: it gets one."""
+    if MARK is None:
+        return "this version has none"
+    left, top, right, bottom = region_of(image, area)
+    if min(right - left, bottom - top) < LEAST_SIDE:
+        return f"the changed region is {right - left} x {bottom - top} pixels, it needs {LEAST_SIDE} a side"
+    return None
+
+
+def region_of(image: Image.Image, area: Array | None) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the pixels that were changed; all 0 if none were."""
+    if area is None:
+        return (0, 0, image.width, image.height)
+    rows, columns = np.flatnonzero(area.any(1)), np.flatnonzero(area.any(0))
+    if not len(rows):
+        return (0, 0, 0, 0)
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def with_mark(image: Image.Image, message: Message, area: Array | None) -> Image.Image:
+    """A copy whose pixels in `area` carry the watermark; all others, and alpha, stay as they are. Only for an image to
+    which `why_not` has nothing to say."""
+    assert MARK is not None
+    left, top, right, bottom = region_of(image, area)
+    window = np.s_[top:bottom, left:right]
+    values = np.array(image)
+    pixels = _rgb(values[window])
+    residual = MARK(pixels, message).astype(np.int32) - pixels
+    if area is not None:
+        residual *= area[window][..., None]
+    values[window] = _plus(values[window], residual)
+    marked = Image.fromarray(values)
+    assert marked.mode == image.mode
+    marked.info |= image.info
+    return marked
+
+
+def _rgb(values: Array) -> Array:
+    """(h, w, 3) uint8 of the values of a mode: grey or colours of 8 bits, with or without alpha; grey of 16."""
+    if values.dtype == np.uint16:
+        values = (values >> 8).astype(np.uint8)
+    grey = values if values.ndim == 2 else values[..., 0]
+    colours = values[..., :3] if values.ndim == 3 and values.shape[2] >= 3 else np.repeat(grey[..., None], 3, axis=2)
+    return np.ascontiguousarray(colours)
+
+
+def _plus(values: Array, residual: Array) -> Array:
+    """The values of a mode, changed by a residual (h, w, 3) in steps of 8 bits; grey by its mean."""
+    step, most = (257, 65_535) if values.dtype == np.uint16 else (1, 255)
+    out = values.copy()
+    if values.ndim == 3 and values.shape[2] >= 3:
+        out[..., :3] = np.clip(values[..., :3].astype(np.int32) + residual, 0, most)
+        return out
+    grey = out if out.ndim == 2 else out[..., 0]
+    change = np.rint(residual.mean(axis=2) * step).astype(np.int32)
+    grey[...] = np.clip(grey.astype(np.int32) + change, 0, most)
+    return out
