@@ -51,6 +51,26 @@ class PipelineBusy(PersonaeError):
     """A pipeline was called while it is at work for another thread."""
 
 
+class QueueFull(PersonaeError):
+    """More requests wait than a queue holds. `retry_after`: in how many seconds it is worth asking again."""
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class JobCancelled(PersonaeError):
+    """A request was cancelled before it was done."""
+
+
+class JobTimedOut(PersonaeError):
+    """A request was not done within its time."""
+
+
+class Refused(PersonaeError):
+    """The operator's rules forbid a request, or its result: a person of the deny-list, the output filter."""
+
+
 class BadOption(PersonaeError):
     """An option's value is unknown or impossible."""
 

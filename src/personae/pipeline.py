@@ -335,6 +335,7 @@ class FacePipeline(StoredPipeline):
         """Clean latents (N, c, h, w) from noise of that shape, with the hooks on the UNet meanwhile."""
         mask_blend = plan.mask_blend
         left_out = 0 if mask_blend is None else mask_blend.first_step(scheduler)
+        self._num_timesteps = len(scheduler.timesteps)
         with (
             keep_freed_memory(),
             engaged(hooks, self.unet),

@@ -56,6 +56,13 @@ def options() -> dict[str, Option]:
     return {name: one for control in CONTROLS for name, one in control.options().items()}
 
 
+def require_known(name: str) -> None:
+    """Raise `BadOption`, naming the nearest ones, for a name that is no option's."""
+    known = options()
+    if name not in known:
+        raise unknown_name("option", name, known)
+
+
 def recipe_kinds(*, history: bool = False) -> dict[str, Kind]:
     """What a recipe's settings may say of each option; without those that no recipe holds. history: only those that the
     recipe of a later edit holds, too."""
@@ -71,10 +78,8 @@ def set_by_edits() -> tuple[str, ...]:
 def plan_for(model: Model, request: Request, request_options: Mapping[str, Any]) -> Plan:
     """The whole plan of a request. Raises `BadOption` for an unknown option, a value out of range, or an option without
     what it needs; `WeightsMissing` for a component that the model does not have; whatever a control raises."""
-    known = options()
     for name in request_options:
-        if name not in known:
-            raise unknown_name("option", name, known)
+        require_known(name)
     controls = [control.of(request_options) for control in CONTROLS]
     request = replace(request, controls=controls)
     for control in controls:

@@ -105,7 +105,13 @@ class StoredPipeline(DiffusionPipeline):
         self._on_hub: Mapping[str, hub.Source] = {}  # optional components that can be fetched
         self._loaded_from: dict[str, tuple[nn.Module, Path]] = {}  # optional components, and where they lie
         self.interrupt = False
+        self._num_timesteps = 0
         self._sha256: str | None = None
+
+    @property
+    def num_timesteps(self) -> int:
+        """How many steps the call that runs, or the last one, has. Diffusers' name."""
+        return self._num_timesteps
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Diffusers' own, and the reader computes beside the networks, as far as onnxruntime can."""
