@@ -18,7 +18,7 @@ kernels: $(VENV)/installed-dev
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m kernels
 
 # Every call of the package held to its annotations, over tests that take seconds (tests/runtime_checks.py).
-CHECKED := sampling identity directions align aligned photo colours face_regions reader upright parser
+CHECKED := sampling identity directions align aligned photo colours face_regions reader upright parser runtime_checks mask_blend
 checked: $(VENV)/installed-dev
 	PYTHONPATH=tests $(BIN)/python -m pytest -q -p runtime_checks -m "not untyped" $(CHECKED:%=tests/test_%.py)
 

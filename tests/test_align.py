@@ -128,7 +128,7 @@ def test_lying_says_which_pixels_of_a_photo_a_mask_means() -> None:
     down, across = np.nonzero(inside)
     assert (across.min() + left, across.max() + left) == (16, 23)  # x / 2 - 3.1 rounds to 5 ... 8
     assert (down.min() + top, down.max() + top) == (1, 4)
-    assert not align.lying(mask, np.array([(1, 0, -500), (0, 1, 0)]), (40, 50, 3))[1].any()
+    assert not align.lying(mask, np.array([(1.0, 0, -500), (0, 1, 0)]), (40, 50, 3))[1].any()
 
 
 def test_recolouring_brings_back_the_photos_light() -> None:
@@ -149,8 +149,12 @@ def test_a_crop_beyond_the_photo_pastes_nothing() -> None:
 
 @pytest.mark.parametrize(
     "points",
-    [np.zeros((5, 2)), np.full((5, 2), np.nan), np.zeros((4, 2)), np.full((5, 2), np.inf)],
-    ids=["coincide", "nan", "four", "infinite"],
+    [
+        pytest.param(np.zeros((5, 2)), id="coincide"),
+        pytest.param(np.full((5, 2), np.nan), id="nan"),
+        pytest.param(np.full((5, 2), np.inf), id="infinite"),
+        pytest.param(np.zeros((4, 2)), id="four", marks=pytest.mark.untyped),
+    ],
 )
 def test_points_that_fit_no_face_are_refused(points: np.ndarray) -> None:
     with pytest.raises(BadData, match="five distinct points"):
@@ -162,6 +166,7 @@ def test_an_unknown_template_is_answered_with_the_nearest() -> None:
         align.similarity(EILEEN, "potrait")
 
 
+@pytest.mark.untyped
 def test_a_mask_of_another_size_is_refused() -> None:
     matrix = align.similarity(EILEEN, "portrait")
     with pytest.raises(BadData, match="needs a mask"):

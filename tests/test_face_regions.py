@@ -20,7 +20,7 @@ def marks(
 ) -> np.ndarray:
     """(K, 3) landmarks of the mean face in a crop; moves: blendshapes by name."""
     pose = Pose(yaw=yaw, pitch=pitch, roll=roll)
-    shapes = np.array([moves.get(name, 0) for name in BLENDSHAPES])
+    shapes = np.array([moves.get(name, 0) for name in BLENDSHAPES], np.float32)
     return place(MODEL.posed(None, shapes, pose), pose, template, size)
 
 
@@ -131,6 +131,7 @@ def test_face_and_head_are_made_of_regions() -> None:
     assert np.array_equal(face_regions.head(landmarks, 64), parts[:6].sum(0) >= 0.5)
 
 
+@pytest.mark.untyped
 def test_what_is_no_face_or_no_region_is_refused() -> None:
     with pytest.raises(BadOption, match="did you mean 'mouth'"):
         region("mouths", marks(), 64)

@@ -216,6 +216,7 @@ def test_noise_never_raises(reader: FaceReader, seed: int, height: int, width: i
         assert np.isfinite(face.detection.points).all()
 
 
+@pytest.mark.untyped
 def test_crops_of_another_shape_are_refused(reader: FaceReader) -> None:
     assert reader.embedder.embed(np.zeros((0, 112, 112, 3), np.uint8)).shape == (0, 128)
     with pytest.raises(BadData, match="112"):

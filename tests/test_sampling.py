@@ -170,6 +170,7 @@ class _Plain:
         return (latents,)
 
 
+@pytest.mark.untyped  # images of one channel
 def test_latents_are_shifted_and_scaled_by_the_config() -> None:
     """By hand: (0.5 - 3) x 2 = -5, and back; 3 and 4 / 2 + 3 = 5 lie outside [-1, 1] and are cut."""
     assert codec.encode(_Plain(), torch.full((1, 3, 2, 2), 0.5)).unique().tolist() == [-5.0]

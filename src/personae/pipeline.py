@@ -45,6 +45,7 @@ from personae.sampling.latent_grid import latent_grid, starting_noise
 from personae.sampling.loop import OnStep, denoise
 from personae.sampling.text_guidance import GuidanceInputs
 from personae.sampling.unet_hooks import engaged
+from personae.shapes import Bool, Float, Float32
 from personae.threads import loading, one_at_a_time
 from personae.types import Edit, Face, Generation, Identity
 
@@ -134,7 +135,7 @@ class FacePipeline(StoredPipeline):
         scheduler: str | None = None,
         seed: int | Sequence[int] | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        latents: Tensor | None = None,
+        latents: Float[Tensor, "N c h w"] | None = None,
         height: int | None = None,
         width: int | None = None,
         output_type: str = "pil",
@@ -325,13 +326,13 @@ class FacePipeline(StoredPipeline):
     def _denoised(
         self,
         predict: Predict,
-        noise: Tensor,
+        noise: Float32[Tensor, "N c h w"],
         scheduler: Any,
         generators: Sequence[torch.Generator],
         plan: Plan,
         hooks: Sequence[Any],
         callback: StepCallback | None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "N c h w"]:
         """Clean latents (N, c, h, w) from noise of that shape, with the hooks on the UNet meanwhile."""
         mask_blend = plan.mask_blend
         left_out = 0 if mask_blend is None else mask_blend.first_step(scheduler)
@@ -350,12 +351,14 @@ class FacePipeline(StoredPipeline):
                 mask_blend=mask_blend,
             )
 
-    def _decoded(self, latents: Tensor, mode: modes.Mode, batch_size: int) -> Tensor:
+    def _decoded(
+        self, latents: Float[Tensor, "N c h w"], mode: modes.Mode, batch_size: int
+    ) -> Float32[Tensor, "N 3 H W"]:
         """Images (N, 3, H, W) in [-1, 1]."""
         decoder = self.component("taesd") if mode.tiny_decoder else self.vae
         return codec.decode(decoder, latents, batch_size=min(batch_size, modes.decoded_at_once(decoder, latents)))
 
-    def likeness(self, images: Tensor, people: Sequence[Identity]) -> list[float] | None:
+    def likeness(self, images: Float[Tensor, "N 3 H W"], people: Sequence[Identity]) -> list[float] | None:
         """The cosine between each image (N, 3, H, W) in [-1, 1], read back, and the identity asked for; NaN where no
         face is found; None without a reader."""
         if self.reader is None:
@@ -366,7 +369,9 @@ class FacePipeline(StoredPipeline):
             for person, wanted in zip(found, people, strict=True)
         ]
 
-    def likeness_together(self, images: Tensor, people: Sequence[Identity], regions: Tensor) -> list[float] | None:
+    def likeness_together(
+        self, images: Float[Tensor, "N 3 H W"], people: Sequence[Identity], regions: Bool[Tensor, "P h w"]
+    ) -> list[float] | None:
         """As `likeness`, of images (N, 3, H, W) that show all the people, each in one of the regions (P, h, w): of each
         image, the cosine of the person who is met the least; NaN where one of them is not found."""
         if self.reader is None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from personae.gather import Person
+from personae.shapes import Float
 from personae.types import Array, Face, Generation
 
 _MIME = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
@@ -58,7 +59,7 @@ class Card:
     image: Path | Image.Image
     caption: str = ""
     likeness: float | None = None
-    boxes: Sequence[Array] = ()
+    boxes: Sequence[Float[Array, " 4"]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def _data_url(mime: str, content: bytes) -> str:
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
-def _box(box: Array, width: int, height: int) -> str:
+def _box(box: Float[Array, " 4"], width: int, height: int) -> str:
     left, top, right, bottom = (float(v) for v in box)
     parts = {
         "left": left / width,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from personae.errors import BadIdentity, SpaceMismatch
+from personae.shapes import Bool, Float32, UInt, UInt8
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +44,7 @@ class Original:
     """
 
     mode: str
-    values: Array
+    values: UInt[Array, "H W *C"]
     profile: bytes | None = None
     loss: str | None = None
 
@@ -59,7 +60,7 @@ class Photo:
         original: its values as the file holds them; None: these very pixels, without a profile.
     """
 
-    pixels: Array
+    pixels: UInt8[Array, "H W 3"]
     source: str | None = None
     sha256: str | None = None
     original: Original | None = field(default=None, repr=False)
@@ -76,8 +77,8 @@ class Detection:
         score: the detector's, 0-1.
     """
 
-    box: Array
-    points: Array
+    box: Float32[Array, " 4"]
+    points: Float32[Array, "5 2"]
     score: float
 
 
@@ -106,15 +107,15 @@ class Motion:
         blendshapes: (52,) float32 in `BLENDSHAPES` order, 0-1.
     """
 
-    landmarks: Array
+    landmarks: Float32[Array, "K 3"]
     pose: Pose
-    blendshapes: Array
+    blendshapes: Float32[Array, " 52"]
 
 
 _UNIT = 2.0**-20  # how far from 1 the norm of a unit vector may lie: eight roundings of float32
 
 
-def _unit(values: Any) -> Array:
+def _unit(values: Any) -> Float32[Array, " D"]:
     """(D,) float32, unit norm. Raises `BadIdentity` for anything that has no direction."""
     try:
         vector = np.asarray(values)
@@ -148,7 +149,7 @@ class Identity:
     Raises `BadIdentity` for a vector that has no direction.
     """
 
-    vector: Array
+    vector: Float32[Array, " D"]
     space: str
 
     def __post_init__(self) -> None:
@@ -216,8 +217,8 @@ class Edit:
     images: list[Image.Image]
     seeds: list[int]
     likeness: list[float] | None
-    before: Array
-    after: Array
-    edit_masks: Array
-    mask: Array
+    before: UInt8[Array, "F S S 3"]
+    after: UInt8[Array, "N F S S 3"]
+    edit_masks: Bool[Array, "F S S"]
+    mask: Bool[Array, "H W"]
     recipe: dict[str, Any]

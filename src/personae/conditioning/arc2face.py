@@ -20,6 +20,7 @@ from torch import Tensor
 from personae.component_module import execution_device
 from personae.conditioning.types import Conditioning
 from personae.errors import BadIdentity, BadOption, WeightsCorrupt
+from personae.shapes import Bool, Float, Int64
 
 PROMPT = "photo of a {person}"
 PERSON = "{person}"
@@ -34,7 +35,7 @@ def encode_text(prompts: Sequence[str], tokenizer: Any, text_encoder: Any, *, re
 
 
 def encode_identities(
-    vectors: Tensor, tokenizer: Any, text_encoder: Any, prompts: str | Sequence[str] = PROMPT
+    vectors: Float[Tensor, "N D"], tokenizer: Any, text_encoder: Any, prompts: str | Sequence[str] = PROMPT
 ) -> Conditioning:
     """Identities (N, D) float32, unit norm, each within its prompt.
 
@@ -59,7 +60,10 @@ def encode_identities(
 
 
 def encode_tokens(
-    text_encoder: Any, ids: Tensor, replace: Tensor | None = None, vectors: Tensor | None = None
+    text_encoder: Any,
+    ids: Int64[Tensor, "N L"],
+    replace: Bool[Tensor, "N L"] | None = None,
+    vectors: Float[Tensor, "N D"] | None = None,
 ) -> Conditioning:
     """Token ids (N, L) through the text encoder; where `replace` (N, L) is true, its input embedding is
     `vectors[n]`, zero-padded."""
@@ -92,7 +96,7 @@ def _outputs(output: Any) -> Conditioning:
     return Conditioning(tokens=output.last_hidden_state, pooled=getattr(output, "pooler_output", None))
 
 
-def _tokenize(prompts: Sequence[str], tokenizer: Any, text_encoder: Any, reserved: int = 0) -> Tensor:
+def _tokenize(prompts: Sequence[str], tokenizer: Any, text_encoder: Any, reserved: int = 0) -> Int64[Tensor, "N L"]:
     """(N, L) int64, padded to the tokenizer's length; too long is an error, never a silent cut."""
     for prompt in prompts:
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):  # what Python makes of bytes that are no UTF-8

@@ -20,6 +20,7 @@ import numpy as np
 from personae.errors import BadOption, unknown_name
 from personae.io import archive, regular
 from personae.io.boundary import errors_as
+from personae.shapes import Float, Float32, Num
 from personae.types import BLENDSHAPES, Array
 
 _MOST_BYTES = 1 << 20  # of a file with some fifty numbers
@@ -81,7 +82,7 @@ def sliders(amounts: Mapping[str, float]) -> dict[str, float]:
     return {name: moved[name] for name in _SHAPES if moved.get(name, 0.0) > 0}
 
 
-def with_sliders(blendshapes: Array, amounts: Mapping[str, float]) -> Array:
+def with_sliders(blendshapes: Float[Array, " 52"], amounts: Mapping[str, float]) -> Float32[Array, " 52"]:
     """A copy of `blendshapes` (52,), 0-1, as float32, in which those that `amounts` names (as `sliders`) have these
     amounts. Raises as `sliders`."""
     shapes = dict(zip(BLENDSHAPES, blendshapes.tolist(), strict=True))
@@ -103,12 +104,12 @@ def parse_sliders(text: str) -> dict[str, float]:
     return amounts
 
 
-def blendshape_vector(shapes: Mapping[str, float]) -> Array:
+def blendshape_vector(shapes: Mapping[str, float]) -> Float32[Array, " 52"]:
     """(52,) float32 for an expression adapter, of amounts 0-1 by exact names; the others are 0."""
     return adapter_input(np.array([shapes.get(name, 0.0) for name in BLENDSHAPES], np.float32))
 
 
-def adapter_input(shapes: Array) -> Array:
+def adapter_input(shapes: Float[Array, "*N 52"]) -> Float32[Array, "*N 52"]:
     """Blendshapes (..., 52), 0-1, as an expression adapter reads them: float32, with 1 in place of `_neutral`, which no
     face moves. So a face at rest differs from no requested expression, which is all zeros."""
     vectors = shapes.astype(np.float32)
@@ -116,7 +117,7 @@ def adapter_input(shapes: Array) -> Array:
     return vectors
 
 
-def flame_vector(numbers: Sequence[float] | Array) -> Array:
+def flame_vector(numbers: Sequence[float] | Num[Array, " ..."]) -> Float32[Array, " 55"]:
     """(55,) float32: 50 FLAME expression coefficients; 2 eyelids, kept within 0-1; 3 of the jaw, the first at least
     0, the others within +-0.2 (as the SMIRK encoder bounds them). Raises `BadOption` for another size, or NaN."""
     vector = finite_vector(numbers, FLAME_WIDTH, "50 expression, 2 eyelids, 3 jaw, as SMIRK's encoder gives them")
@@ -126,7 +127,7 @@ def flame_vector(numbers: Sequence[float] | Array) -> Array:
     return vector
 
 
-def finite_vector(numbers: Sequence[float] | Array, width: int, what: str) -> Array:
+def finite_vector(numbers: Sequence[float] | Num[Array, " ..."], width: int, what: str) -> Float32[Array, " W"]:
     """Numbers of shape (width,) or (1, width) as (width,) float32. what: their meaning, for the error.
 
     Raises `BadOption` for another shape, NaN or infinity.
@@ -142,7 +143,7 @@ def finite_vector(numbers: Sequence[float] | Array, width: int, what: str) -> Ar
     return vector.reshape(width)
 
 
-def read_file(path: str | os.PathLike[str]) -> Array | dict[str, float]:
+def read_file(path: str | os.PathLike[str]) -> Num[Array, " ..."] | dict[str, float]:
     """The expression in a `.npy` or `.json` file: an array of numbers, or amounts by name (a JSON object).
 
     Raises `BadOption` for a file that cannot be read or holds anything else.

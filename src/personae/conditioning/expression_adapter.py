@@ -36,6 +36,7 @@ from personae.conditioning.blendshapes import FLAME_WIDTH
 from personae.conditioning.types import Conditioning
 from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.io.tensors import save_tensors
+from personae.shapes import Float, Float32, Num
 from personae.types import BLENDSHAPES
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class ExpressionHook:
     `personae.conditioning.types.UNetHook`."""
 
     adapter: ExpressionAdapter
-    vectors: Tensor
+    vectors: Float32[Tensor, "N W"]
     scale: float = 1.0
 
     @contextmanager
@@ -137,7 +138,9 @@ class ExpressionHook:
             self.adapter.attach(unet, self.scale)
             yield
 
-    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: "Rows") -> dict[str, Any]:
+    def arguments(
+        self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: "Rows"
+    ) -> dict[str, Any]:
         """The unconditional half is told zeros, as in training."""
         vectors = torch.where(rows.conditional[:, None], self.vectors[rows.images], 0.0)
         return {"added_cond_kwargs": {"image_embeds": [vectors[:, None].to(latents.device, latents.dtype)]}}

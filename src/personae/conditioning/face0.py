@@ -28,6 +28,7 @@ from personae.conditioning.types import Conditioning
 from personae.errors import BadIdentity, BadOption, WeightsCorrupt, WeightsMissing
 from personae.io import atomic
 from personae.io.tensors import in_half, save_tensors
+from personae.shapes import Float
 
 CONFIG, FILE = "config.json", "model.safetensors"
 _FORMAT = "personae-face-tokens/1"
@@ -71,7 +72,7 @@ class FaceTokens(ComponentModule):
         self.sizes, self.space = sizes, space
         self.heads = nn.ModuleList(_head(sizes) for _ in range(sizes.tokens + sizes.pooled))
 
-    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, vectors: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "N T C"], Float[Tensor, "N C"] | None]:
         """Identities (N, D) float32, unit norm, to tokens (N, T, C) and, with `pooled`, what is added to the pooled
         text (N, C), else None. Raises `BadIdentity` for another width."""
         if vectors.ndim != 2 or vectors.shape[1] != self.sizes.features:
@@ -84,7 +85,7 @@ class FaceTokens(ComponentModule):
         outputs = torch.stack([head(features) for head in self.heads], dim=1)  # (N, T or T + 1, C)
         return outputs[:, : self.sizes.tokens], outputs[:, -1] if self.sizes.pooled else None
 
-    def conditioning(self, text: Conditioning, vectors: Tensor | None = None) -> Conditioning:
+    def conditioning(self, text: Conditioning, vectors: Float[Tensor, "N D"] | None = None) -> Conditioning:
         """`text` with its last T positions overridden: by the faces of `vectors` (N, D), or by zeros.
 
         text: N rows, or one for all; its last T positions must hold no word (`encode_text(..., reserved=T)`).
@@ -120,7 +121,9 @@ class FaceTokens(ComponentModule):
         return network.eval().requires_grad_(requires_grad=False)
 
 
-def override(text: Conditioning, tokens: Tensor, pooled: Tensor | None = None) -> Conditioning:
+def override(
+    text: Conditioning, tokens: Float[Tensor, "N T C"], pooled: Float[Tensor, "N C"] | None = None
+) -> Conditioning:
     """`text` (N rows, or one for all) with `tokens` (N, T, C) in its last T positions, and `pooled` (N, C) added to
     its own pooled output."""
     count, length = len(tokens), tokens.shape[1]

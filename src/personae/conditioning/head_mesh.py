@@ -24,6 +24,7 @@ from personae.errors import BadData, WeightsCorrupt
 from personae.io import atomic
 from personae.io.tensors import to_bytes
 from personae.reading.rotation import rotation
+from personae.shapes import Bool, Float, Int
 from personae.types import BLENDSHAPES, Array, Motion, Pose
 
 # The landmarks that a detector's five points lie on: irises, nose tip (between two), mouth corners. On labelled photos
@@ -55,10 +56,10 @@ class FaceModel:
         mirror: (K,), the landmark that takes each one's place in a mirror.
     """
 
-    mean: Array
-    moves: Array
-    triangles: Array
-    mirror: Array
+    mean: Float[Array, "K 3"]
+    moves: Float[Array, "B K 3"]
+    triangles: Int[Array, "T 3"]
+    mirror: Int[Array, " K"]
 
     @staticmethod
     @cache
@@ -93,7 +94,7 @@ class FaceModel:
         }
         atomic.write(path, to_bytes(stored, {}), replace=True)
 
-    def shape_of(self, motion: Motion) -> Array:
+    def shape_of(self, motion: Motion) -> Float[Array, "K 3"]:
         """The person's face at rest and looking ahead, (K, 3) model coordinates.
 
         The pose of `motion` is turned back, what its blendshapes moved is subtracted, and the two halves are averaged,
@@ -102,7 +103,9 @@ class FaceModel:
         shape = upright(motion.landmarks, motion.pose) - np.tensordot(motion.blendshapes, self.moves, 1)
         return ((shape + shape[self.mirror] * (-1, 1, 1)) / 2).astype(np.float32)
 
-    def posed(self, shape: Array | None, blendshapes: Array | None, pose: Pose) -> Array:
+    def posed(
+        self, shape: Float[Array, "K 3"] | None, blendshapes: Float[Array, " B"] | None, pose: Pose
+    ) -> Float[Array, "K 3"]:
         """A face with an expression and a pose, (K, 3) model coordinates.
 
         Arguments:
@@ -114,7 +117,7 @@ class FaceModel:
         moved = still if blendshapes is None else still + np.tensordot(blendshapes, self.moves, 1)
         return np.asarray(moved @ rotation(np.array((pose.yaw, pose.pitch, pose.roll))).T)
 
-    def moving_landmarks(self, change: Array) -> Array:
+    def moving_landmarks(self, change: Float[Array, " B"]) -> Bool[Array, " K"]:
         """(K,) bool: the landmarks that a change of blendshapes (B,) may move."""
         height, found = self.mean[:, 1], np.zeros(len(self.mean), bool)
         for name in np.array(BLENDSHAPES)[np.abs(change) > _STILL]:
@@ -124,7 +127,7 @@ class FaceModel:
         return found
 
 
-def upright(landmarks: Array, pose: Pose) -> Array:
+def upright(landmarks: Float[Array, "K 3"], pose: Pose) -> Float[Array, "K 3"]:
     """Landmarks (K, 3) of a photo as model coordinates (K, 3), their pose turned back.
 
     Raises `BadData` if they coincide or are not finite.
@@ -137,11 +140,11 @@ def upright(landmarks: Array, pose: Pose) -> Array:
     return np.asarray(points @ rotation(np.array((pose.yaw, pose.pitch, pose.roll))) / size)
 
 
-def in_photo(vertices: Array) -> Array:
+def in_photo(vertices: Float[Array, "*N 3"]) -> Float[Array, "*N 3"]:
     """Model coordinates (..., 3) with the axes of a photo, and back: y and z change sign."""
     return vertices * np.array(_FLIP)
 
 
-def five_points(vertices: Array) -> Array:
+def five_points(vertices: Float[Array, "K 3"]) -> Float[Array, "5 2"]:
     """(5, 2) of (K, 3) in photo axes: where a detector would put its points (see `types.Detection`)."""
     return np.stack([vertices[list(marks), :2].mean(0) for marks in _FIVE])

@@ -16,10 +16,11 @@ import numpy as np
 from personae.conditioning.head_mesh import IRISES, FaceModel, five_points, in_photo
 from personae.reading import align
 from personae.reading.rotation import image_turn
+from personae.shapes import Float, Int, UInt8
 from personae.types import Array, Pose
 
 
-def place(vertices: Array, pose: Pose, template: str, size: int) -> Array:
+def place(vertices: Float[Array, "K 3"], pose: Pose, template: str, size: int) -> Float[Array, "K 3"]:
     """(K, 3) pixels of a `size` crop (x right, y down, smaller z is nearer) of posed model vertices (K, 3).
 
     The five points lie where `template` puts them, as if the photo of this face had been aligned; aligning takes a
@@ -38,7 +39,7 @@ def place(vertices: Array, pose: Pose, template: str, size: int) -> Array:
     return np.column_stack([points[:, :2] * scale + shift, points[:, 2] * scale])
 
 
-def tilt_of(model: FaceModel, pose: Pose, blendshapes: Array, template: str) -> float:
+def tilt_of(model: FaceModel, pose: Pose, blendshapes: Float[Array, " 52"], template: str) -> float:
     """Degrees clockwise by which a crop of `template` that stands a face upright leans in the photo that shows the
     face in `pose`, making `blendshapes` (52,): the crop that the mean face gets.
 
@@ -49,7 +50,7 @@ def tilt_of(model: FaceModel, pose: Pose, blendshapes: Array, template: str) -> 
     return -image_turn(align.similarity(points * 100, template))  # in pixels: any scale will do
 
 
-def render(vertices: Array, triangles: Array, size: int) -> Array:
+def render(vertices: Float[Array, "K 3"], triangles: Int[Array, "T 3"], size: int) -> UInt8[Array, "S S 3"]:
     """(size, size, 3) RGB uint8 normal map of vertices (K, 3) in crop pixels (see `place`), smoothly shaded.
 
     triangles: (T, 3). What faces away is not drawn: a head is not hollow.
@@ -68,7 +69,9 @@ def render(vertices: Array, triangles: Array, size: int) -> Array:
     return image.reshape(size, size, 3)
 
 
-def visible(points: Array, triangles: Array, size: int) -> tuple[Array, Array, Array]:
+def visible(
+    points: Float[Array, "K 3"], triangles: Int[Array, "T 3"], size: int
+) -> tuple[Int[Array, " M"], Int[Array, " M"], Float[Array, "M 3"]]:
     """Which pixels show a mesh, and what of it.
 
     Arguments:
@@ -93,19 +96,21 @@ def visible(points: Array, triangles: Array, size: int) -> tuple[Array, Array, A
     return pixels, front[triangle[row]], weights[row]
 
 
-def _crossed(corners: Array) -> Array:
+def _crossed(corners: Float[Array, "T 3 3"]) -> Float[Array, "T 3"]:
     """(T, 3) normals of triangles (T, 3, 3), as long as twice their area."""
     return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
 
-def mirrored(image: Array) -> Array:
+def mirrored(image: UInt8[Array, "*N H W 3"]) -> UInt8[Array, "*N H W 3"]:
     """The normal map (..., H, W, 3) of the mirrored face: normals that pointed right point left."""
     flipped = image[..., :, ::-1, :].copy()
     flipped[..., 0] = np.where(flipped.any(-1), 255 - flipped[..., 0], 0)
     return flipped
 
 
-def _covered(corners: Array, size: int) -> tuple[Array, Array, Array]:
+def _covered(
+    corners: Float[Array, "T 3 2"], size: int
+) -> tuple[Int[Array, " M"], Int[Array, " M"], Float[Array, "M 3"]]:
     """Which pixels lie in which triangles (T, 3, 2): M flat pixel numbers, M triangle numbers, (M, 3) barycentric
     weights. All pixels of all bounding boxes are tried at once."""
     low = np.ceil(corners.min(1)).clip(0, size).astype(np.int64)

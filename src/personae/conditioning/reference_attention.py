@@ -22,6 +22,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor
 
 from personae.compiled import eagerly
+from personae.shapes import Float, Int64, Num
 
 if TYPE_CHECKING:
     from personae.conditioning.types import Conditioning, Rows
@@ -30,7 +31,7 @@ Processor = Callable[..., Tensor]
 
 
 @contextmanager
-def record_self_attention(unet: Any) -> Iterator[dict[str, Tensor]]:
+def record_self_attention(unet: Any) -> Iterator[dict[str, Float[Tensor, "P L C"]]]:
     """Yields a dictionary that one call of `unet` inside the block fills: by the name of each transformer block, the
     input (P, L, C) of its self-attention."""
     features: dict[str, Tensor] = {}
@@ -46,7 +47,7 @@ class ReferenceAttention:
         people: (N,) the person of each image of the request, 0 to P - 1.
     """
 
-    def __init__(self, features: Mapping[str, Tensor], people: Sequence[int]) -> None:
+    def __init__(self, features: Mapping[str, Float[Tensor, "P _ _"]], people: Sequence[int]) -> None:
         self._features, self._people = features, torch.tensor(people)
         self._call: _Call | None = None
 
@@ -61,7 +62,9 @@ class ReferenceAttention:
         finally:
             self._call = None
 
-    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
+    def arguments(
+        self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: Rows
+    ) -> dict[str, Any]:
         self._call = _Call(rows, self._people, latents.device)
         return {}
 
@@ -69,7 +72,7 @@ class ReferenceAttention:
 class _Call:
     """Which rows of one UNet call look at the reference, and at whose; on the UNet's device, worked out once."""
 
-    def __init__(self, rows: Rows, people: Tensor, device: torch.device) -> None:
+    def __init__(self, rows: Rows, people: Int64[Tensor, " N"], device: torch.device) -> None:
         self.all, self.none = bool(rows.conditional.all()), not bool(rows.conditional.any())
         self.looking, self.blind = (
             side.nonzero().flatten().to(device) for side in (rows.conditional, ~rows.conditional)

@@ -33,6 +33,7 @@ from personae.compiled import eagerly
 from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
 from personae.reading.photo import PhotoSource, load_photo
+from personae.shapes import Bool, Float, Num
 from personae.types import Array, Face, Identity, Photo
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Photo)
 _BOX = "a box x0, y0, x1, y1 in shares of the image, 0 <= x0 < x1 <= 1"
 
 
-def region_masks(regions: Sequence[Region], *, grid: Size, size: Size) -> Tensor:
+def region_masks(regions: Sequence[Region], *, grid: Size, size: Size) -> Bool[Tensor, "P h w"]:
     """Regions as masks (P, h, w) bool on the latents' grid.
 
     Arguments:
@@ -63,7 +64,7 @@ def region_masks(regions: Sequence[Region], *, grid: Size, size: Size) -> Tensor
     return torch.from_numpy(np.stack(masks))
 
 
-def plain(regions: Sequence[Region], masks: Tensor) -> list[Any]:
+def plain(regions: Sequence[Region], masks: Bool[Tensor, "P h w"]) -> list[Any]:
     """Regions as JSON values of the same meaning: boxes as they are, masks (P, h, w) on the latents' grid."""
     return [
         [float(edge) for edge in np.asarray(region)] if _is_box(region) else mask.int().tolist()
@@ -71,7 +72,7 @@ def plain(regions: Sequence[Region], masks: Tensor) -> list[Any]:
     ]
 
 
-def regional_conditioning(text: Conditioning, tokens: Tensor) -> Conditioning:
+def regional_conditioning(text: Conditioning, tokens: Float[Tensor, "P T C"]) -> Conditioning:
     """The conditioning of a picture of P people, one row of L + P T positions.
 
     Arguments:
@@ -86,7 +87,7 @@ def regional_conditioning(text: Conditioning, tokens: Tensor) -> Conditioning:
     )
 
 
-def likeness_by_region(faces: Sequence[Face], people: Sequence[Identity], masks: Tensor) -> list[float]:
+def likeness_by_region(faces: Sequence[Face], people: Sequence[Identity], masks: Bool[Tensor, "P h w"]) -> list[float]:
     """(P,) the cosine of each person with the largest of the `faces` read in one picture whose middle lies in the
     person's mask (P, h, w); NaN where there is none."""
     height, width = masks.shape[1:]
@@ -118,7 +119,14 @@ class RegionalAttention:
         added: (P, C), what each person adds to the pooled text, for a UNet with a class embedding; None: it has none.
     """
 
-    def __init__(self, masks: Tensor, *, tokens: int, faced: Sequence[bool], added: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        masks: Bool[Tensor, "P h w"],
+        *,
+        tokens: int,
+        faced: Sequence[bool],
+        added: Float[Tensor, "P C"] | None = None,
+    ) -> None:
         self.masks, self.tokens, self.added = masks, tokens, added
         self.faced = torch.tensor(list(faced))
         self._unet: Any = None  # while engaged
@@ -144,7 +152,9 @@ class RegionalAttention:
                         stack.callback(hook.remove)
             yield
 
-    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
+    def arguments(
+        self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: Rows
+    ) -> dict[str, Any]:
         if self.added is not None and conditioning.pooled is not None:
             terms = torch.zeros_like(rows.images) if rows.terms is None else rows.terms
             faced = (rows.conditional & self.faced[terms]).to(conditioning.pooled.device)
@@ -159,7 +169,7 @@ class RegionalAttention:
 
     # -------------------------------------------------------------- attention
 
-    def _bias(self, positions: int, keys: int, like: Tensor) -> Tensor:
+    def _bias(self, positions: int, keys: int, like: Tensor) -> Float[Tensor, "1 positions keys"]:
         """(1, positions, keys): 0 where a position sees a token, minus infinity where it does not."""
         if (positions, keys) not in self._biases:
             own = shrunk(self.masks, _level(self.masks.shape[1:], positions)).flatten(1).T  # (positions, P)
@@ -189,7 +199,7 @@ class RegionalAttention:
         return (x + torch.einsum("phw,mpc->mchw", own, more),)
 
 
-def shrunk(masks: Tensor, size: Size) -> Tensor:
+def shrunk(masks: Bool[Tensor, "P _ _"], size: Size) -> Bool[Tensor, "P h w"]:
     """Masks (P, h, w) bool on a coarser grid: the cells that lie in them by half, and of one with none, its best."""
     cover = adaptive_avg_pool2d(masks.float(), size)
     return cover >= cover.amax((1, 2), keepdim=True).clamp(max=0.5)
@@ -238,7 +248,7 @@ def _is_box(region: Any) -> bool:
         return False
 
 
-def _box(region: Any, grid: Size) -> Array:
+def _box(region: Any, grid: Size) -> Bool[Array, "h w"]:
     """(h, w) bool: the cells whose middle lies in the box."""
     try:
         x0, y0, x1, y1 = (float(edge) for edge in region)
@@ -250,7 +260,7 @@ def _box(region: Any, grid: Size) -> Array:
     return ((down >= y0) & (down < y1))[:, None] & ((across >= x0) & (across < x1))
 
 
-def _mask(region: Any, grid: Size, size: Size) -> Array:
+def _mask(region: Any, grid: Size, size: Size) -> Bool[Array, "h w"]:
     """(h, w) bool: the cells that lie in the mask by half."""
     if isinstance(region, _PICTURES):
         mask = load_photo(region).pixels.mean(-1)

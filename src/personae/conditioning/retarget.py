@@ -12,10 +12,13 @@ from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import place
 from personae.reading import face_regions
 from personae.reading.aligned import Aligned
+from personae.shapes import Bool, Float
 from personae.types import Array, Motion, Pose
 
 
-def retarget(face: Aligned, model: FaceModel, *, pose: Pose | None = None, blendshapes: Array | None = None) -> Aligned:
+def retarget(
+    face: Aligned, model: FaceModel, *, pose: Pose | None = None, blendshapes: Float[Array, " 52"] | None = None
+) -> Aligned:
     """A face that a task can take pose and expression from.
 
     Arguments:
@@ -34,7 +37,9 @@ def retarget(face: Aligned, model: FaceModel, *, pose: Pose | None = None, blend
     return replace(face, pose=wanted, blendshapes=making, landmarks=marks, parts=None)
 
 
-def changed_region(before: Motion | Aligned, after: Motion | Aligned, model: FaceModel, size: int) -> Array:
+def changed_region(
+    before: Motion | Aligned, after: Motion | Aligned, model: FaceModel, size: int
+) -> Bool[Array, "S S"]:
     """(size, size) bool: the part of a crop that a change of expression from `before` to `after` may change; nothing if
     they are equal. The landmarks of both are pixels of the crop."""
     touched = model.moving_landmarks(after.blendshapes - before.blendshapes)
@@ -42,7 +47,9 @@ def changed_region(before: Motion | Aligned, after: Motion | Aligned, model: Fac
     return face_regions.around([before.landmarks, after.landmarks], triangles, size)
 
 
-def landmarks(motion: Motion, model: FaceModel, pose: Pose, blendshapes: Array, template: str, size: int) -> Array:
+def landmarks(
+    motion: Motion, model: FaceModel, pose: Pose, blendshapes: Float[Array, " 52"], template: str, size: int
+) -> Float[Array, "K 3"]:
     """The landmarks of `motion` after a change to `pose` and `blendshapes` (52,).
 
     Returns (K, 3) pixels of a `size` crop of `template`, in which those of `motion` lie, too. Raises `BadData` for
@@ -61,7 +68,7 @@ def landmarks(motion: Motion, model: FaceModel, pose: Pose, blendshapes: Array, 
     return (motion.landmarks + change).astype(motion.landmarks.dtype)
 
 
-def _onto(points: Array, goal: Array, which: Array) -> Array:
+def _onto(points: Float[Array, "K 3"], goal: Float[Array, "K 3"], which: Bool[Array, " K"]) -> Float[Array, "K 3"]:
     """Points (K, 3), scaled and shifted so that those of `which` (K,) bool lie on `goal` (K, 3) in the least squares:
     placed by its five points, a face whose mouth opens would lift its eyes."""
     middle, wanted = points[which].mean(0), goal[which].mean(0)

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from personae.shapes import Bool, Float, Int64, Num
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
@@ -20,13 +22,13 @@ class Conditioning:
         pooled: (N, C), its output at the end-of-text token; None: the encoder has no such output.
     """
 
-    tokens: Tensor
-    pooled: Tensor | None
+    tokens: Float[Tensor, "N L C"]
+    pooled: Float[Tensor, "N C"] | None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def rows(self, index: Tensor) -> "Conditioning":
+    def rows(self, index: Int64[Tensor, " M"]) -> "Conditioning":
         """The rows `index` (M,) int64, in that order; a row may come more than once."""
         index = index.to(self.tokens.device)
         return Conditioning(tokens=self.tokens[index], pooled=None if self.pooled is None else self.pooled[index])
@@ -45,9 +47,9 @@ class Rows:
         terms: (M,) int64, which guidance term each row belongs to; None: there is one.
     """
 
-    images: Tensor
-    conditional: Tensor
-    terms: Tensor | None = None
+    images: Int64[Tensor, " M"]
+    conditional: Bool[Tensor, " M"]
+    terms: Int64[Tensor, " M"] | None = None
 
     def names(self) -> list[tuple[int, bool, int]]:
         """What distinguishes each row from all others of a step."""
@@ -64,7 +66,9 @@ class UNetHook(Protocol):
     def engaged(self, unet: Any) -> AbstractContextManager[None]:
         """Attached to `unet` inside the block; afterwards the UNet is exactly as before, whatever happened."""
 
-    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
+    def arguments(
+        self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: Rows
+    ) -> dict[str, Any]:
         """Keyword arguments of the UNet for one call.
 
         Arguments:

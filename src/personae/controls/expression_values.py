@@ -22,12 +22,13 @@ from personae.conditioning.blendshapes import (
 )
 from personae.errors import BadOption, NoFaceFound
 from personae.model import Model
+from personae.shapes import Float, Float32
 from personae.types import BLENDSHAPES, Array
 
 _DIGITS = 4  # of a photo's blendshapes: a replay from the recipe requests exactly the same
 
 
-def blendshapes_of(model: Model, value: Any) -> tuple[Array, dict[str, float]]:
+def blendshapes_of(model: Model, value: Any) -> tuple[Float32[Array, " 52"], dict[str, float]]:
     """The vector (52,), and the setting: blendshapes above 0 by name."""
     shapes = named_blendshapes(model, value)
     return blendshape_vector(shapes), shapes
@@ -44,7 +45,7 @@ def named_blendshapes(model: Model, value: Any) -> dict[str, float]:
     return _of_photo(model, value)
 
 
-def flame_of(_model: Model, value: Any) -> tuple[Array, list[float]]:
+def flame_of(_model: Model, value: Any) -> tuple[Float32[Array, " 55"], list[float]]:
     """The vector (55,), and the setting: the same as a list. Raises `BadOption`."""
     value = _from_file(value)
     if isinstance(value, Mapping) or not _is_vector(value):
@@ -70,7 +71,7 @@ def _of_photo(model: Model, source: Any) -> dict[str, float]:
     return _named(faces[0].motion.blendshapes.astype(np.float64).clip(0, 1).round(_DIGITS))
 
 
-def _named(numbers: Array) -> dict[str, float]:
+def _named(numbers: Float[Array, " 52"]) -> dict[str, float]:
     """(52,) as a dict of the blendshapes above 0, without `_neutral`."""
     return sliders(dict(zip(BLENDSHAPES[1:], numbers[1:].tolist(), strict=True)))
 

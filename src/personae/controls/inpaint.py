@@ -33,7 +33,7 @@ class InpaintControl(Control):
         in_commands=False,
         help="A picture of the size of those to be generated, of which a part is preserved.",
     )
-    mask_image: PhotoSource | Sequence[PhotoSource] | None = option(
+    mask_image: PhotoSource | Sequence[PhotoSource | Sequence[object]] | None = option(
         type="mask",
         each="picture",
         needs=("image",),

@@ -21,6 +21,7 @@ from personae.controls.pieces import PiecesControl
 from personae.controls.pose import PoseControl
 from personae.controls.request import Plan, Request, for_each_person
 from personae.io.json_kinds import Interval, Number
+from personae.shapes import Float32
 
 if TYPE_CHECKING:
     from personae.model import Model
@@ -92,7 +93,7 @@ def _score(model: Model, request: Request) -> ReaderScore:
     return MotionScore(motion=network.eval().to(device), pose=wanted[:, :ANGLES], blendshapes=wanted[:, ANGLES:])
 
 
-def wanted_of(model: Model, request: Request) -> Array:
+def wanted_of(model: Model, request: Request) -> Float32[Array, "P 55"]:
     """(P, 3 + 52) float32 what the request wants of each person: see `controls.wanted_motion`."""
     from personae.controls.wanted_motion import assembled_motion, wanted_motion
 

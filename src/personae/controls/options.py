@@ -56,7 +56,7 @@ class Options(TypedDict, total=False):
     image: PhotoSource | Sequence[PhotoSource] | None
 
     # Of the image's size, white where it is repainted.
-    mask_image: PhotoSource | Sequence[PhotoSource] | None
+    mask_image: PhotoSource | Sequence[PhotoSource | Sequence[object]] | None
 
     # How much of the repainted region is new, 0-1. Default: 1.
     strength: float | None

@@ -20,6 +20,7 @@ from personae.models.limits import GEOMETRY, Limits
 from personae.reading import align
 from personae.reading.photo import PhotoSource
 from personae.reading.rotation import image_turn, turn
+from personae.shapes import Float, UInt8
 from personae.types import BLENDSHAPES, Array, Face, Identity, Photo, Pose
 
 Values = dict[str, float]  # yaw, pitch, roll in degrees; blendshapes by name that are not 0
@@ -41,14 +42,16 @@ def plain(values: Values) -> list[float] | Values:
     return [values[name] for name in GEOMETRY] if values.keys() == GEOMETRY.keys() else values
 
 
-def drawn_maps(faces: Sequence[Face | Identity], poses: Sequence[Values], template: str, side: int) -> Array:
+def drawn_maps(
+    faces: Sequence[Face | Identity], poses: Sequence[Values], template: str, side: int
+) -> UInt8[Array, "P S S 3"]:
     """(P, side, side, 3) RGB uint8: the normal map of each person's head, in the shape of the face that was read, else
     of the mean face."""
     drawn = [_drawn(_shape(face), values, template, side) for face, values in zip(faces, poses, strict=True)]
     return np.stack(drawn)
 
 
-def own_map(photo: Photo, side: int) -> Array:
+def own_map(photo: Photo, side: int) -> UInt8[Array, "S S 3"]:
     """(side, side, 3) RGB uint8 of a map that the caller drew. Raises `BadOption` unless it is square."""
     pixels = photo.pixels
     height, width = pixels.shape[:2]
@@ -102,13 +105,13 @@ def _of_photo(model: Model, photo: PhotoSource) -> Values:
     return _checked(values | {name: round(float(v), 3) for name, v in shapes if v >= 0.01}, photo)
 
 
-def _shape(one: Face | Identity) -> Array | None:
+def _shape(one: Face | Identity) -> Float[Array, "K 3"] | None:
     """(K, 3) the neutral face of a person whose photo was read; None: the mean face."""
     motion = one.motion if isinstance(one, Face) else None
     return None if motion is None else FaceModel.bundled().shape_of(motion)
 
 
-def _drawn(shape: Array | None, values: Values, template: str, side: int) -> Array:
+def _drawn(shape: Float[Array, "K 3"] | None, values: Values, template: str, side: int) -> UInt8[Array, "S S 3"]:
     model = FaceModel.bundled()
     pose = Pose(**{name: values[name] for name in GEOMETRY})
     expression = np.array([values.get(name, 0.0) for name in BLENDSHAPES])

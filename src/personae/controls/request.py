@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from personae.shapes import Bool
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -47,7 +49,7 @@ class Request:
     negative_prompt: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     controls: Sequence[object] = ()
-    regions: Tensor | None = None
+    regions: Bool[Tensor, "P h w"] | None = None
     windows: MultiDiffusion | None = None
 
     def control(self, kind: type[C]) -> C:

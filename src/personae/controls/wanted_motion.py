@@ -15,6 +15,7 @@ from personae.errors import BadOption, WeightsMissing
 from personae.model import Model
 from personae.models.limits import GEOMETRY
 from personae.reading.face_motion import OnnxMotionReader
+from personae.shapes import Float32
 from personae.types import BLENDSHAPES, Array
 
 ANGLES = len(GEOMETRY)
@@ -35,7 +36,9 @@ def required_reader(model: Model) -> OnnxMotionReader:
     return reader
 
 
-def wanted_motion(model: Model, poses: Sequence[Any] | None, expressions: Sequence[Any] | None) -> Array:
+def wanted_motion(
+    model: Model, poses: Sequence[Any] | None, expressions: Sequence[Any] | None
+) -> Float32[Array, "P 55"]:
     """(P, 3 + 52) float32: pose in degrees and blendshapes, NaN where anything will do.
 
     poses, expressions: the options, one for each person; None: anything. Raises `BadOption` if nothing is wanted, and
@@ -52,7 +55,7 @@ def wanted_motion(model: Model, poses: Sequence[Any] | None, expressions: Sequen
     return wanted
 
 
-def assembled_motion(assemblies: Sequence[Assembly]) -> Array:
+def assembled_motion(assemblies: Sequence[Assembly]) -> Float32[Array, "P 55"]:
     """The same of assemblies, one for each person: pose, expression and gaze of their source faces."""
     return np.stack([_of_assembly(one) for one in assemblies])
 
@@ -64,7 +67,7 @@ def _shapes(model: Model, value: Any) -> dict[str, float]:
     return {name: found.get(name, 0.0) for name in names}
 
 
-def _of_assembly(assembly: Assembly) -> Array:
+def _of_assembly(assembly: Assembly) -> Float32[Array, " 55"]:
     wanted = np.full(ANGLES + len(BLENDSHAPES), np.nan, np.float32)
     shapes = wanted[ANGLES:]
     head, mouth, eyes = (assembly.face(token) for token in ("pose", "expression", "gaze"))

@@ -15,6 +15,7 @@ from personae.conditioning.retarget import retarget
 from personae.editing.scene import Scene
 from personae.errors import BadOption, unknown_name
 from personae.models.limits import GEOMETRY
+from personae.shapes import Bool
 from personae.types import Array, Pose
 
 
@@ -28,7 +29,7 @@ class Changes:
     """
 
     region: Sequence[str] = ()
-    mask: Array | None = None
+    mask: Bool[Array, "H W"] | None = None
     tokens: Sequence[str] = ()
     shift: Mapping[str, float] | None = None
     pose: Any = None

@@ -23,6 +23,7 @@ from personae.errors import WeightsMissing
 from personae.model import Model
 from personae.models.limits import Limits
 from personae.reading.embed import OnnxEmbedder
+from personae.shapes import Bool, UInt8
 from personae.types import BLENDSHAPES, Array, Photo
 
 _TURN_STRENGTH = 0.8  # with which a head turns about as far as from pure noise, in the photo's colours
@@ -30,7 +31,12 @@ _UNAIDED = ("identity", "pose", "expression", "gaze")  # what another photo can 
 
 
 def call_options(
-    pipe: Model, task: Task, scene: Scene, edit_mask: Array, crops: Sequence[Array], tokens: Collection[str]
+    pipe: Model,
+    task: Task,
+    scene: Scene,
+    edit_mask: Bool[Array, "S S"],
+    crops: Sequence[UInt8[Array, "S S 3"]],
+    tokens: Collection[str],
 ) -> dict[str, Any]:
     """The options of the call that follow from the scene, for each image.
 
@@ -42,7 +48,9 @@ def call_options(
     return without_facex(pipe, task, scene, tokens)
 
 
-def with_facex(task: Task, scene: Scene, edit_mask: Array, crops: Sequence[Array]) -> dict[str, Any]:
+def with_facex(
+    task: Task, scene: Scene, edit_mask: Bool[Array, "S S"], crops: Sequence[UInt8[Array, "S S 3"]]
+) -> dict[str, Any]:
     """An assembly for each image, whose canvas is one of `crops` (S, S, 3)."""
     return {
         "assembly": [_assembly(task, scene, edit_mask, crop, image) for image, crop in enumerate(crops)],
@@ -55,7 +63,9 @@ def turns(scene: Scene) -> bool:
     return scene.source_face("pose").pose != scene.place.pose
 
 
-def _assembly(task: Task, scene: Scene, edit_mask: Array, crop: Array, image: int) -> Assembly:
+def _assembly(
+    task: Task, scene: Scene, edit_mask: Bool[Array, "S S"], crop: UInt8[Array, "S S 3"], image: int
+) -> Assembly:
     """The assembly of one image. Faces in the canvas's own crop are shown as that image has them by now."""
     faces, refs = {}, {}
     for ref, face in scene.faces.items():

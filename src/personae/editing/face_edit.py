@@ -31,6 +31,7 @@ from personae.models.limits import Limits
 from personae.reading import align
 from personae.reading.aligned import Aligned
 from personae.sampling.mask_blend import cells
+from personae.shapes import Bool, Float32, UInt8
 from personae.types import Array, Face, Generation, Identity
 
 _SEAM = 1 / 32  # of the crop's side: over which what is filled fades in, to be painted over with all the rest
@@ -46,9 +47,9 @@ class FaceEdit:
     call that painted in it.
     """
 
-    photos: list[Array]
+    photos: list[UInt8[Array, "H W 3"]]
     place: Aligned
-    edit_mask: Array
+    edit_mask: Bool[Array, "S S"]
     warp: Warp | None
     identity: Identity
     seeds: Sequence[int]
@@ -69,9 +70,9 @@ class FaceJob:
     changes: Changes
     scene: Scene
     person: Face
-    edit_mask: Array
+    edit_mask: Bool[Array, "S S"]
     upright: Aligned
-    tone: Array | None
+    tone: Float32[Array, "256 3"] | None
     options: Mapping[str, Any]
 
     @property
@@ -80,16 +81,18 @@ class FaceJob:
         return self.scene.place
 
     @property
-    def open_mask(self) -> Array:
+    def open_mask(self) -> Bool[Array, "S S"]:
         """(S, S) bool: where the model may paint: in the edit mask, and beyond the photo's edge, too, where the crop
         only repeats it."""
         return self.edit_mask | ~self.place.coverage
 
-    def crops(self, photos: Sequence[Array]) -> list[Array]:
+    def crops(self, photos: Sequence[UInt8[Array, "H W 3"]]) -> list[UInt8[Array, "S S 3"]]:
         """(S, S, 3) of each photo (H, W, 3)."""
         return [align.crop(photo, self.place.matrix, self.place.size) for photo in photos]
 
-    def in_tone(self, photos: Sequence[Array], before: Sequence[Array]) -> list[Array]:
+    def in_tone(
+        self, photos: Sequence[UInt8[Array, "H W 3"]], before: Sequence[UInt8[Array, "H W 3"]]
+    ) -> list[UInt8[Array, "H W 3"]]:
         """Photos (H, W, 3), what differs from those before in their tone."""
         return [toned(photo, old, self.tone) for photo, old in zip(photos, before, strict=True)]
 
@@ -99,7 +102,7 @@ def edit_face(
     task: Task,
     changes: Changes,
     faces: Mapping[str, Face],
-    photos: Sequence[Array],
+    photos: Sequence[UInt8[Array, "H W 3"]],
     count: int,
     *,
     seeds: int | Sequence[int] | None,
@@ -219,7 +222,7 @@ def _seeds(seeds: int | Sequence[int] | None, count: int) -> list[int]:
 # ---------------------------------------------------------------------- painting
 
 
-def draw_warp(job: FaceJob, warp: Warp, photo: Array) -> Array:
+def draw_warp(job: FaceJob, warp: Warp, photo: UInt8[Array, "H W 3"]) -> UInt8[Array, "H W 3"]:
     """A photo (H, W, 3) with the warp drawn into it, inside the caller's mask."""
     drawn = inside(warp.onto(photo, job.place.matrix), photo, job.changes.mask)
     return toned(drawn, photo, job.tone)
@@ -227,12 +230,12 @@ def draw_warp(job: FaceJob, warp: Warp, photo: Array) -> Array:
 
 def fill_hole(
     job: FaceJob,
-    hole: Array,
-    photos: Sequence[Array],
-    before: Sequence[Array],
+    hole: Bool[Array, "S S"],
+    photos: Sequence[UInt8[Array, "H W 3"]],
+    before: Sequence[UInt8[Array, "H W 3"]],
     seeds: Sequence[int],
     automatic: Mapping[str, Any],
-) -> tuple[Generation, list[Array]]:
+) -> tuple[Generation, list[UInt8[Array, "H W 3"]]]:
     """Paint from pure noise what no photo shows: the `hole` (S, S) bool that the edge of the source's photo leaves in a
     warp. What was warped around it stays. Returns the call and the photos."""
     crops, place = job.crops(photos), job.place
@@ -260,7 +263,10 @@ def fill_hole(
 
 
 def paint(
-    job: FaceJob, photos: Sequence[Array], seeds: int | Sequence[int] | None, automatic: Mapping[str, Any]
+    job: FaceJob,
+    photos: Sequence[UInt8[Array, "H W 3"]],
+    seeds: int | Sequence[int] | None,
+    automatic: Mapping[str, Any],
 ) -> Generation:
     """The model's call: the crop of each photo (H, W, 3), painted anew inside the edit mask. The caller's options count
     more than those that follow from the scene (`automatic`)."""
@@ -275,8 +281,13 @@ def paint(
 
 
 def paste_back(
-    job: FaceJob, generation: Generation, photos: Sequence[Array], before: Sequence[Array], *, fine: bool
-) -> list[Array]:
+    job: FaceJob,
+    generation: Generation,
+    photos: Sequence[UInt8[Array, "H W 3"]],
+    before: Sequence[UInt8[Array, "H W 3"]],
+    *,
+    fine: bool,
+) -> list[UInt8[Array, "H W 3"]]:
     """Photos (H, W, 3) with the painted crops in their place. fine: where they agree, the photos' detail stays."""
     # A head that leaned stands upright now.
     place = replace(job.place, landmarks=job.upright.landmarks, parts=job.upright.parts)
@@ -291,7 +302,7 @@ def paste_back(
     return job.in_tone(edited, before)
 
 
-def _whole_cells(pipe: Model, mask: Array) -> Array:
+def _whole_cells(pipe: Model, mask: Bool[Array, "S S"]) -> Bool[Array, "S S"]:
     """(S, S) bool: a mask grown to whole cells of the latents."""
     grid = pipe.unet.config.sample_size
     cell = len(mask) // grid

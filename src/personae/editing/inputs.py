@@ -24,6 +24,7 @@ from personae.reading.aligned import Aligned, aligned
 from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.sampling import codec
 from personae.sampling.known_pictures import white
+from personae.shapes import Bool
 from personae.types import Array, Edit, Face, Identity, Photo
 
 EditSource = PhotoSource | Face | Edit
@@ -154,7 +155,7 @@ def identity_of(pipe: Model, face: Aligned) -> Identity:
 # ---------------------------------------------------------------------- the caller's mask
 
 
-def read_mask(source: PhotoSource, photo: Photo) -> Array:
+def read_mask(source: PhotoSource, photo: Photo) -> Bool[Array, "H W"]:
     """(H, W) bool, of the photo's size: where the picture is white. Raises `BadImage`, and `BadOption` for a picture of
     another size or one without white."""
     mask = white(source)
@@ -169,7 +170,7 @@ def read_mask(source: PhotoSource, photo: Photo) -> Array:
     return mask
 
 
-def mask_in_crop(mask: Array | None, place: Aligned) -> Array | None:
+def mask_in_crop(mask: Bool[Array, "H W"] | None, place: Aligned) -> Bool[Array, "S S"] | None:
     """(S, S) bool: the crop's pixels that the mask (H, W) touches. Warns of what lies outside the crop."""
     if mask is None:
         return None

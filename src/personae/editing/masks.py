@@ -15,12 +15,13 @@ from personae.conditioning.retarget import changed_region
 from personae.editing.scene import Scene
 from personae.errors import BadOption
 from personae.reading import face_regions
+from personae.shapes import Bool, UInt8
 from personae.types import Array
 
 GREY, WHITE = 128, 255  # of what the region image leaves out, and of the ring around a head from another photo
 
 
-def edit_mask_of(row: str, scene: Scene) -> Array:
+def edit_mask_of(row: str, scene: Scene) -> Bool[Array, "S S"]:
     """(S, S) bool: what is painted anew: the caller's region and mask if there are any, else a row of `EDIT_MASKS`.
 
     Raises `BadOption` for an unknown region, and for the row "asked" without region and mask.
@@ -33,17 +34,17 @@ def edit_mask_of(row: str, scene: Scene) -> Array:
     return edit_mask
 
 
-def _face(scene: Scene) -> Array:
+def _face(scene: Scene) -> Bool[Array, "S S"]:
     return scene.place.region("face")
 
 
-def _heads(scene: Scene) -> Array:
+def _heads(scene: Scene) -> Bool[Array, "S S"]:
     """Where the head is, and where it will be."""
     faces = (scene.place, scene.source_face("pose"), scene.source_face("hair"))
     return np.any([face.region("head") for face in faces], axis=0)
 
 
-def _moved(scene: Scene) -> Array:
+def _moved(scene: Scene) -> Bool[Array, "S S"]:
     """The heads if the head turns or gets other hair; if the expression is all that changes, what it moves; else the
     face."""
     if any(scene.source(token) != scene.canvas for token in ("pose", "hair")):
@@ -56,14 +57,14 @@ def _moved(scene: Scene) -> Array:
     return touched if touched.any() else _face(scene)
 
 
-def _callers(scene: Scene) -> Array:
+def _callers(scene: Scene) -> Bool[Array, "S S"]:
     raise BadOption(
         "this task needs to know what to paint anew: give region, one of "
         f"{', '.join((*face_regions.GROUPS, *face_regions.REGIONS))}, or a mask of the photo's size"
     )
 
 
-def _whole(scene: Scene) -> Array:
+def _whole(scene: Scene) -> Bool[Array, "S S"]:
     return np.ones(scene.place.crop.shape[:2], bool)
 
 
@@ -76,12 +77,12 @@ EDIT_MASKS: dict[str, Callable[[Scene], Array]] = {
 }
 
 
-def _hole(scene: Scene, edit_mask: Array) -> Array:
+def _hole(scene: Scene, edit_mask: Bool[Array, "S S"]) -> UInt8[Array, "S S 3"]:
     """The canvas, grey inside the edit mask."""
     return np.where(edit_mask[..., None], np.uint8(GREY), scene.place.crop)
 
 
-def _head(scene: Scene, edit_mask: Array) -> Array:
+def _head(scene: Scene, edit_mask: Bool[Array, "S S"]) -> UInt8[Array, "S S 3"]:
     """The canvas outside the edit mask; in it the head that the hair comes from, in shades of grey, so that it shows
     structure but no colour; between the two a white ring, which is the model's to fill (FaceX, figure of the paper)."""
     source = scene.source_face("hair")
@@ -91,7 +92,7 @@ def _head(scene: Scene, edit_mask: Array) -> Array:
     return np.where(head[..., None], grey, ring)
 
 
-def _canvas(scene: Scene, edit_mask: Array) -> Array:
+def _canvas(scene: Scene, edit_mask: Bool[Array, "S S"]) -> UInt8[Array, "S S 3"]:
     """The canvas as it is."""
     return scene.place.crop
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from personae.shapes import Bool, Float, Num, UInt8
 from personae.types import Array
 
 _STEPS = 12  # of the robust fit
@@ -34,12 +35,12 @@ class Change:
 
     size: int
     gain: float = 1.0
-    shift: Array | None = None
+    shift: Float[Array, " 3"] | None = None
     slope: tuple[float, float] = (0.0, 0.0)
-    skin: Array | None = None
-    added: Array | None = None
+    skin: Float[Array, " 3"] | None = None
+    added: Float[Array, " 3"] | None = None
 
-    def at(self, pixels: Array, places: Array) -> Array:
+    def at(self, pixels: Num[Array, "M 3"], places: Num[Array, "M 2"]) -> Float[Array, "M 3"]:
         """(M, 3) 0-255, float, of pixels (M, 3) at places (M, 2) of the crop."""
         result: Array = np.asarray(pixels, np.float32)
         if self.shift is not None:
@@ -51,14 +52,14 @@ class Change:
             result = 256 * _share(odds) - 0.5
         return result if self.added is None else result + self.added
 
-    def on(self, crop: Array) -> Array:
+    def on(self, crop: UInt8[Array, "S S 3"]) -> UInt8[Array, "S S 3"]:
         """A crop (S, S, 3) uint8 after it."""
         y, x = np.mgrid[0 : len(crop), 0 : len(crop)]
         places = np.stack([x.ravel(), y.ravel()], -1)
         pixels = self.at(crop.reshape(-1, 3), places)
         return np.asarray(np.round(pixels).clip(0, 255).astype(np.uint8).reshape(crop.shape))
 
-    def _toned(self, odds: Array) -> Array:
+    def _toned(self, odds: Float[Array, "M 3"]) -> Float[Array, " M"]:
         """(M,) 0-1: how much of the skin's own colour is in a pixel."""
         if self.skin is None:
             return np.ones(len(odds), np.float32)
@@ -66,7 +67,7 @@ class Change:
         return np.asarray((own @ self.skin / (self.skin @ self.skin)).clip(0, 1))
 
 
-def skin_to_skin(crop: Array, goal: Array, where: Array) -> Change:
+def skin_to_skin(crop: UInt8[Array, "S S 3"], goal: UInt8[Array, "S S 3"], where: Bool[Array, "S S"]) -> Change:
     """What gives `crop` (S, S, 3) the skin of `goal` (S, S, 3), both where `where` (S, S) bool says.
 
     Each of the two is described by itself, so that they need not show the same in the same place: a plane through the
@@ -95,7 +96,9 @@ def skin_to_skin(crop: Array, goal: Array, where: Array) -> Change:
     )
 
 
-def _skin(pixels: Array, places: Array) -> tuple[Array, Array, float]:
+def _skin(
+    pixels: Num[Array, "M 3"], places: Float[Array, "M 2"]
+) -> tuple[Float[Array, " 3"], Float[Array, " 2"], float]:
     """Of pixels (M, 3) at places (M, 2), -0.5 to 0.5: the log odds (3,) of the skin among them in the middle, the slope
     (2,) of its brightness, the spread around that."""
     odds = _odds(pixels.astype(np.float32))
@@ -115,12 +118,12 @@ def _skin(pixels: Array, places: Array) -> tuple[Array, Array, float]:
     return np.median(level[skin], axis=0), fit[1:], spread
 
 
-def _share(odds: Array) -> Array:
+def _share(odds: Float[Array, " *N"]) -> Float[Array, " *N"]:
     """0-1 of log odds."""
     return np.asarray(1 / (1 + np.exp(-odds)))
 
 
-def _odds(pixels: Array) -> Array:
+def _odds(pixels: Num[Array, " *N"]) -> Float[Array, " *N"]:
     """Of 0-255, each level taken at its middle, so that black and white have some, too."""
     share = (pixels.clip(0, 255) + 0.5) / 256
     return np.asarray(np.log(share / (1 - share)))

@@ -14,6 +14,7 @@ from personae.model import Model
 from personae.reading import align
 from personae.reading.colours import in_own_layout
 from personae.reading.photo import PhotoSource, load_photo, record_of
+from personae.shapes import Bool, UInt8
 from personae.types import Array, Edit, Identity
 
 # Options of the model's call that an edit sets by itself: a caller may not, and no recipe records them.
@@ -30,7 +31,12 @@ _AUTOMATIC = ("pose", "expression", "reference")
 
 
 def edit_of(
-    pipe: Model, canvas: EditInput, steps: Sequence[FaceEdit], recipe: dict[str, Any], mask: Array | None, judged: bool
+    pipe: Model,
+    canvas: EditInput,
+    steps: Sequence[FaceEdit],
+    recipe: dict[str, Any],
+    mask: Bool[Array, "H W"] | None,
+    judged: bool,
 ) -> Edit:
     """The result of the faces that were edited one after the other, at least one. mask: (H, W) bool, the caller's.
     judged: whether the results are read back and compared with the identities that were wanted."""
@@ -49,7 +55,7 @@ def edit_of(
     )
 
 
-def _changed(shape: tuple[int, ...], steps: Sequence[FaceEdit], mask: Array | None) -> Array:
+def _changed(shape: tuple[int, ...], steps: Sequence[FaceEdit], mask: Bool[Array, "H W"] | None) -> Bool[Array, "H W"]:
     """(H, W) bool: the pixels that may have changed, of a photo of `shape` (H, W, 3)."""
     changed = np.zeros(shape[:2], bool)
     for step in steps:
@@ -63,7 +69,7 @@ def _changed(shape: tuple[int, ...], steps: Sequence[FaceEdit], mask: Array | No
     return changed if mask is None else changed & mask
 
 
-def _likeness(pipe: Model, after: Array, wanted: Sequence[Identity]) -> list[float] | None:
+def _likeness(pipe: Model, after: UInt8[Array, "N F S S 3"], wanted: Sequence[Identity]) -> list[float] | None:
     """(N,) of crops (N, F, S, S, 3): the cosine of the face in them to the identity that was wanted, the lowest of each
     image."""
     if pipe.reader is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from personae.conditioning.facex.assembly import FaceRef
 from personae.reading.aligned import Aligned
+from personae.shapes import Bool
 from personae.types import Array
 
 
@@ -33,7 +34,7 @@ class Scene:
     sources: Mapping[str, FaceRef]
     faces: Mapping[FaceRef, Aligned]
     region: Sequence[str] = ()
-    mask: Array | None = None
+    mask: Bool[Array, "S S"] | None = None
     shifted: bool = False
     upright: FaceRef | None = None
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d  # type: ignore[import-untyped]
 
 from personae.reading.aligned import Aligned
+from personae.shapes import Float32, UInt8
 from personae.types import Array
 
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601
@@ -16,7 +17,7 @@ _NONE = 0.1  # grey levels
 _SMOOTH = 4  # levels of brightness over which a tone changes
 
 
-def tone_of(place: Aligned) -> Array | None:
+def tone_of(place: Aligned) -> Float32[Array, "256 3"] | None:
     """(256, 3) float32: what each channel has beyond the brightness, by brightness; None for a photo in colour. place:
     a face and its surroundings, of which what the photo shows is looked at: a grey face in a coloured frame is grey."""
     pixels = place.crop[place.coverage].astype(np.float32)
@@ -35,7 +36,9 @@ def tone_of(place: Aligned) -> Array | None:
     return tone if off.mean() <= _MEAN and np.quantile(off, 0.99) <= _MOST else None
 
 
-def toned(edited: Array, photo: Array, tone: Array | None) -> Array:
+def toned(
+    edited: UInt8[Array, "H W 3"], photo: UInt8[Array, "H W 3"], tone: Float32[Array, "256 3"] | None
+) -> UInt8[Array, "H W 3"]:
     """`edited` (H, W, 3), what differs from `photo` (H, W, 3) in its tone; None: as it is."""
     if tone is None:
         return edited

@@ -31,6 +31,7 @@ from personae.editing.scene import Scene
 from personae.reading import align, face_regions
 from personae.reading.aligned import Aligned
 from personae.reading.rotation import rotation
+from personae.shapes import Bool, Float, Num, UInt8
 from personae.types import BLENDSHAPES, Array, Pose
 
 # All in shares of the crop's side.
@@ -65,18 +66,18 @@ class Warp:
     """
 
     margin: int
-    shift: Array
-    share: Array
-    shade: Array
-    mask: Array
+    shift: Float[Array, "W W 2"]
+    share: Float[Array, "W W"]
+    shade: Float[Array, "W W"]
+    mask: Bool[Array, "W W"]
     turn: float
-    missing: Array
+    missing: Bool[Array, "W W"]
     source: Aligned | None = None
     change: Change | None = None
-    under: Array | None = None
-    covered: Array | None = None
+    under: Num[Array, "W W 3"] | None = None
+    covered: Float[Array, "W W"] | None = None
 
-    def onto(self, photo: Array, matrix: Array) -> Array:
+    def onto(self, photo: UInt8[Array, "H V 3"], matrix: Float[Array, "2 3"]) -> UInt8[Array, "H V 3"]:
         """A copy of `photo` (H, W', 3) uint8 with it, at the photo's own resolution. matrix: of the crop's."""
         matrix = align.widened(matrix, self.margin)
         (left, top, _, _), inside = align.lying(self.mask, matrix, photo.shape)
@@ -98,7 +99,9 @@ class Warp:
             result[y, x] = np.round(below + share * (colours - below)).clip(0, 255)
         return result
 
-    def _texture(self, photo: Array, matrix: Array) -> tuple[Array, Array]:
+    def _texture(
+        self, photo: UInt8[Array, "H V 3"], matrix: Float[Array, "2 3"]
+    ) -> tuple[UInt8[Array, "_ _ 3"], Float[Array, "2 3"]]:
         """Pixels, and the (2, 3) matrix that takes those of the window there."""
         if self.source is None:
             return photo, align.invert(matrix)
@@ -112,7 +115,7 @@ class Warp:
         return align.crop(wide.photo, finer, int(np.ceil(wide.size * fine))), scale
 
 
-def warp_of(scene: Scene, edit_mask: Array, *, row: str, recolour: str) -> Warp | None:
+def warp_of(scene: Scene, edit_mask: Bool[Array, "S S"], *, row: str, recolour: str) -> Warp | None:
     """The face that the skin of a scene comes from, in the pose and with the expression of their sources.
 
     None where the looks are not one person's photo, and where nothing moves. edit_mask: (S, S) bool, of the crop. row:
@@ -140,7 +143,7 @@ def warp_of(scene: Scene, edit_mask: Array, *, row: str, recolour: str) -> Warp 
     return _into(look, after, place, window.place, mask, hair=hair, recolour=recolour)
 
 
-def within(before: Aligned, after: Aligned, mask: Array) -> Warp:
+def within(before: Aligned, after: Aligned, mask: Bool[Array, "W W"]) -> Warp:
     """A photo's own face, which lies `before` in the crop, doing what it does `after`. It moves inside `mask` (W, W)
     bool, of the window, so that nothing shows twice."""
     warp, fade, _ = _drawn(before, after, mask)
@@ -151,7 +154,14 @@ def within(before: Aligned, after: Aligned, mask: Array) -> Warp:
 
 
 def _into(
-    look: Aligned, after: Aligned, canvas: Aligned, window: Aligned, mask: Array, *, hair: bool, recolour: str
+    look: Aligned,
+    after: Aligned,
+    canvas: Aligned,
+    window: Aligned,
+    mask: Bool[Array, "W W"],
+    *,
+    hair: bool,
+    recolour: str,
 ) -> Warp:
     """Another's face, or with its hair the head, in the window of a canvas."""
     warp, fade, inside = _drawn(look, after, mask)
@@ -176,7 +186,9 @@ def _into(
     )
 
 
-def _drawn(before: Aligned, after: Aligned, mask: Array) -> tuple[Warp, Array, Array]:
+def _drawn(
+    before: Aligned, after: Aligned, mask: Bool[Array, "W W"]
+) -> tuple[Warp, Float[Array, "W W"], Bool[Array, "W W"]]:
     """The face `before` as it does what it does `after`, all of it; how it should fade out towards the border of the
     mask, (W, W) 0-1; and where in the window it lies, (W, W) bool."""
     margin = margin_of(before.size)
@@ -195,7 +207,7 @@ def _drawn(before: Aligned, after: Aligned, mask: Array) -> tuple[Warp, Array, A
     return warp, fade.clip(0, 1), inside
 
 
-def _known(face: Aligned, shift: Array) -> Array:
+def _known(face: Aligned, shift: Float[Array, "W W 2"]) -> Float[Array, "W W"]:
     """(W, W) 0-1: whether what each pixel of another window shows, which is `shift` (W, W, 2) away in the window of a
     face, lies in the photo of the face. Beyond it there is only its edge, repeated: nobody notices that over a
     feather's width, and over another one it fades; what is further away would be streaks."""
@@ -220,7 +232,7 @@ def middle(size: int) -> tuple[slice, slice]:
     return inner, inner
 
 
-def doing(face: Aligned, pose: Pose, blendshapes: Array) -> Aligned:
+def doing(face: Aligned, pose: Pose, blendshapes: Float[Array, " 52"]) -> Aligned:
     """A face as it would lie in its crop in another `pose` and with other `blendshapes` (52,), 0-1."""
     change = blendshapes - face.blendshapes
     goal = face.blendshapes + np.where(change > 0, _GAIN, _GAIN_BACK) * change
@@ -228,7 +240,9 @@ def doing(face: Aligned, pose: Pose, blendshapes: Array) -> Aligned:
     return retarget(face, FaceModel.bundled(), pose=pose, blendshapes=goal.astype(np.float32))
 
 
-def displacement(before: Array, after: Array, size: int, *, unit: int) -> tuple[Array, Array]:
+def displacement(
+    before: Float[Array, "K 3"], after: Float[Array, "K 3"], size: int, *, unit: int
+) -> tuple[Float[Array, "S S 2"], Bool[Array, "S S"]]:
     """(size, size, 2): how far from each pixel of a picture in which a face's landmarks lie `after` (K, 3) the same
     place of the face lay `before` (K, 3), in pixels; and where the face itself is, (size, size) bool. Beyond it the
     displacement of its outline fades out, by what is usual in a crop of `unit` pixels.
@@ -274,7 +288,13 @@ def _widened(scene: Scene, margin: int) -> Scene:
     return replace(scene, faces=faces, region=(), mask=None)
 
 
-def _look(shift: Array, before: Array, after: Array, points: Sequence[int], open_: Array) -> None:
+def _look(
+    shift: Float[Array, "S S 2"],
+    before: Float[Array, "K 3"],
+    after: Float[Array, "K 3"],
+    points: Sequence[int],
+    open_: Float[Array, "S S"],
+) -> None:
     """Between its lids, `open_` (size, size) 0-1, an eye's iris goes where its landmarks go: the lids alone would take
     it along."""
     y, x = np.nonzero(open_ > 0)
@@ -302,14 +322,14 @@ def angle(one: Pose, other: Pose) -> float:
     return float(np.degrees(np.arccos(((np.trace(before.T @ after) - 1) / 2).clip(-1, 1))))
 
 
-def _opened(before: Array, after: Array, size: int, *, blur: float) -> Array:
+def _opened(before: Float[Array, "K 3"], after: Float[Array, "K 3"], size: int, *, blur: float) -> Float[Array, "S S"]:
     """(size, size) 0-1: how much of what shows between the lips did not show before."""
     gaps = [face_regions.opening(marks, size) for marks in (before, after)]
     was, now = (float(gap.sum()) for gap in gaps)
     return np.asarray(gaussian_filter(gaps[1], blur) * (1 - was / now if now > was else 0.0))
 
 
-def closed(window: Array, mask: Array, blur: float) -> Array:
+def closed(window: UInt8[Array, "H V 3"], mask: Bool[Array, "H V"], blur: float) -> UInt8[Array, "H V 3"]:
     """A window (W, W, 3), or any picture, without what the mask covers: the colours around it, drawn in."""
     if mask.all():
         return window
@@ -317,11 +337,11 @@ def closed(window: Array, mask: Array, blur: float) -> Array:
     return np.asarray(gaussian_filter(window[y, x].astype(np.float64), (blur, blur, 0)))
 
 
-def _sampled(field: Array, places: Array) -> Array:
+def _sampled(field: Num[Array, "W W"], places: Float[Array, "M 2"]) -> Float[Array, " M"]:
     """A field (W, W) at places (M, 2), linearly."""
     return np.asarray(map_coordinates(field, places.T[::-1], output=np.float32, order=1, mode="nearest"))
 
 
-def _colours(pixels: Array, places: Array) -> Array:
+def _colours(pixels: Num[Array, "H V 3"], places: Float[Array, "M 2"]) -> Float[Array, "M 3"]:
     """(M, 3) of pixels (H, W', 3) at places (M, 2), linearly; beyond the edge, the edge."""
     return np.stack([_sampled(pixels[..., channel], places) for channel in range(3)], -1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personae.errors import BadIdentity, BadOption
+from personae.shapes import Float32, Float64
 from personae.types import Array, Identity
 
 
@@ -88,7 +89,7 @@ class Direction:
     """A way to change an identity. `vector` (D,) float32, unit norm, of `space`; `spread`: the standard deviation of
     people's coordinates along it, which is the unit of every amount."""
 
-    vector: Array
+    vector: Float32[Array, " D"]
     spread: float
     space: str
 
@@ -125,7 +126,7 @@ def reach(identity: Identity, direction: Direction) -> tuple[float, float]:
     return least, most
 
 
-def _split(identity: Identity, direction: Direction) -> tuple[float, Array, Array]:
+def _split(identity: Identity, direction: Direction) -> tuple[float, Float64[Array, " D"], Float64[Array, " D"]]:
     """The coordinate along a direction, what is across it, and the direction; float64, of unit norm."""
     identity.require(direction.space)
     vector, axis = identity.vector.astype(np.float64), direction.vector.astype(np.float64)
@@ -136,7 +137,7 @@ def _split(identity: Identity, direction: Direction) -> tuple[float, Array, Arra
     return along, vector - along * axis, axis
 
 
-def _stack(identities: Sequence[Identity]) -> Array:
+def _stack(identities: Sequence[Identity]) -> Float64[Array, "N D"]:
     """(N, D) float64 of identities that must share their space."""
     for identity in identities[1:]:
         identity.require(identities[0].space)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from personae.errors import BadIdentity, NoFaceFound
+from personae.shapes import Float64
 from personae.types import Array, Face, Identity
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _identity_of(person: Face | Identity) -> Identity:
     return person.identity
 
 
-def _embeddings(rows: Any) -> Array:
+def _embeddings(rows: Any) -> Float64[Array, "P D"]:
     """(P, D) float64, in which every float32 and float16 is exact."""
     try:
         # A tensor of bfloat16, or of an accelerator, is nothing that numpy could take.

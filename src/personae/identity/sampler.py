@@ -14,6 +14,7 @@ import numpy as np
 from personae.errors import BadIdentity, BadOption
 from personae.io import vector_file
 from personae.io.boundary import errors_as
+from personae.shapes import Bool, Float, Float32, Float64
 from personae.types import Array, Identity
 
 PEOPLE = "people.safetensors"  # in a model's folder: the spread of the identities that it was trained with
@@ -35,11 +36,11 @@ class IdentitySampler:
     of anybody: with a cap that few numbers break, a known person settles fewer than one of them on average.)
     """
 
-    centre: Array
-    components: Array
-    spread: Array
+    centre: Float[Array, " D"]
+    components: Float[Array, "K D"]
+    spread: Float[Array, " K"]
     space: str
-    allowed: Array | None = None
+    allowed: Bool[Array, " M"] | None = None
     most_alike_known: float | None = None
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class IdentitySampler:
             raise BadIdentity("which people are allowed, and the cap that says so, come together: fit it again")
 
     @classmethod
-    def fit(cls, vectors: Array, space: str, components: int | None = None) -> "IdentitySampler":
+    def fit(cls, vectors: Float[Array, "N D"], space: str, components: int | None = None) -> "IdentitySampler":
         """Fit to (N, D) unit vectors of `space`, N >= 2; `components`: how many to keep (None: all)."""
         data = np.asarray(vectors, dtype=np.float64)
         if data.ndim != 2 or len(data) < 2 or not np.isfinite(data).all():
@@ -68,7 +69,9 @@ class IdentitySampler:
         parts = [np.ascontiguousarray(part, dtype=np.float32) for part in (centre, rows[:, keep].T, spread)]
         return cls(centre=parts[0], components=parts[1], spread=parts[2], space=space)
 
-    def checked(self, known: Array, most_alike_known: float, *, count: int = CHECKED) -> "IdentitySampler":
+    def checked(
+        self, known: Float[Array, "N D"], most_alike_known: float, *, count: int = CHECKED
+    ) -> "IdentitySampler":
         """The same cloud, of which only those people are drawn whose cosine to each of `known` (N, D) unit vectors is
         at most `most_alike_known`; `count`: how many numbers there are then (a multiple of 8).
 
@@ -115,7 +118,7 @@ class IdentitySampler:
             taken.add(number)
         return [Identity(vector=person, space=self.space) for person in people]
 
-    def _people(self, numbers: Sequence[int]) -> Array:
+    def _people(self, numbers: Sequence[int]) -> Float64[Array, "N D"]:
         """(N, D) float64 unit vectors. Philox's raw stream is promised to stay as it is, numpy's normal numbers are
         not: so the normal ones are made here (Box and Muller 1958)."""
         width = self.spread.size
@@ -146,6 +149,6 @@ class IdentitySampler:
             return cls(**tensors, space=facts["space"], most_alike_known=None if cap is None else float(cap))
 
 
-def nearest_of(vectors: Array, known: Array) -> Array:
+def nearest_of(vectors: Float[Array, "N D"], known: Float[Array, "M D"]) -> Float32[Array, " N"]:
     """(N,) float32: the cosine of each of (N, D) unit vectors to the most similar of `known` (M, D) unit vectors."""
     return (vectors.astype(np.float32) @ known.astype(np.float32).T).max(axis=1)

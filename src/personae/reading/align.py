@@ -13,6 +13,7 @@ from scipy.ndimage import distance_transform_edt  # type: ignore[import-untyped]
 from skimage.transform import SimilarityTransform
 
 from personae.errors import BadData, unknown_name
+from personae.shapes import Bool, Float, Float64, Num, Shaped, UInt8
 from personae.types import Array
 
 
@@ -73,7 +74,7 @@ def template(name: str) -> Template:
     return TEMPLATES[name]
 
 
-def similarity(points: Array, name: str, size: int | None = None) -> Array:
+def similarity(points: Float[Array, "5 2"], name: str, size: int | None = None) -> Float64[Array, "2 3"]:
     """The (2, 3) float64 matrix that takes photo pixels to crop pixels.
 
     Arguments:
@@ -94,17 +95,17 @@ def similarity(points: Array, name: str, size: int | None = None) -> Array:
     return np.asarray(fit.params[:2], dtype=np.float64)
 
 
-def invert(matrix: Array) -> Array:
+def invert(matrix: Float[Array, "2 3"]) -> Float[Array, "2 3"]:
     """The inverse of a (2, 3) affine matrix, (2, 3)."""
     return np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2]
 
 
-def apply(matrix: Array, points: Array) -> Array:
+def apply(matrix: Float[Array, "2 3"], points: Num[Array, "*N 2"]) -> Float[Array, "*N 2"]:
     """Points (..., 2) through a (2, 3) affine matrix."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def crop(pixels: Array, matrix: Array, size: int) -> Array:
+def crop(pixels: UInt8[Array, "H W 3"], matrix: Float[Array, "2 3"], size: int) -> UInt8[Array, "S S 3"]:
     """The (size, size, 3) uint8 crop of `pixels` (H, W, 3) under `matrix`; what lies outside repeats the edge.
 
     Bicubic; a crop that shrinks the photo is first reduced by averaging, so that nothing aliases.
@@ -139,15 +140,15 @@ def _warp(pixels: Array, matrix: Array, shape: tuple[int, int]) -> Array:
 
 
 def paste(
-    pixels: Array,
-    edited: Array,
-    matrix: Array,
+    pixels: UInt8[Array, "H W 3"],
+    edited: UInt8[Array, "S S 3"],
+    matrix: Float[Array, "2 3"],
     *,
-    mask: Array | None = None,
+    mask: Shaped[Array, "S S"] | None = None,
     feather: float = 8,
     recolour: bool = False,
-    detail: Array | None = None,
-) -> Array:
+    detail: Float[Array, "S S"] | None = None,
+) -> UInt8[Array, "H W 3"]:
     """A copy of a photo with an edited crop back in its place.
 
     Arguments:
@@ -189,17 +190,19 @@ def paste(
     return result
 
 
-def depth(mask: Array) -> Array:
+def depth(mask: Bool[Array, "S S"]) -> Num[Array, "S S"]:
     """(S, S): how many pixels each pixel of a mask (S, S) bool is from its border, the crop's edge included."""
     return np.asarray(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1])
 
 
-def widened(matrix: Array, margin: int) -> Array:
+def widened(matrix: Float[Array, "2 3"], margin: int) -> Float[Array, "2 3"]:
     """The (2, 3) matrix that cuts the crop of `matrix` with `margin` more pixels on every side."""
     return np.asarray(matrix + np.array([(0, 0, margin), (0, 0, margin)]))
 
 
-def lying(mask: Array, matrix: Array, shape: Sequence[int]) -> tuple[tuple[int, int, int, int], Array]:
+def lying(
+    mask: Bool[Array, "S S"], matrix: Float[Array, "2 3"], shape: Sequence[int]
+) -> tuple[tuple[int, int, int, int], Bool[Array, "h w"]]:
     """Where a mask (S, S) bool of a crop lies in a photo of `shape` (H, W, ...): the box (left, top, right, bottom)
     around the crop, and which of its pixels have their nearest crop pixel in the mask, (bottom - top, right - left)."""
     size = len(mask)
@@ -215,7 +218,9 @@ def lying(mask: Array, matrix: Array, shape: Sequence[int]) -> tuple[tuple[int, 
     return (left, top, right, bottom), inside
 
 
-def match_colour(edited: Array, original: Array, weights: Array) -> Array:
+def match_colour(
+    edited: UInt8[Array, "S S 3"], original: UInt8[Array, "S S 3"], weights: Shaped[Array, "S S"]
+) -> UInt8[Array, "S S 3"]:
     """`edited` (S, S, 3) uint8 with the mean and spread of each channel that `original` has under `weights` (S, S).
 
     Reinhard et al. 2001, "Color Transfer between Images", per RGB channel; the spread changes at most twofold.
@@ -224,7 +229,9 @@ def match_colour(edited: Array, original: Array, weights: Array) -> Array:
     return recoloured(edited, gain, shift)
 
 
-def colour_change(edited: Array, original: Array, weights: Array) -> tuple[Array, Array]:
+def colour_change(
+    edited: UInt8[Array, "S S 3"], original: UInt8[Array, "S S 3"], weights: Shaped[Array, "S S"]
+) -> tuple[Float[Array, " 3"], Float[Array, " 3"]]:
     """What `match_colour` does to each channel: (3,) a gain and (3,) a shift, for `recoloured`."""
     total = float(weights.sum())
     if total < 1:
@@ -240,12 +247,14 @@ def colour_change(edited: Array, original: Array, weights: Array) -> tuple[Array
     return gain, goal - gain * mean
 
 
-def recoloured(pixels: Array, gain: Array, shift: Array) -> Array:
+def recoloured(
+    pixels: UInt8[Array, "*N 3"], gain: Float[Array, " 3"], shift: Float[Array, " 3"]
+) -> UInt8[Array, "*N 3"]:
     """`pixels` (..., 3) uint8 with each channel scaled and shifted."""
     return np.round(pixels * gain + shift).clip(0, 255).astype(np.uint8)
 
 
-def coverage(matrix: Array, size: int, shape: tuple[int, ...]) -> Array:
+def coverage(matrix: Float[Array, "2 3"], size: int, shape: tuple[int, ...]) -> Bool[Array, "S S"]:
     """(size, size) bool: which crop pixels come from inside the photo of `shape` (H, W, ...)."""
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
     source = apply(invert(matrix), grid)

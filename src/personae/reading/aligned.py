@@ -11,6 +11,7 @@ from personae.errors import BadData
 from personae.reading import align, face_regions
 from personae.reading import rotation as pose
 from personae.reading.face_motion import marks_in_crop
+from personae.shapes import Bool, Float, Float32, UInt8
 from personae.types import Array, Face, Identity, Pose
 
 
@@ -32,23 +33,23 @@ class Aligned:
         photo: (H, W, 3) RGB uint8 that the crop was cut from; None: nothing is known beyond the crop.
     """
 
-    crop: Array
+    crop: UInt8[Array, "S S 3"]
     template: str
-    matrix: Array
-    landmarks: Array
+    matrix: Float[Array, "2 3"]
+    landmarks: Float32[Array, "K 3"]
     pose: Pose
-    blendshapes: Array
+    blendshapes: Float32[Array, " 52"]
     identity: Identity
-    coverage: Array
-    parts: Array | None = None
-    photo: Array | None = field(default=None, repr=False)
+    coverage: Bool[Array, "S S"]
+    parts: Float32[Array, "R S S"] | None = None
+    photo: UInt8[Array, "H W 3"] | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:
         """The side of the crop, pixels."""
         return int(self.crop.shape[0])
 
-    def shares(self, side: int) -> Array:
+    def shares(self, side: int) -> Float32[Array, "R s s"]:
         """(R, side, side) float32: the share of each pixel of the crop, reduced to `side` pixels, in each region; sums
         to 1 over R. side: the crop's own, or one that divides it."""
         if self.parts is None:
@@ -56,7 +57,7 @@ class Aligned:
         cell = self.size // side
         return self.parts.reshape(len(self.parts), side, cell, side, cell).mean((2, 4))
 
-    def region(self, name: str) -> Array:
+    def region(self, name: str) -> Bool[Array, "S S"]:
         """(S, S) bool: the pixels of which at least half lies in a region.
 
         name: one of `face_regions.REGIONS`, or "face" or "head", which consist of several. Raises `BadOption` for
@@ -116,7 +117,7 @@ def aligned(face: Face, template: str, size: int) -> Aligned:
     )
 
 
-def resized(landmarks: Array, size: int, goal: int) -> Array:
+def resized(landmarks: Float[Array, "K 3"], size: int, goal: int) -> Float[Array, "K 3"]:
     """Landmarks (K, 3) of a crop `size` pixels wide in the same crop `goal` pixels wide; centres lie at integers."""
     scale = goal / size
     return landmarks * scale + np.array((0.5, 0.5, 0)) * (scale - 1)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
+from personae.shapes import Shaped
 from personae.types import Array
 
 BLOCK = 1 << 20  # pixels
@@ -22,7 +23,9 @@ def rows_of(height: int, width: int) -> Iterator[slice]:
     return (slice(top, min(top + count, height)) for top in range(0, height, count))
 
 
-def array_of(image: Image.Image, convert: Callable[[Image.Image], Array] = np.asarray) -> Array:
+def array_of(
+    image: Image.Image, convert: Callable[[Image.Image], Shaped[Array, "h w *C"]] = np.asarray
+) -> Shaped[Array, "H W *C"]:
     """(H, W) or (H, W, C), of what `convert` makes of some rows, pixel for pixel."""
     whole: Array | None = None
     for rows, part in _parts(image):

@@ -10,6 +10,7 @@ import numpy as np
 
 from personae.errors import BadData, BadOption
 from personae.reading import align
+from personae.shapes import Float, Float64, UInt8
 from personae.types import Array
 
 
@@ -28,7 +29,7 @@ class BoxCrop:
         if min(margins) < 0 or max(self.left + self.right, self.top + self.bottom) >= self.size:
             raise BadOption(f"margins {margins} must be >= 0 and leave room for a face in {self.size} pixels")
 
-    def matrix(self, box: Array) -> Array:
+    def matrix(self, box: Float[Array, " 4"]) -> Float64[Array, "2 3"]:
         """The (2, 3) float64 matrix, scale and shift, that takes photo pixels to the crop's.
 
         Box and margins fill the crop in one direction and lie in its middle in the other, where the photo's own
@@ -43,7 +44,7 @@ class BoxCrop:
         shift = (self.size - 1 + before - after) / 2 - scale * (start + end) / 2
         return np.array([(scale, 0, shift[0]), (0, scale, shift[1])])
 
-    def cut(self, pixels: Array, box: Array) -> Array:
+    def cut(self, pixels: UInt8[Array, "H W 3"], box: Float[Array, " 4"]) -> UInt8[Array, "S S 3"]:
         """The (size, size, 3) uint8 crop of a photo (H, W, 3); what lies outside it repeats the edge."""
         return align.crop(pixels, self.matrix(box), self.size)
 
@@ -55,7 +56,7 @@ FACE0 = BoxCrop(size=160, left=10, top=33, right=10, bottom=15)
 BOX_CROPS = {"face0": FACE0}
 
 
-def square_with(pixels: Array, box: Array, size: int) -> Array:
+def square_with(pixels: UInt8[Array, "H W 3"], box: Float[Array, " 4"], size: int) -> UInt8[Array, "S S 3"]:
     """The photo's largest square, as near to its middle as the face in `box` allows, as (size, size, 3) uint8."""
     height, width = pixels.shape[:2]
     side = min(width, height)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from personae.reading import blocks
+from personae.shapes import Bool, Num, UInt, UInt8
 from personae.types import Array, Original, Photo
 
 GREY, ALPHA = ("L", "LA", "I;16"), ("LA", "RGBA")
@@ -43,7 +44,7 @@ class Decoded(NamedTuple):
     profile: bytes | None
     loss: str | None
 
-    def original(self, pixels: Array) -> Original | None:
+    def original(self, pixels: UInt8[Array, "H W 3"]) -> Original | None:
         """How the file holds the colours that were made the pixels (H, W, 3); shares their memory where it can."""
         if self.own.mode == "RGB" and self.own is self.srgb and self.profile is None and self.loss is None:
             return None
@@ -78,7 +79,7 @@ def loss_of(image: Image.Image) -> str | None:
     return "its 16 bits a channel became 8" if deep and not image.mode.startswith("I") else None
 
 
-def in_own_layout(photo: Photo, edited: Array, mask: Array) -> Image.Image:
+def in_own_layout(photo: Photo, edited: UInt8[Array, "H W 3"], mask: Bool[Array, "H W"]) -> Image.Image:
     """`edited` (H, W, 3), the photo's pixels changed where `mask` (H, W) bool says, in the photo's own mode and
     profile. What has not changed keeps its very values; alpha stays as it is, so that what was transparent is still."""
     own = photo.original
@@ -205,7 +206,9 @@ def _applied(image: Image.Image, transform: Any) -> Image.Image:
     return blocks.image_of(image, "RGBA" if image.mode in ALPHA else "RGB", applied)
 
 
-def _changed(own: Original, values: Array, before: Array, after: Array) -> Array:
+def _changed(
+    own: Original, values: UInt[Array, "h w *C"], before: UInt8[Array, "h w 3"], after: UInt8[Array, "h w 3"]
+) -> UInt[Array, "h w *C"]:
     """The file's values of a window (h, w) or (h, w, C), with the difference between its pixels before and after,
     (h, w, 3) both."""
     was, now = (_in_profile(own, pixels) for pixels in (before, after))
@@ -223,8 +226,8 @@ def _changed(own: Original, values: Array, before: Array, after: Array) -> Array
     return result.reshape(values.shape)
 
 
-def _in_profile(own: Original, pixels: Array) -> Array:
-    """sRGB pixels (h, w, 3) in the colours of the file, (h, w, 1) or (h, w, 3) uint8."""
+def _in_profile(own: Original, pixels: UInt8[Array, "h w 3"]) -> Num[Array, "h w C"]:
+    """sRGB pixels (h, w, 3) in the colours of the file: (h, w, 1) or (h, w, 3), whole numbers of 0-255."""
     grey, found = own.mode in GREY, None if own.profile is None else transforms(own.profile)
     if found is not None:
         from PIL import ImageCms  # as above

@@ -19,6 +19,7 @@ from PIL import Image
 from personae.errors import BadOption
 from personae.reading import align
 from personae.reading.onnx_file import Network, OnnxPart
+from personae.shapes import Bool, Float, Float32, UInt8
 from personae.types import Array, Detection
 
 _BATCH = 8
@@ -47,11 +48,11 @@ _WITHIN, _PART, _OVERLAP = 0.7, 0.2, 0.4
 class Detector(Protocol):
     """Where faces are."""
 
-    def detect(self, pixels: Array) -> list[Detection]:
+    def detect(self, pixels: UInt8[Array, "H W 3"]) -> list[Detection]:
         """The faces of (H, W, 3) RGB uint8, largest first; boxes are clipped to the photo."""
         ...
 
-    def detect_many(self, images: Sequence[Array]) -> list[list[Detection]]:
+    def detect_many(self, images: Sequence[UInt8[Array, "_ _ 3"]]) -> list[list[Detection]]:
         """`detect` of each image; sizes may differ."""
         ...
 
@@ -89,7 +90,7 @@ class View:
     turn: float = 0.0
 
     @classmethod
-    def around(cls, centre: Array, side: float, turn: float = 0.0) -> "View":
+    def around(cls, centre: Float[Array, " 2"], side: float, turn: float = 0.0) -> "View":
         """The square of `side` photo pixels around `centre` (2,)."""
         left, top = (float(middle) + 0.5 - side / 2 for middle in centre)
         return cls(left=left, top=top, width=side, height=side, turn=turn)
@@ -134,15 +135,15 @@ class OnnxDetector(OnnxPart):
             threads=threads,
         )
 
-    def detect(self, pixels: Array) -> list[Detection]:
+    def detect(self, pixels: UInt8[Array, "H W 3"]) -> list[Detection]:
         """The faces of (H, W, 3) RGB uint8, largest first."""
         return self.detect_many([pixels])[0]
 
-    def detect_many(self, images: Sequence[Array]) -> list[list[Detection]]:
+    def detect_many(self, images: Sequence[UInt8[Array, "_ _ 3"]]) -> list[list[Detection]]:
         """`detect` of each image, in batches."""
         return [found.counted for found in self.search(images)]
 
-    def search(self, images: Sequence[Array], *, doubtful: bool = False) -> list[Found]:
+    def search(self, images: Sequence[UInt8[Array, "_ _ 3"]], *, doubtful: bool = False) -> list[Found]:
         """Faces and weak candidates of each image; the first look at them is made in batches.
 
         doubtful: look everywhere and at everything weak, as if no face had counted.
@@ -151,7 +152,7 @@ class OnnxDetector(OnnxPart):
         first = self._look(images, whole)
         return [self._again(image, rows, doubtful) for image, rows in zip(images, first, strict=True)]
 
-    def turned(self, pixels: Array, candidate: Detection, turns: Sequence[float]) -> list[Detection]:
+    def turned(self, pixels: UInt8[Array, "H W 3"], candidate: Detection, turns: Sequence[float]) -> list[Detection]:
         """The face at `candidate`, as it is seen in windows turned by so many degrees clockwise, best first; only
         turns in which something is seen there at all."""
         centre, width = (
@@ -168,7 +169,7 @@ class OnnxDetector(OnnxPart):
         best = [settle(rows[rows[:, 14].argmax()][None], size, self._config.overlap) for rows in near if len(rows)]
         return sorted((one for found in best for one in found), key=lambda one: -one.score)
 
-    def _again(self, pixels: Array, first: Array, doubtful: bool) -> Found:
+    def _again(self, pixels: UInt8[Array, "H W 3"], first: Float[Array, "n 15"], doubtful: bool) -> Found:
         """What the later looks leave of the rows (n, 15) of the first."""
         size = (pixels.shape[1], pixels.shape[0])
         longer, config = max(size), self._config
@@ -193,12 +194,12 @@ class OnnxDetector(OnnxPart):
         kinds = [settle(rows[kind], size, config.overlap) for kind in (first, counted & ~first, weak)]
         return Found(faces=kinds[0], later=kinds[1], weak=sorted(kinds[2], key=lambda one: -one.score))
 
-    def _counted(self, rows: Array, sure: Array) -> Array:
+    def _counted(self, rows: Float[Array, "n 15"], sure: Float[Array, "m 15"]) -> Bool[Array, " n"]:
         """(n,) bool: the rows that count as faces: those that the first look was `sure` of, and those that a later look
         is sure enough of."""
         return np.asarray((rows[:, 14] >= self._config.second_score) | self._first(rows, sure))
 
-    def _first(self, rows: Array, sure: Array) -> Array:
+    def _first(self, rows: Float[Array, "n 15"], sure: Float[Array, "m 15"]) -> Bool[Array, " n"]:
         """(n,) bool: the rows that the first look was `sure` of, even where a later look shows them better."""
         return np.array([_same(row[None, :4], sure[:, :4], self._config.overlap).any() for row in rows], bool)
 
@@ -255,7 +256,7 @@ def elsewhere(size: tuple[int, int]) -> list[View]:
     return [wide, *(View.around(middle, longer + margin, turn) for turn in _SIDES)]
 
 
-def windows(rows: Array, size: int, most: int) -> tuple[list[View], Array]:
+def windows(rows: Float[Array, "n 15"], size: int, most: int) -> tuple[list[View], Float[Array, "m 15"]]:
     """At most so many windows that show the rows (n, 15) as large as a detector of `size` canvas pixels knows faces
     best, the strongest first, neighbours of about one size in one; and the rows (m, 15) that they show."""
     views: list[View] = []
@@ -273,7 +274,7 @@ def windows(rows: Array, size: int, most: int) -> tuple[list[View], Array]:
     return views, np.concatenate(covered)
 
 
-def draw(pixels: Array, view: View, size: int) -> tuple[Array, Array]:
+def draw(pixels: UInt8[Array, "H W 3"], view: View, size: int) -> tuple[Float32[Array, "3 S S"], Float[Array, "2 3"]]:
     """The (3, size, size) float32 canvas in [-1, 1] that shows `view`, grey (0) where there is no photo, and the (2, 3)
     matrix that takes photo pixels to the canvas's. A view that is not turned lies in the top left."""
     if view.turn:
@@ -300,7 +301,9 @@ def draw(pixels: Array, view: View, size: int) -> tuple[Array, Array]:
     return canvas, np.column_stack([np.diag(scale), offset - near * scale + 0.5 * scale - 0.5])
 
 
-def _draw_turned(pixels: Array, view: View, size: int) -> tuple[Array, Array]:
+def _draw_turned(
+    pixels: UInt8[Array, "H W 3"], view: View, size: int
+) -> tuple[Float32[Array, "3 S S"], Float[Array, "2 3"]]:
     """`draw` of a square that lies turned about its middle."""
     scale, angle = size / view.width, np.radians(-view.turn)
     linear = scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
@@ -311,7 +314,7 @@ def _draw_turned(pixels: Array, view: View, size: int) -> tuple[Array, Array]:
     return canvas * align.coverage(matrix, size, pixels.shape), matrix
 
 
-def _upright(boxes: Array, back: Array) -> Array:
+def _upright(boxes: Float[Array, "n 4"], back: Float[Array, "2 3"]) -> Float[Array, "n 4"]:
     """The boxes (n, 4) of a canvas in the photo, (n, 4): around the ellipses within, since the corners of a face's box
     are empty and a turn would make them larger. `back` (2, 3) takes canvas to photo."""
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
@@ -320,7 +323,7 @@ def _upright(boxes: Array, back: Array) -> Array:
     return np.concatenate([middle - reach, middle + reach], axis=1)
 
 
-def _uncut(rows: Array, view: View, shape: tuple[int, ...]) -> Array:
+def _uncut(rows: Float[Array, "n 15"], view: View, shape: tuple[int, ...]) -> Float[Array, "m 15"]:
     """The rows without those that a window's inner border cuts through: its neighbour shows them whole."""
     edge = 0.01 * max(view.width, view.height)
     right, bottom = view.left + view.width, view.top + view.height
@@ -336,7 +339,7 @@ def _uncut(rows: Array, view: View, shape: tuple[int, ...]) -> Array:
     return rows[keep]
 
 
-def settle(rows: Array, size: tuple[int, int], overlap: float) -> list[Detection]:
+def settle(rows: Float[Array, "n 15"], size: tuple[int, int], overlap: float) -> list[Detection]:
     """Candidates (n, 15) as detections: boxes clipped to the photo of `size` (W, H), overlapping and impossible ones
     dropped, largest first."""
     rows = rows[np.isfinite(rows).all(axis=1)]
@@ -357,12 +360,12 @@ def settle(rows: Array, size: tuple[int, int], overlap: float) -> list[Detection
     ]
 
 
-def merged(rows: Array, overlap: float) -> Array:
+def merged(rows: Float[Array, "n 15"], overlap: float) -> Float[Array, "m 15"]:
     """The rows (n, 15) without those that show the same face as a stronger one."""
     return rows[list(nms(rows[:, :4], rows[:, 14], overlap))]
 
 
-def _same(box: Array, others: Array, overlap: float = 1.0) -> Array:
+def _same(box: Float[Array, "1 4"], others: Float[Array, "n 4"], overlap: float = 1.0) -> Bool[Array, " n"]:
     """(n,) bool: whether boxes `others` (n, 4) show the face of `box` (1, 4): they overlap by more than `overlap`, or
     most of the smaller lies within the larger."""
     shared = np.minimum(box[:, 2:], others[:, 2:]) - np.maximum(box[:, :2], others[:, :2])
@@ -373,7 +376,7 @@ def _same(box: Array, others: Array, overlap: float = 1.0) -> Array:
     return np.asarray((both > overlap * (one + other - both).clip(1e-6)) | within)
 
 
-def nms(boxes: Array, scores: Array, overlap: float) -> Iterable[int]:
+def nms(boxes: Float[Array, "n 4"], scores: Float[Array, " n"], overlap: float) -> Iterable[int]:
     """Non-maximum suppression: indices of the (n, 4) boxes that stay, best score first."""
     order = np.argsort(-scores, kind="stable")
     while len(order):

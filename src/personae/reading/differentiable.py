@@ -30,9 +30,10 @@ from personae.reading.onnx_file import model_of
 from personae.reading.onnx_module import OnnxModule
 from personae.reading.reader import FaceReader
 from personae.reading.steady import FIVE
+from personae.shapes import Float, Float32
 
 
-def crop_grid(source: str, goal: str, size: int) -> Tensor:
+def crop_grid(source: str, goal: str, size: int) -> Float[Tensor, "S S 2"]:
     """(size, size, 2) sampling grid for `grid_sample` that cuts template `goal` out of a crop in template
     `source`: where an aligned face lies is known without looking for it."""
     matrix = align.similarity(np.array(align.template(source).points) * 2 - 1, goal, size)
@@ -62,7 +63,7 @@ class _Aligned(nn.Module):
     `BadData` for a network whose operators `OnnxModule` does not cover.
     """
 
-    grid: Tensor
+    grid: Float[Tensor, "1 s s 2"]
 
     def __init__(
         self,
@@ -77,7 +78,9 @@ class _Aligned(nn.Module):
         self.register_buffer("grid", crop_grid(source, template, size))
         self._spacing = float((self.grid[0, 1] - self.grid[0, 0]).norm()) / 2  # of a crop's pixels, in image sides
 
-    def outputs(self, images: Tensor, jitter: Tensor | None = None) -> list[Tensor]:
+    def outputs(
+        self, images: Float[Tensor, "N 3 S S"], jitter: Float[Tensor, "N 2 3"] | None = None
+    ) -> list[Float32[Tensor, "N ..."]]:
         """What the network gives for the crops of images, float32. `jitter` (N, 2, 3), affine maps of the unit square,
         makes several crops of one image differ."""
         grid = self.grid.expand(len(images), -1, -1, -1)
@@ -86,7 +89,7 @@ class _Aligned(nn.Module):
         crops = F.grid_sample(self._reduced(images.float()), grid, padding_mode="border", align_corners=False)
         return [output.float() for output in self.network.each(crops)]
 
-    def _reduced(self, images: Tensor) -> Tensor:
+    def _reduced(self, images: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N 3 s s"]:
         """Where a crop shrinks its image by two or more, averaged first, as `align.crop` does: nothing aliases, and
         every pixel has its share of the gradient."""
         side = images.shape[-1]
@@ -97,7 +100,9 @@ class _Aligned(nn.Module):
 class AlignedRecogniser(_Aligned):
     """(N, D) unit vectors of images."""
 
-    def forward(self, images: Tensor, jitter: Tensor | None = None) -> Tensor:
+    def forward(
+        self, images: Float[Tensor, "N 3 S S"], jitter: Float[Tensor, "N 2 3"] | None = None
+    ) -> Float32[Tensor, "N D"]:
         """`jitter`: see `outputs`."""
         return F.normalize(self.outputs(images, jitter)[0], dim=-1)
 
@@ -105,7 +110,7 @@ class AlignedRecogniser(_Aligned):
 class AlignedMap(_Aligned):
     """A map of the network by its name in the file, (N, h w, E), of images."""
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "N 3 S S"]) -> Float32[Tensor, "N I E"]:
         return self.outputs(images)[0].flatten(2).transpose(1, 2)
 
 
@@ -131,7 +136,9 @@ class AlignedMotion(_MotionNetwork):
 
     beside_pose = "blendshapes"
 
-    def forward(self, images: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, images: Float[Tensor, "N 3 S S"], jitter: Float[Tensor, "N 2 3"] | None = None
+    ) -> tuple[Float32[Tensor, "N 3"], Float32[Tensor, "N 52"]]:
         """`jitter`: see `outputs`."""
         pose, blendshapes = self.outputs(images, jitter)
         return pose, blendshapes
@@ -143,7 +150,7 @@ class AlignedLandmarks(_MotionNetwork):
 
     beside_pose = "landmarks"
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Float[Tensor, "N 3 S S"]) -> tuple[Float32[Tensor, "N 3"], Float32[Tensor, "N 5 2"]]:
         pose, landmarks = self.outputs(images)
         corner, right, down = self.grid[0, 0], self.grid[0, 1], self.grid[1, 0]
         points = landmarks[:, list(FIVE)]  # in pixels of the crop

@@ -10,6 +10,7 @@ from personae.errors import BadData, WeightsCorrupt
 from personae.reading import align
 from personae.reading.box_crop import BOX_CROPS
 from personae.reading.onnx_file import Network, OnnxPart, to_tensor
+from personae.shapes import Float32, UInt8
 from personae.types import Array, Detection
 
 _BATCH = 32
@@ -31,12 +32,12 @@ class Embedder(Protocol):
     template: str
     size: int
 
-    def embed(self, crops: Array) -> Array:
+    def embed(self, crops: UInt8[Array, "N S S 3"]) -> Float32[Array, "N D"]:
         """(N, D) float32 unit vectors of (N, size, size, 3) RGB uint8; N may be 0."""
         ...
 
 
-def face_crop(embedder: Embedder, pixels: Array, found: Detection) -> Array:
+def face_crop(embedder: Embedder, pixels: UInt8[Array, "H W 3"], found: Detection) -> UInt8[Array, "S S 3"]:
     """What an embedder reads of a face found in a photo (H, W, 3) RGB uint8: (size, size, 3) uint8."""
     if embedder.template in BOX_CROPS:
         return BOX_CROPS[embedder.template].cut(pixels, found.box)
@@ -85,7 +86,7 @@ class OnnxEmbedder(OnnxPart):
             self.path, sha256=config.sha256, source="crop", results={"identity": (None,)}, threads=threads
         )
 
-    def embed(self, crops: Array) -> Array:
+    def embed(self, crops: UInt8[Array, "N S S 3"]) -> Float32[Array, "N D"]:
         """(N, D) float32 unit vectors of (N, size, size, 3) RGB uint8. Raises `BadData` for other shapes."""
         check_crops(crops, self.size)
         vectors = np.zeros((len(crops), self.width), np.float32)

@@ -9,13 +9,14 @@ import numpy as np
 from personae.errors import WeightsCorrupt
 from personae.reading import align, rotation
 from personae.reading.onnx_file import Network, OnnxPart, to_tensor
+from personae.shapes import Float, Float32, UInt8
 from personae.types import BLENDSHAPES, Array, Motion, Pose
 
 
 class MotionReader(Protocol):
     """Measures the pose and expression of a face."""
 
-    def read(self, pixels: Array, points: Array) -> Motion:
+    def read(self, pixels: UInt8[Array, "H W 3"], points: Float[Array, "5 2"]) -> Motion:
         """`Motion` in photo pixels of the face at `points` (5, 2) of `pixels` (H, W, 3) RGB uint8."""
         ...
 
@@ -47,7 +48,7 @@ class OnnxMotionReader(OnnxPart):
             threads=threads,
         )
 
-    def read(self, pixels: Array, points: Array) -> Motion:
+    def read(self, pixels: UInt8[Array, "H W 3"], points: Float[Array, "5 2"]) -> Motion:
         """`Motion` in photo pixels of the face at `points` (5, 2). Raises `BadData` if they fit no crop."""
         matrix = align.similarity(points, self.template, self.size)
         crop = align.crop(pixels, matrix, self.size)
@@ -63,20 +64,20 @@ class OnnxMotionReader(OnnxPart):
         )
 
 
-def marks_in_photo(landmarks: Array, matrix: Array) -> Array:
+def marks_in_photo(landmarks: Float[Array, "K 3"], matrix: Float[Array, "2 3"]) -> Float32[Array, "K 3"]:
     """Landmarks (K, 3) of a crop in photo pixels, float32; `matrix` took the photo to the crop."""
     inverse = align.invert(matrix)
     depth = landmarks[:, 2:] * np.sqrt(abs(np.linalg.det(inverse[:, :2])))
     return np.concatenate([align.apply(inverse, landmarks[:, :2]), depth], axis=1).astype(np.float32)
 
 
-def marks_in_crop(landmarks: Array, matrix: Array) -> Array:
+def marks_in_crop(landmarks: Float[Array, "K 3"], matrix: Float[Array, "2 3"]) -> Float32[Array, "K 3"]:
     """Landmarks (K, 3) of a photo in the pixels of the crop that `matrix` cuts, float32; the way back of
     `marks_in_photo`."""
     return marks_in_photo(landmarks, align.invert(matrix))
 
 
-def pose_in_photo(angles: Array, matrix: Array) -> Pose:
+def pose_in_photo(angles: Float[Array, " 3"], matrix: Float[Array, "2 3"]) -> Pose:
     """The `Pose` in the photo of (3,) yaw, pitch, roll read from a crop; `matrix` took the photo to the crop, and an
     upright crop of a tilted face hides the tilt."""
     yaw, pitch, roll = (float(angle) for angle in rotation.turn(angles, -rotation.image_turn(matrix)))

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from personae.errors import BadData, unknown_name
+from personae.shapes import Bool, Float, Float32, Float64, Int
 from personae.types import Array
 
 REGIONS = ("skin", "brows", "eyes", "nose", "mouth", "hair", "surroundings")
@@ -83,7 +84,7 @@ _LANDMARKS = 468
 _MARGIN = 0.02  # of the crop's side, by which what lies `around` is grown
 
 
-def partition(landmarks: Array, size: int) -> Array:
+def partition(landmarks: Float[Array, "K 3"], size: int) -> Float32[Array, "7 S S"]:
     """(7, size, size) float32 0-1: how much of each pixel belongs to each of `REGIONS`; sums to 1 at every pixel.
 
     landmarks: (K, 3) pixels of the crop. They may lie outside the crop: a region that is out of view is 0 everywhere.
@@ -94,7 +95,7 @@ def partition(landmarks: Array, size: int) -> Array:
     return np.stack(shares) / np.float32(_FULL)
 
 
-def region(name: str, landmarks: Array, size: int) -> Array:
+def region(name: str, landmarks: Float[Array, "K 3"], size: int) -> Bool[Array, "S S"]:
     """(size, size) bool: the pixels at least half in one of `REGIONS`, or in the "face" or "head" that they make up.
 
     Raises `BadOption` for another name, `BadData` for landmarks that are no face.
@@ -102,24 +103,24 @@ def region(name: str, landmarks: Array, size: int) -> Array:
     return named(name, partition(landmarks, size))
 
 
-def named(name: str, parts: Array) -> Array:
+def named(name: str, parts: Float[Array, "7 S S"]) -> Bool[Array, "S S"]:
     """(size, size) bool: the same of shares (7, size, size). Raises `BadOption` for another name."""
     if name not in REGIONS and name not in GROUPS:
         raise unknown_name("region", name, (*REGIONS, *GROUPS))
     return np.asarray(sum(parts[REGIONS.index(part)] for part in GROUPS.get(name, (name,))) >= 0.5)
 
 
-def face(landmarks: Array, size: int) -> Array:
+def face(landmarks: Float[Array, "K 3"], size: int) -> Bool[Array, "S S"]:
     """(size, size) bool: the face from chin to where the landmarks end on the forehead, ears left out."""
     return region("face", landmarks, size)
 
 
-def head(landmarks: Array, size: int) -> Array:
+def head(landmarks: Float[Array, "K 3"], size: int) -> Bool[Array, "S S"]:
     """(size, size) bool: the face and an estimate of the head with short hair around it."""
     return region("head", landmarks, size)
 
 
-def around(landmarks: Sequence[Array], triangles: Array, size: int) -> Array:
+def around(landmarks: Sequence[Float[Array, "_ 3"]], triangles: Int[Array, "T 3"], size: int) -> Bool[Array, "S S"]:
     """(size, size) bool: where a part of a face lies, by triangles (T, 3) of landmarks, a little grown.
 
     landmarks: (K, 3) each, pixels of the crop; the part is covered wherever any of them has it.
@@ -131,19 +132,19 @@ def around(landmarks: Sequence[Array], triangles: Array, size: int) -> Array:
     return np.asarray(image.filter(ImageFilter.MaxFilter(2 * round(_MARGIN * size) + 1))) > 0
 
 
-def opening(landmarks: Array, size: int) -> Array:
+def opening(landmarks: Float[Array, "K 3"], size: int) -> Float32[Array, "S S"]:
     """(size, size) float32 0-1: how much of each pixel lies between the lips."""
     return enclosed(checked(landmarks)[list(_INNER_LIPS)], size)
 
 
-def enclosed(contour: Array, size: int) -> Array:
+def enclosed(contour: Float[Array, "M _"], size: int) -> Float32[Array, "S S"]:
     """(size, size) float32 0-1: how much of each pixel lies inside a contour (M, 2 or 3), in pixels."""
     image = Image.new("L", (size * _FINE, size * _FINE))
     _polygon(image, (contour[:, :2] + 0.5) * _FINE - 0.5, _FULL)
     return np.asarray(image.reduce(_FINE), np.float32) / np.float32(_FULL)
 
 
-def checked(landmarks: Array) -> Array:
+def checked(landmarks: Float[Array, "K 3"]) -> Float64[Array, "K 3"]:
     """Landmarks (K, 3) as float64. Raises `BadData` for those that are no face."""
     points = np.asarray(landmarks, np.float64)
     if points.ndim != 2 or points.shape[0] < _LANDMARKS or points.shape[1] != 3:
@@ -173,7 +174,7 @@ def _polygon(image: Image.Image, corners: Array, value: int) -> None:
     ImageDraw.Draw(image).polygon(corners.ravel().tolist(), fill=value)
 
 
-def _head_outline(points: Array) -> Array:
+def _head_outline(points: Float[Array, "K 3"]) -> Float[Array, "64 2"]:
     """(64, 2) pixels: the outline of the head's ellipsoid, an ellipse (the projection of its three axes)."""
     right, left = points[list(_EARS)]
     top, chin = points[list(_TOP_CHIN)]

@@ -21,6 +21,7 @@ from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import session_options, verified
 from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig
 from personae.reading.session import CPU, Provider, Session
+from personae.shapes import Float, Float32, UInt8
 from personae.types import Array, Detection, Identity
 
 LIBRARY = "insightface"
@@ -110,7 +111,7 @@ class InsightFaceReader(FaceReader):
         except OSError as error:
             raise BadOutput(f"the reader cannot be saved to {target}: {error.strerror or error}") from error
 
-    def identities(self, faces: Sequence[tuple[Array, Detection]]) -> list[Identity]:
+    def identities(self, faces: Sequence[tuple[UInt8[Array, "_ _ 3"], Detection]]) -> list[Identity]:
         """See `FaceReader`."""
         # Not through this package's own alignment: it cuts half a pixel beside InsightFace's, and bicubically.
         crops = [self._insightface.crop(pixels, face.points) for pixels, face in faces]
@@ -177,7 +178,7 @@ class InsightFaceDetector(_InsightFacePart):
         self._model = _open(path, sha256, "detection", threads)
         self._model.prepare(-1, input_size=size, det_thresh=score, nms_thresh=overlap)
 
-    def detect(self, pixels: Array) -> list[Detection]:
+    def detect(self, pixels: UInt8[Array, "H W 3"]) -> list[Detection]:
         """The faces of (H, W, 3) RGB uint8, largest first."""
         size = (pixels.shape[1], pixels.shape[0])
         rows = self._look(pixels)
@@ -189,14 +190,14 @@ class InsightFaceDetector(_InsightFacePart):
             rows[:, :14] -= pad
         return settle(rows, size, self._overlap)
 
-    def _look(self, pixels: Array) -> Array:
+    def _look(self, pixels: UInt8[Array, "H W 3"]) -> Float32[Array, "n 15"]:
         """(n, 15) float32 rows: box, points, score."""
         boxes, points = self._model.detect(np.ascontiguousarray(pixels[:, :, ::-1]))
         if points is None:
             raise WeightsCorrupt("this InsightFace detector gives no five points: use one whose name ends in _bnkps")
         return np.concatenate([boxes[:, :4], points.reshape(-1, 10), boxes[:, 4:5]], axis=1).astype(np.float32)
 
-    def detect_many(self, images: Sequence[Array]) -> list[list[Detection]]:
+    def detect_many(self, images: Sequence[UInt8[Array, "_ _ 3"]]) -> list[list[Detection]]:
         """`detect` of each image, one by one: SCRFD's post-processing knows no batches."""
         return [self.detect(image) for image in images]
 
@@ -218,13 +219,13 @@ class InsightFaceEmbedder(_InsightFacePart):
         """Whether the network itself reads RGB in [-1, 1]; some of InsightFace's scale their crops inside."""
         return (self._model.input_mean, self._model.input_std) == (127.5, 127.5)
 
-    def crop(self, pixels: Array, points: Array) -> Array:
+    def crop(self, pixels: UInt8[Array, "H W 3"], points: Float[Array, "5 2"]) -> UInt8[Array, "112 112 3"]:
         """The (112, 112, 3) RGB uint8 crop of (H, W, 3) at `points` (5, 2), cut by InsightFace."""
         from insightface.utils import face_align
 
         return np.asarray(face_align.norm_crop(np.ascontiguousarray(pixels), points, image_size=self.size))
 
-    def embed(self, crops: Array) -> Array:
+    def embed(self, crops: UInt8[Array, "N 112 112 3"]) -> Float32[Array, "N D"]:
         """(N, D) float32 unit vectors of (N, 112, 112, 3) RGB uint8."""
         check_crops(crops, self.size)
         vectors = np.zeros((len(crops), self.width), np.float32)

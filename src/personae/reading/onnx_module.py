@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from personae.errors import BadData
 from personae.reading.onnx_file import model_of
+from personae.shapes import Float
 
 
 def _conv(inputs: list[Any], a: dict[str, Any]) -> Tensor:
@@ -165,11 +166,11 @@ class OnnxModule(nn.Module):
             (n.op_type, list(n.input), n.output[0], {x.name: _attribute(x) for x in n.attribute}) for n in nodes
         ]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N ..."]:
         """The first of the outputs."""
         return self.each(x)[0]
 
-    def each(self, x: Tensor) -> list[Tensor]:
+    def each(self, x: Float[Tensor, "N 3 S S"]) -> list[Float[Tensor, "N ..."]]:
         """All outputs, in one pass."""
         values: dict[str, Any] = {name: getattr(self, buffer) for name, buffer in self._names.items()}
         values[self._input] = x

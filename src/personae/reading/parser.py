@@ -22,6 +22,7 @@ from torch import Tensor
 from personae.component_module import ComponentModule, execution_device
 from personae.errors import WeightsCorrupt
 from personae.reading.face_regions import REGIONS
+from personae.shapes import Float32, UInt8
 from personae.types import Array
 
 # CelebAMask-HQ's labels (Lee et al. 2020) by the region that they are part of; whatever else there is, surrounds.
@@ -82,7 +83,7 @@ class FaceParser(ComponentModule):
         """Write the network as transformers does."""
         self.network.save_pretrained(folder)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Float32[Tensor, "N 3 S S"]) -> Float32[Tensor, "N R S S"]:
         """How much of each pixel of (N, 3, S, S) float32 in 0-1 belongs to each region, (N, R, S, S) float32."""
         mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (_MEAN, _STD))
         scaled = F.interpolate(pixels, size=_SIDE, mode="bilinear", antialias=True)
@@ -93,7 +94,7 @@ class FaceParser(ComponentModule):
         return found / found.sum(1, keepdim=True)
 
     @torch.no_grad()
-    def parts(self, crops: Sequence[Array]) -> Array:
+    def parts(self, crops: Sequence[UInt8[Array, "S S 3"]]) -> Float32[Array, "N R S S"]:
         """(N, R, S, S) float32 of crops (S, S, 3) RGB uint8: how much of each pixel belongs to each region; sums to 1
         at every pixel."""
         pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255

@@ -20,6 +20,7 @@ from personae.errors import BadImage
 from personae.io import regular
 from personae.io.boundary import errors_as
 from personae.reading import blocks, colours
+from personae.shapes import UInt8
 from personae.threads import WhileAny
 from personae.types import Array, Original, Photo
 
@@ -186,7 +187,7 @@ def _of_small_exif(image: Image.Image) -> Image.Image:
     return bare
 
 
-def _rgb(image: Image.Image) -> Array:
+def _rgb(image: Image.Image) -> UInt8[Array, "h w 3"]:
     """(h, w, 3) uint8 of an image of mode L, RGB or RGBA, whose transparent parts become white."""
     if image.mode == "RGBA":
         white = Image.new("RGB", image.size, "white")
@@ -202,7 +203,7 @@ def _of_array(array: Array, name: str, max_pixels: int) -> Photo:
     return Photo(pixels=pixels, original=Original(mode="L" if array.ndim == 2 else "RGBA", values=array.copy()))
 
 
-def _from_array(array: Array, name: str) -> Array:
+def _from_array(array: Array, name: str) -> UInt8[Array, "H W 3"]:
     """(H, W, 3) uint8, contiguous, of grey, RGB or RGBA uint8."""
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
         raise BadImage(f"{name} is not a photo: give (H, W, 3) RGB uint8")
@@ -216,7 +217,7 @@ def _from_array(array: Array, name: str) -> Array:
     return np.ascontiguousarray(array)
 
 
-def _checked(pixels: Array, name: str, max_pixels: int) -> Array:
+def _checked(pixels: UInt8[Array, "H W 3"], name: str, max_pixels: int) -> UInt8[Array, "H W 3"]:
     _check_size((pixels.shape[1], pixels.shape[0]), name, max_pixels)
     return pixels
 

@@ -21,6 +21,7 @@ from personae.reading.face_motion import MotionConfig, MotionReader, OnnxMotionR
 from personae.reading.onnx_file import file_sha256, verified
 from personae.reading.photo import PhotoSource, load_photo
 from personae.reading.upright import Finder, Sight
+from personae.shapes import UInt8
 from personae.types import Array, Detection, Face, Identity, Motion
 
 CONFIG_NAME = "reader.json"
@@ -197,24 +198,24 @@ class FaceReader:
         known = dict(zip(with_face, identities, strict=True))
         return [known.get(i) for i in range(len(pixels))]
 
-    def detect(self, pixels: Array) -> list[Detection]:
+    def detect(self, pixels: UInt8[Array, "H W 3"]) -> list[Detection]:
         """The faces of one image (H, W, 3) RGB uint8, largest first, with the points by which this reader cuts them."""
         (found,) = self.find([pixels])
         return [one.detection for one in found]
 
-    def find(self, images: Sequence[Array]) -> list[list[Sight]]:
+    def find(self, images: Sequence[UInt8[Array, "_ _ 3"]]) -> list[list[Sight]]:
         """The faces of each image (H, W, 3) RGB uint8, largest first, with the points by which they are cut; their
         motion as far as finding them took measuring it."""
         if self._finder is not None:
             return self._finder.find(images)
         return [[Sight(detection=one) for one in found] for found in self.detector.detect_many(images)]
 
-    def _motion_of(self, pixels: Array, one: Sight) -> Motion | None:
+    def _motion_of(self, pixels: UInt8[Array, "H W 3"], one: Sight) -> Motion | None:
         if one.motion is not None or self.motion is None:
             return one.motion
         return self.motion.read(pixels, one.detection.points)
 
-    def identities(self, faces: Sequence[tuple[Array, Detection]]) -> list[Identity]:
+    def identities(self, faces: Sequence[tuple[UInt8[Array, "_ _ 3"], Detection]]) -> list[Identity]:
         """Of faces found already, by `find` or a reading, each with its photo (H, W, 3) RGB uint8."""
         size = self.embedder.size
         crops = [face_crop(self.embedder, pixels, found) for pixels, found in faces]

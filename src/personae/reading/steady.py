@@ -11,6 +11,7 @@ import numpy as np
 
 from personae.errors import BadData
 from personae.reading.face_motion import MotionReader
+from personae.shapes import Float, Float32, UInt8
 from personae.types import Array, Detection, Motion
 
 # What the five points of `types.Detection` are among the 478 landmarks: irises, nose tip, mouth corners.
@@ -31,7 +32,7 @@ class Look:
     the eye distance, and whether they hold still (`settled`)."""
 
     motion: Motion
-    points: Array
+    points: Float32[Array, "5 2"]
     moved: float
     settled: bool
 
@@ -46,7 +47,7 @@ class Look:
         return replace(found, points=self.points)
 
 
-def steady(reader: MotionReader, pixels: Array, points: Array) -> Look | None:
+def steady(reader: MotionReader, pixels: UInt8[Array, "H W 3"], points: Float[Array, "5 2"]) -> Look | None:
     """Look at the face at `points` (5, 2) of a photo (H, W, 3) until its landmarks hold still, at most four times.
 
     None: the points, or the landmarks seen there, fit no crop.
@@ -63,7 +64,7 @@ def steady(reader: MotionReader, pixels: Array, points: Array) -> Look | None:
     return Look(motion=motion, points=five_points(motion), moved=moved, settled=moved < limit)
 
 
-def five_points(motion: Motion) -> Array:
+def five_points(motion: Motion) -> Float32[Array, "5 2"]:
     """(5, 2) float32: a detector's five points, as the landmarks say them."""
     return np.asarray(motion.landmarks[list(FIVE), :2], np.float32)
 

@@ -16,6 +16,7 @@ import numpy as np
 from personae.reading.detect import Detector, Found, nms
 from personae.reading.face_motion import MotionReader
 from personae.reading.steady import LIMIT, STILL, Look, steady
+from personae.shapes import UInt8
 from personae.types import Array, Detection, Motion
 
 _TURNS = tuple(range(0, 360, 45))  # degrees clockwise in which a doubtful face is tried
@@ -40,12 +41,12 @@ _OVERLAP = 0.4  # of two boxes whose intersection over union is larger, the bett
 class SearchingDetector(Detector, Protocol):
     """A detector that also says what it is not sure of, and looks at a place from all sides."""
 
-    def search(self, images: Sequence[Array], *, doubtful: bool = False) -> list[Found]:
+    def search(self, images: Sequence[UInt8[Array, "_ _ 3"]], *, doubtful: bool = False) -> list[Found]:
         """Faces and weak candidates of each image (H, W, 3) RGB uint8; sizes may differ. doubtful: look everywhere and
         at everything weak, as if no face had counted."""
         ...
 
-    def turned(self, pixels: Array, candidate: Detection, turns: Sequence[float]) -> list[Detection]:
+    def turned(self, pixels: UInt8[Array, "H W 3"], candidate: Detection, turns: Sequence[float]) -> list[Detection]:
         """The face at `candidate` in windows turned by so many degrees clockwise, best first, as far as they show one;
         points and box in the photo's pixels."""
         ...
@@ -65,12 +66,12 @@ class Finder:
     def __init__(self, detector: SearchingDetector, motion: MotionReader) -> None:
         self._detector, self._motion = detector, motion
 
-    def find(self, images: Sequence[Array]) -> list[list[Sight]]:
+    def find(self, images: Sequence[UInt8[Array, "_ _ 3"]]) -> list[list[Sight]]:
         """The faces of each image (H, W, 3) RGB uint8, largest first."""
         found = self._detector.search(images)
         return [self._measured(pixels, one) for pixels, one in zip(images, found, strict=True)]
 
-    def _measured(self, pixels: Array, found: Found) -> list[Sight]:
+    def _measured(self, pixels: UInt8[Array, "H W 3"], found: Found) -> list[Sight]:
         sights = self._faces(pixels, found, _TURNED)
         if not sights and found.counted:
             # What counted was no face, and kept the detector from looking further: a hand beside a face on its side.
@@ -82,14 +83,14 @@ class Finder:
         distinct = [sights[i] for i in nms(boxes, np.array([sight.detection.score for sight in sights]), _OVERLAP)]
         return sorted(distinct, key=lambda sight: -float((sight.detection.box[2:] - sight.detection.box[:2]).prod()))
 
-    def _faces(self, pixels: Array, found: Found, turns: int) -> list[Sight]:
+    def _faces(self, pixels: UInt8[Array, "H W 3"], found: Found, turns: int) -> list[Sight]:
         """The faces among what was found; so many of the weak candidates are looked at from eight sides."""
         sights = [self._sure(pixels, one, _first) for one in found.faces]
         sights += [self._sure(pixels, one, _later) for one in found.later]
         sights += [self._unsure(pixels, one, turn=i < turns) for i, one in enumerate(found.weak)]
         return [sight for sight in sights if sight is not None]
 
-    def _sure(self, pixels: Array, found: Detection, holds: Callable[["_Stood"], bool]) -> Sight | None:
+    def _sure(self, pixels: UInt8[Array, "H W 3"], found: Detection, holds: Callable[["_Stood"], bool]) -> Sight | None:
         """A face that the detector counts, unless, stood upright from its best side, it no longer `holds`."""
         look, as_is = steady(self._motion, pixels, found.points), None
         if look is not None and look.settled:
@@ -104,7 +105,7 @@ class Finder:
             return _sight(found, look)  # in profile, say: no side shows it better than it was seen
         return _better(as_is, best)
 
-    def _unsure(self, pixels: Array, candidate: Detection, *, turn: bool) -> Sight | None:
+    def _unsure(self, pixels: UInt8[Array, "H W 3"], candidate: Detection, *, turn: bool) -> Sight | None:
         """A weak candidate, if it holds still as it was seen, or (`turn`) from a side from which it is seen well."""
         as_is, best = None, None
         if candidate.score >= _FIRM:
@@ -115,7 +116,9 @@ class Finder:
             best = self._from_sides(pixels, candidate, _from_weak)
         return _better(as_is, best)
 
-    def _from_sides(self, pixels: Array, found: Detection, holds: Callable[["_Stood"], bool]) -> "_Stood | None":
+    def _from_sides(
+        self, pixels: UInt8[Array, "H W 3"], found: Detection, holds: Callable[["_Stood"], bool]
+    ) -> "_Stood | None":
         """The face as it `holds` best when it is stood upright by what is measured from one of the best sides."""
         stood = []
         for side in self._detector.turned(pixels, found, _TURNS)[:_SIDES]:
@@ -126,7 +129,7 @@ class Finder:
                 stood.append(one)
         return max((one for one in stood if holds(one)), key=lambda one: one.worth, default=None)
 
-    def _stood(self, pixels: Array, found: Detection, look: Look) -> "_Stood | None":
+    def _stood(self, pixels: UInt8[Array, "H W 3"], found: Detection, look: Look) -> "_Stood | None":
         """What the detector, and then the motion reader, see of a face that is stood upright by a `look` at it."""
         upright = self._detector.turned(pixels, found, (look.tilt,))
         if not upright or upright[0].score < _LEAST:

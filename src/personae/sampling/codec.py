@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from personae.shapes import Float, Float32, UInt8
 from personae.types import Array
 
 
-def encode(vae: Any, images: Tensor, *, batch_size: int = 8) -> Tensor:
+def encode(vae: Any, images: Float[Tensor, "N 3 H W"], *, batch_size: int = 8) -> Float32[Tensor, "N c h w"]:
     """Images (N, 3, H, W) in [-1, 1] -> latents (N, c, h, w) float32, shifted and scaled as the UNet expects.
 
     vae: an AutoencoderDC or AutoencoderKL, of which the mode is taken, so that the result is always the same.
@@ -24,7 +25,7 @@ def encode(vae: Any, images: Tensor, *, batch_size: int = 8) -> Tensor:
     return (latents - _shift(vae)) * vae.config.scaling_factor
 
 
-def decode(vae: Any, latents: Tensor, *, batch_size: int = 8) -> Tensor:
+def decode(vae: Any, latents: Float[Tensor, "N c h w"], *, batch_size: int = 8) -> Float32[Tensor, "N 3 H W"]:
     """Latents (N, c, h, w) of the UNet -> images (N, 3, H, W) float32, clamped to [-1, 1]. batch_size: as `encode`."""
     scaled = (latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)
     images = torch.cat([vae.decode(part, return_dict=False)[0] for part in scaled.split(batch_size)])
@@ -37,13 +38,13 @@ def pixels_per_cell(vae: Any) -> int:
     return int(2 ** (len(widths) - 1))
 
 
-def to_uint8(images: Tensor) -> Array:
+def to_uint8(images: Float[Tensor, "N 3 H W"]) -> UInt8[Array, "N H W 3"]:
     """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) RGB uint8."""
     pixels = (images * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def to_tensor(pixels: Array) -> Tensor:
+def to_tensor(pixels: UInt8[Array, "N H W 3"]) -> Float32[Tensor, "N 3 H W"]:
     """(N, H, W, 3) RGB uint8 -> (N, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float() / 127.5 - 1
 

@@ -29,6 +29,7 @@ from personae.conditioning.types import Conditioning, Rows
 from personae.errors import WeightsCorrupt
 from personae.io import atomic
 from personae.io.tensors import in_half, save_tensors
+from personae.shapes import Float, Float32, Num, UInt8
 from personae.types import Array
 
 MARKER, DIFFERENCE = "difference.json", "difference.safetensors"
@@ -52,14 +53,16 @@ class PoseHook:
     """
 
     network: Any
-    maps: Tensor
+    maps: Float[Tensor, "N 3 H W"]
     scale: float = 1.0
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
         yield
 
-    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
+    def arguments(
+        self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: Rows
+    ) -> dict[str, Any]:
         """The residuals of the UNet's skips and of its middle."""
         active = rows.conditional if self.network.config.get("asked_only") else torch.ones_like(rows.conditional)
         if self.scale == 0 or not active.any():
@@ -89,7 +92,7 @@ class PoseHook:
         }
 
 
-def to_maps(images: Array) -> Tensor:
+def to_maps(images: UInt8[Array, "N H W 3"]) -> Float32[Tensor, "N 3 H W"]:
     """(N, H, W, 3) RGB uint8 -> (N, 3, H, W) float32 0-1."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
 

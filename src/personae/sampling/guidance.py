@@ -15,6 +15,7 @@ from torch import Tensor
 from personae.conditioning.types import Conditioning, Rows, UNetHook
 from personae.errors import BadOption
 from personae.sampling.unet_hooks import arguments, stacked
+from personae.shapes import Float, Float32, Num
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 Interval = tuple[float, float]  # of times t, lowest and highest, both within
@@ -35,7 +36,9 @@ class GuidanceTerm:
     interval: Interval | None = None
 
 
-def combine(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) -> Tensor:
+def combine(
+    conditional: Float[Tensor, " *shape"], unconditional: Float[Tensor, " *shape"], scale: float | Float[Tensor, " ..."]
+) -> Float[Tensor, " *shape"]:
     """The guided prediction (equation 6, in the form all samplers use), of two predictions of one shape.
 
     scale: 0 is the unconditional prediction, 1 the conditional one, more goes beyond it.
@@ -51,7 +54,7 @@ def shares(weights: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def acts(interval: Interval | None, t: Tensor | float) -> bool:
+def acts(interval: Interval | None, t: Num[Tensor, ""] | float) -> bool:
     """Whether timestep t lies in an interval; None: every timestep does."""
     return interval is None or interval[0] <= float(t) <= interval[1]
 
@@ -118,8 +121,13 @@ def guided(
 
 
 def call(
-    unet: Any, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows, hooks: Sequence[UNetHook] = ()
-) -> Tensor:
+    unet: Any,
+    latents: Float32[Tensor, "M c h w"],
+    t: Num[Tensor, ""],
+    conditioning: Conditioning,
+    rows: Rows,
+    hooks: Sequence[UNetHook] = (),
+) -> Float32[Tensor, "M c h w"]:
     """One UNet evaluation in the UNet's own precision; latents and prediction float32. A UNet with a class
     embedding also takes the pooled text."""
     labels = conditioning.pooled if unet.config.class_embed_type is not None else None

@@ -17,6 +17,7 @@ from torch import Tensor
 from personae.errors import BadOption
 from personae.sampling.fast.modes import guided_times
 from personae.sampling.guidance import Interval, acts, shares
+from personae.shapes import Num
 
 NAMES = ("text", "face", "both")
 MOST = 2  # that act at a time: with the unconditional one three passes, as in the paper
@@ -58,7 +59,7 @@ class GuidanceWeights:
         """The names of the weights that are not 0."""
         return [name for name in NAMES if getattr(self, name)]
 
-    def over(self, timesteps: Tensor) -> dict[str, tuple[float, Interval | None]]:
+    def over(self, timesteps: Num[Tensor, " S"]) -> dict[str, tuple[float, Interval | None]]:
         """The weights that are not 0, by name, each with the timesteps at which it acts (None: all).
 
         timesteps: (S,), a scheduler's.

@@ -23,6 +23,7 @@ from personae.reading.differentiable import AlignedMotion, AlignedRecogniser
 from personae.sampling import codec, parameterisation
 from personae.sampling.fast.modes import decoded_at_once, guided_times
 from personae.sampling.guidance import Predict
+from personae.shapes import Float, Int64
 
 _BACKWARD = 4  # times the memory of decoding alone that decoding with a gradient takes, roughly
 _DEGREES = 8.0  # of a pose, an error that counts as one
@@ -32,7 +33,9 @@ _SHAPE = 0.15  # of a blendshape
 class ReaderScore(Protocol):
     """A differentiable score of images in which the face lies where the model's own images have it."""
 
-    def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Float[Tensor, "M 3 H W"], which: Int64[Tensor, " M"]
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
         """Score images.
 
         Arguments:
@@ -54,9 +57,11 @@ class IdentityScore:
     """
 
     recogniser: AlignedRecogniser
-    wanted: Tensor
+    wanted: Float[Tensor, "N D"]
 
-    def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Float[Tensor, "M 3 H W"], which: Int64[Tensor, " M"]
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
         vectors = self.recogniser(torch.cat([images, images.flip(-1)])).unflatten(0, (2, -1))
         cosine = (vectors * self.wanted[which]).sum(-1).mean(0)
         return cosine, torch.ones_like(cosine)
@@ -73,10 +78,12 @@ class MotionScore:
     """
 
     motion: AlignedMotion
-    pose: Tensor
-    blendshapes: Tensor
+    pose: Float[Tensor, "N 3"]
+    blendshapes: Float[Tensor, "N 52"]
 
-    def __call__(self, images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Float[Tensor, "M 3 H W"], which: Int64[Tensor, " M"]
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
         pose, blendshapes = self.motion(images)
         errors = [(pose - self.pose[which]) / _DEGREES, (blendshapes - self.blendshapes[which]) / _SHAPE]
         each = torch.cat(errors, 1)
@@ -117,14 +124,14 @@ class ReaderGuidance:
 
         return steered
 
-    def direction(self, clean: Tensor) -> Tensor:
+    def direction(self, clean: Float[Tensor, "N c h w"]) -> Float[Tensor, "N c h w"]:
         """The direction (N, c, h, w) in which the score of each of the clean latents (N, c, h, w) grows: its gradient,
         scaled so that its root mean square is the pull (0 where there is no gradient)."""
         at_once = max(1, decoded_at_once(self.vae, clean) // _BACKWARD)
         batches = torch.arange(len(clean), device=clean.device).split(at_once)
         return torch.cat([self._uphill(clean[batch], batch) for batch in batches])
 
-    def _uphill(self, clean: Tensor, which: Tensor) -> Tensor:
+    def _uphill(self, clean: Float[Tensor, "M c h w"], which: Int64[Tensor, " M"]) -> Float[Tensor, "M c h w"]:
         with torch.enable_grad():
             moved = clean.detach().requires_grad_()
             score, pull = self.reader_score(codec.decode(self.vae, moved, batch_size=len(moved)), which)

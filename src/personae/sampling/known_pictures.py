@@ -21,6 +21,7 @@ from personae.errors import BadOption
 from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.sampling import codec
 from personae.sampling.mask_blend import MaskBlend, cells
+from personae.shapes import Bool, Shaped
 from personae.types import Array, Photo
 
 _WHITE = 127  # above it a pixel of a mask is repainted
@@ -32,7 +33,7 @@ class KnownPictures:
     that are repainted. masked: whether there is a mask, or everything is repainted."""
 
     photos: Sequence[Photo]
-    masks: Tensor
+    masks: Bool[Tensor, "K h w"]
     masked: bool
 
     @classmethod
@@ -62,7 +63,7 @@ class KnownPictures:
         return MaskBlend(clean=_rows("images", clean, people, person_index), mask=masks, strength=strength)
 
 
-def white(mask: PhotoSource) -> Array:
+def white(mask: PhotoSource) -> Bool[Array, "H W"]:
     """(H, W) bool: where a picture is white, or an array (H, W) of bool, or of 0 and 1, is set. Raises `BadImage`."""
     if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.max(initial=0) <= 1:
         return mask.astype(bool)
@@ -83,7 +84,7 @@ def _each(value: Any) -> list[Any]:
     return [numbers] if numbers.ndim == 2 else list(numbers)
 
 
-def _mask(value: Any, size: tuple[int, int], grid: tuple[int, int]) -> Array:
+def _mask(value: Any, size: tuple[int, int], grid: tuple[int, int]) -> Bool[Array, "H W"]:
     """(H, W) bool: a picture's white; or the cells of the latents, of 0 and 1, as recipes hold them."""
     if isinstance(value, np.ndarray) and value.shape == grid and value.max(initial=0) <= 1:
         found = value.astype(bool).repeat(size[0] // grid[0], 0).repeat(size[1] // grid[1], 1)
@@ -103,7 +104,9 @@ def _require_size(what: str, got: Sequence[int], size: tuple[int, int]) -> None:
         )
 
 
-def _rows(what: str, rows: Tensor, people: int, person_index: Sequence[int]) -> Tensor:
+def _rows(
+    what: str, rows: Shaped[Tensor, "K ..."], people: int, person_index: Sequence[int]
+) -> Shaped[Tensor, "N ..."]:
     """(N, ...): one for all images, one for each, or one for each of the people."""
     if len(rows) == len(person_index):
         return rows

@@ -14,6 +14,7 @@ from torch import Tensor
 from personae.errors import BadOption
 from personae.sampling import codec
 from personae.sampling.loop import draw_noise
+from personae.shapes import Float, Float32
 
 
 def latent_grid(vae: Any, unet: Any, *, height: int | None, width: int | None) -> tuple[int, int]:
@@ -32,8 +33,8 @@ def latent_grid(vae: Any, unet: Any, *, height: int | None, width: int | None) -
 
 
 def starting_noise(
-    latents: Tensor | None, generators: Sequence[torch.Generator], shape: tuple[int, int, int]
-) -> Tensor:
+    latents: Float[Tensor, " ..."] | None, generators: Sequence[torch.Generator], shape: tuple[int, int, int]
+) -> Float32[Tensor, "N c h w"]:
     """(N, c, h, w) float32: the caller's `latents`, or noise from one generator for each image.
 
     shape: (c, h, w). Raises `BadOption` for latents of another shape.

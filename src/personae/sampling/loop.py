@@ -17,6 +17,7 @@ from torch import Tensor
 from personae.errors import BadOption
 from personae.sampling.guidance import Predict
 from personae.sampling.mask_blend import MaskBlend
+from personae.shapes import Float, Float32
 
 # (step, t, latents) -> latents to go on with, or None to stop here.
 OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
@@ -27,20 +28,20 @@ def generators_for(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
-def draw_noise(shape: tuple[int, int, int], generators: Sequence[torch.Generator]) -> Tensor:
+def draw_noise(shape: tuple[int, int, int], generators: Sequence[torch.Generator]) -> Float32[Tensor, "N c h w"]:
     """Standard normal (N, *shape) float32 on the CPU, row n from generator n."""
     return torch.stack([torch.randn(shape, generator=g, device=g.device).cpu() for g in generators])
 
 
 def denoise(
     predict: Predict,
-    noise: Tensor,
+    noise: Float32[Tensor, "N c h w"],
     scheduler: Any,
     *,
     generators: Sequence[torch.Generator] | None = None,
     on_step: OnStep | None = None,
     mask_blend: MaskBlend | None = None,
-) -> Tensor:
+) -> Float[Tensor, "N c h w"]:
     """From noise to clean latents.
 
     Arguments:

@@ -28,6 +28,7 @@ from personae.compiled import is_compiled
 from personae.component_module import ComponentModule
 from personae.conditioning.types import Conditioning, Rows, UNetHook
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.shapes import Float
 from personae.threads import loading
 
 FILE = "pytorch_lora_weights.safetensors"  # the name under which diffusers saves one
@@ -38,15 +39,15 @@ class Change(nn.Module):
     """What is added to one weight: `up` (out, r) @ `down` (r, in), the LoRA's own scale in `up`; for a k x k
     convolution, in is its input channels times k x k."""
 
-    up: Tensor
-    down: Tensor
+    up: Float[Tensor, "out r"]
+    down: Float[Tensor, "r in"]
 
-    def __init__(self, *, up: Tensor, down: Tensor) -> None:
+    def __init__(self, *, up: Float[Tensor, "out r"], down: Float[Tensor, "r in"]) -> None:
         super().__init__()
         self.register_buffer("up", up)
         self.register_buffer("down", down)
 
-    def like(self, weight: Tensor) -> Tensor:
+    def like(self, weight: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
         """The product in the weight's shape, dtype and place. bfloat16 multiplies in bfloat16: its error is a
         hundredth of what the sum loses on the weight's own grid."""
         up, down = (side.to(weight.device, weight.dtype) for side in (self.up, self.down))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from personae.errors import BadOption
 from personae.sampling import parameterisation
+from personae.shapes import Bool, Float, Float32
 from personae.types import Array
 
 
@@ -36,8 +37,8 @@ class MaskBlend:
     Raises `BadOption` for a strength outside its range.
     """
 
-    clean: Tensor
-    mask: Tensor
+    clean: Float32[Tensor, "N c h w"]
+    mask: Bool[Tensor, "N h w"]
     strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -54,32 +55,36 @@ class MaskBlend:
             scheduler.set_begin_index(first)
         return first
 
-    def begin(self, latents: Tensor, noise: Tensor, scheduler: Any, first: int) -> Tensor:
+    def begin(
+        self, latents: Float[Tensor, "N c h w"], noise: Float[Tensor, "N c h w"], scheduler: Any, first: int
+    ) -> Float[Tensor, "N c h w"]:
         """The latents (N, c, h, w) before step `first`: `latents`, the scheduler's own, if that is the very first; the
         known ones, noised, if it is a later one."""
         known = self._known_latents(noise, scheduler, first)
         return self._blend(latents, known) if first == 0 else known
 
-    def after_step(self, step: int, latents: Tensor, noise: Tensor, scheduler: Any) -> Tensor:
+    def after_step(
+        self, step: int, latents: Float[Tensor, "N c h w"], noise: Float[Tensor, "N c h w"], scheduler: Any
+    ) -> Float[Tensor, "N c h w"]:
         """The result of step number `step` (N, c, h, w), with the known latents outside the mask: noised to the
         scheduler's level, or clean after the last step."""
         last = step + 1 == len(scheduler.timesteps)
         return self.finish(latents) if last else self._blend(latents, self._known_latents(noise, scheduler, step + 1))
 
-    def finish(self, latents: Tensor) -> Tensor:
+    def finish(self, latents: Float[Tensor, "N c h w"]) -> Float[Tensor, "N c h w"]:
         """Latents that no step follows, with the clean ones outside the mask."""
         return self._blend(latents, self.clean)
 
-    def _blend(self, latents: Tensor, known: Tensor) -> Tensor:
+    def _blend(self, latents: Float[Tensor, "N c h w"], known: Float[Tensor, "N c h w"]) -> Float[Tensor, "N c h w"]:
         return torch.where(self.mask[:, None], latents, known)
 
-    def _known_latents(self, noise: Tensor, scheduler: Any, step: int) -> Tensor:
+    def _known_latents(self, noise: Float[Tensor, "N c h w"], scheduler: Any, step: int) -> Float[Tensor, "N c h w"]:
         """The known latents as the scheduler holds latents before it makes `step`."""
         signal, spread = parameterisation.signal_and_noise(scheduler, scheduler.timesteps[step])
         return signal * self.clean + spread * noise
 
 
-def cells(mask: Array, grid: tuple[int, int]) -> Tensor:
+def cells(mask: Bool[Array, "H W"], grid: tuple[int, int]) -> Bool[Tensor, "h w"]:
     """(h, w) bool, the cells of `grid` in which any pixel of `mask` (H, W) bool lies; H, W whole multiples of h, w.
 
     So a region smaller than a cell is repainted all the same, and with it what else lies in its cell: the finer border

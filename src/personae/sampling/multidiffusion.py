@@ -21,6 +21,7 @@ from torch import Tensor
 
 from personae.errors import BadOption
 from personae.sampling.guidance import Predict
+from personae.shapes import Bool, Float, Shaped
 
 Corner = tuple[int, int]  # row, column of the first cell
 
@@ -44,10 +45,10 @@ class MultiDiffusion:
     grid: tuple[int, int]
     corners: Sequence[Corner]
     people: Sequence[int | None]
-    weights: Tensor
+    weights: Float[Tensor, "K side side"]
 
     @classmethod
-    def for_regions(cls, regions: Tensor, side: int) -> "MultiDiffusion":
+    def for_regions(cls, regions: Bool[Tensor, "P h w"], side: int) -> "MultiDiffusion":
         """A window around the middle of each region, and more of them where these leave cells out.
 
         Arguments:
@@ -99,7 +100,7 @@ class MultiDiffusion:
         return together
 
 
-def _around(mask: np.ndarray, side: int) -> Corner:
+def _around(mask: Bool[np.ndarray, "h w"], side: int) -> Corner:
     """Of the window about the middle of what is true in `mask` (h, w)."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     row, column = (
@@ -130,7 +131,7 @@ def _filling(corners: Iterable[Corner], grid: tuple[int, int], side: int) -> lis
     return more
 
 
-def _covered(corners: Iterable[Corner], grid: tuple[int, int], side: int) -> Tensor:
+def _covered(corners: Iterable[Corner], grid: tuple[int, int], side: int) -> Bool[Tensor, "h w"]:
     """(h, w) bool: the cells of windows."""
     cells = torch.zeros(grid, dtype=torch.bool)
     for corner in corners:
@@ -138,13 +139,15 @@ def _covered(corners: Iterable[Corner], grid: tuple[int, int], side: int) -> Ten
     return cells
 
 
-def _cut(cells: Tensor, corner: Corner, side: int) -> Tensor:
+def _cut(cells: Shaped[Tensor, "... h w"], corner: Corner, side: int) -> Shaped[Tensor, "... side side"]:
     """The window (..., side, side) of (..., h, w), a view."""
     row, column = corner
     return cells[..., row : row + side, column : column + side]
 
 
-def _pasted(windows: Tensor, corners: Sequence[Corner], grid: tuple[int, int]) -> Tensor:
+def _pasted(
+    windows: Float[Tensor, "N K ... side side"], corners: Sequence[Corner], grid: tuple[int, int]
+) -> Float[Tensor, "N ... h w"]:
     """The sum (N, ..., h, w) of windows (N, K, ..., side, side), each in its place."""
     side = windows.shape[-1]
     whole = windows.new_zeros(len(windows), *windows.shape[2:-2], *grid)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from personae.errors import unknown_name
 from personae.sampling import codec
+from personae.shapes import Float
 
 OUTPUT_TYPES = ("latent", "np", "pil", "pt")
 
@@ -20,7 +21,7 @@ def require(output_type: str) -> None:
         raise unknown_name("output_type", output_type, OUTPUT_TYPES)
 
 
-def as_type(images: Tensor, output_type: str) -> Any:
+def as_type(images: Float[Tensor, "N c h w"], output_type: str) -> Any:
     """Images (N, 3, H, W) in [-1, 1], or latents (N, c, h, w), as the caller wants them.
 
     Arguments:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from personae.sampling.schedulers import is_flow
+from personae.shapes import Float, Num
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Form:
     signal: float | Tensor
     noise: float | Tensor
 
-    def to_clean(self, prediction: Tensor, x: Tensor) -> Tensor:
+    def to_clean(self, prediction: Float[Tensor, " *shape"], x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
         """The clean latents (N, c, h, w) that a prediction about x means."""
         if self.predicts == "epsilon":
             return (x - self.noise * prediction) / self.signal
@@ -37,7 +38,7 @@ class Form:
             return x - self.noise * prediction
         return prediction
 
-    def from_clean(self, clean: Tensor, x: Tensor) -> Tensor:
+    def from_clean(self, clean: Float[Tensor, " *shape"], x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
         """The prediction about x that means `clean`: `to_clean` backwards."""
         if self.predicts == "epsilon":
             return (x - self.signal * clean) / self.noise
@@ -48,7 +49,7 @@ class Form:
         return clean
 
 
-def at(scheduler: Any, t: Tensor) -> Form:
+def at(scheduler: Any, t: Num[Tensor, ""]) -> Form:
     """Of the step that `scheduler` is about to make, at its timestep `t`; x as `scale_model_input` leaves it."""
     if is_flow(scheduler):
         noise = _sigma(scheduler)
@@ -62,7 +63,7 @@ def at(scheduler: Any, t: Tensor) -> Form:
     return Form(predicts=predicts, signal=share**0.5, noise=(1 - share) ** 0.5)
 
 
-def signal_and_noise(scheduler: Any, t: Tensor) -> tuple[float, float]:
+def signal_and_noise(scheduler: Any, t: Num[Tensor, ""]) -> tuple[float, float]:
     """How much signal and how much noise the latents hold before the step that `scheduler` is about to make.
 
     t: its timestep. Of the latents that the scheduler stores, before `scale_model_input` scales them to the x of `at`

@@ -17,10 +17,11 @@ from personae.reading import align
 from personae.reading.photo import PhotoSource, load_photo
 from personae.sampling import codec
 from personae.sampling.guidance import call
+from personae.shapes import Float, Float32
 from personae.types import Identity
 
 
-def reference_latents(model: Model, source: PhotoSource) -> Tensor:
+def reference_latents(model: Model, source: PhotoSource) -> Float32[Tensor, "1 c h w"]:
     """The largest face of a photo, aligned as the model's own images are, as latents (1, c, h, w) float32.
 
     Deterministic: the published code draws from the autoencoder's posterior, we take its mode. Raises `BadImage`,
@@ -39,7 +40,9 @@ def reference_latents(model: Model, source: PhotoSource) -> Tensor:
 
 
 @torch.no_grad()
-def look(model: Model, latents: Tensor, people: Sequence[Identity]) -> dict[str, Tensor]:
+def look(
+    model: Model, latents: Float[Tensor, "1 c h w"], people: Sequence[Identity]
+) -> dict[str, Float[Tensor, "P L C"]]:
     """One pass of the bare UNet over clean latents (1, c, h, w) at t = 0, once per person, with the identity prompt:
     what `ReferenceAttention` takes."""
     conditioning = model.condition(people)[0].to(model.unet.dtype)

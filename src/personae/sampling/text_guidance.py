@@ -21,6 +21,7 @@ from personae.model import Model
 from personae.sampling.guidance import GuidanceTerm, join
 from personae.sampling.guidance_weights import GuidanceWeights
 from personae.sampling.multidiffusion import MultiDiffusion
+from personae.shapes import Bool, Float32, Num
 from personae.types import Identity
 
 
@@ -35,9 +36,9 @@ class GuidanceInputs:
     conditionings: Mapping[str, Conditioning]
     weights: GuidanceWeights
     negative: Conditioning
-    regions: Tensor | None = None
+    regions: Bool[Tensor, "P h w"] | None = None
 
-    def terms(self, timesteps: Tensor) -> list[GuidanceTerm]:
+    def terms(self, timesteps: Num[Tensor, " S"]) -> list[GuidanceTerm]:
         """What guidance leads to over a scheduler's `timesteps` (S,). Raises `BadOption` as `GuidanceWeights.over`."""
         return [
             GuidanceTerm(conditioning=self.conditionings[name], weight=weight, interval=interval)
@@ -62,7 +63,7 @@ class Texts:
         return cls(words=words, nothing=nothing, negative=negative)
 
 
-def vectors_of(people: Sequence[Identity]) -> Tensor:
+def vectors_of(people: Sequence[Identity]) -> Float32[Tensor, "P D"]:
     """(P, D) float32."""
     return torch.from_numpy(np.stack([one.vector for one in people]))
 
@@ -74,7 +75,7 @@ def words_and_faces(
     person_index: Sequence[int],
     weights: GuidanceWeights,
     *,
-    regions: Tensor | None = None,
+    regions: Bool[Tensor, "P h w"] | None = None,
 ) -> GuidanceInputs:
     """Of N images or windows, each of one of the people: the words, the face, and both."""
     vectors, person = vectors_of(people).to(texts.words.tokens.device), torch.tensor(person_index)
@@ -97,7 +98,7 @@ def everyone_in_one_map(
     images: int,
     weights: GuidanceWeights,
     *,
-    regions: Tensor,
+    regions: Bool[Tensor, "P h w"],
 ) -> tuple[GuidanceInputs, RegionalAttention]:
     """Of N `images` that show all the people without windows: what guidance leads to, and the hook by which attention
     keeps each person to its region."""
@@ -125,7 +126,7 @@ def identities_in_windows(
     prompt: str | None,
     negative_prompt: str,
     windows: MultiDiffusion,
-    regions: Tensor | None,
+    regions: Bool[Tensor, "P h w"] | None,
 ) -> GuidanceInputs:
     """Of windows by Arc2Face's prompt: the person where there is one, the words about "person" elsewhere."""
     text = PROMPT if prompt is None else prompt
@@ -155,6 +156,6 @@ def without_face(inputs: GuidanceInputs, windows: MultiDiffusion) -> GuidanceInp
     )
 
 
-def _where(mask: Tensor, those: Conditioning, others: Conditioning) -> Conditioning:
+def _where(mask: Bool[Tensor, " N"], those: Conditioning, others: Conditioning) -> Conditioning:
     """Row by row of N: of `those` where `mask` (N,) bool is true, else of the `others`."""
     return join(others, those).rows(torch.arange(len(mask)) + len(mask) * mask)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from personae.conditioning.types import Conditioning, Rows, UNetHook
 from personae.errors import BadOption
+from personae.shapes import Float, Int64, Num
 
 
 @contextmanager
@@ -28,7 +29,11 @@ def engaged(hooks: Sequence[UNetHook], unet: Any) -> Iterator[None]:
 
 
 def arguments(
-    hooks: Sequence[UNetHook], latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows
+    hooks: Sequence[UNetHook],
+    latents: Float[Tensor, "M c h w"],
+    t: Num[Tensor, ""],
+    conditioning: Conditioning,
+    rows: Rows,
 ) -> dict[str, Any]:
     """The keyword arguments of all hooks. Raises `BadOption` if two of them set the same one."""
     merged: dict[str, Any] = {}
@@ -40,13 +45,13 @@ def arguments(
     return merged
 
 
-def stacked(images: Tensor, terms: Sequence[int | None]) -> Rows:
+def stacked(images: Int64[Tensor, " M"], terms: Sequence[int | None]) -> Rows:
     """The rows of a call in which each of `images` (M,) stands once for every guidance term, one term after the other;
     None is the unconditional one."""
     each = torch.tensor([-1 if term is None else term for term in terms]).repeat_interleave(len(images))
     return Rows(images=images.repeat(len(terms)), conditional=each >= 0, terms=each.clamp(min=0))
 
 
-def halves(images: Tensor) -> Rows:
+def halves(images: Int64[Tensor, " M"]) -> Rows:
     """The rows of a guided call: first the unconditional, then the conditional half of `images` (M,)."""
     return stacked(images, [None, 0])

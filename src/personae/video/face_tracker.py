@@ -13,6 +13,7 @@ import numpy as np
 
 from personae.errors import BadOption, NoFaceFound, WeightsMissing
 from personae.reading.reader import FaceReader
+from personae.shapes import Float
 from personae.types import Array, Face
 from personae.video import video_file
 from personae.video.motion_track import ANGLES, COLUMNS, Track
@@ -57,7 +58,7 @@ class Follower:
         return max((face for face in faces if alike(face) >= SAME_PERSON), key=alike, default=None)
 
 
-def overlap(a: Array, b: Array) -> float:
+def overlap(a: Float[Array, " 4"], b: Float[Array, " 4"]) -> float:
     """Intersection over union of two boxes (4,): left, top, right, bottom."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     shared = float(np.prod(sides.clip(0)))

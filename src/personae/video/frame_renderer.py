@@ -29,6 +29,7 @@ from personae.model import Model
 from personae.models.limits import GEOMETRY
 from personae.reading import align
 from personae.reading.aligned import Aligned
+from personae.shapes import Bool, Float, UInt8
 from personae.types import BLENDSHAPES, Array, Face, Photo, Pose
 from personae.video.motion_track import ANGLES, Track
 
@@ -52,7 +53,7 @@ class Move:
 
     pose: Pose
     tilt: float
-    blendshapes: Array
+    blendshapes: Float[Array, " 52"]
     limited: bool = False
 
     @property
@@ -89,7 +90,7 @@ def moves_of(track: Track, template: str, limits: Mapping[str, float] = GEOMETRY
 class FrameRenderer(Protocol):
     """Draws frames."""
 
-    def draw(self, moves: Sequence[Move]) -> list[Array]:
+    def draw(self, moves: Sequence[Move]) -> list[UInt8[Array, "H W 3"]]:
         """(H, W, 3) RGB uint8 each, all in one batch."""
         ...
 
@@ -102,7 +103,7 @@ class PortraitRenderer:
         self._pipe, self._face, self._seed, self._options = pipe, face, seed, options or {}
         self.moved_by = ways_to_move(pipe)
 
-    def draw(self, moves: Sequence[Move]) -> list[Array]:
+    def draw(self, moves: Sequence[Move]) -> list[UInt8[Array, "H W 3"]]:
         """See `FrameRenderer`."""
         options = _motion_options(moves, self.moved_by)
         return _generated(self._pipe, self._face, self._seed, len(moves), options, self._options)
@@ -137,7 +138,7 @@ class PhotoRenderer:
         self._strength = warp.strength(turn, *TASKS["reenact"].warp_strength or (1.0, 1.0))
         self._colours: tuple[Array, Array] | None = None
 
-    def draw(self, moves: Sequence[Move]) -> list[Array]:
+    def draw(self, moves: Sequence[Move]) -> list[UInt8[Array, "H W 3"]]:
         """See `FrameRenderer`; as large as the photo."""
         gain, shift = self._colours or self._as_photographed()
         canvases = [leaning(self._still, move.tilt) for move in moves]
@@ -172,8 +173,12 @@ class PhotoRenderer:
         return self._face.photo
 
     def _repainted(
-        self, moves: Sequence[Move], canvases: Sequence[Aligned], photos: Sequence[Array], edit_masks: Sequence[Array]
-    ) -> list[Array]:
+        self,
+        moves: Sequence[Move],
+        canvases: Sequence[Aligned],
+        photos: Sequence[UInt8[Array, "H W 3"]],
+        edit_masks: Sequence[Bool[Array, "S S"]],
+    ) -> list[UInt8[Array, "S S 3"]]:
         """Crops (S, S, 3) of photos (H, W, 3) in which each canvas is painted anew inside its edit mask."""
         # Beyond the photo's edge a crop only repeats it: there, too, the model may do as it likes.
         masks = [mask | ~canvas.coverage for mask, canvas in zip(edit_masks, canvases, strict=True)]
@@ -189,7 +194,7 @@ class PhotoRenderer:
         options = {"strength": self._strength, **self._options}
         return _generated(self._pipe, self._face, self._seed, len(moves), own, options)
 
-    def _assembly(self, number: int, move: Move, canvas: Aligned, edit_mask: Array) -> Assembly:
+    def _assembly(self, number: int, move: Move, canvas: Aligned, edit_mask: Bool[Array, "S S"]) -> Assembly:
         """Of one frame of a batch: as the task `reenact` says, the driver's part played by the face itself, moved."""
         task = TASKS["reenact"]
         still, moving = FaceRef("source"), FaceRef("source", change="pose", image=number)
@@ -216,7 +221,7 @@ class PhotoRenderer:
         """The face as it would lie in its crop if it did so."""
         return retarget(self._still, FaceModel.bundled(), pose=move.pose, blendshapes=move.blendshapes)
 
-    def _edit_mask(self, canvas: Aligned) -> Array:
+    def _edit_mask(self, canvas: Aligned) -> Bool[Array, "W W"]:
         """(W, W) bool, of the window around the crop (`warp`): where the head is in the photo, and where any frame has
         it."""
         return self._heads | canvas.widened(self._margin).region("head")
@@ -242,7 +247,7 @@ def _motion_options(moves: Sequence[Move], ways: Sequence[str]) -> dict[str, Any
 
 def _generated(
     pipe: Model, face: Face, seed: int, count: int, own: Mapping[str, Any], options: Mapping[str, Any]
-) -> list[Array]:
+) -> list[UInt8[Array, "H W 3"]]:
     """(H, W, 3) of each frame. own: options that the animation sets. options: the caller's."""
     if reserved := sorted(_OWN_OPTIONS & options.keys()):
         raise BadOption(f"an animation sets {reserved[0]} itself: leave it out")

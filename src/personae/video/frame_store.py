@@ -22,6 +22,7 @@ from PIL import Image
 from personae.errors import BadOutput
 from personae.io import atomic
 from personae.provenance import writer
+from personae.shapes import UInt8
 from personae.types import Array
 
 PLAN = "plan.json"
@@ -101,13 +102,13 @@ class FrameStore:
     def __contains__(self, number: int) -> bool:
         return self._path(number).is_file()
 
-    def put(self, number: int, pixels: Array) -> None:
+    def put(self, number: int, pixels: UInt8[Array, "H W 3"]) -> None:
         """Keep a frame (H, W, 3) RGB uint8. Raises `BadOutput`."""
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
         writer.write(self._path(number), buffer.getvalue(), force=True)
 
-    def get(self, number: int) -> Array:
+    def get(self, number: int) -> UInt8[Array, "H W 3"]:
         """A frame that was put."""
         with Image.open(self._path(number)) as image:
             return np.array(image.convert("RGB"))

@@ -26,6 +26,7 @@ from personae.errors import BadData, BadOption, unknown_name
 from personae.io import archive, regular
 from personae.io.boundary import errors_as
 from personae.reading.rotation import turn
+from personae.shapes import Bool, Float, Float64
 from personae.types import BLENDSHAPES, Array, Pose
 
 ANGLES = ("yaw", "pitch", "roll")
@@ -44,7 +45,7 @@ class Track:
     """`fps`: frames per second. `motion` (T, 3 + B) float64, by `COLUMNS`; a row of NaN: no face is seen there."""
 
     fps: Fraction
-    motion: Array
+    motion: Float64[Array, "T 55"]
 
     def __post_init__(self) -> None:
         motion = np.asarray(self.motion, np.float64)
@@ -67,21 +68,21 @@ class Track:
         return len(self.motion)
 
     @property
-    def visible(self) -> Array:
+    def visible(self) -> Bool[Array, " T"]:
         """(T,) bool: the frames that show the face."""
         return ~np.isnan(self.motion[:, 0])
 
     @property
-    def angles(self) -> Array:
+    def angles(self) -> Float[Array, "T 3"]:
         """(T, 3) degrees: yaw, pitch, roll, as the video shows them."""
         return self.motion[:, :3]
 
     @property
-    def blendshapes(self) -> Array:
+    def blendshapes(self) -> Float[Array, "T 52"]:
         """(T, B), 0-1."""
         return self.motion[:, 3:]
 
-    def upright(self, template: str) -> tuple[Array, Array]:
+    def upright(self, template: str) -> tuple[Float[Array, "T 3"], Float[Array, " T"]]:
         """(T, 3) the angles in a crop of `template` that stands the face upright, which is what models are trained on;
         and (T,) the tilt that the crop took away, degrees clockwise (`pose_map.tilt_of`)."""
         model, tilt = FaceModel.bundled(), np.full(len(self), np.nan)
@@ -129,7 +130,7 @@ Columns = Mapping[str, Array]  # (T,) each, by name
 Read = tuple[Fraction | None, Columns]
 
 
-def _by_column(columns: Columns) -> Array:
+def _by_column(columns: Columns) -> Float[Array, "T 55"]:
     """(T, 3 + B) of some of the columns."""
     for name in columns:
         if name not in COLUMNS:

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.signal import savgol_filter  # type: ignore[import-untyped]
 
 from personae.errors import unknown_name
+from personae.shapes import Float
 from personae.types import Array
 from personae.video.motion_track import ANGLES, COLUMNS, Track
 
@@ -28,14 +29,16 @@ _MIN_CUTOFF, _SPEED_CUTOFF = 1.5, 1.0  # Hz
 _UNITS = np.array([15.0] * len(ANGLES) + [1.0] * (len(COLUMNS) - len(ANGLES)))
 
 
-def savgol(values: Array, fps: float) -> Array:
+def savgol(values: Float[Array, "T C"], fps: float) -> Float[Array, "T C"]:
     """(T, C) as fitted quadratics; (T, C) unchanged if it is too short for one."""
     window = 2 * max(2, round(_REACH * fps)) + 1
     window = min(window, len(values) - 1 + len(values) % 2)  # odd, and no longer than there is
     return values if window < 5 else np.asarray(savgol_filter(values, window, 2, axis=0))
 
 
-def one_euro(values: Array, fps: float, *, min_cutoff: float = _MIN_CUTOFF, beta: float = _SPEED_CUTOFF) -> Array:
+def one_euro(
+    values: Float[Array, "T C"], fps: float, *, min_cutoff: float = _MIN_CUTOFF, beta: float = _SPEED_CUTOFF
+) -> Float[Array, "T C"]:
     """(T, C) after the filter of Casiez et al. 2012, forwards and backwards, averaged.
 
     min_cutoff: Hz, at rest: lower is steadier. beta: Hz by which a unit of speed per second raises it.
@@ -44,7 +47,7 @@ def one_euro(values: Array, fps: float, *, min_cutoff: float = _MIN_CUTOFF, beta
     return np.asarray((_one_euro(values, fps, min_cutoff, beta) + backwards) / 2)
 
 
-def _one_euro(values: Array, fps: float, min_cutoff: float, beta: float) -> Array:
+def _one_euro(values: Float[Array, "T C"], fps: float, min_cutoff: float, beta: float) -> Float[Array, "T C"]:
     """Algorithm 1 of the paper, with its 1 Hz for the speed's own low pass."""
     result, speed = values.astype(np.float64), np.zeros(values.shape[1])
     for t in range(1, len(values)):
@@ -86,7 +89,7 @@ def without_gaps(track: Track) -> Track:
     return dataclasses.replace(track, motion=bridged(track.motion))
 
 
-def bridged(values: Array) -> Array:
+def bridged(values: Float[Array, "T C"]) -> Float[Array, "T C"]:
     """(T, C) with rows of NaN filled in between their neighbours."""
     known = ~np.isnan(values[:, 0])
     at, times = np.flatnonzero(known), np.arange(len(values))

@@ -22,6 +22,7 @@ import numpy as np
 from personae.errors import BadOption, BadOutput, BadVideo
 from personae.io import atomic, regular
 from personae.io.boundary import errors_as
+from personae.shapes import UInt8
 from personae.types import Array
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -85,7 +86,7 @@ def probe(path: str | Path) -> Clip:
         return Clip(fps=Fraction(fps), size=(width, height), sound=_codec_of(sounds[0]) if sounds else None)
 
 
-def frames(path: str | Path, limits: Limits | None = None) -> Iterator[Array]:
+def frames(path: str | Path, limits: Limits | None = None) -> Iterator[UInt8[Array, "H W 3"]]:
     """Every frame (H, W, 3) RGB uint8, upright, `probe(path).fps` per second. Raises `BadVideo`, also on the way, and
     where the video goes beyond `limits` (None: `Limits()`)."""
     fps, most = probe(path).fps, limits or Limits()
@@ -108,7 +109,7 @@ def frames(path: str | Path, limits: Limits | None = None) -> Iterator[Array]:
 
 def write(
     path: str | Path,
-    pictures: Iterable[Array],
+    pictures: Iterable[UInt8[Array, "H W 3"]],
     *,
     fps: Fraction,
     sound: str | Path | None = None,
@@ -223,7 +224,7 @@ def _codec_of(stream: Any) -> str:
     return "unknown" if stream.codec_context is None else str(stream.codec_context.name)
 
 
-def _pixels(frame: Any) -> Array:
+def _pixels(frame: Any) -> UInt8[Array, "H W 3"]:
     """RGB, turned as the camera was held: `rotation` is counter-clockwise, as `rot90` is."""
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
 

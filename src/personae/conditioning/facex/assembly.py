@@ -26,6 +26,7 @@ from personae.conditioning.pose_map import render
 from personae.conditioning.retarget import retarget
 from personae.errors import BadData, unknown_name
 from personae.reading.aligned import Aligned
+from personae.shapes import Bool, Float32, Int64, UInt8
 from personae.types import Array
 
 CHANNELS = 7  # of the region image: I_R, the edit mask, and the mesh that shows pose and expression
@@ -62,8 +63,8 @@ class Assembly:
 
     sources: Mapping[str, FaceRef]
     faces: Mapping[FaceRef, Aligned]
-    reference: Array
-    edit_mask: Array
+    reference: UInt8[Array, "S S 3"]
+    edit_mask: Bool[Array, "S S"]
 
     def __post_init__(self) -> None:
         for name, ref in self.sources.items():
@@ -89,8 +90,8 @@ class Assembled:
     (N, K) int64, the row that each token comes from, -1: none; `reference` (N, 7, S, S) float32."""
 
     faces: FaceMeasures
-    face_index: Array
-    reference: Array
+    face_index: Int64[Array, "N K"]
+    reference: Float32[Array, "N 7 S S"]
 
 
 def assemble(assemblies: Sequence[Assembly], model: FaceModel) -> Assembled:
@@ -124,7 +125,7 @@ def _equal(one: Aligned, other: Aligned) -> bool:
     return one.pose == other.pose and all(np.array_equal(getattr(one, n), getattr(other, n)) for n in arrays)
 
 
-def structure(assembly: Assembly, model: FaceModel) -> Array | None:
+def structure(assembly: Assembly, model: FaceModel) -> UInt8[Array, "S S 3"] | None:
     """(S, S, 3) uint8 the normal map of the mesh that holds the pose of the pose's source and makes the expression of
     the expression's; None if there is no source of the pose."""
     pose, expression = assembly.face("pose"), assembly.face("expression")
@@ -135,7 +136,9 @@ def structure(assembly: Assembly, model: FaceModel) -> Array | None:
     return render(pose.landmarks, model.triangles, len(pose.crop))
 
 
-def region_image(reference: Array, edit_mask: Array, mesh: Array | None) -> Array:
+def region_image(
+    reference: UInt8[Array, "S S 3"], edit_mask: Bool[Array, "S S"], mesh: UInt8[Array, "S S 3"] | None
+) -> Float32[Array, "7 S S"]:
     """(7, S, S) float32: I_R in [-1, 1], the edit mask 0 or 1, the mesh's normals as colours in 0-1 (zeros: none)."""
     side = len(reference)
     image = np.zeros((CHANNELS, side, side), np.float32)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from personae.compiled import eagerly
 from personae.errors import WeightsCorrupt
+from personae.shapes import Bool, Float
 
 _HEAD = 32  # channels of an attention head
 
@@ -38,7 +39,7 @@ class AddedAttention(nn.Module):
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)
 
-    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "M L W"], tokens: Float[Tensor, "M T C"]) -> Float[Tensor, "M L W"]:
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.to_q(self.norm(x)), *self.to_kv(tokens).chunk(2, -1))
@@ -59,7 +60,7 @@ class Controller(nn.Module):
         """Fresh, for `unet`."""
         return cls(widths_of(unet), token_width=token_width, inner=inner)
 
-    def set_tokens(self, tokens: Tensor | None, rows: Tensor | None = None) -> None:
+    def set_tokens(self, tokens: Float[Tensor, "m T C"] | None, rows: Bool[Tensor, " M"] | None = None) -> None:
         """What the next calls are told, (M, T, C); None: nothing. rows: (M,) bool, the rows that are told, of which
         alone `tokens` then has rows."""
         self._tokens, self._rows = tokens, rows

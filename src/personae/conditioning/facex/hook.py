@@ -18,6 +18,7 @@ from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.types import Conditioning, Rows
 from personae.reading.embed import OnnxEmbedder
 from personae.reading.insightface import InsightFaceEmbedder
+from personae.shapes import Float, Num
 
 
 class PiecesHook:
@@ -26,7 +27,7 @@ class PiecesHook:
     tokens: (P, T, C). person_index: (N,) the person of each image.
     """
 
-    def __init__(self, facex: FaceX, tokens: Tensor, person_index: Sequence[int]) -> None:
+    def __init__(self, facex: FaceX, tokens: Float[Tensor, "P T C"], person_index: Sequence[int]) -> None:
         self._controller, self._tokens, self._people = facex.controller, tokens, torch.tensor(list(person_index))
 
     @contextmanager
@@ -35,7 +36,9 @@ class PiecesHook:
         with self._controller.engaged(unet):
             yield
 
-    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
+    def arguments(
+        self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: Rows
+    ) -> dict[str, Any]:
         """None: the controller takes the tokens."""
         if not rows.conditional.any():
             self._controller.set_tokens(None)
@@ -53,7 +56,7 @@ def encoded(
     *,
     crop_template: str,
     device: torch.device,
-) -> Tensor:
+) -> Float[Tensor, "P T C"]:
     """(P, T, C) on the device, of one assembly for each person, whose faces lie as `crop_template` says.
 
     embedder: of whose file a network is made (`reading.differentiable.differentiable_embedder`).

@@ -30,6 +30,7 @@ from personae.conditioning.facex.representation import MEASURES, TOKENS, Decompo
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.io import atomic
 from personae.io.tensors import save_tensors
+from personae.shapes import Float, Float32
 
 CONFIG, FILE = "config.json", "model.safetensors"
 _FORMAT = "personae-facex/1"
@@ -109,7 +110,7 @@ class FaceX(ComponentModule):
         whole = torch.cat(parts, 1)
         return self.norm(whole + self.adapter(whole))
 
-    def encode(self, assembled: Assembled, maps: Tensor) -> Tensor:
+    def encode(self, assembled: Assembled, maps: Float[Tensor, "F I E"]) -> Float[Tensor, "N T C"]:
         """`forward` of what was assembled; maps (F, I, E) of its faces, on the device of the weights."""
         home, faces = execution_device(self), assembled.faces
         measures = {name: torch.from_numpy(getattr(faces, name)).to(home, self.dtype) for name in MEASURES}
@@ -165,7 +166,7 @@ def require_fit(network: FaceX, *, space: str, unet: Any, where: object) -> None
             )
 
 
-def crops_of(faces: FaceMeasures) -> Tensor:
+def crops_of(faces: FaceMeasures) -> Float32[Tensor, "F 3 S S"]:
     """(F, 3, S, S) float32 in [-1, 1]."""
     return torch.from_numpy(faces.crops).permute(0, 3, 1, 2).float() / 127.5 - 1
 

@@ -28,6 +28,7 @@ from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
 from personae.reading.aligned import Aligned, resized
 from personae.reading.face_regions import REGIONS
+from personae.shapes import Float, Float32, UInt8
 from personae.types import BLENDSHAPES, Array, Pose
 
 GRID = 32
@@ -55,13 +56,13 @@ class FaceMeasures:
         pose, expression, texture, light, gaze: (F, n) float32, n as in `MEASURES`.
     """
 
-    crops: Array
-    regions: Array
-    pose: Array
-    expression: Array
-    texture: Array
-    light: Array
-    gaze: Array
+    crops: UInt8[Array, "F S S 3"]
+    regions: Float32[Array, "F R G G"]
+    pose: Float32[Array, "F 3"]
+    expression: Float32[Array, "F 52"]
+    texture: Float32[Array, "F 15"]
+    light: Float32[Array, "F 27"]
+    gaze: Float32[Array, "F 4"]
 
     @classmethod
     def stack(cls, faces: "Sequence[FaceMeasures]") -> "FaceMeasures":
@@ -75,7 +76,12 @@ def measure(face: Aligned, model: FaceModel) -> FaceMeasures:
 
 
 def measures_of(
-    crop: Array, landmarks: Array, pose: Pose, blendshapes: Array, shares: Array, model: FaceModel
+    crop: UInt8[Array, "S S 3"],
+    landmarks: Float[Array, "K 3"],
+    pose: Pose,
+    blendshapes: Float[Array, " 52"],
+    shares: Float[Array, "R G G"],
+    model: FaceModel,
 ) -> FaceMeasures:
     """The measures of one face, F = 1, of what `Aligned` has under these names; shares: `Aligned.shares(GRID)`."""
     small = reduced(crop, GRID)
@@ -91,18 +97,18 @@ def measures_of(
     )
 
 
-def reduced(crop: Array, side: int) -> Array:
+def reduced(crop: UInt8[Array, "S S 3"], side: int) -> Float32[Array, "s s 3"]:
     """(side, side, 3) float32, 0-1, of a crop (S, S, 3) uint8, S a multiple of side: averaged."""
     cell = len(crop) // side
     return crop.reshape(side, cell, side, cell, 3).mean((1, 3), dtype=np.float32) / 255
 
 
-def pose_numbers(pose: Pose) -> Array:
+def pose_numbers(pose: Pose) -> Float32[Array, " 3"]:
     """(3,) yaw, pitch, roll, about 1 where a head is turned far."""
     return np.array((pose.yaw, pose.pitch, pose.roll), np.float32) / DEGREES
 
 
-def texture(small: Array, shares: Array) -> Array:
+def texture(small: Float[Array, "G G 3"], shares: Float[Array, "R G G"]) -> Float32[Array, " 15"]:
     """(15,) of a reduced crop (G, G, 3) and its regions (R, G, G)."""
     means = [_mean(small, shares[REGIONS.index(name)]) for name in _COLOURED]
     skin = shares[REGIONS.index("skin")]
@@ -113,7 +119,9 @@ def _mean(values: Array, weights: Array) -> Array:
     return np.asarray((values * weights[..., None]).sum((0, 1)) / (weights.sum() + 1e-3))
 
 
-def light(small: Array, shares: Array, marks: Array, model: FaceModel) -> Array:
+def light(
+    small: Float[Array, "G G 3"], shares: Float[Array, "R G G"], marks: Float[Array, "K 3"], model: FaceModel
+) -> Float32[Array, " 27"]:
     """(27,) by colour: the nine coefficients of the light that makes the mesh at `marks` (K, 3), pixels of the reduced
     crop, look like the skin, by least squares."""
     normals = render(marks, model.triangles, GRID).astype(np.float32) / 127.5 - 1
@@ -123,7 +131,7 @@ def light(small: Array, shares: Array, marks: Array, model: FaceModel) -> Array:
     return np.asarray(np.linalg.solve(square, basis.T @ small[lit]).T.reshape(-1), np.float32)
 
 
-def harmonics(normals: Array) -> Array:
+def harmonics(normals: Float[Array, "M 3"]) -> Float32[Array, "M 9"]:
     """(M, 9) real spherical harmonics up to the second order of unit normals (M, 3), each of mean square 1."""
     x, y, z = normals.T
     one = np.ones_like(x)
@@ -138,7 +146,7 @@ def harmonics(normals: Array) -> Array:
     return np.stack([*first, *second], 1).astype(np.float32)
 
 
-def gaze(blendshapes: Array) -> Array:
+def gaze(blendshapes: Float[Array, " 52"]) -> Float32[Array, " 4"]:
     """(4,) of (52,): which way each eye looks, in and out being opposite for the two."""
 
     def look(name: str) -> float:
@@ -168,7 +176,7 @@ class Residual(nn.Module):
         super().__init__()
         self.norm, self.conv = nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "N W h w"]) -> Float[Tensor, "N W h w"]:
         return x + self.conv(F.silu(self.norm(x)))
 
 
@@ -186,7 +194,7 @@ class RegionEncoder(nn.Module):
         self.up = nn.ModuleList([nn.ConvTranspose2d(channels, half, 2, 2), nn.ConvTranspose2d(half, half, 2, 2)])
         self.flat = nn.ModuleList([nn.Linear(size, width) for size in (channels, half, half)])
 
-    def forward(self, crops: Tensor, shares: Tensor) -> Tensor:
+    def forward(self, crops: Float[Tensor, "F 3 S S"], shares: Float[Tensor, "F R G G"]) -> Float[Tensor, "F R W"]:
         features = self.backbone(crops)
         pooled = torch.zeros((), device=crops.device)
         for level, flat in enumerate(self.flat):
@@ -214,7 +222,13 @@ class Decomposer(nn.Module):
             }
         )
 
-    def forward(self, crops: Tensor, shares: Tensor, maps: Tensor, measures: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self,
+        crops: Float[Tensor, "F 3 S S"],
+        shares: Float[Tensor, "F R G G"],
+        maps: Float[Tensor, "F I E"],
+        measures: dict[str, Float[Tensor, "F _"]],
+    ) -> dict[str, Float[Tensor, "F _ C"]]:
         """crops (F, 3, S, S) in [-1, 1]; shares (F, R, G, G); maps (F, I, E); measures (F, n) by name."""
         each = self.regions(crops, shares)
         tokens = {"identity": self.identity(maps)}

@@ -25,6 +25,7 @@ from torch import Tensor
 from personae.compiled import eagerly
 from personae.conditioning.types import Conditioning, Rows
 from personae.errors import BadOption
+from personae.shapes import Float, Int64, Num
 
 _Row = tuple[int, bool, int]  # `Rows.names`
 
@@ -69,7 +70,9 @@ class DeepCache:
                 stack.enter_context(_instead(module, partial(self._answer, number)))
             yield
 
-    def arguments(self, latents: Tensor, t: Tensor, conditioning: Conditioning, rows: Rows) -> dict[str, Any]:
+    def arguments(
+        self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: Rows
+    ) -> dict[str, Any]:
         wanted = rows.names()
         call = frozenset(rows.images.tolist())
         cached = self._cache.get(call)
@@ -115,6 +118,6 @@ def _instead(module: Any, answer: Callable[..., Any]) -> Iterator[None]:
             del module.forward
 
 
-def _rows_of(answer: Any, index: Tensor) -> Any:
+def _rows_of(answer: Any, index: Int64[Tensor, " M"]) -> Any:
     """The rows `index` (M,) of a tensor, or of every tensor in nested tuples."""
     return answer[index] if isinstance(answer, Tensor) else tuple(_rows_of(part, index) for part in answer)

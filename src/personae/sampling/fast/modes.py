@@ -17,6 +17,7 @@ from torch import Tensor
 from personae.errors import BadOption
 from personae.sampling.fast import cpu_layers, precision
 from personae.sampling.fast.deep_cache import DeepCache
+from personae.shapes import Float, Num
 
 _DECODED_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}  # pixels: one picture of 512 px, or eight
 
@@ -57,7 +58,7 @@ def prepare(pipe: Any, *, compile: bool = False) -> None:  # noqa: A002 (torch's
             network.compile(dynamic=False)
 
 
-def decoded_at_once(vae: Any, latents: Tensor) -> int:
+def decoded_at_once(vae: Any, latents: Float[Tensor, "N c h w"]) -> int:
     """How many of `latents` (N, c, h, w) to decode together: more cost memory and, on a CPU, save no time."""
     stages = vae.config.get("decoder_block_out_channels") or vae.config.block_out_channels
     pixels = latents[0, 0].numel() * 4 ** (len(stages) - 1)
@@ -108,7 +109,7 @@ def controls_of(mode: Mode) -> list[DeepCache]:
     return [DeepCache(mode.cache_interval)] if mode.cache_interval > 1 else []
 
 
-def guided_times(timesteps: Tensor, interval: Sequence[float]) -> tuple[float, float]:
+def guided_times(timesteps: Num[Tensor, " S"], interval: Sequence[float]) -> tuple[float, float]:
     """The lowest and highest of a scheduler's `timesteps` (S,), falling, that lie in a `Mode.guidance_interval`."""
     first, last = (round(share * len(timesteps)) for share in interval)
     first = min(first, len(timesteps) - 1)
