@@ -27,7 +27,7 @@ from personae.reading.differentiable import AlignedRecogniser
 from personae.reading.onnx_module import OnnxModule
 from personae.reading.reader import FaceReader
 from personae.replay import replay
-from personae.sampling import codec, parameterisation, schedulers
+from personae.sampling import codec, parameterisation, scheduler_table, schedulers
 from personae.sampling.fast import modes
 from personae.sampling.identity_guidance import IdentityScore, ReaderGuidance
 from personae.sampling.loop import denoise, draw_noise, generators_for
@@ -95,8 +95,8 @@ def decoded(pipe: FacePipeline) -> Iterator[list[int]]:
 # ---------------------------------------------------------------------- what a prediction means
 
 NOISE_PREDICTIONS = ("epsilon", "v_prediction")
-CASES = [(name, "flow_prediction") for name, entry in schedulers.SCHEDULERS.items() if entry.flow]
-CASES += [(name, p) for name, entry in schedulers.SCHEDULERS.items() if entry.noise for p in NOISE_PREDICTIONS]
+CASES = [(name, "flow_prediction") for name, entry in scheduler_table.SCHEDULERS.items() if entry.flow]
+CASES += [(name, p) for name, entry in scheduler_table.SCHEDULERS.items() if entry.noise for p in NOISE_PREDICTIONS]
 
 
 @pytest.mark.parametrize(("name", "predicts"), CASES)
@@ -193,9 +193,9 @@ def test_it_acts_in_its_interval_only(pipe: FacePipeline, interval: tuple[float,
     assert calls == [3] * steps
 
 
-@pytest.mark.parametrize("name", schedulers.SCHEDULERS)
+@pytest.mark.parametrize("name", scheduler_table.SCHEDULERS)
 def test_every_scheduler_is_guided(pipe: FacePipeline, name: str) -> None:
-    entry = schedulers.SCHEDULERS[name]
+    entry = scheduler_table.SCHEDULERS[name]
     if entry.flow if schedulers.is_flow(pipe.scheduler) else entry.noise:
         options = {"scheduler": name, "num_inference_steps": 8}
         before, after = (alike(pipe, latents(pipe, likeness_guidance=s, **options)) for s in (0, STRENGTH))

@@ -14,14 +14,16 @@ from torch import Tensor
 from conftest import made_up
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
-from personae.sampling import codec, parameterisation, schedulers
+from personae.sampling import codec, parameterisation, scheduler_table, schedulers
 from personae.sampling.loop import denoise, draw_noise, generators_for
 from personae.sampling.mask_blend import MaskBlend, cells
 from tolerances import assert_same
 
 FLOW = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.5)
 NOISE = diffusers.DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
-CASES = [(name, kind) for name, e in schedulers.SCHEDULERS.items() for kind in ("flow", "noise") if getattr(e, kind)]
+CASES = [
+    (name, kind) for name, e in scheduler_table.SCHEDULERS.items() for kind in ("flow", "noise") if getattr(e, kind)
+]
 LIKE = {"flow": FLOW, "noise": NOISE}
 # These draw new noise at every step: of them only the level is known.
 NOISY = ("ddpm", "dpm++-sde", "euler-a", "lcm")

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from conftest import made_up
 from personae.cli import edit as edit_verbs
 from personae.cli import generate as verbs
-from personae.cli.steering import controls_from, flag_of, typer_option, with_controls
+from personae.cli.steering import controls_from, typer_option, with_controls
 from personae.controls import options_file, registry
 from personae.controls.control import Control
 from personae.controls.image_settings import settings_of
@@ -34,6 +34,7 @@ from personae.pipeline import FacePipeline
 from personae.provenance import recipe as recipes
 from personae.provenance import recipe_schema, writer
 from personae.replay import replay
+from personae.sampling import schedulers
 from personae.sampling.fast.modes import MODES
 from personae.sampling.guidance_weights import LOOKS, GuidanceWeights
 from personae.types import Pose
@@ -141,6 +142,19 @@ def test_a_toy_option_is_of_recipes(request: pytest.FixtureRequest) -> None:
     assert recipes.history([recipe])[0]["settings"] == {"tint": 0.5}
 
 
+def test_what_is_typed_is_checked_before_any_work(toy_app: typer.Typer) -> None:
+    for words, message in (
+        (["-n", "0"], "--count must be a whole number between 1 and 1000000, got 0"),
+        (["--steps", "0"], "--steps must be a whole number between 1 and 1000, got 0"),
+        (["--scheduler", "unpic"], "unknown --scheduler 'unpic': did you mean 'unipc'"),
+        (["--seed", "-1"], "--seed must be a whole number between 0 and 9223372036854775807, got -1"),
+        (["--tint", "3"], "--tint must be a number between -2 and 2, got 3"),
+    ):
+        done = CliRunner().invoke(toy_app, ["nobody.jpg", *words])
+        assert isinstance(done.exception, BadOption)
+        assert message in str(done.exception)
+
+
 @pytest.mark.usefixtures("toy")
 def test_a_toy_option_is_of_the_rows_and_of_the_types() -> None:
     row = {row["name"]: row for row in registry.rows()}["tint"]
@@ -163,12 +177,17 @@ def test_rows_are_json_and_say_what_a_page_needs() -> None:
     assert all(row["help"].endswith(".") and row["type"] for row in rows)
     assert found["pose_scale"] == {
         "name": "pose_scale",
+        "title": "Pose scale",
+        "group": "Pose and expression",
         "type": "number",
         "help": "How strictly to hold the pose, 0-2.",
         "unit": None,
         "low": 0,
         "high": 2,
         "above_low": False,
+        "soft_low": 0,
+        "soft_high": 2,
+        "step": 0.05,
         "choices": None,
         "default": 1.0,
         "default_text": "1",
@@ -176,14 +195,49 @@ def test_rows_are_json_and_say_what_a_page_needs() -> None:
         "needs": ["pose", "pose_map"],
         "component": "controlnet",
         "one_face": True,
+        "by_edit": None,
+        "in_recipe": True,
+        "flag": "--pose-scale",
+        "available": None,
         "control": "PoseControl",
     }
     assert found["strength"]["above_low"]
     assert (found["face_interval"]["low"], found["face_interval"]["high"]) == (0, 1)
     assert found["speed"]["choices"] == ["exact", "balanced", "fast"]
     assert {name for name, row in found.items() if row["per"] == "person"} == {"pose", "expression"}
+    assert {name for name, row in found.items() if row["per"] == "image"} == {"seed"}
     assert {name for name, row in found.items() if row["per"] == "picture"} == {"image", "mask_image"}
     assert {row["component"] for row in rows} - {None} <= COMPONENTS.keys()
+    assert found["num_images_per_prompt"]["flag"] == "--count"
+    assert found["batch_size"]["flag"] is None
+    assert found["num_inference_steps"]["title"] == "Steps"
+    sliders = [row for row in rows if row["type"] in ("number", "integer")]
+    for row in sliders:
+        assert row["low"] <= row["soft_low"] < row["soft_high"] <= row["high"]
+        assert row["step"] > 0
+
+
+def test_rows_of_a_model_say_what_it_can_do(nano_like: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = {row["name"]: row for row in registry.rows()}
+    found = {row["name"]: row for row in json.loads(json.dumps(registry.rows(nano_like)))}
+    assert found.keys() == declared.keys()
+    assert found["num_inference_steps"]["default"] == nano_like.config.steps
+    assert found["guidance_scale"]["default"] == nano_like.config.guidance_scale
+    own = nano_like.unet.config.sample_size * 4
+    assert {name: found["width"][name] for name in ("default", "low", "step")} == {"default": own, "low": 4, "step": 4}
+    for name in found["scheduler"]["choices"]:
+        schedulers.fresh(name, like=nano_like.scheduler, steps=2)
+    for name in set(declared["scheduler"]["choices"]) - set(found["scheduler"]["choices"]):
+        with pytest.raises(BadOption, match="cannot sample a model"):
+            schedulers.fresh(name, like=nano_like.scheduler, steps=2)
+    for row in found.values():
+        if row["component"] is not None:
+            assert row["available"] is nano_like.has_component(row["component"])
+    assert found["prompt"]["available"]
+    guided = ("likeness_guidance", "motion_guidance")
+    assert [found[name]["available"] for name in guided] == [True, True]
+    monkeypatch.setattr(nano_like, "reader", None)
+    assert not any(row["available"] for row in registry.rows(nano_like) if row["name"] in guided)
 
 
 @pytest.mark.parametrize("control", registry.CONTROLS)
@@ -217,14 +271,13 @@ def test_defaults_of_the_command_line_are_those_of_the_call() -> None:
         info = get_args(parameters[name].annotation)[1]
         assert parameters[name].default is None
         assert (info.show_default or None, info.help) == (one.default_words, one.help)
-        assert info.default == flag_of(name, one)  # where typer keeps the first name of an annotated option
+        assert info.default == one.flags(name)[0]  # where typer keeps the first name of an annotated option
     assert controls_from(dict.fromkeys(offered)) == {}
     call = inspect.signature(FacePipeline.__call__).parameters
-    for typed, own in (("prompt", "prompt"), ("steps", "num_inference_steps"), ("guidance", "guidance_scale")):
-        assert parameters[typed].default is call[own].default is None
-    for name in ("scheduler", "height", "width", "seed"):
-        assert parameters[name].default is call[name].default is None
-    assert parameters["count"].default == call["num_images_per_prompt"].default
+    assert {name: call[name].default for name in registry.options()} == {
+        name: one.default for name, one in registry.options().items()
+    }
+    assert "options" not in call
 
 
 def test_edits_offer_options_as_they_are_declared() -> None:
@@ -247,7 +300,11 @@ def test_declarations_bring_no_torch() -> None:
 
 
 def test_edits_set_what_is_declared_so() -> None:
-    assert set(registry.set_by_edits()) == {"image", "mask_image", "assembly", "regions"}
+    assert set(registry.set_by_edits()) == {
+        *("image", "mask_image", "assembly", "regions"),
+        *("num_images_per_prompt", "height", "width"),
+    }
+    assert set(registry.set_by_edits(by_default=True)) == {"pose", "expression", "reference"}
 
 
 def test_settings_of_an_image_are_its_own() -> None:
@@ -270,14 +327,24 @@ def test_a_value_for_each_person_is_told_from_one_for_all() -> None:
     assert for_each_person([{"smile": 1}, {}], 2) == [{"smile": 1}, {}]
 
 
+def test_numbers_of_numpy_are_numbers(nano_like: FacePipeline) -> None:
+    people = made_up(nano_like, 1)
+    numbers: Any = {"num_inference_steps": np.int64(2), "guidance_scale": np.float32(2), "seed": np.arange(3, 4)}
+    plain = nano_like(people, num_inference_steps=2, guidance_scale=2, seed=[3], measure_likeness=False)
+    same = nano_like(people, measure_likeness=False, **numbers)
+    assert json.dumps(same.recipe) == json.dumps(plain.recipe)
+    assert same.seeds == plain.seeds == [3]
+
+
 def test_none_is_as_good_as_absent(nano_like: FacePipeline) -> None:
-    nothing: Any = dict.fromkeys(registry.options())
+    nothing: Any = dict.fromkeys(set(registry.options()) - {"seed"})
     people = made_up(nano_like, 1)
     alike = [nano_like(people, seed=1, measure_likeness=False, **options) for options in ({}, nothing)]
     assert alike[0].recipe == alike[1].recipe
 
 
 def test_no_setting_of_a_recipe_is_a_path() -> None:
-    assert not any(kind.fits("/etc/passwd") for name, kind in registry.recipe_kinds().items())
+    kinds = registry.recipe_kinds()
+    assert {name for name, kind in kinds.items() if kind.fits("/etc/passwd")} == {"prompt", "negative_prompt"}
     assert "assembly" not in registry.recipe_kinds()
     assert set(recipe_schema.HISTORY_SETTINGS) == set(recipe_schema.SETTINGS) - {"mask_image", "regions"}

@@ -11,7 +11,7 @@ from torch import Tensor
 from conftest import WIDTH, nano_parts, sd15_parts
 from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
-from personae.sampling import codec, schedulers
+from personae.sampling import codec, scheduler_table, schedulers
 from personae.sampling.fast import modes
 from personae.sampling.guidance import combine, guided
 from personae.sampling.loop import denoise, draw_noise, generators_for
@@ -38,7 +38,9 @@ def epsilon(x: Tensor, t: Tensor) -> Tensor:
     return (1 - alphas) ** 0.5 / variance * (x - alphas**0.5 * MEAN)
 
 
-CASES = [(name, kind) for name, e in schedulers.SCHEDULERS.items() for kind in ("flow", "noise") if getattr(e, kind)]
+CASES = [
+    (name, kind) for name, e in scheduler_table.SCHEDULERS.items() for kind in ("flow", "noise") if getattr(e, kind)
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

@@ -11,7 +11,7 @@ from conftest import made_up
 from personae import pipeline
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
-from personae.sampling import codec, schedulers
+from personae.sampling import codec, scheduler_table, schedulers
 from personae.sampling.fast import modes
 from personae.sampling.fast.modes import MODES, Mode, guided_times
 from tolerances import assert_same
@@ -99,9 +99,9 @@ def test_a_stop_or_an_error_midway_leaves_no_trace(pipe: FacePipeline) -> None:
     torch.testing.assert_close(latents(pipe), exact, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", schedulers.SCHEDULERS)
+@pytest.mark.parametrize("name", scheduler_table.SCHEDULERS)
 def test_every_scheduler_goes_with_balanced(pipe: FacePipeline, name: str) -> None:
-    entry = schedulers.SCHEDULERS[name]
+    entry = scheduler_table.SCHEDULERS[name]
     if entry.flow if schedulers.is_flow(pipe.scheduler) else entry.noise:
         assert latents(pipe, scheduler=name, speed="balanced").isfinite().all()
 

@@ -14,7 +14,7 @@ from personae.conditioning.arc2face import encode_text
 from personae.conditioning.types import Conditioning
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
-from personae.sampling import schedulers
+from personae.sampling import scheduler_table, schedulers
 from personae.sampling.fast.deep_cache import DeepCache
 from personae.sampling.guidance import GuidanceTerm, guided
 from personae.sampling.guidance_weights import LOOKS, NAMES, GuidanceWeights
@@ -225,10 +225,10 @@ def test_four_at_once_are_four_singles(model: FacePipeline, scheduler: str | Non
     assert_same(parts, four, steps=4)
 
 
-@pytest.mark.parametrize("name", [name for name in schedulers.SCHEDULERS if name != "lcm"])
+@pytest.mark.parametrize("name", [name for name in scheduler_table.SCHEDULERS if name != "lcm"])
 def test_every_scheduler_weighs_and_batches_change_nothing(model: FacePipeline, name: str) -> None:
     person, options = made_up(model)[0], {"prompt": "a man", "scheduler": name, "num_inference_steps": 3}
-    entry = schedulers.SCHEDULERS[name]
+    entry = scheduler_table.SCHEDULERS[name]
     if not (entry.flow if schedulers.is_flow(model.scheduler) else entry.noise):
         with pytest.raises(BadOption, match="cannot sample a model trained on"):
             model(person, **options)

@@ -25,10 +25,14 @@ from personae.compiled import is_compiled
 from personae.conditioning.arc2face import PROMPT, encode_identities, encode_text
 from personae.conditioning.regional_attention import likeness_by_region
 from personae.conditioning.types import Conditioning
-from personae.controls.call_checks import require_counts, require_texts
+from personae.controls.batch import BatchControl
 from personae.controls.options import Options
-from personae.controls.registry import plan_for
-from personae.controls.request import Plan, Request
+from personae.controls.picture_size import PictureSizeControl
+from personae.controls.prompt import PromptControl
+from personae.controls.registry import controls_of, plan_for
+from personae.controls.request import Plan, Request, find
+from personae.controls.signature import named_options
+from personae.controls.steps import StepsControl
 from personae.errors import WeightsMissing
 from personae.identity.resolve import listed, resolve
 from personae.models import folder as model_folder
@@ -121,81 +125,64 @@ class FacePipeline(StoredPipeline):
             raise WeightsMissing("this model has no reader: load it with reader=..., or give it identities")
         return self.reader.read(source, motion=motion)
 
+    @named_options
     @one_at_a_time
     @torch.no_grad()
     def __call__(
         self,
         faces: "People",
         *,
-        prompt: str | None = None,
-        negative_prompt: str = "",
-        num_images_per_prompt: int = 1,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        scheduler: str | None = None,
-        seed: int | Sequence[int] | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: Float[Tensor, "N c h w"] | None = None,
-        height: int | None = None,
-        width: int | None = None,
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
         measure_likeness: bool = True,
-        batch_size: int = 16,
         **options: Unpack[Options],
     ) -> Generation:
         """New images of each person.
 
         Arguments:
             faces: what `read` returns, identities, or bare embeddings (P, D) of this model's space.
-            prompt: words around `{person}`, e.g. "a smiling {person}, black and white"; None: the person alone. Words
-                without it, "a man at the beach", are Face0's: text and face side by side, by `face_tokens/`.
-            negative_prompt: words to lead away from.
-            num_images_per_prompt: images of each person, at least 1.
-            num_inference_steps, guidance_scale, scheduler (a name of `schedulers.SCHEDULERS`): None: the model's own.
-            seed: image n gets seed + n, counted over all people; or N seeds; None: drawn and reported.
             generator: instead of seeds, one per image.
             latents: (N, c, h, w) instead of noise.
-            height, width: in pixels; None: the model's own.
             output_type: "pil"; "np" (N, H, W, 3) or "pt" (N, 3, H, W) in 0-1; "latent".
             callback_on_step_end: (pipe, step, t, {"latents"}) -> None or {"latents"}; `pipe.interrupt = True` stops.
             measure_likeness: read every image back and compare.
-            batch_size: images per network call, at least 1; changes no result.
-            options: `personae.controls.options.Options`: pose, expression, reference, fast sampling, speed, the
+            options: `personae.controls.options.Options`, which has each with its type and meaning. Of the call:
+                `prompt`, `negative_prompt`, `num_images_per_prompt`, `seed` (image n gets seed + n, counted over all
+                people; or N seeds; None: drawn and reported), `batch_size`, `num_inference_steps`, `guidance_scale`,
+                `scheduler`, `height`, `width`. To steer: pose, expression, reference, fast sampling, speed, the
                 weights of text and face, and `regions`, which puts all the people into every picture (`people` of the
                 result are then 0).
 
         Raises `BadIdentity`, `SpaceMismatch`, `BadOption`; `WeightsMissing` for an option that this model lacks the
         component of; `PipelineBusy` in a second thread.
         """
-        require_texts(prompt=prompt, negative_prompt=negative_prompt)
-        require_counts(num_images_per_prompt=num_images_per_prompt, batch_size=batch_size)
         output_types.require(output_type)
-        of_call: dict[str, Any] = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
-        of_call |= {"scheduler": scheduler, "height": height, "width": width}
+        controls = controls_of(options)
+        words, batch = find(controls, PromptControl), find(controls, BatchControl)
+        steps, size = find(controls, StepsControl), find(controls, PictureSizeControl)
         # 1. People: faces, identities or bare embeddings become identities of the model's space.
         people = self.identities(faces)
         in_one_picture = options.get("regions") is not None
         request = Request(
             faces=listed(faces),
             people=people,
-            person_index=np.repeat(range(1 if in_one_picture else len(people)), num_images_per_prompt).tolist(),
-            grid=latent_grid(self.vae, self.unet, height=height, width=width),
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            settings=of_call,
+            person_index=np.repeat(range(1 if in_one_picture else len(people)), batch.num_images_per_prompt).tolist(),
+            grid=latent_grid(self.vae, self.unet, height=size.height, width=size.width),
+            controls=controls,
         )
         # 2. Seeds: one generator for each image.
-        generators = per_image(seed, generator, len(request.person_index))
+        generators = per_image(batch.seed, generator, len(request.person_index))
         # 3. Plan: the options become hooks on the UNet, settings, and what guidance leads to.
-        plan = plan_for(self, request, options)
-        settings = self._settings(of_call, plan)
+        plan = plan_for(self, request)
+        settings = steps.settings(self, plan.defaults) | size.settings
         mode = (plan.mode or modes.MODES["exact"]).for_steps(settings["num_inference_steps"])
         # 4. Noise: drawn from each image's own generator.
         noise = starting_noise(latents, generators, (self.unet.config.in_channels, *request.grid))
         # 5. Schedule: a scheduler of this call's own, on the CPU: reading a time must not keep an accelerator waiting.
-        steps = settings["num_inference_steps"]
-        scheduler_of_call = schedulers.fresh(settings["scheduler"], like=self.scheduler, steps=steps, device="cpu")
+        count, name = settings["num_inference_steps"], settings["scheduler"]
+        scheduler_of_call = schedulers.fresh(name, like=self.scheduler, steps=count, device="cpu")
         # 6. Conditioning: what guidance leads to and away from.
         positive, negative = self._guidance_terms(request, plan.guidance, scheduler_of_call.timesteps)
         # 7. Guidance: the UNet and all that hangs on it, as one prediction.
@@ -207,19 +194,19 @@ class FacePipeline(StoredPipeline):
             settings["guidance_scale"],
             hooks=hooks,
             interval=modes.guided_times(scheduler_of_call.timesteps, mode.guidance_interval),
-            batch_size=batch_size,
+            batch_size=batch.batch_size,
             pad=is_compiled(self.unet),
         )
         predict = plan.wrapped(predict, scheduler_of_call)
         # 8. Denoising: from noise to clean latents, step by step.
         clean = self._denoised(predict, noise, scheduler_of_call, generators, plan, hooks, callback_on_step_end)
         # 9. Decoding: latents become pixels.
-        images = clean if output_type == "latent" else self._decoded(clean, mode, batch_size)
+        images = clean if output_type == "latent" else self._decoded(clean, mode, batch.batch_size)
         # 10. Likeness: every image is read back and compared with its person.
         unread = output_type == "latent" or not measure_likeness
         likeness = None if unread else self._likeness_of(images, request, plan.guidance)
         self.maybe_free_model_hooks()
-        settings = {"prompt": prompt, "negative_prompt": negative_prompt} | settings | plan.settings
+        settings = {"prompt": words.prompt, "negative_prompt": words.negative_prompt} | settings | plan.settings
         noise_from = "seed" if latents is None else "given"
         return Generation(
             images=output_types.as_type(images, output_type),
@@ -305,22 +292,14 @@ class FacePipeline(StoredPipeline):
         positive = encode_identities(vectors, self.tokenizer, self.text_encoder, text)
         return positive, encode_text([negative_prompt], self.tokenizer, self.text_encoder)
 
-    def _settings(self, of_call: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
-        """The settings of a call: the model's own, over them the plan's, over them the caller's."""
-        own = {
-            "num_inference_steps": self.config.steps,
-            "guidance_scale": self.config.guidance_scale,
-            "scheduler": None,
-        }
-        return own | plan.defaults | {name: value for name, value in of_call.items() if value is not None}
-
     def _guidance_terms(
         self, request: Request, inputs: GuidanceInputs | None, timesteps: Tensor
     ) -> tuple[Conditioning | list[GuidanceTerm], Conditioning]:
         """The rows that guidance leads to, N of each term, and the one row that it leads away from."""
         if inputs is not None:
             return inputs.terms(timesteps), inputs.negative
-        positive, negative = self.condition(request.people, request.prompt, request.negative_prompt)
+        words = request.control(PromptControl)
+        positive, negative = self.condition(request.people, words.prompt, words.negative_prompt)
         return positive.rows(torch.tensor(request.person_index)), negative
 
     def _denoised(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from personae.controls.registry import options, work_of_a_step
 from personae.errors import BadImage, BadOption, BadRecipe, WeightsMissing, unknown_name
 from personae.models import catalog, hub
 from personae.provenance.recipe import EDIT, MASK, PHOTO, checked, needed, read_recipe, recipe_identity, stored_identity
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # In UNet calls of one picture of the model's own size: a thousand plain steps, or three hundred that look back.
 BUDGET = 1000
-_LOOKING_BACK = 2  # what guidance by a reader adds to a step, in steps
 _MOST_AREA = 16  # a picture's pixels in those of the model's own: memory grows with them
 _MOST_BYTES = 2**28  # of the saved image: an edited photo as a PNG is larger than the photo
 _NO_MATTER = ("earlier", "verified", "versions")  # of what a recipe had no room for, not needed here
@@ -168,9 +168,11 @@ def _called(facts: Mapping[str, Any]) -> str:
 
 
 def _input(name: str, source: Input, facts: Mapping[str, Any]) -> Any:
-    """A photo; of a LoRA and of an expression's numbers the path."""
+    """A photo; of an option that is a file, and of an expression's numbers, the path."""
     known = facts.get("sha256")
-    if name == "lora" or (isinstance(source, str | Path) and Path(source).suffix.lower() in (".npy", ".json")):
+    declared = options().get(name)
+    by_path = declared is not None and declared.type == "file"
+    if by_path or (isinstance(source, str | Path) and Path(source).suffix.lower() in (".npy", ".json")):
         if not isinstance(source, str | Path):
             raise BadOption(f"the input {name} is the path of a file, got a {type(source).__name__}")
         found: list[str | None] = [file_sha256(Path(source))]
@@ -248,9 +250,8 @@ def _require_budget(pipe: "FacePipeline", recipe: Mapping[str, Any], size: tuple
     faces = 1
     if recipe["task"] == EDIT:
         faces = max(len(facts.get("boxes", [])) for facts in recipe["inputs"].values())
-    guided = sum(settings.get(f"{name}_guidance", 0) > 0 for name in ("likeness", "motion"))
     steps = settings.get("num_inference_steps") or pipe.config.steps
-    work = math.ceil(steps * (1 + _LOOKING_BACK * guided) * max(area, 1) * faces)
+    work = math.ceil(steps * work_of_a_step(settings) * max(area, 1) * faces)
     if work > budget:
         raise BadOption(
             f"making it again takes the work of {work} steps, {budget:g} are allowed: --budget {work} if you want it"

@@ -13,8 +13,9 @@ import typer
 from personae.cli import inputs
 from personae.cli.destination import prepared, refuse_stdout
 from personae.cli.option_groups import with_options
-from personae.cli.options import Base, Force, Json, Licence, Model, Quiet, Steps
+from personae.cli.options import Base, Force, Guidance, Json, Licence, Model, Quiet, Steps
 from personae.cli.report import say_written
+from personae.cli.steering import typer_option
 from personae.cli.terminal import is_silent, load_model, require_reader
 from personae.console import say_json
 from personae.errors import BadOption
@@ -67,12 +68,8 @@ class AnimateOptions:
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the driver's sound out.")] = False
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that every frame begins at.")] = 0
     steps: Steps = None
-    guidance: Annotated[
-        float | None, typer.Option(help="How strictly to follow the identity.", show_default="the model's")
-    ] = None
-    speed: Annotated[
-        str | None, typer.Option(help="exact, balanced or fast: what may be skipped.", show_default="exact")
-    ] = None
+    guidance: Guidance = None
+    speed: Annotated[str | None, typer_option("speed")] = None
     batch_size: Annotated[int, typer.Option(min=1, help="Frames made at once.")] = 8
     keep_frames: Annotated[
         bool, typer.Option("--keep-frames", help="Leave the finished frames beside the video, for other --frames.")

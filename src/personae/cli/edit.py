@@ -20,6 +20,7 @@ from personae.cli.option_groups import with_options
 from personae.cli.options import (
     Base,
     Force,
+    Guidance,
     ImageFormat,
     Json,
     Licence,
@@ -60,17 +61,13 @@ class Common:
 
     out: Out = Path("personae-out")
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Results per photo.")] = 1
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Of the first result; the next ones count on.", show_default="random")
-    ] = None
+    seed: Annotated[int | None, typer_option("seed")] = None
     face: Annotated[
         int | None, typer.Option(min=1, help="Which face of the photo is changed: 1 is the largest.", show_default="1")
     ] = None
     all_faces: Annotated[bool, typer.Option("--all-faces", help="Change every face of the photo.")] = False
     steps: Steps = None
-    guidance: Annotated[
-        float | None, typer.Option(help="How strictly to follow the identity.", show_default="the model's")
-    ] = None
+    guidance: Guidance = None
     likeness_guidance: Annotated[float | None, typer_option("likeness_guidance", default="the task's")] = None
     motion_guidance: Annotated[float | None, typer_option("motion_guidance", default="the task's")] = None
     strength: Annotated[float | None, typer_option("strength", default="the task's")] = None
@@ -207,9 +204,7 @@ def attribute(
 @with_options(Common)
 def style(
     photos: Photos,
-    prompt: Annotated[
-        str | None, typer.Option(help='Words around the person, e.g. "photo of a {person}, smiling".')
-    ] = None,
+    prompt: Annotated[str | None, typer_option("prompt")] = None,
     lora: Annotated[Path | None, typer_option("lora")] = None,
     lora_scale: Annotated[float | None, typer_option("lora_scale")] = None,
     *,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from personae.cli.options import Base, Json, Licence, Quiet, Steps, models_like
+from personae.cli.options import Base, Guidance, Json, Licence, Quiet, Steps, models_like
 from personae.cli.terminal import is_silent, load_model, require_reader
 from personae.console import say, say_json
 from personae.evaluation import suites
@@ -62,7 +62,7 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report and sheet.")] = Path("runs/evaluation"),
     seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Steps = None,
-    guidance: Annotated[float | None, typer.Option(help="Of the generation.", show_default="the model's")] = None,
+    guidance: Guidance = None,
     base: Base = None,
     accept_licence: Licence = False,
     as_json: Json = False,

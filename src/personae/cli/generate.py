@@ -67,33 +67,13 @@ def demo(
 @with_controls
 def generate(
     sources: Sources,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Images per person; with --region, in all.")] = 1,
     out: Out = Path("personae-out"),
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Of the first image; the next ones count on.", show_default="random")
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            help='Words around the person: "a smiling {person}, black and white". Words without {person} stand beside '
-            "the face (Face0), each with its weight."
-        ),
-    ] = None,
     blend: Annotated[
         float | None, typer.Option(min=0, max=1, help="Of two people: how far from the first to the second.")
     ] = None,
     shift: Annotated[
         str | None, typer.Option(help="Everyone first changed by, e.g. age=1.5 (see: personae identity directions).")
     ] = None,
-    steps: Steps = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="How strictly to follow the identity.", show_default="the model's")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="How to sample, e.g. dpm++.", show_default="the model's")
-    ] = None,
-    height: Annotated[int | None, typer.Option(help="Of the images, in pixels.", show_default="the model's")] = None,
-    width: Annotated[int | None, typer.Option(help="Of the images, in pixels.", show_default="the model's")] = None,
     min_likeness: Annotated[
         float | None,
         typer.Option(help="Read every image back and keep those at least this alike, -1 to 1; retry the others."),
@@ -128,9 +108,10 @@ def generate(
     if tries is not None and min_likeness is None:
         raise BadOption(f"--tries {tries} needs --min-likeness: say how alike an image must be")
     options = controls_from(typed)
+    count, first = options.pop("num_images_per_prompt", 1), options.pop("seed", None)
     together = blend is not None or "regions" in options
     place = destination(out, format, results=count * (1 if together else len(sources)), as_json=as_json, beside=sheet)
-    writer.require_room(place.format, (width or 1, height or 1))
+    writer.require_room(place.format, (options.get("width", 1), options.get("height", 1)))
     looks = inputs.opened(sources)
     inputs.require([*inputs.opened_files(options), *(looks if together else [])])
     with prepared(place.folder), Report(as_json=as_json) as report:
@@ -148,26 +129,20 @@ def generate(
         who, stems = [person.subject for person in found], [person.name for person in found]
         if "regions" in options:
             stems = ["-".join(stems)]  # one picture of all of them
-        first = secrets.randbelow(1_000_000) if seed is None else seed
+        first = secrets.randbelow(1_000_000) if first is None else first
         attempts = 1 if min_likeness is None else tries or 4
         index = [person for person in range(len(stems)) for _ in range(count)]
         seeds = [first + i for i in range(len(index) * attempts)]  # those of later tries count on
         place.require_room(index * attempts, seeds, stems, force)
         pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence)
-        with progress(quiet, steps or options.get("fast") or pipe.config.steps) as stage:
+        with progress(quiet, options.get("num_inference_steps") or options.get("fast") or pipe.config.steps) as stage:
             generation, shortfall = _generated(
                 pipe,
                 who,
                 least=min_likeness,
                 tries=attempts,
-                prompt=prompt,
                 num_images_per_prompt=count,
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                scheduler=scheduler,
                 seed=seeds[: len(index)],
-                height=height,
-                width=width,
                 **options,
                 **stage("generating", len(index)),
             )

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from personae.cli.steering import typer_option
+
 
 class OnNoFace(StrEnum):
     """What a photo without a face does."""
@@ -69,6 +71,5 @@ Sources = Annotated[
 ]
 Target = Annotated[Path, typer.Option("--out", "-o", help="The .identity file to write, or - for stdout.")]
 NoFace = Annotated[OnNoFace, typer.Option(help="What to do with a photo that shows no face.")]
-Steps = Annotated[
-    int | None, typer.Option(help="Sampling steps; more is slower and finer.", show_default="the model's")
-]
+Steps = Annotated[int | None, typer_option("num_inference_steps")]
+Guidance = Annotated[float | None, typer_option("guidance_scale")]

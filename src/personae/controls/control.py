@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 class Control:
     """One way to steer a generation: its options are its fields, `plan` carries them out.
 
-    one_face: whether it is for pictures, or windows, of one face, aligned and as large as the model's own. component:
-    the optional component (`models.components`) that it needs. explicit: the names of the options that the request
-    sets.
+    group: under which heading a page shows its options. one_face: whether it is for pictures, or windows, of one face,
+    aligned and as large as the model's own. component: the optional component (`models.components`) that it needs.
+    explicit: the names of the options that the request sets.
     """
 
+    group: ClassVar[str] = "More"
     one_face: ClassVar[bool] = False
     component: ClassVar[str | None] = None
 
@@ -54,6 +55,16 @@ class Control:
         return request
 
     def plan(self, model: Model, request: Request) -> Plan | None:
-        """Its part of the plan; None: it has none. Raises `BadOption` and what its module says; `WeightsMissing` for a
-        model without the component."""
-        raise NotImplementedError
+        """Its part of the plan; None: it has none, as a control whose options the pipeline itself reads. Raises
+        `BadOption` and what its module says; `WeightsMissing` for a model without the component."""
+        return None
+
+    @classmethod
+    def works_with(cls, model: Model) -> bool:
+        """Whether a model has what it needs. Never downloads."""
+        return cls.component is None or model.has_component(cls.component)
+
+    @classmethod
+    def of_model(cls, model: Model) -> Mapping[str, Mapping[str, Any]]:
+        """What a model changes in the rows of `registry.rows`: values by option and by key, such as its own default."""
+        return {}

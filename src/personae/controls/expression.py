@@ -44,16 +44,20 @@ def _recipe() -> Kind:
 class ExpressionControl(Control):
     """An expression for each person, or one for all."""
 
+    group: ClassVar[str] = "Pose and expression"
     component: ClassVar[str | None] = "exp_adapter"
 
     expression: PhotoSource | Mapping[str, float] | Sequence[float] | Sequence[Mapping[str, float]] | None = option(
         type="expression",
         each="person",
+        by_edit="default",
         recipe=_recipe,
         parse=read_expression,
         help="Amounts by name, e.g. smile=0.8,jawOpen=0.2; or a photo, or a .npy.",
     )
-    expression_scale: float = option(SHARE, default=1.0, needs=("expression",), help="How strongly to express it, 0-1.")
+    expression_scale: float = option(
+        SHARE, step=0.05, default=1.0, needs=("expression",), help="How strongly to express it, 0-1."
+    )
 
     def plan(self, model: Model, request: Request) -> Plan | None:
         """Raises `BadOption`, `BadImage`, `NoFaceFound`; `WeightsMissing` for a model without `exp_adapter/`."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from personae.controls.control import Control
 from personae.controls.option import option
 from personae.controls.request import Plan, Request
+from personae.controls.steps import StepsControl
 from personae.errors import BadOption
 from personae.io.json_kinds import Whole
 
@@ -23,6 +24,7 @@ class FastControl(Control):
     """Latent consistency sampling (Luo et al. 2023). Guidance is built in: the student has learnt what its guided
     teacher predicts; guided again, it burns out."""
 
+    group: ClassVar[str] = "Speed"
     component: ClassVar[str | None] = "lcm"
 
     fast: int | None = option(
@@ -38,9 +40,7 @@ class FastControl(Control):
             return None
         student = model.component("lcm")
         own = {"num_inference_steps": self.fast, "guidance_scale": 1.0, "scheduler": student.scheduler}
-        for name, value in own.items():
-            if request.settings.get(name) not in (None, value):
-                raise BadOption(
-                    f"fast={self.fast} needs {name} {value}, got {request.settings[name]}: leave {name} out"
-                )
+        for name, value in request.control(StepsControl).chosen.items():
+            if value != own[name]:
+                raise BadOption(f"fast={self.fast} needs {name} {own[name]}, got {value}: leave {name} out")
         return Plan(hooks=[student.lora.at(1.0)], defaults=own, settings={"fast": self.fast})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from personae.controls.control import Control
 from personae.controls.option import option
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 class InpaintControl(Control):
     """What lies outside the mask is kept at every step (`sampling.mask_blend`)."""
 
+    group: ClassVar[str] = "Editing"
+
     image: PhotoSource | Sequence[PhotoSource] | None = option(
         type="photo",
         each="picture",
-        set_by_edit=True,
+        by_edit="always",
         in_commands=False,
         help="A picture of the size of those to be generated, of which a part is preserved.",
     )
@@ -39,12 +41,13 @@ class InpaintControl(Control):
         needs=("image",),
         recipe=Grid(),
         in_history=False,
-        set_by_edit=True,
+        by_edit="always",
         in_commands=False,
         help="Of the image's size, white where it is repainted.",
     )
     strength: float = option(
         Number(low=0, high=1, above=True),
+        step=0.05,
         default=1.0,
         unit="share of the steps",
         needs=("image",),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from personae.controls.control import Control
 from personae.controls.option import option
 from personae.controls.request import Plan, Request
+from personae.errors import WeightsMissing
 from personae.io.json_kinds import Interval, Number
 
 if TYPE_CHECKING:
@@ -28,10 +29,14 @@ class LikenessControl(Control):
     """Where the face lies in an image is the model's own `crop_template`, in which all its images are aligned; nothing
     looks for it."""
 
+    group: ClassVar[str] = "Likeness"
     one_face: ClassVar[bool] = True
 
     likeness_guidance: float | None = option(
         Number(low=0, high=1000),
+        soft=(0, 1),
+        step=0.01,
+        work=2,  # each step is decoded, read, and led back through both networks
         default_text="off",
         help="How strongly the recogniser pulls towards the person; 0.1 is a good start, 0 is off.",
     )
@@ -42,6 +47,11 @@ class LikenessControl(Control):
         needs=("likeness_guidance",),
         help="Between which shares of the steps it pulls.",
     )
+
+    @classmethod
+    def works_with(cls, model: Model) -> bool:
+        """Whether its recogniser has a gradient here."""
+        return _has_gradient(model)
 
     def plan(self, model: Model, request: Request) -> Plan | None:
         """Raises `WeightsMissing` for a model whose recogniser has no gradient here, or without one."""
@@ -60,6 +70,16 @@ class LikenessControl(Control):
             interval=(first, last),
         )
         return Plan(around=[guidance], settings=settings)
+
+
+def _has_gradient(model: Model) -> bool:
+    from personae.reading.differentiable import differentiable_embedder  # late: it brings onnx and torch
+
+    try:
+        differentiable_embedder(model.reader, "likeness_guidance")
+    except WeightsMissing:
+        return False
+    return True
 
 
 def _score(model: Model, request: Request) -> ReaderScore:

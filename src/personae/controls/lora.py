@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from personae.controls.control import Control
 from personae.controls.option import option
@@ -25,11 +25,18 @@ if TYPE_CHECKING:
 class LoraControl(Control):
     """A LoRA merged into the UNet's weights while the request runs."""
 
+    group: ClassVar[str] = "Style"
+
     lora: str | os.PathLike[str] | None = option(
         type="file", in_commands=False, help="The safetensors file of a LoRA made for the model."
     )
     lora_scale: float = option(
-        Number(low=0, high=2), default=1.0, needs=("lora",), in_commands=False, help="How strongly it acts, 0-2."
+        Number(low=0, high=2),
+        step=0.05,
+        default=1.0,
+        needs=("lora",),
+        in_commands=False,
+        help="How strongly it acts, 0-2.",
     )
 
     def plan(self, model: Model, request: Request) -> Plan | None:

@@ -10,9 +10,9 @@ that reads photos: what another one measures is less. Both figures: docs/quality
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from personae.controls.control import Control
 from personae.controls.expression import ExpressionControl
@@ -33,10 +33,14 @@ if TYPE_CHECKING:
 class MotionControl(Control):
     """The requested pose and expression, as the model's own motion reader measures them."""
 
+    group: ClassVar[str] = "Pose and expression"
     one_face: ClassVar[bool] = True
 
     motion_guidance: float | None = option(
         Number(low=0, high=1000),
+        soft=(0, 1),
+        step=0.01,
+        work=2,  # each step is decoded, read, and led back through both networks
         default_text="the model's own",
         help="How strongly the reader pulls towards the requested pose and expression; 0.1 is a good start, 0 is off.",
     )
@@ -47,6 +51,18 @@ class MotionControl(Control):
         needs=("motion_guidance",),
         help="Between which shares of the steps it pulls.",
     )
+
+    @classmethod
+    def works_with(cls, model: Model) -> bool:
+        """Whether its motion reader has a gradient here."""
+        from personae.controls.wanted_motion import motion_reader  # late: it brings onnx
+
+        return motion_reader(model) is not None
+
+    @classmethod
+    def of_model(cls, model: Model) -> Mapping[str, Mapping[str, Any]]:
+        """The model's own strength, which acts with a pose or an expression."""
+        return {"motion_guidance": {"default": float(model.config.motion_guidance)}}
 
     def plan(self, model: Model, request: Request) -> Plan | None:
         """Raises `BadOption` with nothing requested that could be looked for; `WeightsMissing` for a model whose motion

@@ -1,4 +1,4 @@
-"""The options of a request beside people and words, by name and type.
+"""The options of a request beside people, by name and type.
 
 Do not edit: `python -m personae.controls.options_file` writes it from the declarations of `controls.registry`.
 """
@@ -17,7 +17,38 @@ if TYPE_CHECKING:
 
 
 class Options(TypedDict, total=False):
-    """What `FacePipeline.__call__` takes beside people and words. Absent or None: the option's default."""
+    """What `FacePipeline.__call__` takes beside people. Absent or None: the option's default."""
+
+    # Words around the person: "a smiling {person}, black and white". Words without {person} stand beside the face
+    # (Face0), each with its weight.
+    prompt: str | None
+
+    # Words to lead away from.
+    negative_prompt: str | None
+
+    # Images per person; with --region, in all. Default: 1.
+    num_images_per_prompt: int | None
+
+    # Of the first image; the next ones count on. Default: random.
+    seed: int | Sequence[int] | None
+
+    # The most images in one call of the networks; changes no result. Default: 16.
+    batch_size: int | None
+
+    # Sampling steps; more is slower and finer. Default: the model's.
+    num_inference_steps: int | None
+
+    # How strictly to follow the identity. Default: the model's.
+    guidance_scale: float | None
+
+    # How to sample, e.g. dpm++. Default: the model's.
+    scheduler: str | None
+
+    # Of the images, in pixels. Default: the model's.
+    height: int | None
+
+    # Of the images, in pixels. Default: the model's.
+    width: int | None
 
     # Of the head: yaw,pitch,roll in degrees, or a photo.
     pose: PhotoSource | Pose | Sequence[float] | Mapping[str, float] | Sequence[Pose | Mapping[str, float]] | None

@@ -18,7 +18,7 @@ from personae.io import atomic
 
 TARGET = Path(__file__).with_name("options.py")
 _WIDTH = 120
-_HEAD = '''"""The options of a request beside people and words, by name and type.
+_HEAD = '''"""The options of a request beside people, by name and type.
 
 Do not edit: `python -m {module}` writes it from the declarations of `controls.registry`.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 {ours}
 
 class Options(TypedDict, total=False):
-    """What `FacePipeline.__call__` takes beside people and words. Absent or None: the option's default."""
+    """What `FacePipeline.__call__` takes beside people. Absent or None: the option's default."""
 
 '''
 

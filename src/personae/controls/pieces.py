@@ -26,12 +26,13 @@ class PiecesControl(Control):
     """An assembly for each person, or one for all. It has no settings: what pieces an image was made of is in the
     recipe of its edit."""
 
+    group: ClassVar[str] = "Editing"
     one_face: ClassVar[bool] = True
     component: ClassVar[str | None] = "facex"
 
     assembly: Assembly | Sequence[Assembly] | None = option(
         type="assembly",
-        set_by_edit=True,
+        by_edit="always",
         in_commands=False,
         help="Pieces of faces to put together, one assembly for all people or one for each.",
     )

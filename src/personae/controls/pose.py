@@ -55,6 +55,7 @@ class PoseControl(Control):
     """A pose for each person, or one for all. Angles lie within the model's own limits (`models.limits`); a photo's are
     clipped to them, with a warning."""
 
+    group: ClassVar[str] = "Pose and expression"
     one_face: ClassVar[bool] = True
     component: ClassVar[str | None] = "controlnet"
 
@@ -63,6 +64,7 @@ class PoseControl(Control):
             type="pose",
             unit="degrees",
             each="person",
+            by_edit="default",
             recipe=_recipe,
             parse=read_pose,
             help="Of the head: yaw,pitch,roll in degrees, or a photo.",
@@ -70,7 +72,11 @@ class PoseControl(Control):
     )
     pose_map: PhotoSource | None = option(type="photo", help="A normal map of your own instead.")
     pose_scale: float = option(
-        Number(low=0, high=2), default=1.0, needs=("pose", "pose_map"), help="How strictly to hold the pose, 0-2."
+        Number(low=0, high=2),
+        step=0.05,
+        default=1.0,
+        needs=("pose", "pose_map"),
+        help="How strictly to hold the pose, 0-2.",
     )
 
     def plan(self, model: Model, request: Request) -> Plan | None:

@@ -23,12 +23,17 @@ class ReferenceControl(Control):
     """The model's reference adapter (`ref_adapter/`). The scale is the strength of its LoRA, as published; the appended
     keys have none. So even a small scale shows, and 0 means no reference at all."""
 
+    group: ClassVar[str] = "Style"
     one_face: ClassVar[bool] = True
     component: ClassVar[str | None] = "ref_adapter"
 
-    reference: PhotoSource | None = option(type="photo", help="A photo whose look (light, hair, background) is kept.")
+    reference: PhotoSource | None = option(
+        type="photo", by_edit="default", help="A photo whose look (light, hair, background) is kept."
+    )
     # 0.8: what the authors' demo recommends between likeness to the photo and freedom from it.
-    reference_scale: float = option(SHARE, default=0.8, needs=("reference",), help="How closely to keep it, 0-1.")
+    reference_scale: float = option(
+        SHARE, step=0.05, default=0.8, needs=("reference",), help="How closely to keep it, 0-1."
+    )
 
     def plan(self, model: Model, request: Request) -> Plan | None:
         """Raises `BadImage`, `NoFaceFound`, `WeightsMissing`, `WeightsCorrupt`."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from personae.controls.control import Control
 from personae.controls.option import MOST_PEOPLE, option
@@ -38,12 +38,14 @@ def read_regions(texts: list[str], flag: str) -> list[Path | list[float]]:
 class RegionsControl(Control):
     """A region for each person."""
 
+    group: ClassVar[str] = "Several people"
+
     regions: Sequence[Region] | None = option(
         type="regions",
         unit="share of the picture",
         recipe=Each(kind=either(Each(kind=SHARE, least=4, most=4), Grid()), least=1, most=MOST_PEOPLE),
         in_history=False,
-        set_by_edit=True,
+        by_edit="always",
         flag="--region",
         parse=read_regions,
         help="All people in one picture: where one of them is, x0,y0,x1,y1 in shares of it, or a mask file. "

@@ -1,30 +1,35 @@
 """The controls there are, and what follows from their declarations: the plan of a request, tables, rows.
 
-    plan = plan_for(model, request, {"fast": 4, "expression": {"smile": 0.8}})
+    controls = controls_of({"fast": 4, "expression": {"smile": 0.8}})
+    plan = plan_for(model, Request(controls=controls, ...))
     options()["pose_scale"].help                # of the command line, pages and docs
     rows()                                      # the same as JSON, for whoever draws sliders
+    rows(model)                                 # ... with that model's defaults, and what it can do
 
 A new way to steer is a file of this folder and its class in `CONTROLS`. Brings no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from personae.controls.batch import BatchControl
 from personae.controls.expression import ExpressionControl
 from personae.controls.fast import FastControl
 from personae.controls.inpaint import InpaintControl
 from personae.controls.likeness import LikenessControl
 from personae.controls.lora import LoraControl
 from personae.controls.motion import MotionControl
+from personae.controls.picture_size import PictureSizeControl
 from personae.controls.pieces import PiecesControl
 from personae.controls.pose import PoseControl
+from personae.controls.prompt import PromptControl
 from personae.controls.reference import ReferenceControl
 from personae.controls.regions import RegionsControl
 from personae.controls.request import Plan, Request
 from personae.controls.speed import SpeedControl
+from personae.controls.steps import StepsControl
 from personae.controls.text import TextControl
 from personae.errors import BadOption, unknown_name
 
@@ -34,8 +39,12 @@ if TYPE_CHECKING:
     from personae.io.json_kinds import Kind
     from personae.model import Model
 
+# What the pipeline reads by itself; the command line's help names these first.
+OF_EVERY_CALL: tuple[type[Control], ...] = (PromptControl, BatchControl, StepsControl, PictureSizeControl)
+
 # In the order in which they act, and in which the command line's help names their options.
 CONTROLS: tuple[type[Control], ...] = (
+    *OF_EVERY_CALL,
     PoseControl,
     ExpressionControl,
     PiecesControl,
@@ -70,18 +79,29 @@ def recipe_kinds(*, history: bool = False) -> dict[str, Kind]:
     return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
-def set_by_edits() -> tuple[str, ...]:
-    """The options that an edit sets, and its caller may not."""
-    return tuple(name for name, one in options().items() if one.set_by_edit)
+def set_by_edits(*, by_default: bool = False) -> tuple[str, ...]:
+    """The options that an edit sets, and its caller may not; by_default: those that it sets unless its caller does."""
+    how = "default" if by_default else "always"
+    return tuple(name for name, one in options().items() if one.by_edit == how)
 
 
-def plan_for(model: Model, request: Request, request_options: Mapping[str, Any]) -> Plan:
-    """The whole plan of a request. Raises `BadOption` for an unknown option, a value out of range, or an option without
-    what it needs; `WeightsMissing` for a component that the model does not have; whatever a control raises."""
+def work_of_a_step(settings: Mapping[str, Any]) -> float:
+    """What a step of a call with such settings costs, in calls of the UNet for one picture."""
+    return 1 + sum(one.work for name, one in options().items() if one.work and settings.get(name, 0) > 0)
+
+
+def controls_of(request_options: Mapping[str, Any]) -> list[Control]:
+    """One control of each class, with its own of a request's options. Raises `BadOption` for an unknown option, a value
+    out of range, or an option without what it needs."""
     for name in request_options:
         require_known(name)
-    controls = [control.of(request_options) for control in CONTROLS]
-    request = replace(request, controls=controls)
+    return [control.of(request_options) for control in CONTROLS]
+
+
+def plan_for(model: Model, request: Request) -> Plan:
+    """The whole plan of a request. Raises `BadOption` for options that contradict each other; `WeightsMissing` for a
+    component that the model does not have; whatever a control raises."""
+    controls: Sequence[Control] = request.controls
     for control in controls:
         request = control.laid_out(model, request)
     _require_one_face(controls, request, model.unet.config.sample_size)
@@ -105,7 +125,7 @@ def _joined(whole: Plan, part: Plan) -> Plan:
     )
 
 
-def _require_one_face(controls: list[Control], request: Request, side: int) -> None:
+def _require_one_face(controls: Sequence[Control], request: Request, side: int) -> None:
     """Raise `BadOption` for options that need a face of its own in everything that the UNet makes."""
     people = request.person_index if request.windows is None else request.windows.people
     alone = request.regions is None or request.windows is not None
@@ -120,32 +140,25 @@ def _require_one_face(controls: list[Control], request: Request, side: int) -> N
             )
 
 
-def rows() -> list[dict[str, Any]]:
+def rows(model: Model | None = None) -> list[dict[str, Any]]:
     """The options as JSON values, for the schema of a server, the sliders of a page and the sockets of a node.
 
-    Each has `name`, `type` (number, integer, choice, interval, photo, file, pose ...), `help`, `unit`, `low` and `high`
-    (`above_low`: without `low` itself), `choices`, `default` and the same in words, `per` (person or picture, if it may
-    be a list with one for each), `needs` (one of these options), `component` (that the model must have), `one_face`
-    (in every picture) and `control`, the class. What does not apply is None.
+    What is declared: `name`, `title`, `group` (a heading for a page), `help`, `type` (text, number, integer, choice,
+    interval, photo, mask, file, pose, expression, assembly, regions), `unit`, `low` and `high` (`above_low`: without
+    `low` itself), `soft_low` and `soft_high` (of a slider), `step` (of a slider), `choices`, `default` and the same in
+    words, `per` (person, picture or image, if it may be a list with one for each), `needs` (one of these options),
+    `component` (that the model must have), `one_face` (in every picture), `by_edit` (always, default: whether an edit
+    sets it), `in_recipe`, `flag` (of `personae generate`) and `control`, the class. What does not apply is None.
+
+    With a model: `available`, whether it has what the option needs; and its own `default`, `choices`, `low` and `step`
+    in place of the declared ones. Without: `available` is None.
     """
-    return [
-        {
-            "name": name,
-            "type": one.type,
-            "help": one.help,
-            "unit": one.unit,
-            "low": getattr(one.kind, "low", None),
-            "high": getattr(one.kind, "high", None),
-            "above_low": getattr(one.kind, "above", False),
-            "choices": None if one.choices is None else list(one.choices),
-            "default": list(one.default) if isinstance(one.default, tuple) else one.default,
-            "default_text": one.default_words,
-            "per": one.each,
-            "needs": list(one.needs),
-            "component": control.component,
-            "one_face": control.one_face,
-            "control": control.__name__,
-        }
-        for control in CONTROLS
-        for name, one in control.options().items()
-    ]
+    found = []
+    for control in CONTROLS:
+        of_model = {} if model is None else control.of_model(model)
+        available = None if model is None else control.works_with(model)
+        for name, one in control.options().items():
+            own = {"component": control.component, "one_face": control.one_face, "group": control.group}
+            facts = one.facts(name) | own | {"available": available, "control": control.__name__}
+            found.append(facts | dict(of_model.get(name, {})))
+    return found

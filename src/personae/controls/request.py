@@ -1,6 +1,7 @@
 """What a control knows of a request, and the plan that it returns.
 
-plan = registry.plan_for(model, request, {"fast": 4, "expression": {"smile": 0.8}})
+controls = registry.controls_of({"fast": 4, "expression": {"smile": 0.8}})
+plan = registry.plan_for(model, Request(controls=controls, ...))
 plan.hooks, plan.defaults, plan.settings
 """
 
@@ -31,12 +32,11 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The people, the words and the options of a call, before any option has acted.
+    """The people and the options of a call, before any option has acted.
 
     faces: P faces or identities, as the caller passed them. people: their P identities, in the model's space.
     person_index: (N,) for each image, which of the P people it shows. grid: (h, w) of the latents.
-    settings: `num_inference_steps`, `guidance_scale`, `scheduler`, `height` and `width` of the call; None where the
-    caller left one out. controls: one of each class of `registry.CONTROLS`, with the options of this request.
+    controls: one of each class of `registry.CONTROLS`, with the options of this request.
     regions: (P, h, w) bool, where each person is, if every picture shows all of them. windows: of multidiffusion, if
     the picture is sampled in windows; N and `grid` then count and measure the windows.
     """
@@ -45,16 +45,18 @@ class Request:
     people: Sequence[Identity]
     person_index: Sequence[int]
     grid: tuple[int, int]
-    prompt: str | None = None
-    negative_prompt: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    controls: Sequence[object] = ()
+    controls: Sequence[Any] = ()  # of `control.Control`, which knows this class
     regions: Bool[Tensor, "P h w"] | None = None
     windows: MultiDiffusion | None = None
 
     def control(self, kind: type[C]) -> C:
         """The control of one class, whether or not the request sets any of its options."""
-        return next((one for one in self.controls if isinstance(one, kind)), None) or kind()
+        return find(self.controls, kind)
+
+
+def find(controls: Sequence[object], kind: type[C]) -> C:
+    """The control of one class, whether or not it is among `controls`."""
+    return next((one for one in controls if isinstance(one, kind)), None) or kind()
 
 
 @dataclass(frozen=True, kw_only=True)

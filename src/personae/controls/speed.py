@@ -8,9 +8,9 @@ The parts named override those of the mode. What each costs in time and in liken
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from personae.controls.control import Control
 from personae.controls.option import option
@@ -28,6 +28,8 @@ _OF_THE_SPEED = "as the speed has it"
 class SpeedControl(Control):
     """A mode of `sampling.fast.modes`. Where nothing would be saved (no guidance, fewer than nine steps) none of its
     parts applies; a part that the request names always does."""
+
+    group: ClassVar[str] = "Speed"
 
     speed: str = option(
         Choice(of=("exact", "balanced", "fast")),
@@ -54,6 +56,11 @@ class SpeedControl(Control):
         in_commands=False,
         help="full, or tiny: the model's taesd/.",
     )
+
+    @classmethod
+    def of_model(cls, model: Model) -> Mapping[str, Mapping[str, Any]]:
+        """Which decoders it has."""
+        return {"decoder": {"choices": ["full", "tiny"] if model.has_component("taesd") else ["full"]}}
 
     def plan(self, model: Model, request: Request) -> Plan | None:
         """Raises `WeightsMissing` for a tiny decoder that the model does not have."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from personae.controls.control import Control
 from personae.controls.fast import FastControl
 from personae.controls.option import option
+from personae.controls.prompt import PromptControl
 from personae.controls.request import Plan, Request
+from personae.controls.steps import StepsControl
 from personae.errors import BadOption
 from personae.io.json_kinds import Choice, Interval, Number
 
@@ -25,19 +27,23 @@ if TYPE_CHECKING:
     from personae.model import Model
     from personae.sampling.guidance_weights import GuidanceWeights
 
-_WEIGHT = Number(low=-100, high=100)
 _SHARE = "share of the steps"
+
+
+def _weight(default: float, help: str) -> Any:  # noqa: A002
+    return option(Number(low=-100, high=100), soft=(-1, 2), step=0.05, default=default, help=help)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextControl(Control):
     """How much the words alone, the face alone and both together count (negative: away from it), and when."""
 
+    group: ClassVar[str] = "Words and face"
     component: ClassVar[str | None] = "face_tokens"
 
-    text_weight: float = option(_WEIGHT, default=0.0, help="How much the words alone count; one weight is always 0.")
-    face_weight: float = option(_WEIGHT, default=0.0, help="How much the face alone counts.")
-    both_weight: float = option(_WEIGHT, default=1.0, help="How much words and face together count.")
+    text_weight: float = _weight(0.0, "How much the words alone count; one weight is always 0.")
+    face_weight: float = _weight(0.0, "How much the face alone counts.")
+    both_weight: float = _weight(1.0, "How much words and face together count.")
     text_interval: Sequence[float] = option(
         Interval(),
         default=(0.0, 1.0),
@@ -61,17 +67,18 @@ class TextControl(Control):
 
         in_windows = request.windows is not None
         in_one_map = request.regions is not None and not in_windows
-        if request.prompt is None or PERSON in request.prompt:
+        words = request.control(PromptControl)
+        if words.prompt is None or PERSON in words.prompt:
             if self.explicit or in_one_map:
                 what = min(self.explicit, default="regions in a picture that is not larger than the model's own")
                 raise BadOption(
-                    f"{what} is for words beside the face: give a prompt without {PERSON}, got {request.prompt!r}"
+                    f"{what} is for words beside the face: give a prompt without {PERSON}, got {words.prompt!r}"
                 )
             return _of_windows(model, request) if in_windows else None
         if not self.explicit and request.regions is None and not model.has_component("face_tokens"):
             return None  # the identity prompt says what is wrong with these words
         network = model.component("face_tokens")
-        if request.control(FastControl).fast is not None or request.settings.get("scheduler") == "lcm":
+        if request.control(FastControl).fast is not None or request.control(StepsControl).scheduler == "lcm":
             raise BadOption(
                 "latent consistency sampling (fast, scheduler 'lcm') has its guidance built in and cannot weigh text "
                 f"against a face: leave it out, or write the prompt with {PERSON}"
@@ -79,7 +86,7 @@ class TextControl(Control):
         from personae.sampling import text_guidance
 
         weights = self._weights()
-        texts = text_guidance.Texts.encode(model, network, request.prompt, request.negative_prompt)
+        texts = text_guidance.Texts.encode(model, network, words.prompt, words.negative_prompt)
         if request.regions is not None and not in_windows:
             inputs, hook = text_guidance.everyone_in_one_map(
                 network, texts, request.people, len(request.person_index), weights, regions=request.regions
@@ -109,12 +116,13 @@ def _of_windows(model: Model, request: Request) -> Plan:
     from personae.sampling import text_guidance
 
     assert request.windows is not None
+    words = request.control(PromptControl)
     inputs = text_guidance.identities_in_windows(
         model,
         request.people,
         request.person_index,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
+        prompt=words.prompt,
+        negative_prompt=words.negative_prompt,
         windows=request.windows,
         regions=request.regions,
     )

@@ -18,16 +18,7 @@ from personae.shapes import Bool, UInt8
 from personae.types import Array, Edit, Identity
 
 # Options of the model's call that an edit sets by itself: a caller may not, and no recipe records them.
-OWN_OPTIONS = (
-    *registry.set_by_edits(),
-    "height",
-    "width",
-    "output_type",
-    "latents",
-    "num_images_per_prompt",
-)
-# Those that it sets unless a caller does.
-_AUTOMATIC = ("pose", "expression", "reference")
+OWN_OPTIONS = (*registry.set_by_edits(), "output_type", "latents")
 
 
 def edit_of(
@@ -93,7 +84,7 @@ def recipe_of(
 ) -> dict[str, Any]:
     """How an edit was made: the `recipe` of its last generation, with photos, task and changes. numbers: of the faces
     that were edited. options: names of those that the caller gave; the edit's own are left out of `settings`."""
-    own = {*OWN_OPTIONS, *_AUTOMATIC} - set(options)
+    own = {*OWN_OPTIONS, *registry.set_by_edits(by_default=True)} - set(options)
     photos: dict[str, Any] = {role: one.record(numbers if role == task.canvas else [1]) for role, one in inputs.items()}
     if mask is not None:
         photos["mask"] = record_of(load_photo(mask))

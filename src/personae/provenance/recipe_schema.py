@@ -45,27 +45,17 @@ STRENGTH = Number(low=0, high=1000)
 BOX = Each(kind=Number(low=-1e6, high=1e6), least=4, most=4)
 IDENTITY = Row(needed={"space": Text(), "vector": Text(most=2**14)}, may={})
 ANGLE = Number(low=-90, high=90)
-# Of the pipeline's call, beside its options.
-_OF_THE_CALL: dict[str, Kind] = {
-    "prompt": either(NOTHING, Text(most=4000)),
-    "negative_prompt": Text(most=4000),
-    "num_inference_steps": Whole(low=1, high=1000),
-    "guidance_scale": Number(low=-1000, high=1000),
-    "scheduler": either(NOTHING, Text(most=64)),
-    "height": Whole(low=1, high=2**14),
-    "width": Whole(low=1, high=2**14),
-}
 
 
 class _Settings(Mapping[str, Kind]):
-    """The rows of the call, and those that the options of `controls.registry` declare. history: only those that the
+    """The rows that the options of `controls.registry` declare. history: only those that the
     recipe of a later edit holds, too."""
 
     def __init__(self, *, history: bool = False) -> None:
         self._history = history
 
     def _rows(self) -> dict[str, Kind]:
-        return _OF_THE_CALL | registry.recipe_kinds(history=self._history)
+        return registry.recipe_kinds(history=self._history)
 
     def __getitem__(self, name: str) -> Kind:
         return self._rows()[name]

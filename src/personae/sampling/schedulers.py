@@ -1,4 +1,4 @@
-"""Schedulers by name, each made fresh for a request from the model's own noise schedule.
+"""Schedulers by name (`scheduler_table`), each made fresh for a request from the model's own noise schedule.
 
     scheduler = fresh("dpm++", like=pipe.scheduler, steps=25)
 
@@ -6,7 +6,6 @@ A model is trained either on a noise schedule (epsilon or v prediction) or as a 
 scheduler of the other kind would produce noise, so it is refused.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
@@ -14,35 +13,7 @@ import numpy as np
 import torch
 
 from personae.errors import BadOption, unknown_name
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One name. `noise`, `flow`: which models it can sample from; `options` for the diffusers class `cls`."""
-
-    cls: str
-    noise: bool = False
-    flow: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-SCHEDULERS = {
-    "ddim": Entry(cls="DDIMScheduler", noise=True, options={"clip_sample": False, "set_alpha_to_one": False}),
-    "ddpm": Entry(cls="DDPMScheduler", noise=True, options={"clip_sample": False}),
-    "deis": Entry(cls="DEISMultistepScheduler", noise=True, flow=True),
-    "dpm++": Entry(cls="DPMSolverMultistepScheduler", noise=True, flow=True),
-    "dpm++-karras": Entry(cls="DPMSolverMultistepScheduler", noise=True, options={"use_karras_sigmas": True}),
-    "dpm++-sde": Entry(
-        cls="DPMSolverMultistepScheduler", noise=True, flow=True, options={"algorithm_type": "sde-dpmsolver++"}
-    ),
-    "euler": Entry(cls="EulerDiscreteScheduler", noise=True),
-    "euler-a": Entry(cls="EulerAncestralDiscreteScheduler", noise=True),
-    "flow-euler": Entry(cls="FlowMatchEulerDiscreteScheduler", flow=True),
-    "flow-heun": Entry(cls="FlowMatchHeunDiscreteScheduler", flow=True),
-    "heun": Entry(cls="HeunDiscreteScheduler", noise=True),
-    "lcm": Entry(cls="LCMScheduler", noise=True),
-    "unipc": Entry(cls="UniPCMultistepScheduler", noise=True, flow=True),
-}
+from personae.sampling.scheduler_table import SCHEDULERS
 
 
 def is_flow(scheduler: Any) -> bool:
@@ -69,14 +40,19 @@ def fresh(name: str | None, *, like: Any, steps: int, device: torch.device | str
     return scheduler
 
 
+def fitting(like: Any) -> list[str]:
+    """The names of those that can sample what the model's own scheduler `like` can."""
+    flow = is_flow(like)
+    return [name for name, entry in SCHEDULERS.items() if (entry.flow if flow else entry.noise)]
+
+
 def _named(name: str, like: Any) -> Any:
     if name not in SCHEDULERS:
         raise unknown_name("scheduler", name, SCHEDULERS)
     entry, flow, cls = SCHEDULERS[name], is_flow(like), getattr(diffusers, SCHEDULERS[name].cls)
-    if not (entry.flow if flow else entry.noise):
+    if name not in (right := fitting(like)):
         kind = "a flow" if flow else "a noise schedule"
-        fitting = ", ".join(n for n, e in SCHEDULERS.items() if (e.flow if flow else e.noise))
-        raise BadOption(f"scheduler {name!r} cannot sample a model trained on {kind}: choose one of {fitting}")
+        raise BadOption(f"scheduler {name!r} cannot sample a model trained on {kind}: choose one of {', '.join(right)}")
     if not flow:
         return cls.from_config(like.config, **entry.options)
     # The two families of classes name the same things differently, so nothing but these carries over.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from personae.controls import registry
-from personae.controls.call_checks import require_texts
+from personae.controls.batch import BatchControl
 from personae.errors import BadOption
 
 if TYPE_CHECKING:
@@ -28,20 +28,19 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 64  # of one request
 MOST_PEOPLE = 16
-# Arguments of a pipeline's call that options of a request may be, beside those of the registry.
-_OF_THE_CALL = ("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "scheduler", "height", "width")
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options by name without those that are None. Raises `BadOption` for an unknown one or a value out of range."""
     known = registry.options()
     wanted = {name: value for name, value in options.items() if value is not None}
-    require_texts(**{name: wanted[name] for name in ("prompt", "negative_prompt") if name in wanted})
     for name, value in wanted.items():
-        if name in known:
-            known[name].checked(name, value)
-        elif name not in _OF_THE_CALL:
-            registry.require_known(name)
+        registry.require_known(name)
+        if name in BatchControl.options():
+            raise BadOption(
+                f"{name} is no option of a request: the request has fields for its images, the engine the rest"
+            )
+        known[name].checked(name, value)
     return wanted
 
 
