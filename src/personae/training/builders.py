@@ -154,3 +154,9 @@ def reference(inputs: Inputs) -> Trainable:
     from personae.training.methods.reference.method import ReferenceTask
 
     return ReferenceTask(*inputs.of_base(), start=inputs.shipped())
+
+
+def watermark(inputs: Inputs) -> Trainable:
+    from personae.training.methods.watermark.method import WatermarkTask
+
+    return WatermarkTask(inputs.caches())

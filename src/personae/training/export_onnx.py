@@ -25,6 +25,7 @@ from personae.io import atomic
 from personae.training import onnx_weights
 from personae.types import Array
 
+_AXES = ("batch", "channels", "height", "width")
 _TOLERANCES = {16: 0.01, 8: 0.05}  # by bits per weight; of each output's largest value, on noise
 
 
@@ -38,7 +39,9 @@ def _bare(model: nn.Module) -> nn.Module:
     return bare
 
 
-def _trace(model: nn.Module, example: Tensor, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
+def _trace(
+    model: nn.Module, example: Tensor, inputs: list[str], outputs: list[str], free: Sequence[int] = (0,)
+) -> onnx.ModelProto:
     """The float32 graph. The tracing exporter needs nothing but torch; the newer one needs onnxscript."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -49,7 +52,7 @@ def _trace(model: nn.Module, example: Tensor, inputs: list[str], outputs: list[s
             buffer,  # type: ignore[arg-type]  # the tracing exporter takes files as well
             input_names=inputs,
             output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in inputs + outputs},
+            dynamic_axes={name: {axis: _AXES[axis] for axis in free} for name in inputs + outputs},
             opset_version=17,
             dynamo=False,
         )
@@ -102,8 +105,9 @@ def export_onnx(
     output_names: Sequence[str],
     *,
     bits: int = 16,
+    free: Sequence[int] = (0,),
 ) -> float:
-    """Write `model` (one input; its first axis, the batch, stays free) to `path`, whole or not at all.
+    """Write `model` (one input) to `path`, whole or not at all. free: axes of any length, of inputs and outputs.
 
     `example` (N, ...) float32 sets the shapes; the check runs on noise of its shape, with N and with one row. bits:
     per large weight, 16 or 8. Returns the largest difference from torch, relative to each output's largest value.
@@ -114,7 +118,7 @@ def export_onnx(
     plain = _bare(model)
     noise = torch.rand(example.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        graph = _trace(plain, example, inputs, outputs)
+        graph = _trace(plain, example, inputs, outputs, free)
         cases = []
         for part in (noise, noise[:1]):
             values = plain(part)

@@ -277,6 +277,24 @@ RECIPES = {
                 compile=False,
             ),
         ),
+        Recipe(
+            name="watermark",
+            summary="the mark in the pixels: who writes it unseen, and who finds it again",
+            build=builders.watermark,
+            # Not compiled: attacks change sizes.
+            schedule=Schedule(
+                steps=4000,
+                batch=16,
+                lr=2e-3,
+                warmup=100,
+                decay=0.4,
+                ema=0.998,
+                weight_decay=0.0,
+                report_every=250,
+                save_minutes=3.0,
+                compile=False,
+            ),
+        ),
     )
 }
 

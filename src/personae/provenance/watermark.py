@@ -1,0 +1,217 @@
+"""The mark in the pixels: 64 bits that nobody sees, and that most of what happens to pictures leaves readable.
+
+    marked = mark(pixels, message_of(recipe))       # (H, W, 3) uint8, 128 pixels a side or more
+    detect(marked)                                  # Detection(present=True, score=10.9, message=Message(...), scale=1.0)
+
+A picture is looked at in one size, its shorter side 256 pixels (of large ones a quarter of their size), and a pattern of
+waves is laid over it (`carriers`), as strongly as a small network finds that each place hides (`encoder.onnx`); the
+residual, enlarged, is added to the picture. Another network tells the pattern from the picture (`decoder.onnx`);
+`search` finds where it lies, and `payload` mends what it says. The networks are trained by `personae train watermark`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
+from personae.io import regular
+from personae.io.fields import build
+from personae.provenance import carriers, payload, search
+from personae.provenance.message import Message
+from personae.types import Array
+
+LEAST_SIDE = 128  # pixels
+_LARGEST = 4  # pixels of a canonical pixel at most: larger pictures bear more tiles
+_MULTIPLE = 4  # canonical sides are multiples of it
+_LONGEST = 1024  # canonical pixels that the networks take at a time, along the longer side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """What was found in a picture.
+
+    present: whether it bears the mark: the pattern stands out (`score` reaches the `threshold`), and its message has
+        the scheme of this mark and agrees with its check.
+    score: how far the pattern stands out, in standard deviations of chance.
+    message: what it says; None: not present.
+    scale: how much larger the pattern lies in the picture than it was written for the picture's size: 1.25, where four
+        fifths of a side are left.
+    """
+
+    present: bool
+    score: float
+    threshold: float
+    message: Message | None
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """`watermark.json`, beside the networks.
+
+    encoder, decoder: the sha256 of their files. decibels: PSNR that a mark leaves. threshold: of `Detection.score`.
+    """
+
+    encoder: str
+    decoder: str
+    decibels: float
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not 30 <= self.decibels <= 60 or not 3 <= self.threshold <= 20:
+            raise WeightsCorrupt(f"a watermark of {self.decibels} dB and threshold {self.threshold}: install it again")
+
+
+class Watermark:
+    """The two networks, opened from a folder of `encoder.onnx`, `decoder.onnx` and `watermark.json`. Raises
+    `WeightsMissing`, `WeightsCorrupt`."""
+
+    def __init__(self, folder: Path) -> None:
+        from personae.reading.onnx_file import Network  # late: brings onnxruntime
+
+        content = regular.read(folder / "watermark.json", 1 << 16, WeightsCorrupt, missing=WeightsMissing)
+        self.facts = build(Facts, json.loads(content), WeightsCorrupt, f"{folder / 'watermark.json'}")
+        self._encoder = Network(
+            folder / "encoder.onnx",
+            sha256=self.facts.encoder,
+            source="canvas",
+            results={"residual": (3, None, None)},
+            threads=1,
+        )
+        self._decoder = Network(
+            folder / "decoder.onnx",
+            sha256=self.facts.decoder,
+            source="picture",
+            results={"evidence": (1, None, None)},
+            threads=1,
+        )
+
+    def mark(self, pixels: Array, message: Message) -> Array:
+        """See `mark`."""
+        canonical = _canonical(pixels, _side_of(pixels))
+        chips, (height, width) = payload.encode(message), (side // 2 for side in canonical.shape[:2])
+        pattern = carriers.tile_wave(chips, carriers.axis(height), carriers.axis(width))
+        canvas = np.concatenate([_unshuffled(canonical), pattern[None]])
+        residual = np.concatenate([self._encoder(part[None])[0][0] for part in _pieces(canvas)], axis=_longer(canvas))
+        residual = np.stack([_enlarged(channel, pixels.shape[:2]) for channel in residual], axis=2)
+        power = float(np.square(residual).mean())
+        wanted = 255 * 10 ** (-self.facts.decibels / 20)
+        marked = pixels + residual * np.float32(wanted / (np.sqrt(power) + 1e-9))
+        found: Array = np.clip(np.rint(marked), 0, 255).astype(np.uint8)
+        return found
+
+    def evidence(self, pixels: Array, side: int) -> Array:
+        """(H, W) float32: what the decoder sees of the pattern, when the picture's shorter side has `side` pixels."""
+        canvas = _unshuffled(_canonical(pixels, side))
+        parts = [self._decoder(part[None])[0][0, 0] for part in _pieces(canvas)]
+        return np.concatenate(parts, axis=_longer(canvas) - 1)
+
+    def detect(self, pixels: Array) -> Detection:
+        """See `detect`."""
+        return self.judged([self.evidence(pixels, carriers.SIDE)])
+
+    def judged(self, evidence: Sequence[Array]) -> Detection:
+        """One detection from evidence of one or several pictures that bear the same mark in the same place, such as a
+        video's frames."""
+        together = np.mean([one / (one.std() + 1e-9) for one in evidence], axis=0)
+        places = search.search(together)
+        for place in places:
+            if place.score >= self.facts.threshold:
+                message = payload.decode(search.chips_at(together, place))
+                if message is not None:
+                    return self._detection(place, message)
+        return self._detection(places[0], None)
+
+    def _detection(self, place: search.Place, message: Message | None) -> Detection:
+        return Detection(
+            present=message is not None,
+            score=round(place.score, 2),
+            threshold=self.facts.threshold,
+            message=message,
+            scale=round(place.scale, 3),
+        )
+
+
+@cache
+def bundled() -> Watermark | None:
+    """The networks in this package; None: this version has none."""
+    folder = Path(str(files("personae") / "weights" / "watermark"))
+    return Watermark(folder) if (folder / "watermark.json").is_file() else None
+
+
+def _ours() -> Watermark:
+    found = bundled()
+    if found is None:
+        raise WeightsMissing("this version has no networks for the watermark: train them by `personae train watermark`")
+    return found
+
+
+def mark(pixels: Array, message: Message) -> Array:
+    """Pixels (H, W, 3) RGB uint8 with a message in them; the same pixels and message give the same result.
+
+    Raises `BadOption` for a side below 128 pixels, `WeightsMissing` where the networks are not there.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < LEAST_SIDE:
+        raise BadOption(
+            f"a watermark needs (H, W, 3) uint8 pixels, {LEAST_SIDE} a side or more, got {pixels.dtype} {pixels.shape}"
+        )
+    return _ours().mark(pixels, message)
+
+
+def detect(pixels: Array) -> Detection:
+    """Whether pixels (H, W, 3) RGB uint8 bear the mark, and what it says. Raises `WeightsMissing`."""
+    return _ours().detect(pixels)
+
+
+# ---------------------------------------------------------------------- sizes
+
+
+def _side_of(pixels: Array) -> int:
+    """The canonical size of a picture that is to be marked: of its shorter side, in pixels."""
+    return max(carriers.SIDE, round(min(pixels.shape[:2]) / _LARGEST))
+
+
+def _canonical(pixels: Array, side: int) -> Array:
+    """(h, w, 3) uint8, the shorter side about `side`, both multiples of 4."""
+    height, width = pixels.shape[:2]
+    factor = side / min(height, width)
+    sides = [max(_MULTIPLE, _MULTIPLE * round(length * factor / _MULTIPLE)) for length in (width, height)]
+    if sides == [width, height]:
+        return pixels
+    filter_ = Image.Resampling.BILINEAR if factor < 1 else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(pixels).resize((sides[0], sides[1]), filter_))
+
+
+def _unshuffled(pixels: Array) -> Array:
+    """(12, H / 2, W / 2) float32 in [-1, 1] of (H, W, 3) uint8, as torch's PixelUnshuffle(2) orders channels."""
+    height, width = pixels.shape[:2]
+    parts = pixels.reshape(height // 2, 2, width // 2, 2, 3).transpose(4, 1, 3, 0, 2)
+    found: Array = parts.reshape(12, height // 2, width // 2).astype(np.float32) / np.float32(127.5) - np.float32(1)
+    return found
+
+
+def _longer(canvas: Array) -> int:
+    """The axis of (C, H, W) that is longer."""
+    return 1 if canvas.shape[1] > canvas.shape[2] else 2
+
+
+def _pieces(canvas: Array) -> list[Array]:
+    """(C, H, W) in pieces along its longer axis, so that a panorama takes no more memory than a square."""
+    axis = _longer(canvas)
+    count = -(-canvas.shape[axis] // (_LONGEST // 2))
+    cuts = [2 * round(canvas.shape[axis] * part / count / 2) for part in range(1, count)]
+    return [np.ascontiguousarray(part) for part in np.split(canvas, cuts, axis=axis)]
+
+
+def _enlarged(channel: Array, sides: tuple[int, ...]) -> Array:
+    """(H, W) float32 of a channel (h, w), smoothly."""
+    if channel.shape == tuple(sides):
+        return channel
+    image = Image.fromarray(np.ascontiguousarray(channel)).resize((sides[1], sides[0]), Image.Resampling.BICUBIC)
+    return np.asarray(image)
