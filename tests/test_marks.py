@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from personae.errors import BadOption
-from personae.provenance import pixel_mark, writer
+from personae.provenance import pixel_mark, watermark, writer
 from personae.provenance.marks import C2PA, VARIABLES, WATERMARK, Marks
 from personae.provenance.message import Message, message_of, recipe_sha256
 from personae.provenance.recipe import checked, history, read_recipe
@@ -100,7 +100,7 @@ def test_a_small_change_gets_none_and_the_recipe_says_why(tmp_path: Path) -> Non
 
 
 def test_a_version_without_one_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_mark, "MARK", None)
+    monkeypatch.setattr(watermark, "available", lambda: False)
     _, recipe = _read(writer.encode(Image.new("RGB", (200, 200)), "png", RECIPE), tmp_path)
     assert recipe["marks"]["why"]["watermark"] == "this version has none"
 

@@ -1,5 +1,7 @@
 """The mark in the pixels without its networks: what it says, the waves that say it, and where they are found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,8 +23,10 @@ def test_any_two_words_differ_in_six_chips_or_more() -> None:
 def test_a_message_is_eight_bytes_that_agree() -> None:
     content = payload.to_bytes(MESSAGE)
     assert len(content) == payload.BYTES
-    assert content[0] == payload.SCHEME
+    assert content[0] == payload.SCHEMES[0]
     assert payload.from_bytes(content) == MESSAGE
+    part = replace(MESSAGE, part=True)
+    assert payload.from_bytes(payload.to_bytes(part)) == part
     for place in range(payload.BYTES):
         broken = bytearray(content)
         broken[place] ^= 1

@@ -19,7 +19,7 @@ from personae.types import Array
 
 SIDE = 256  # canonical pixels of a picture's shorter side
 TILE = 32  # samples of the tile's side: a picture has four by four
-LOWEST, HIGHEST = 2.0, 12.0  # of the ring: periods per tile
+LOWEST, HIGHEST = 4.0, 12.0  # of the ring: periods per tile
 SYNC_SHARE = 0.3  # of the pattern's energy
 _SEED = 0x9E50  # of the signatures; another seed is another mark that this detector does not see
 

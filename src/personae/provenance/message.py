@@ -19,11 +19,12 @@ class Message:
     """The 40 bits that an output's watermark tells of it.
 
     model: the first byte of the model's sha256, 0: not known. recipe: the first four bytes of the recipe's sha256, as
-    `recipe_sha256` counts it.
+    `recipe_sha256` counts it. part: whether only that part of the picture bears it which an edit changed.
     """
 
     model: int
     recipe: bytes
+    part: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.model <= 255 or len(self.recipe) != 4:

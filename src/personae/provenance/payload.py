@@ -18,7 +18,7 @@ from reedsolo import ReedSolomonError, RSCodec
 from personae.provenance.message import Message
 from personae.types import Array
 
-SCHEME = 0xA1  # of this mark; another payload or another pattern takes another number
+SCHEMES = (0xA1, 0xA2)  # of this mark: in all of a picture, in a part; another payload or pattern takes other numbers
 BYTES = 8  # of a message
 CODED = 16  # bytes, so that up to four wrong ones, or eight unsure ones, are mended
 WORD = 16  # chips of a byte
@@ -27,16 +27,16 @@ CHIPS = CODED * WORD
 
 def to_bytes(message: Message) -> bytes:
     """Eight bytes: scheme, model, recipe hash, check."""
-    body = bytes([SCHEME, message.model]) + message.recipe
+    body = bytes([SCHEMES[message.part], message.model]) + message.recipe
     return body + _check(body)
 
 
 def from_bytes(content: bytes) -> Message | None:
     """The message in eight bytes; None if the scheme is another or the check does not agree."""
     body, check = content[:-2], content[-2:]
-    if len(content) != BYTES or body[0] != SCHEME or _check(body) != check:
+    if len(content) != BYTES or body[0] not in SCHEMES or _check(body) != check:
         return None
-    return Message(model=body[1], recipe=body[2:])
+    return Message(model=body[1], recipe=body[2:], part=bool(SCHEMES.index(body[0])))
 
 
 def _check(body: bytes) -> bytes:
@@ -55,9 +55,7 @@ def words() -> Array:
     """
     points = np.array(list(itertools.product((0, 1), repeat=4)))
     affine = [
-        (points @ np.array(slope) + offset) % 2
-        for offset in (0, 1)
-        for slope in itertools.product((0, 1), repeat=4)
+        (points @ np.array(slope) + offset) % 2 for offset in (0, 1) for slope in itertools.product((0, 1), repeat=4)
     ]
     pairs = list(itertools.combinations(range(4), 2))
     forms = [np.array(form) for form in itertools.product((0, 1), repeat=len(pairs))]

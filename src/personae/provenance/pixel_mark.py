@@ -7,22 +7,24 @@ area: (H, W) bool, what an edit changed; None: the whole image was generated.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
+from personae.provenance import watermark
 from personae.provenance.message import Message
 from personae.types import Array
 
 Mark = Callable[[Array, Message], Array]  # pixels (h, w, 3) RGB uint8 and what they are to say -> the same, marked
 
-MARK: Mark | None = None  # the watermark; None: this version has none
-LEAST_SIDE = 128  # pixels, of what was changed
+MARK: Mark = watermark.mark
+LEAST_SIDE = watermark.LEAST_SIDE  # pixels, of what was changed
 
 
 def why_not(image: Image.Image, area: Array | None) -> str | None:
     """Why an image gets no watermark, None: it gets one."""
-    if MARK is None:
+    if MARK is watermark.mark and not watermark.available():
         return "this version has none"
     left, top, right, bottom = region_of(image, area)
     if min(right - left, bottom - top) < LEAST_SIDE:
@@ -43,12 +45,11 @@ def region_of(image: Image.Image, area: Array | None) -> tuple[int, int, int, in
 def with_mark(image: Image.Image, message: Message, area: Array | None) -> Image.Image:
     """A copy whose pixels in `area` carry the watermark; all others, and alpha, stay as they are. Only for an image to
     which `why_not` has nothing to say."""
-    assert MARK is not None
     left, top, right, bottom = region_of(image, area)
     window = np.s_[top:bottom, left:right]
     values = np.array(image)
     pixels = _rgb(values[window])
-    residual = MARK(pixels, message).astype(np.int32) - pixels
+    residual = MARK(pixels, replace(message, part=area is not None)).astype(np.int32) - pixels
     if area is not None:
         residual *= area[window][..., None]
     values[window] = _plus(values[window], residual)

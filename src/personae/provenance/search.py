@@ -1,6 +1,6 @@
 """Where the pattern of the pixel mark lies in a picture, and which chips it bears.
 
-    for place in search(evidence, SCALES): ...       # the likeliest first: Place(scale=1.25, first=(0.1, 0.7), score=9.3)
+    for place in search(evidence, SCALES): ...       # the likeliest first: Place(scale=1.25, score=9.3, ...)
     chips = chips_at(evidence, place)                # (256,) soft
 
 A crop moves the pattern and, since a picture is looked at in one size, enlarges it. For each scale that comes into
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import fft
 
 from personae.provenance import carriers
 from personae.provenance.carriers import HIGHEST, axis, exponentials, signatures, wave_numbers
@@ -25,6 +24,7 @@ _REACH = int(HIGHEST)
 _GRID = 2 * carriers.TILE  # places per axis of a tile
 _STEP = 1.012  # from scale to scale
 SCALES = tuple(float(_STEP**k) for k in range(-4, 36))  # 0.95 to 1.5: pictures of which two thirds of a side are left
+WIDE = tuple(float(_STEP**k) for k in range(-28, 36))  # 0.72 to 1.5: parts of pictures, looked at in sizes that double
 _CANDIDATES = 3
 
 
@@ -39,7 +39,8 @@ class Place:
 
 
 def search(evidence: Array, scales: Sequence[float] = SCALES) -> list[Place]:
-    """The likeliest places in evidence (H, W) float32, the best first; at most three, each of another scale."""
+    """The likeliest places in evidence (H, W) float32, the best first: at most three, each of another scale, and where
+    the pattern lies in a picture that was not cut."""
     tables = _projections(evidence, tuple(scales))
     waves = tables[:, wave_numbers()[0] + _REACH, wave_numbers()[1]]
     scores = _correlated(waves)
@@ -51,7 +52,14 @@ def search(evidence: Array, scales: Sequence[float] = SCALES) -> list[Place]:
         if all(abs(np.log(scales[index] / place.scale)) > 2.5 * np.log(_STEP) for place in found):
             down, across = np.unravel_index(int(scores[index].argmax()), scores[index].shape)
             found.append(_refined(evidence, scales[index], (down / _GRID, across / _GRID)))
+    found.append(_uncut(evidence))
     return sorted(found, key=lambda place: -place.score)
+
+
+def _uncut(evidence: Array) -> Place:
+    waves = _whitened(_projections(evidence, (1.0,))[0, wave_numbers()[0] + _REACH, wave_numbers()[1]])
+    score = (waves @ signatures()[0].conj()).real * _to_deviations(waves)
+    return Place(scale=1.0, first=(0.0, 0.0), score=float(score))
 
 
 def chips_at(evidence: Array, place: Place) -> Array:
@@ -113,7 +121,7 @@ def _correlated(waves: Array) -> Array:
     product = waves.conj() * signatures()[0]
     spectrum = np.zeros((len(waves), _GRID, _GRID // 2 + 1), np.complex64)
     spectrum[:, down % _GRID, across] = np.where(across == 0, 2, 1) * product
-    moved = fft.irfft2(spectrum, s=(_GRID, _GRID), axes=(1, 2)) * np.float32(_GRID**2 / 2)
+    moved = np.fft.irfft2(spectrum, s=(_GRID, _GRID), axes=(1, 2)) * np.float32(_GRID**2 / 2)
     found: Array = moved * _to_deviations(waves)[:, None, None]
     return found
 
@@ -126,19 +134,16 @@ def _to_deviations(waves: Array) -> Array:
 
 
 def _refined(evidence: Array, scale: float, first: tuple[float, float]) -> Place:
-    """The best place near one of the grid's."""
-    scales = tuple(scale * (1 + (_STEP - 1) * share) for share in (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75))
-    waves = _projections(evidence, scales)[:, wave_numbers()[0] + _REACH, wave_numbers()[1]]
-    scores = _correlated(waves)
-    index = int(scores.reshape(len(scales), -1).max(1).argmax())
-    down, across = np.unravel_index(int(scores[index].argmax()), scores[index].shape)
-    steps = np.linspace(-0.6, 0.6, 7) / _GRID
-    turns = np.stack([_phase((down / _GRID + i, across / _GRID + j)) for i in steps for j in steps])
-    white = _whitened(waves[index])
-    near = (turns.conj() @ (white * signatures()[0].conj())).real * _to_deviations(white[None])
-    row, column = divmod(int(near.argmax()), len(steps))
+    """The best place near one of the grid's: scale and place together, since one makes up for the other."""
+    scales = tuple(scale * (1 + (_STEP - 1) * share) for share in np.linspace(-0.8, 0.8, 9))
+    waves = _whitened(_projections(evidence, scales)[:, wave_numbers()[0] + _REACH, wave_numbers()[1]])
+    steps = np.linspace(-1, 1, 9) / _GRID
+    turns = np.stack([_phase((first[0] + down, first[1] + across)) for down in steps for across in steps])
+    near = ((waves * signatures()[0].conj()) @ turns.conj().T).real * _to_deviations(waves)[:, None]
+    index, place = np.unravel_index(int(near.argmax()), near.shape)
+    down, across = divmod(int(place), len(steps))
     return Place(
-        scale=scales[index],
-        first=(float(down / _GRID + steps[row]), float(across / _GRID + steps[column])),
+        scale=float(scales[index]),
+        first=(float(first[0] + steps[down]), float(first[1] + steps[across])),
         score=float(near.max()),
     )

@@ -1,19 +1,20 @@
 """The mark in the pixels: 64 bits that nobody sees, and that most of what happens to pictures leaves readable.
 
     marked = mark(pixels, message_of(recipe))       # (H, W, 3) uint8, 128 pixels a side or more
-    detect(marked)                                  # Detection(present=True, score=10.9, message=Message(...), scale=1.0)
+    detect(marked)                                  # Detection(present=True, score=10.9, message=Message(...), ...)
 
-A picture is looked at in one size, its shorter side 256 pixels (of large ones a quarter of their size), and a pattern of
-waves is laid over it (`carriers`), as strongly as a small network finds that each place hides (`encoder.onnx`); the
+A picture is looked at in one size, its shorter side 256 pixels (of large ones a quarter of their size). A pattern of
+waves (`carriers`) is laid over it, as strongly as a small network finds that each place hides (`encoder.onnx`); the
 residual, enlarged, is added to the picture. Another network tells the pattern from the picture (`decoder.onnx`);
 `search` finds where it lies, and `payload` mends what it says. The networks are trained by `personae train watermark`.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,10 @@ LEAST_SIDE = 128  # pixels
 _LARGEST = 4  # pixels of a canonical pixel at most: larger pictures bear more tiles
 _MULTIPLE = 4  # canonical sides are multiples of it
 _LONGEST = 1024  # canonical pixels that the networks take at a time, along the longer side
+_THOROUGH = 2048  # pixels of a photo's shorter side, at most, when parts of it are looked for
+_WINDOW = 4 * carriers.TILE  # samples of the parts that are looked at
+_FACTS = "watermark.json"
+_FOLDER = Path(str(files("personae") / "weights" / "watermark"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +60,16 @@ class Detection:
 class Facts:
     """`watermark.json`, beside the networks.
 
-    encoder, decoder: the sha256 of their files. decibels: PSNR that a mark leaves. threshold: of `Detection.score`.
+    encoder, decoder: the sha256 of their files. threshold: of `Detection.score`.
     """
 
     encoder: str
     decoder: str
-    decibels: float
     threshold: float
 
     def __post_init__(self) -> None:
-        if not 30 <= self.decibels <= 60 or not 3 <= self.threshold <= 20:
-            raise WeightsCorrupt(f"a watermark of {self.decibels} dB and threshold {self.threshold}: install it again")
+        if not 3 <= self.threshold <= 20:
+            raise WeightsCorrupt(f"the threshold of a watermark is between 3 and 20, got {self.threshold}")
 
 
 class Watermark:
@@ -75,13 +79,13 @@ class Watermark:
     def __init__(self, folder: Path) -> None:
         from personae.reading.onnx_file import Network  # late: brings onnxruntime
 
-        content = regular.read(folder / "watermark.json", 1 << 16, WeightsCorrupt, missing=WeightsMissing)
-        self.facts = build(Facts, json.loads(content), WeightsCorrupt, f"{folder / 'watermark.json'}")
+        content = regular.read(folder / _FACTS, 1 << 16, WeightsCorrupt, missing=WeightsMissing)
+        self.facts = build(Facts, json.loads(content), WeightsCorrupt, f"{folder / _FACTS}")
         self._encoder = Network(
             folder / "encoder.onnx",
             sha256=self.facts.encoder,
             source="canvas",
-            results={"residual": (3, None, None)},
+            results={"residual": (1, None, None)},
             threads=1,
         )
         self._decoder = Network(
@@ -98,12 +102,9 @@ class Watermark:
         chips, (height, width) = payload.encode(message), (side // 2 for side in canonical.shape[:2])
         pattern = carriers.tile_wave(chips, carriers.axis(height), carriers.axis(width))
         canvas = np.concatenate([_unshuffled(canonical), pattern[None]])
-        residual = np.concatenate([self._encoder(part[None])[0][0] for part in _pieces(canvas)], axis=_longer(canvas))
-        residual = np.stack([_enlarged(channel, pixels.shape[:2]) for channel in residual], axis=2)
-        power = float(np.square(residual).mean())
-        wanted = 255 * 10 ** (-self.facts.decibels / 20)
-        marked = pixels + residual * np.float32(wanted / (np.sqrt(power) + 1e-9))
-        found: Array = np.clip(np.rint(marked), 0, 255).astype(np.uint8)
+        parts = [self._encoder(part[None])[0][0, 0] for part in _pieces(canvas)]
+        residual = _enlarged(np.concatenate(parts, axis=_longer(canvas) - 1), pixels.shape[:2])
+        found: Array = np.clip(np.rint(pixels + residual[..., None]), 0, 255).astype(np.uint8)
         return found
 
     def evidence(self, pixels: Array, side: int) -> Array:
@@ -112,18 +113,34 @@ class Watermark:
         parts = [self._decoder(part[None])[0][0, 0] for part in _pieces(canvas)]
         return np.concatenate(parts, axis=_longer(canvas) - 1)
 
-    def detect(self, pixels: Array) -> Detection:
+    def detect(self, pixels: Array, *, thorough: bool = False) -> Detection:
         """See `detect`."""
-        return self.judged([self.evidence(pixels, carriers.SIDE)])
+        found = self.judged([self.evidence(pixels, carriers.SIDE)])
+        if found.present or not thorough:
+            return found
+        side = 2 * carriers.SIDE
+        while side <= min(_THOROUGH, 1.5 * min(pixels.shape[:2])):
+            evidence = self.evidence(pixels, side)
+            for window in _windows(evidence):
+                part = self._best(window, search.WIDE)
+                scaled = replace(part, scale=round(part.scale * carriers.SIDE / side, 3))
+                if part.present:
+                    return scaled
+                found = max(found, scaled, key=lambda one: one.score)
+            side *= 2
+        return found
 
     def judged(self, evidence: Sequence[Array]) -> Detection:
         """One detection from evidence of one or several pictures that bear the same mark in the same place, such as a
         video's frames."""
         together = np.mean([one / (one.std() + 1e-9) for one in evidence], axis=0)
-        places = search.search(together)
+        return self._best(_middle(together), search.SCALES)
+
+    def _best(self, evidence: Array, scales: tuple[float, ...]) -> Detection:
+        places = search.search(evidence, scales)
         for place in places:
             if place.score >= self.facts.threshold:
-                message = payload.decode(search.chips_at(together, place))
+                message = payload.decode(search.chips_at(evidence, place))
                 if message is not None:
                     return self._detection(place, message)
         return self._detection(places[0], None)
@@ -138,18 +155,17 @@ class Watermark:
         )
 
 
+def available() -> bool:
+    """Whether this version has the networks."""
+    return (_FOLDER / _FACTS).is_file()
+
+
 @cache
-def bundled() -> Watermark | None:
-    """The networks in this package; None: this version has none."""
-    folder = Path(str(files("personae") / "weights" / "watermark"))
-    return Watermark(folder) if (folder / "watermark.json").is_file() else None
-
-
-def _ours() -> Watermark:
-    found = bundled()
-    if found is None:
+def bundled() -> Watermark:
+    """The networks in this package. Raises `WeightsMissing`."""
+    if not available():
         raise WeightsMissing("this version has no networks for the watermark: train them by `personae train watermark`")
-    return found
+    return Watermark(_FOLDER)
 
 
 def mark(pixels: Array, message: Message) -> Array:
@@ -161,12 +177,27 @@ def mark(pixels: Array, message: Message) -> Array:
         raise BadOption(
             f"a watermark needs (H, W, 3) uint8 pixels, {LEAST_SIDE} a side or more, got {pixels.dtype} {pixels.shape}"
         )
-    return _ours().mark(pixels, message)
+    return bundled().mark(pixels, message)
 
 
-def detect(pixels: Array) -> Detection:
-    """Whether pixels (H, W, 3) RGB uint8 bear the mark, and what it says. Raises `WeightsMissing`."""
-    return _ours().detect(pixels)
+def detect(pixels: Array, *, thorough: bool = False) -> Detection:
+    """Whether pixels (H, W, 3) RGB uint8 bear the mark, and what it says.
+
+    thorough: look also for parts of a picture that bear it by themselves, as an edited face does, and for pieces that
+    are smaller than two thirds of the marked picture; that takes seconds for a large photo.
+
+    Raises `WeightsMissing`.
+    """
+    return bundled().detect(pixels, thorough=thorough)
+
+
+def detect_together(frames: Sequence[Array]) -> Detection:
+    """As `detect`, from several pictures (H, W, 3) of one size that bear the same message, as a video's frames do: what
+    one alone shows too faintly, they show together. Raises `WeightsMissing`, `BadOption` for none or several sizes."""
+    if len({frame.shape for frame in frames}) != 1:
+        raise BadOption("several pictures are looked at together if they have one size: pass frames of one video")
+    ours = bundled()
+    return ours.judged([ours.evidence(frame, carriers.SIDE) for frame in frames])
 
 
 # ---------------------------------------------------------------------- sizes
@@ -215,3 +246,22 @@ def _enlarged(channel: Array, sides: tuple[int, ...]) -> Array:
         return channel
     image = Image.fromarray(np.ascontiguousarray(channel)).resize((sides[1], sides[0]), Image.Resampling.BICUBIC)
     return np.asarray(image)
+
+
+def _middle(evidence: Array) -> Array:
+    """At most six tiles along the longer side, from a whole tile on: the longer a piece, the finer would scales have to
+    be searched."""
+    most = 6 * carriers.TILE
+    starts = [max(0, (length - most) // 2 // carriers.TILE * carriers.TILE) for length in evidence.shape]
+    return evidence[starts[0] : starts[0] + most, starts[1] : starts[1] + most]
+
+
+def _windows(evidence: Array) -> Iterator[Array]:
+    """Overlapping squares of evidence (H, W), each half a square from the next."""
+    for top, left in product(*(_starts(length) for length in evidence.shape)):
+        yield evidence[top : top + _WINDOW, left : left + _WINDOW]
+
+
+def _starts(length: int) -> list[int]:
+    count = 1 + max(0, -(-(length - _WINDOW) * 2 // _WINDOW))
+    return [round(start) for start in np.linspace(0, max(0, length - _WINDOW), count)]

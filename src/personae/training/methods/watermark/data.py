@@ -30,8 +30,8 @@ class PhotoCrops:
 
     @classmethod
     def load(cls, caches: Iterable[Path], *, held_out: bool = False, limit: int | None = None) -> "PhotoCrops":
-        """The photos of all shards of these folders, those kept out of training or all others. Raises `BadData` if there
-        are none."""
+        """The photos of all shards of these folders, those kept out of training or all others; at most `limit`. Raises
+        `BadData` if there are none."""
         folders = list(caches)
         photos = [
             parts["photo.jpg"]

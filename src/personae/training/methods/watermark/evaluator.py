@@ -8,6 +8,7 @@ import torch
 from personae.provenance import carriers
 from personae.provenance.payload import CHIPS
 from personae.training.methods.watermark.attacks import Attack
+from personae.training.methods.watermark.export import STRENGTH
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +29,7 @@ ATTACKS = {
 
 
 def report(task: "WatermarkTask", model: "nn.Module") -> dict[str, float]:
-    """Per attack, the mean and the tenth percentile, in dB, of the pattern over all else on its waves."""
+    """PSNR; and per attack, the mean and the tenth percentile, in dB, of the pattern over all else on its waves."""
     from personae.training.methods.watermark.method import SIZE
 
     rng = np.random.default_rng(1)
@@ -39,11 +40,13 @@ def report(task: "WatermarkTask", model: "nn.Module") -> dict[str, float]:
         "pictures": torch.from_numpy(np.stack([task.tests.draw(rng, SIZE) for _ in range(size)])).to(home),
         "amplitudes": torch.from_numpy(carriers.amplitudes(chips)).to(home),
         "first": torch.from_numpy(rng.random((size, 2), np.float32)).to(home),
-        "decibels": torch.full((size,), 40.5, device=home),
+        "strengths": torch.full((size,), STRENGTH, device=home),
     }
     found = {}
     for name, attack in ATTACKS.items():
-        ratios = task.ratios(model, batch, attack, torch.Generator(home).manual_seed(0))[0]  # type: ignore[arg-type]
+        generator = torch.Generator(home).manual_seed(0)
+        ratios, fidelity = task.ratios(model, batch, attack, generator)  # type: ignore[arg-type]
         found[name] = float(ratios.mean())
         found[f"{name}_low"] = float(ratios.quantile(0.1))
+        found["psnr"] = float(fidelity.mean())
     return found

@@ -1,9 +1,9 @@
 """Recipe `watermark`: a mark in the pixels that nobody sees and that most of what happens to pictures leaves readable.
 
-Every row is a piece of a picture with random chips at a random place of the pattern. The encoder writes them, its
-residual is scaled to a fidelity (`DECIBELS`), so that the encoder learns where to put it, never how much; the batch is attacked; the decoder's evidence is projected onto the waves, whose places are known. The loss is the
-ratio of what lies along the written pattern to what does not, in decibels, bent so that rows which are good enough stop
-counting.
+Every row is a piece of a picture with random chips at a random place of the pattern. The encoder writes them, as
+strongly as the picture hides (`network.Mark.residual`): it learns where to put the pattern, never how much. The batch
+is attacked; the decoder's evidence is projected onto the waves, whose places are known. The loss is the ratio of what
+lies along the written pattern to what does not, in decibels, bent so that rows which are good enough stop counting.
 """
 
 from pathlib import Path
@@ -23,22 +23,15 @@ from personae.training.methods.watermark.network import Mark
 from personae.types import Array
 
 SIZE = 128  # pixels of a piece; a canonical picture has four of them
-DECIBELS = (39.5, 43.0)  # PSNR of the pieces, from and to: whoever marks chooses
+STRENGTHS = (1.0, 2.2)  # of the residuals, from and to, in grey levels: whoever marks chooses
 _ENOUGH, _BEND = 4.0, 3.0  # dB: where rows stop counting, and how softly
-_VISIBLE = 3.0  # weight of residual in places that hide nothing
 
 
-def scaled(residual: Tensor, decibels: Tensor) -> Tensor:
-    """A residual (N, 1, H, W) at the size, in pixels of [-1, 1], that makes a PSNR (N,)."""
-    power = residual.pow(2).mean((1, 2, 3), keepdim=True)
-    return residual * (12 * 10 ** (-decibels[:, None, None, None] / 10) / power.clamp(min=1e-12)).sqrt()
-
-
-def marked(model: Mark, pictures: Tensor, patterns: Tensor, decibels: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures (N, 3, 2H, 2W) with patterns (N, 1, H, W) in them at PSNR (N,), and their residuals (N, 1, H, W)."""
-    residual = scaled(model.encoder(pictures, patterns), decibels)
-    full = F.interpolate(residual, scale_factor=2, mode="bicubic", align_corners=False)
-    return (pictures + full * model.direction()).clamp(-1, 1), residual
+def marked(model: Mark, pictures: Tensor, patterns: Tensor, strengths: Tensor) -> Tensor:
+    """Pictures (N, 3, 2H, 2W) in [-1, 1] with patterns (N, 1, H, W) in them, of strengths (N,) in grey levels."""
+    residual = model.residual(model.unshuffle(pictures), patterns, strengths[:, None, None, None])
+    full = F.interpolate(residual / 127.5, scale_factor=2, mode="bicubic", align_corners=False)
+    return (pictures + full).clamp(-1, 1)
 
 
 class Waves:
@@ -90,17 +83,18 @@ class WatermarkTask:
             "pictures": np.stack([self.photos.draw(rng, SIZE) for _ in range(size)]),
             "amplitudes": carriers.amplitudes(chips),
             "first": rng.random((size, 2), np.float32),
-            "decibels": rng.uniform(*DECIBELS, size).astype(np.float32),
+            "strengths": rng.uniform(*STRENGTHS, size).astype(np.float32),
         }
 
     def ratios(
         self, model: Mark, batch: dict[str, Tensor], attack: Attack, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Decibels (N,) of each row's pattern over all else on its waves; and pictures, residuals."""
+    ) -> tuple[Tensor, Tensor]:
+        """Decibels (N,) of each row's pattern over all else on its waves; and PSNR (N,) of what was marked."""
         pictures, first = to_tensor(batch["pictures"]), batch["first"]
         patterns = self.waves.patterns(batch["amplitudes"], first, SIZE // 2)
-        after, residual = marked(model, pictures, patterns, batch["decibels"])
-        evidence = model.decoder(attack(after, generator)).float()
+        after = marked(model, pictures, patterns, batch["strengths"])
+        fidelity = -10 * torch.log10((after - pictures).square().mean((1, 2, 3)) / 4)
+        evidence = model.evidence(attack(after, generator)).float()
         # A sample's middle lies between its pixels, before the attack as after it.
         step = round(SIZE * attack.cut) / SIZE
         start = first.new_tensor(attack.start(SIZE)) / 2 + (step - 1) / 2
@@ -111,15 +105,13 @@ class WatermarkTask:
         square = cosine.pow(2).clamp(max=1 - 1e-6)
         ratio = 10 * torch.log10(square.clamp(min=1e-4) / (1 - square))
         # Below zero there is nothing to take a logarithm of; there the cosine itself is to grow.
-        return torch.where(cosine > 0.1, ratio, -20 + 30 * (cosine - 0.1)), pictures, residual
+        return torch.where(cosine > 0.1, ratio, -20 + 30 * (cosine - 0.1)), fidelity.detach()
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
         attack = Attack.drawn(generator)
-        ratios, pictures, residual = self.ratios(model, batch, attack, generator)  # type: ignore[arg-type]
-        short = _BEND * F.softplus((_ENOUGH - ratios) / _BEND).mean()
-        visible = (residual.pow(2) * quietness(pictures)).mean() / residual.pow(2).mean()
-        figures = {"ratio": ratios.mean().detach(), "worst": ratios.min().detach(), "visible": visible.detach()}
-        return short + _VISIBLE * visible, figures
+        ratios, fidelity = self.ratios(model, batch, attack, generator)  # type: ignore[arg-type]
+        figures = {"ratio": ratios.mean().detach(), "worst": ratios.min().detach(), "psnr": fidelity.mean()}
+        return _BEND * F.softplus((_ENOUGH - ratios) / _BEND).mean(), figures
 
     def report(self, model: nn.Module) -> dict[str, float]:
         from personae.training.methods.watermark.evaluator import report
@@ -130,11 +122,3 @@ class WatermarkTask:
         from personae.training.methods.watermark.export import export_mark
 
         export_mark(model, folder)
-
-
-def quietness(pictures: Tensor) -> Tensor:
-    """(N, 1, H, W) of pictures (N, 3, 2H, 2W): near 1 where a change shows, near 0 where structure hides it."""
-    luma = F.avg_pool2d(pictures.mean(1, keepdim=True) * 127.5, 2)
-    mean = F.avg_pool2d(luma, 5, 1, 2, count_include_pad=False)
-    spread = F.avg_pool2d(luma.pow(2), 5, 1, 2, count_include_pad=False) - mean.pow(2)
-    return 1 / (1 + spread.clamp(min=0) / 16)

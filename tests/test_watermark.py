@@ -1,0 +1,186 @@
+"""The mark in the pixels with networks of a few steps: what is trained, what ships, what it promises."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from personae import provenance
+from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
+from personae.provenance import pixel_mark, watermark
+from personae.provenance.message import Message
+from personae.provenance.watermark import Watermark
+from personae.training.loop import Schedule, train
+from personae.training.methods.watermark import attacks
+from personae.training.methods.watermark.attacks import Attack
+from personae.training.methods.watermark.export import export_mark
+from personae.training.methods.watermark.method import SIZE, WatermarkTask
+from personae.training.methods.watermark.network import Mark, quietness
+from personae.types import Array
+from training_fixtures import write_cache
+
+MESSAGE = Message(model=7, recipe=b"\x91\x07\xd2\x4c")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cache(tmp_path_factory.mktemp("watermark") / "faces", count=24)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exported as a training begins: the encoder writes the bare pattern, the decoder finds nothing yet."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("networks")
+    export_mark(Mark(), folder)
+    return folder
+
+
+def _photo(height: int, width: int) -> Array:
+    rows, columns = np.mgrid[0:height, 0:width]
+    waves = 128 + 60 * np.sin(rows / 17) + 40 * np.cos(columns / 23)
+    return np.stack([waves, waves * 0.8, waves * 0.6], 2).astype(np.uint8)
+
+
+def test_a_training_learns_reports_and_exports_what_opens(cache: Path, tmp_path: Path) -> None:
+    task = WatermarkTask([cache])
+    schedule = Schedule(steps=3, batch=2, lr=2e-3, warmup=1, report_every=3, compile=False)
+    report = train(task, schedule, tmp_path, bf16=False)
+    assert {"psnr", "plain", "plain_low", "jpeg50", "chain"} <= report.keys()
+    assert 40 < report["psnr"] < 60
+    opened = Watermark(tmp_path / "export")
+    assert opened.mark(_photo(128, 160), MESSAGE).shape == (128, 160, 3)
+    sizes = [path.stat().st_size for path in (tmp_path / "export").glob("*.onnx")]
+    assert len(sizes) == 2
+    assert sum(sizes) < 3_000_000
+
+
+def test_the_loss_knows_where_the_pattern_lies_after_a_crop(cache: Path) -> None:
+    """A decoder that knows the answer is told so: geometry of attack and projection agree."""
+    task = WatermarkTask([cache])
+    batch = {name: torch.as_tensor(value) for name, value in task.batch(np.random.default_rng(0), 2).items()}
+    attack = Attack(cut=0.8, at=(0.3, 0.9))
+    patterns = task.waves.patterns(batch["amplitudes"], batch["first"], SIZE // 2)
+    pictures = torch.nn.functional.interpolate(patterns, scale_factor=2, mode="bicubic") / 8
+    generator = torch.Generator().manual_seed(0)
+    task.model.evidence = lambda seen: torch.nn.functional.avg_pool2d(seen.mean(1, keepdim=True), 2)  # type: ignore[method-assign]
+    after = task.model.evidence(attack(pictures.expand(-1, 3, -1, -1), generator))
+    found = task.waves.projected(after, batch["first"] + torch.tensor(attack.start(SIZE)) / 64, 102 / 128)
+    cosine = (found * batch["amplitudes"].conj()).real.sum(1) / found.abs().pow(2).sum(1).sqrt()
+    assert (cosine > 0.97).all()
+
+
+def test_photos_without_any_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="personae prepare"):
+        WatermarkTask([tmp_path])
+
+
+def test_jpeg_with_a_gradient_is_close_to_the_real_one() -> None:
+    photo = _photo(64, 64).astype(int)
+    photo[20:40, 20:40] += np.random.default_rng(0).integers(0, 60, (20, 20, 1))
+    images = torch.from_numpy(photo.clip(0, 255)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    for quality in (50, 80):
+        ours = attacks.jpeg(images, torch.tensor([float(quality)]))
+        theirs = attacks.real_codec(images, quality, "JPEG")
+        harm = (theirs - images).square().mean()
+        assert (ours - theirs).square().mean() < 0.25 * harm
+    values = torch.tensor([0.1, 0.45, 2.6], requires_grad=True)
+    whole = attacks.rounded(values)
+    assert whole.tolist() == [0, 0, 3]
+    whole.sum().backward()
+    assert values.grad is not None
+    assert values.grad[0] < 0.1 < values.grad[1]
+
+
+def test_attacks_keep_the_shape_and_depend_on_their_generator() -> None:
+    images = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    for seed in range(12):
+        once, again = (torch.Generator().manual_seed(seed) for _ in range(2))
+        first, second = Attack.drawn(once)(images, once), Attack.drawn(again)(images, again)
+        assert first.shape == images.shape
+        assert torch.equal(first, second)
+
+
+def test_structure_hides_more_than_an_even_place() -> None:
+    samples = torch.zeros(1, 12, 32, 32)
+    samples[..., 16:] = torch.rand(1, 12, 32, 16) * 2 - 1
+    found = quietness(samples)
+    assert found[..., :10].min() == 1
+    assert found[..., 20:].max() < 0.5
+
+
+# ---------------------------------------------------------------------- what ships
+
+
+@pytest.mark.parametrize("sides", [(128, 128), (131, 200), (256, 256), (300, 1400), (1100, 700)])
+def test_any_size_is_marked_the_same_way_twice(networks: Path, sides: tuple[int, int]) -> None:
+    ours, pixels = Watermark(networks), _photo(*sides)
+    marked = ours.mark(pixels, MESSAGE)
+    assert marked.shape == pixels.shape
+    assert marked.dtype == np.uint8
+    error = np.square(marked.astype(float) - pixels).mean()
+    assert 40 < 10 * np.log10(255**2 / error) < 50
+    assert (marked == ours.mark(pixels, MESSAGE)).all()
+    assert (marked != ours.mark(pixels, Message(model=8, recipe=b"abcd"))).any()
+
+
+def test_nothing_is_found_where_nothing_is(networks: Path) -> None:
+    found = Watermark(networks).detect(_photo(200, 300))
+    assert not found.present
+    assert found.message is None
+    assert found.score < found.threshold
+
+
+def test_the_files_are_the_promised_ones(networks: Path, tmp_path: Path) -> None:
+    for path in networks.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "decoder.onnx").write_bytes((networks / "encoder.onnx").read_bytes())
+    with pytest.raises(WeightsCorrupt, match="sha256"):
+        Watermark(tmp_path)
+    (tmp_path / "watermark.json").write_text('{"encoder": "a", "decoder": "b", "threshold": 0}')
+    with pytest.raises(WeightsCorrupt, match="threshold"):
+        Watermark(tmp_path)
+
+
+@pytest.fixture
+def without_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(watermark, "_FOLDER", tmp_path)
+    watermark.bundled.cache_clear()
+
+
+@pytest.mark.usefixtures("without_networks")
+def test_a_version_without_networks_says_so() -> None:
+    image = Image.fromarray(_photo(128, 128))
+    assert pixel_mark.why_not(image, None) == "this version has none"
+    for call in (lambda: provenance.mark(image, {}), lambda: watermark.detect(_photo(128, 128))):
+        with pytest.raises(WeightsMissing, match="personae train watermark"):
+            call()
+
+
+def test_what_is_too_small_is_refused() -> None:
+    for pixels in (_photo(127, 300), np.zeros((200, 200), np.uint8), np.zeros((200, 200, 3))):
+        with pytest.raises(BadOption, match="128 a side"):
+            watermark.mark(pixels, MESSAGE)
+    with pytest.raises(BadOption, match="one size"):
+        watermark.detect_together([_photo(128, 128), _photo(128, 130)])
+
+
+def test_an_edit_is_marked_where_it_changed_and_says_that_it_is_a_part(
+    networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def mark(pixels: Array, message: Message) -> Array:
+        said.append(message)
+        return Watermark(networks).mark(pixels, message)
+
+    monkeypatch.setattr(pixel_mark, "MARK", mark)
+    area = np.zeros((200, 240), bool)
+    area[20:180, 30:200] = True
+    photo = _photo(200, 240)
+    marked = np.asarray(pixel_mark.with_mark(Image.fromarray(photo), MESSAGE, area))
+    assert (marked[~area] == photo[~area]).all()
+    assert (marked[area] != photo[area]).mean() > 0.3
+    assert [one.part for one in said] == [True]
