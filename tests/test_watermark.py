@@ -65,7 +65,7 @@ def test_the_loss_knows_where_the_pattern_lies_after_a_crop(cache: Path) -> None
     patterns = task.waves.patterns(batch["amplitudes"], batch["first"], SIZE // 2)
     pictures = torch.nn.functional.interpolate(patterns, scale_factor=2, mode="bicubic") / 8
     generator = torch.Generator().manual_seed(0)
-    task.model.evidence = lambda seen: torch.nn.functional.avg_pool2d(seen.mean(1, keepdim=True), 2)  # type: ignore[method-assign]
+    task.model.evidence = lambda after: torch.nn.functional.avg_pool2d(after.mean(1, keepdim=True), 2)  # type: ignore[method-assign]
     after = task.model.evidence(attack(pictures.expand(-1, 3, -1, -1), generator))
     found = task.waves.projected(after, batch["first"] + torch.tensor(attack.start(SIZE)) / 64, 102 / 128)
     cosine = (found * batch["amplitudes"].conj()).real.sum(1) / found.abs().pow(2).sum(1).sqrt()
@@ -170,10 +170,10 @@ def test_what_is_too_small_is_refused() -> None:
 def test_an_edit_is_marked_where_it_changed_and_says_that_it_is_a_part(
     networks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = []
+    messages = []
 
     def mark(pixels: Array, message: Message) -> Array:
-        said.append(message)
+        messages.append(message)
         return Watermark(networks).mark(pixels, message)
 
     monkeypatch.setattr(pixel_mark, "MARK", mark)
@@ -183,4 +183,4 @@ def test_an_edit_is_marked_where_it_changed_and_says_that_it_is_a_part(
     marked = np.asarray(pixel_mark.with_mark(Image.fromarray(photo), MESSAGE, area))
     assert (marked[~area] == photo[~area]).all()
     assert (marked[area] != photo[area]).mean() > 0.3
-    assert [one.part for one in said] == [True]
+    assert [one.part for one in messages] == [True]

@@ -88,12 +88,12 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
 
 def real_codec(images: Tensor, quality: int, format: str) -> Tensor:  # noqa: A002
     """(N, 3, H, W) through Pillow's JPEG or WebP, its gradient that of doing nothing."""
-    shown = []
+    results = []
     for pixels in to_pixels(images.detach()):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format, quality=quality)
-        shown.append(np.asarray(Image.open(buffer).convert("RGB")))
-    return images + (to_tensor(np.stack(shown)).to(images.device) - images).detach()
+        results.append(np.asarray(Image.open(buffer).convert("RGB")))
+    return images + (to_tensor(np.stack(results)).to(images.device) - images).detach()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,19 @@
 """How the mark's networks are judged: held-out pieces, one attack at a time."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from personae.provenance import carriers
 from personae.provenance.payload import CHIPS
 from personae.training.methods.watermark.attacks import Attack
+from personae.training.methods.watermark.data import PhotoCrops
 from personae.training.methods.watermark.export import STRENGTH
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from personae.training.methods.watermark.method import WatermarkTask
+# A batch and what happens to it -> decibels (N,) of the pattern over all else on its waves, and PSNR (N,).
+Ratios = Callable[[dict[str, Tensor], Attack, torch.Generator], tuple[Tensor, Tensor]]
 
 ATTACKS = {
     "plain": Attack(),
@@ -28,25 +28,20 @@ ATTACKS = {
 }
 
 
-def report(task: "WatermarkTask", model: "nn.Module") -> dict[str, float]:
-    """PSNR; and per attack, the mean and the tenth percentile, in dB, of the pattern over all else on its waves."""
-    from personae.training.methods.watermark.method import SIZE
-
-    rng = np.random.default_rng(1)
-    size = len(task.tests)
+def report(ratios: Ratios, photos: PhotoCrops, side: int, home: torch.device) -> dict[str, float]:
+    """PSNR; and per attack, the mean and the tenth percentile of the ratios, over pieces of `side` pixels."""
+    rng, size = np.random.default_rng(1), len(photos)
     chips = rng.integers(0, 2, (size, CHIPS)) * 2.0 - 1
-    home = next(model.parameters()).device
     batch = {
-        "pictures": torch.from_numpy(np.stack([task.tests.draw(rng, SIZE) for _ in range(size)])).to(home),
+        "pictures": torch.from_numpy(np.stack([photos.draw(rng, side) for _ in range(size)])).to(home),
         "amplitudes": torch.from_numpy(carriers.amplitudes(chips)).to(home),
         "first": torch.from_numpy(rng.random((size, 2), np.float32)).to(home),
         "strengths": torch.full((size,), STRENGTH, device=home),
     }
     found = {}
     for name, attack in ATTACKS.items():
-        generator = torch.Generator(home).manual_seed(0)
-        ratios, fidelity = task.ratios(model, batch, attack, generator)  # type: ignore[arg-type]
-        found[name] = float(ratios.mean())
-        found[f"{name}_low"] = float(ratios.quantile(0.1))
+        decibels, fidelity = ratios(batch, attack, torch.Generator(home).manual_seed(0))
         found["psnr"] = float(fidelity.mean())
+        found[name] = float(decibels.mean())
+        found[f"{name}_low"] = float(decibels.quantile(0.1))
     return found

@@ -6,6 +6,7 @@ is attacked; the decoder's evidence is projected onto the waves, whose places ar
 lies along the written pattern to what does not, in decibels, bent so that rows which are good enough stop counting.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from personae.training.images import to_tensor
 from personae.training.loop import Metrics
 from personae.training.methods.watermark.attacks import Attack
 from personae.training.methods.watermark.data import PhotoCrops
+from personae.training.methods.watermark.evaluator import report
+from personae.training.methods.watermark.export import export_mark
 from personae.training.methods.watermark.network import Mark
 from personae.types import Array
 
@@ -114,11 +117,9 @@ class WatermarkTask:
         return _BEND * F.softplus((_ENOUGH - ratios) / _BEND).mean(), figures
 
     def report(self, model: nn.Module) -> dict[str, float]:
-        from personae.training.methods.watermark.evaluator import report
-
-        return report(self, model)
+        """See `evaluator.report`."""
+        home = next(model.parameters()).device
+        return report(partial(self.ratios, model), self.tests, SIZE, home)  # type: ignore[arg-type]
 
     def export(self, model: nn.Module, folder: Path) -> None:
-        from personae.training.methods.watermark.export import export_mark
-
-        export_mark(model, folder)
+        export_mark(model, folder)  # type: ignore[arg-type]

@@ -26,16 +26,17 @@ class Encoder(nn.Module):
         super().__init__()
         self.look = nn.Sequential(_conv(12, width), nn.ReLU(), _conv(width, width), nn.ReLU())
         self.strength = nn.Conv2d(width, 1, 1)
-        self.fit = nn.Sequential(_conv(width + 1, width), nn.ReLU(), _conv(width, 1))
+        last = _conv(width, 1)
+        self.fit = nn.Sequential(_conv(width + 1, width), nn.ReLU(), last)
+        # Begins with the bare pattern, equally strong everywhere.
         nn.init.zeros_(self.strength.weight)
-        nn.init.ones_(self.strength.bias)
-        nn.init.normal_(self.fit[2].weight, std=1e-3)
-        nn.init.zeros_(self.fit[2].bias)
+        nn.init.constant_(self.strength.bias, 1.0)  # type: ignore[arg-type]  # it has one
+        nn.init.normal_(last.weight, std=1e-3)
 
     def forward(self, samples: Tensor, pattern: Tensor) -> Tensor:
-        seen = self.look(samples)
-        borne = pattern * nn.functional.softplus(self.strength(seen))
-        found: Tensor = borne + self.fit(torch.cat([seen, borne], 1))
+        features = self.look(samples)
+        borne = pattern * nn.functional.softplus(self.strength(features))
+        found: Tensor = borne + self.fit(torch.cat([features, borne], 1))
         return found
 
 
@@ -73,9 +74,9 @@ class Mark(nn.Module):
         """(N, 1, H, W) grey levels to add to the samples (N, 12, H, W) of a picture. strength (N, 1, 1, 1): their root
         mean square, in grey levels, where nothing hides them; structure hides more (`quietness`)."""
         drawn = self.encoder(samples, pattern)
-        seen = (drawn.square() * quietness(samples)).mean((1, 2, 3), keepdim=True)
+        shows = (drawn.square() * quietness(samples)).mean((1, 2, 3), keepdim=True)
         power = drawn.square().mean((1, 2, 3), keepdim=True)
-        scale = torch.minimum(strength / (seen + 1e-9).sqrt(), LARGEST / (power + 1e-9).sqrt())
+        scale = torch.minimum(strength / (shows + 1e-9).sqrt(), LARGEST / (power + 1e-9).sqrt())
         return drawn * scale
 
     def evidence(self, picture: Tensor) -> Tensor:
