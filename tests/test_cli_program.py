@@ -24,8 +24,15 @@ from personae.cli.terminal import noted
 from personae.data import prepare
 from personae.data.people import Settings, prepare_people
 from personae.editing import edit as editing
+from personae.editing import task_table, tasks
+from personae.evaluation import suites
 from personae.evaluation.suites import generation, reading
-from personae.training import assemble, recipes
+from personae.identity import directions
+from personae.models import catalog
+from personae.reading import face_regions
+from personae.sampling import guidance_weights, scheduler_table
+from personae.sampling.fast import mode_table
+from personae.training import assemble, recipe_table, recipes
 from personae.video import animate as animating
 from personae.video.animation import Settings as AnimationSettings
 from typed_commands import parse
@@ -120,6 +127,27 @@ def test_only_personae_warns(capsys: pytest.CaptureFixture[str]) -> None:
 # ---------------------------------------------------------------------- completion
 
 
+# What is typed, and every name that a table of the heavy code holds.
+COMPLETED: dict[str, Callable[[], Any]] = {
+    "personae generate --scheduler ": lambda: scheduler_table.SCHEDULERS,
+    "personae generate --speed ": lambda: mode_table.MODES,
+    "personae edit animate --speed ": lambda: mode_table.MODES,
+    "personae generate --look ": lambda: guidance_weights.LOOKS,
+    "personae evaluate --suite ": lambda: suites.SUITES,
+    "personae train ": lambda: recipes.RECIPES,
+    "personae assemble --final ": lambda: recipes.RECIPES,
+    "personae edit inpaint --region ": lambda: [*face_regions.GROUPS, *face_regions.REGIONS],
+    "personae edit ": lambda: [*tasks.TASKS, "animate", "track"],
+    "personae generate --shift ": lambda: [f"{name}=" for name in _directions()],
+    "personae identity shift --by smile=1,": lambda: [f"smile=1,{name}=" for name in _directions() if name != "smile"],
+    "personae generate -m nowhere --shift ": list,
+}
+
+
+def _directions() -> dict[str, Any]:
+    return directions.of_model(catalog.resolve("nano"))
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
@@ -138,3 +166,34 @@ def test_a_shell_completes_verbs_options_and_models(
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
     assert set(run().lines) == offered
+
+
+@pytest.mark.parametrize("typed", COMPLETED)
+def test_a_shell_completes_every_name_of_a_table(run: Run, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    words = typed.split(" ")
+    monkeypatch.setenv("_PERSONAE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    assert sorted(filter(None, run().lines)) == sorted(COMPLETED[typed]())
+
+
+def test_tables_of_names_hold_what_there_is() -> None:
+    assert tuple(recipe_table.SUMMARIES) == tuple(recipes.RECIPES)
+    assert tuple(task_table.SUMMARIES) == tuple(tasks.TASKS)
+    assert {name: one.summary for name, one in tasks.TASKS.items()} == task_table.SUMMARIES
+
+
+def test_completion_brings_no_torch() -> None:
+    code = (
+        "import os, sys; from personae.cli import app\n"
+        "os.environ['_PERSONAE_COMPLETE'] = 'complete_bash'\n"
+        f"for typed in {list(COMPLETED)!r}:\n"
+        "    sys.argv = ['personae']\n"
+        "    os.environ |= {'COMP_WORDS': typed, 'COMP_CWORD': str(len(typed.split(' ')) - 1)}\n"
+        "    try: app.main()\n"
+        "    except SystemExit: pass\n"
+        "print('brought:', [m for m in ('torch', 'diffusers', 'onnxruntime', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "dpm++" in done.stdout
+    assert done.stdout.splitlines()[-1] == "brought: []"

@@ -9,7 +9,8 @@ from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import place
 from personae.errors import BadData, BadOption
 from personae.reading import face_regions
-from personae.reading.face_regions import REGIONS, partition, region
+from personae.reading.face_regions import partition, region
+from personae.reading.region_table import REGIONS
 from personae.types import BLENDSHAPES, Pose
 
 MODEL = FaceModel.bundled()

@@ -35,7 +35,7 @@ from personae.provenance import recipe as recipes
 from personae.provenance import recipe_schema, writer
 from personae.replay import replay
 from personae.sampling import schedulers
-from personae.sampling.fast.modes import MODES
+from personae.sampling.fast.mode_table import MODES
 from personae.sampling.guidance_weights import LOOKS, GuidanceWeights
 from personae.types import Pose
 

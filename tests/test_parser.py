@@ -19,8 +19,8 @@ from personae.editing.inputs import in_crop
 from personae.errors import BadOption, WeightsCorrupt
 from personae.pipeline import FacePipeline
 from personae.reading import face_regions
-from personae.reading.face_regions import REGIONS
 from personae.reading.parser import FaceParser
+from personae.reading.region_table import REGIONS
 from personae.types import Pose
 from reading_fixtures import white_face
 

@@ -13,7 +13,8 @@ from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.sampling import codec, scheduler_table, schedulers
 from personae.sampling.fast import modes
-from personae.sampling.fast.modes import MODES, Mode, guided_times
+from personae.sampling.fast.mode_table import MODES, Mode
+from personae.sampling.fast.modes import guided_times
 from tolerances import assert_same
 
 STEPS = 10

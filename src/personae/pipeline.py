@@ -43,6 +43,7 @@ from personae.reading.reader import FaceReader
 from personae.sampling import codec, output_types, schedulers
 from personae.sampling.fast import modes, precision
 from personae.sampling.fast.allocator import keep_freed_memory
+from personae.sampling.fast.mode_table import MODES, Mode
 from personae.sampling.generators import per_image
 from personae.sampling.guidance import GuidanceTerm, Predict, guided
 from personae.sampling.latent_grid import latent_grid, starting_noise
@@ -177,7 +178,7 @@ class FacePipeline(StoredPipeline):
         # 3. Plan: the options become hooks on the UNet, settings, and what guidance leads to.
         plan = plan_for(self, request)
         settings = steps.settings(self, plan.defaults) | size.settings
-        mode = (plan.mode or modes.MODES["exact"]).for_steps(settings["num_inference_steps"])
+        mode = (plan.mode or MODES["exact"]).for_steps(settings["num_inference_steps"])
         # 4. Noise: drawn from each image's own generator.
         noise = starting_noise(latents, generators, (self.unet.config.in_channels, *request.grid))
         # 5. Schedule: a scheduler of this call's own, on the CPU: reading a time must not keep an accelerator waiting.
@@ -330,9 +331,7 @@ class FacePipeline(StoredPipeline):
                 mask_blend=mask_blend,
             )
 
-    def _decoded(
-        self, latents: Float[Tensor, "N c h w"], mode: modes.Mode, batch_size: int
-    ) -> Float32[Tensor, "N 3 H W"]:
+    def _decoded(self, latents: Float[Tensor, "N c h w"], mode: Mode, batch_size: int) -> Float32[Tensor, "N 3 H W"]:
         """Images (N, 3, H, W) in [-1, 1]."""
         decoder = self.component("taesd") if mode.tiny_decoder else self.vae
         return codec.decode(decoder, latents, batch_size=min(batch_size, modes.decoded_at_once(decoder, latents)))

@@ -15,6 +15,7 @@ import typer
 
 from personae.cli import inputs
 from personae.cli.animate import animate, track
+from personae.cli.completion import starting
 from personae.cli.destination import destination, prepared
 from personae.cli.option_groups import with_options
 from personae.cli.options import (
@@ -41,6 +42,7 @@ from personae.controls.expression import read_expression
 from personae.controls.pose import read_pose
 from personae.errors import BadOption, BadOutput, NoFaceFound
 from personae.provenance.marks import Marks
+from personae.reading.region_table import GROUPS, REGIONS
 
 if TYPE_CHECKING:
     from personae.reading.reader import FaceReader
@@ -148,7 +150,10 @@ def inpaint(
     photos: Photos,
     region: Annotated[
         list[str] | None,
-        typer.Option(help="face, head, skin, brows, eyes, nose, mouth, hair or surroundings; more than one: repeat."),
+        typer.Option(
+            help="face, head, skin, brows, eyes, nose, mouth, hair or surroundings; more than one: repeat.",
+            autocompletion=starting((*GROUPS, *REGIONS)),
+        ),
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="A picture as large as the photo, white where it is to be made anew.")

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from personae.cli.options import Base, Guidance, Json, Licence, Quiet, Steps, models_like
+from personae.cli.completion import models_like, starting
+from personae.cli.options import Base, Guidance, Json, Licence, Quiet, Steps
 from personae.cli.terminal import is_silent, load_model, require_reader
 from personae.console import say, say_json
 from personae.evaluation import suites
@@ -37,11 +38,6 @@ def _named(args: list[str]) -> tuple[str | None, list[str]]:
     return None, args
 
 
-def suites_like(incomplete: str) -> list[str]:
-    """What a shell offers after `--suite`."""
-    return [name for name in suites.SUITES if name.startswith(incomplete)]
-
-
 def evaluate(
     model: Annotated[str, typer.Argument(help="A named model or a model folder.", autocompletion=models_like)] = "nano",
     count: Annotated[int | None, typer.Option("--people", help="Held-out people.", show_default="200, or all")] = None,
@@ -50,7 +46,7 @@ def evaluate(
         str,
         typer.Option(
             help=f"What to measure: {', '.join(suites.SUITES)}. Each has options of its own: --suite NAME --help.",
-            autocompletion=suites_like,
+            autocompletion=starting(suites.SUITES),
         ),
     ] = "generation",
     reading: Annotated[bool, typer.Option("--reading", help="Short for --suite reading.")] = False,

@@ -22,6 +22,7 @@ from personae.cli.options import (
     OnNoFace,
     Out,
     Quiet,
+    Shift,
     Sources,
     Steps,
 )
@@ -71,9 +72,7 @@ def generate(
     blend: Annotated[
         float | None, typer.Option(min=0, max=1, help="Of two people: how far from the first to the second.")
     ] = None,
-    shift: Annotated[
-        str | None, typer.Option(help="Everyone first changed by, e.g. age=1.5 (see: personae identity directions).")
-    ] = None,
+    shift: Shift = None,
     min_likeness: Annotated[
         float | None,
         typer.Option(help="Read every image back and keep those at least this alike, -1 to 1; retry the others."),

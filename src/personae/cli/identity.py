@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personae.cli import inputs
+from personae.cli.completion import directions_like
 from personae.cli.destination import (
     STDOUT,
     identity_files,
@@ -85,7 +86,9 @@ def blend_people(
 def shift_person(
     source: Annotated[Path, typer.Argument(help="A photo or .identity file.")],
     out: Target,
-    by: Annotated[str, typer.Option(help="Standard deviations by name: age=1.5,masculine=-1.")],
+    by: Annotated[
+        str, typer.Option(help="Standard deviations by name: age=1.5,masculine=-1.", autocompletion=directions_like)
+    ],
     model: Model = "nano",
     force: Force = False,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from personae.cli.completion import directions_like, models_like
 from personae.cli.steering import typer_option
 
 
@@ -24,19 +25,6 @@ class Format(StrEnum):
     webp = "webp"
 
 
-def models_like(incomplete: str) -> list[str]:
-    """What a shell offers after `--model`: named models, and folders."""
-    from personae.models import catalog
-
-    place = Path(incomplete)
-    parent = place if incomplete.endswith("/") else place.parent
-    try:
-        folders = [f"{one}/" for one in parent.iterdir() if one.is_dir() and str(one).startswith(incomplete)]
-    except OSError:  # nothing there to offer
-        folders = []
-    return [name for name in catalog.MODELS if name.startswith(incomplete)] + sorted(folders)
-
-
 Model = Annotated[
     str,
     typer.Option(
@@ -50,6 +38,13 @@ Base = Annotated[
     str | None, typer.Option(help="Folder or Hub id of Stable Diffusion 1.5, for Arc2Face's files that lie without it.")
 ]
 Licence = Annotated[bool, typer.Option("--accept-licence", help="Accept the model's licence; remembered.")]
+Shift = Annotated[
+    str | None,
+    typer.Option(
+        help="Everyone first changed by, e.g. age=1.5 (see: personae identity directions).",
+        autocompletion=directions_like,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that are there.")]

@@ -9,11 +9,12 @@ Brings no torch.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
+from personae.cli.completion import starting
 from personae.controls import registry
 from personae.controls.option import Option
 
@@ -71,8 +72,3 @@ def controls_from(typed: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in typed.items()
         if value not in (None, [])
     }
-
-
-def starting(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """What a shell offers: the names that begin with what was typed."""
-    return lambda incomplete: [name for name in names if name.startswith(incomplete)]

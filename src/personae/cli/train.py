@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from personae.cli.completion import starting
 from personae.console import say, say_json
 from personae.errors import BadOption
+from personae.training.recipe_table import SUMMARIES
 
 
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="Which run.")] = None,
+    recipe: Annotated[str | None, typer.Argument(help="Which run.", autocompletion=starting(SUMMARIES))] = None,
     list_: Annotated[bool, typer.Option("--list", help="Say which recipes there are.")] = False,
     cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
     teachers: Annotated[Path, typer.Option(help="The labellers' folder.")] = Path("../shared/teachers"),
@@ -48,14 +50,14 @@ def train(
 
     Example: personae train nano-base --cache cache/faces
     """
-    from personae.training import recipes
-
     if list_:
-        for entry in recipes.RECIPES.values():
-            say(f"{entry.name:20} {entry.summary}")
+        for name, summary in SUMMARIES.items():
+            say(f"{name:20} {summary}")
         return
     if recipe is None:
-        raise BadOption(f"name a recipe: {', '.join(recipes.RECIPES)} (or --list)")
+        raise BadOption(f"name a recipe: {', '.join(SUMMARIES)} (or --list)")
+    from personae.training import recipes
+
     say_json(
         recipes.run(
             recipe,
@@ -79,7 +81,9 @@ def assemble(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")] = Path("runs/nano"),
     cache: Annotated[Path, typer.Option(help="Labelled shards, made by personae prepare.")] = Path("cache/faces"),
     runs: Annotated[Path, typer.Option(help="Where the recipes' runs lie.")] = Path("runs"),
-    final: Annotated[str, typer.Option(help="The recipe whose UNet is taken.")] = "face0-nano",
+    final: Annotated[
+        str, typer.Option(help="The recipe whose UNet is taken.", autocompletion=starting(SUMMARIES))
+    ] = "face0-nano",
     limits: Annotated[
         Path | None,
         typer.Option(help="A measured limits.json: how far it turns a head.", show_default="the bundled model's"),

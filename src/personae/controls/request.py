@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from personae.conditioning.types import UNetHook
-    from personae.sampling.fast.modes import Mode
+    from personae.sampling.fast.mode_table import Mode
     from personae.sampling.guidance import Predict
     from personae.sampling.mask_blend import MaskBlend
     from personae.sampling.multidiffusion import MultiDiffusion

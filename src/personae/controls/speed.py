@@ -16,6 +16,7 @@ from personae.controls.control import Control
 from personae.controls.option import option
 from personae.controls.request import Plan, Request
 from personae.io.json_kinds import Choice, Interval, Whole
+from personae.sampling.fast.mode_table import MODES
 
 if TYPE_CHECKING:
     from personae.model import Model
@@ -32,7 +33,7 @@ class SpeedControl(Control):
     group: ClassVar[str] = "Speed"
 
     speed: str = option(
-        Choice(of=("exact", "balanced", "fast")),
+        Choice(of=tuple(MODES)),
         default="exact",
         help="exact, balanced or fast: what may be skipped.",
     )
@@ -66,8 +67,6 @@ class SpeedControl(Control):
         """Raises `WeightsMissing` for a tiny decoder that the model does not have."""
         if not self.explicit:
             return None
-        from personae.sampling.fast.modes import MODES  # late: it brings torch
-
         mode, decoder = MODES[self.speed], self.decoder
         if decoder is None:
             decoder = "tiny" if mode.tiny_decoder and model.has_component("taesd") else "full"

@@ -22,6 +22,7 @@ from personae.controls.request import Plan, Request
 from personae.controls.steps import StepsControl
 from personae.errors import BadOption
 from personae.io.json_kinds import Choice, Interval, Number
+from personae.sampling.look_table import LOOKS
 
 if TYPE_CHECKING:
     from personae.model import Model
@@ -56,9 +57,7 @@ class TextControl(Control):
     both_interval: Sequence[float] = option(
         Interval(), default=(0.0, 1.0), unit=_SHARE, help="The same of both together."
     )
-    look: str | None = option(
-        Choice(of=("photo", "stylised", "painting")), help="photo, stylised or painting, instead of weights."
-    )
+    look: str | None = option(Choice(of=tuple(LOOKS)), help="photo, stylised or painting, instead of weights.")
 
     def plan(self, model: Model, request: Request) -> Plan | None:
         """Raises `BadOption` for weights without words to weigh, weights and a look, a prompt that is too long, `fast`;
@@ -101,14 +100,14 @@ class TextControl(Control):
 
     def _weights(self) -> GuidanceWeights:
         """From a look, or from weights and their intervals."""
-        from personae.sampling.guidance_weights import LOOKS, NAMES, GuidanceWeights  # late: it brings torch
+        from personae.sampling import guidance_weights  # late: it brings torch
 
         if self.look is not None:
             if others := self.explicit - {"look"}:
                 raise BadOption(f"a look is a choice of weights: give look {self.look!r} or {min(others)}, not both")
-            return LOOKS[self.look]
-        weights = {name: getattr(self, f"{name}_weight") for name in NAMES}
-        return GuidanceWeights(**weights, **{f"{name}_interval": getattr(self, f"{name}_interval") for name in NAMES})
+            return guidance_weights.LOOKS[self.look]
+        names = [name for name in self.options() if name != "look"]
+        return guidance_weights.GuidanceWeights(**{name.removesuffix("_weight"): getattr(self, name) for name in names})
 
 
 def _of_windows(model: Model, request: Request) -> Plan:

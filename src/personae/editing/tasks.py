@@ -14,8 +14,9 @@ from typing import Any
 from personae.conditioning.facex.representation import TOKENS
 from personae.editing.masks import EDIT_MASKS, REFERENCES
 from personae.editing.paste import RECOLOURS
+from personae.editing.task_table import SUMMARIES
 from personae.errors import BadOption, unknown_name
-from personae.reading.face_regions import GROUPS
+from personae.reading.region_table import GROUPS
 
 ROLES = ("source", "target")
 
@@ -92,7 +93,7 @@ TASKS = {
     for task in (
         Task(
             name="swap",
-            summary="The source's face in the target's photo, doing what the target does.",
+            summary=SUMMARIES["swap"],
             roles=ROLES,
             token_roles=_from(("identity", *_FACE, "texture"), (*_MOTION, "light", "hair", "surroundings")),
             person="source",
@@ -103,7 +104,7 @@ TASKS = {
         ),
         Task(
             name="head",
-            summary="The source's whole head, hair and all, on the target's body.",
+            summary=SUMMARIES["head"],
             roles=ROLES,
             token_roles=_from(("identity", *_FACE, "hair", "texture"), (*_MOTION, "light", "surroundings")),
             person="source",
@@ -115,7 +116,7 @@ TASKS = {
         ),
         Task(
             name="reenact",
-            summary="The source's photo, the head held and the face moved as the target does.",
+            summary=SUMMARIES["reenact"],
             roles=ROLES,
             token_roles=_from([token for token in TOKENS if token not in _MOTION], _MOTION),
             canvas="source",
@@ -129,14 +130,14 @@ TASKS = {
         ),
         Task(
             name="inpaint",
-            summary="A region or a mask of the target's photo made anew, the person known.",
+            summary=SUMMARIES["inpaint"],
             token_roles=_from(target=("identity", *_MOTION, "light", "texture", "hair", "surroundings")),
             edit_mask="asked",
             likeness=0.2,
         ),
         Task(
             name="attribute",
-            summary="The target older, smiling, turned ...: shift, expression, pose, or tokens of other photos.",
+            summary=SUMMARIES["attribute"],
             token_roles=_from(target=TOKENS),
             edit_mask="moved",
             reference="whole",
@@ -149,7 +150,7 @@ TASKS = {
         ),
         Task(
             name="style",
-            summary="The target as another base or other words would show it: load that base, or give a prompt.",
+            summary=SUMMARIES["style"],
             token_roles=_from(target=TOKENS),
             edit_mask="whole",
             reference="whole",
@@ -158,7 +159,7 @@ TASKS = {
         ),
         Task(
             name="mix",
-            summary="Any piece of the target from any other photo: tokens.",
+            summary=SUMMARIES["mix"],
             token_roles=_from(target=TOKENS),
             edit_mask="moved",
             warp_strength=(0.35, 0.55),

@@ -103,6 +103,11 @@ def measured(path: str | Path) -> dict[str, dict[str, Any]]:
         return {str(name): dict(row) for name, row in json.loads(facts.get("measured", "{}")).items()}
 
 
+def names_of(path: str | Path) -> list[str]:
+    """The names of the directions in a file, which is all that is read of it. Raises `BadIdentity`."""
+    return _list(vector_file.read(path, _FORMAT, ())[1].get("names"))
+
+
 def of_model(folder: Path) -> dict[str, Direction]:
     """The directions of a model folder. Raises `WeightsMissing` if it has none."""
     if not (folder / FILE).is_file():

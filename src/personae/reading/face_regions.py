@@ -17,13 +17,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from personae.errors import BadData, unknown_name
+from personae.reading.region_table import GROUPS, REGIONS
 from personae.shapes import Bool, Float, Float32, Float64, Int
 from personae.types import Array
-
-REGIONS = ("skin", "brows", "eyes", "nose", "mouth", "hair", "surroundings")
-_FACE = ("skin", "brows", "eyes", "nose", "mouth")
-# What else may be asked for, and what it is made of.
-GROUPS = {"face": _FACE, "head": (*_FACE, "hair")}
 
 # Contours by landmark, from top to bottom. Everything that the midline crosses is drawn as two halves that share it:
 # a head in profile hides half of itself, and the contour of the whole would fold over.

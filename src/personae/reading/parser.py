@@ -21,7 +21,7 @@ from torch import Tensor
 
 from personae.component_module import ComponentModule, execution_device
 from personae.errors import WeightsCorrupt
-from personae.reading.face_regions import REGIONS
+from personae.reading.region_table import REGIONS
 from personae.shapes import Float32, UInt8
 from personae.types import Array
 

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from personae.errors import BadOption
+from personae.sampling import look_table
 from personae.sampling.fast.modes import guided_times
 from personae.sampling.guidance import Interval, acts, shares
 from personae.shapes import Num
@@ -96,9 +97,4 @@ def _is_part(interval: Any) -> bool:
     return 0 <= first < last <= 1
 
 
-# The paper's: c = 1; 0.4 < c < 0.7, a = 0; c = 1.4, a = 1.
-LOOKS = {
-    "photo": GuidanceWeights(both=1.0),
-    "stylised": GuidanceWeights(both=0.55, text=0.45),
-    "painting": GuidanceWeights(both=1.4, face=-0.4),
-}
+LOOKS = {name: GuidanceWeights(**weights) for name, weights in look_table.LOOKS.items()}

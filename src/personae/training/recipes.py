@@ -16,6 +16,7 @@ from personae.io import lock
 from personae.training import builders
 from personae.training.inputs import Inputs, bundled
 from personae.training.loop import Schedule, Trainable, train
+from personae.training.recipe_table import SUMMARIES
 
 __all__ = ["RECIPES", "Inputs", "Recipe", "bundled", "recipe", "run"]
 
@@ -25,9 +26,13 @@ class Recipe:
     """One named run."""
 
     name: str
-    summary: str
     build: Callable[[Inputs], Trainable]
     schedule: Schedule
+
+    @property
+    def summary(self) -> str:
+        """What it trains, in a line."""
+        return SUMMARIES[self.name]
 
 
 RECIPES = {
@@ -35,7 +40,6 @@ RECIPES = {
     for recipe in (
         Recipe(
             name="nano-embedder",
-            summary="identity encoder, distilled from the teacher recogniser",
             build=builders.embedder,
             schedule=Schedule(
                 steps=2000,
@@ -50,7 +54,6 @@ RECIPES = {
         ),
         Recipe(
             name="nano-embedder-longer",
-            summary="the identity encoder goes on, from its export or the bundled one; with --people, on these, too",
             build=partial(builders.embedder, longer=True),
             schedule=Schedule(
                 steps=12_000,
@@ -66,7 +69,6 @@ RECIPES = {
         ),
         Recipe(
             name="nano-detector",
-            summary="faces in whole photos: boxes and five points, on composed scenes",
             build=builders.detector,
             schedule=Schedule(
                 steps=3000, batch=16, lr=2e-3, warmup=100, decay=0.5, ema=0.998, weight_decay=0.02, report_every=1500
@@ -74,7 +76,6 @@ RECIPES = {
         ),
         Recipe(
             name="nano-motion",
-            summary="landmarks, head pose and blendshapes of an aligned face",
             build=builders.motion,
             schedule=Schedule(
                 steps=3000, batch=64, lr=2e-3, warmup=100, decay=0.5, ema=0.998, weight_decay=0.02, report_every=1500
@@ -82,7 +83,6 @@ RECIPES = {
         ),
         Recipe(
             name="nano-motion-made",
-            summary="the motion network goes on, on what FaceX makes, too: read as the teacher reads it",
             build=builders.motion_generated,
             schedule=Schedule(
                 steps=1500, batch=64, lr=1e-3, warmup=50, decay=0.7, ema=0.998, weight_decay=0.02, report_every=750
@@ -90,7 +90,6 @@ RECIPES = {
         ),
         Recipe(
             name="nano-autoencoder",
-            summary="128-px faces <-> (8, 16, 16) latents",
             build=builders.autoencoder,
             schedule=Schedule(
                 steps=1500,
@@ -105,7 +104,6 @@ RECIPES = {
         ),
         Recipe(
             name="portrait-autoencoder",
-            summary="heads of 256 px <-> latents, by likeness; with --people, which hold whole heads",
             build=builders.portrait_autoencoder,
             # Not compiled: pictures come in two sizes, and it was slower in the pilot.
             schedule=Schedule(
@@ -122,7 +120,6 @@ RECIPES = {
         ),
         Recipe(
             name="portrait-decoder",
-            summary="its decoder goes on against a discriminator: skin and hair; latents stay",
             build=builders.portrait_decoder,
             schedule=Schedule(
                 steps=15_000,
@@ -139,7 +136,6 @@ RECIPES = {
         ),
         Recipe(
             name="portrait",
-            summary="text encoder + UNet: one picture of a person to another, heads of 256 px; with --people",
             build=builders.portrait,
             schedule=Schedule(
                 steps=40_000,
@@ -155,13 +151,11 @@ RECIPES = {
         ),
         Recipe(
             name="nano-base",
-            summary="text encoder + UNet: identity (and words) to faces",
             build=builders.base,
             schedule=Schedule(steps=1900, batch=64, lr=7e-4, warmup=200, decay=0.3, ema=0.996, report_every=950),
         ),
         Recipe(
             name="nano-longer",
-            summary="the base goes on, from its export or the bundled weights: Muon, identity of samples",
             build=builders.longer,
             schedule=Schedule(
                 steps=5000, batch=64, lr=1e-3, optimizer="muon", warmup=100, decay=0.4, ema=0.998, report_every=500
@@ -169,7 +163,6 @@ RECIPES = {
         ),
         Recipe(
             name="nano-controlnet",
-            summary="pose: faces that hold a normal map's pose and expression",
             build=builders.controlnet,
             schedule=Schedule(
                 steps=1000, batch=48, lr=2e-3, warmup=100, decay=0.4, ema=0.998, weight_decay=0.0, report_every=1000
@@ -177,7 +170,6 @@ RECIPES = {
         ),
         Recipe(
             name="nano-expression",
-            summary="faces that do what blendshapes ask: an adapter beside the base",
             build=builders.expression,
             # Not compiled: torch 2.13 then gives an IP-Adapter's processors no gradient (the norm stays 0).
             schedule=Schedule(
@@ -186,7 +178,6 @@ RECIPES = {
         ),
         Recipe(
             name="nano-fast",
-            summary="a LoRA for four steps without guidance, distilled from twelve with it",
             build=builders.fast,
             schedule=Schedule(
                 steps=400,
@@ -202,7 +193,6 @@ RECIPES = {
         ),
         Recipe(
             name="face0-nano",
-            summary="text, face and both (Face0): the base goes on, and a projector beside it",
             build=builders.face0,
             schedule=Schedule(
                 steps=1400, batch=48, lr=5e-4, optimizer="muon", warmup=100, decay=0.5, ema=0.998, report_every=1400
@@ -210,7 +200,6 @@ RECIPES = {
         ),
         Recipe(
             name="face0-sd15",
-            summary="text and face together on Stable Diffusion 1.5, as published: --data, --base, --reader",
             build=builders.face0_sd15,
             # The paper's, but for `at_once`, Adam's betas and the decay of weights, of which it says nothing.
             schedule=Schedule(
@@ -228,7 +217,6 @@ RECIPES = {
         ),
         Recipe(
             name="facex-nano",
-            summary="one controller for every facial edit (FaceX)",
             build=builders.facex,
             # Not compiled: hooks and all, every request would be compiled anew.
             schedule=Schedule(
@@ -245,7 +233,6 @@ RECIPES = {
         ),
         Recipe(
             name="facex-sd15",
-            summary="the same on Stable Diffusion 1.5, as Arc2Face: --data, --base, --backbone",
             build=builders.facex_sd15,
             # Ours, and untried: the paper gives none.
             schedule=Schedule(
@@ -263,7 +250,6 @@ RECIPES = {
         ),
         Recipe(
             name="nano-reference",
-            summary="a LoRA with which faces keep the look of a reference photo",
             build=builders.reference,
             schedule=Schedule(
                 steps=1000,

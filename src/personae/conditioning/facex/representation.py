@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import render
 from personae.reading.aligned import Aligned, resized
-from personae.reading.face_regions import REGIONS
+from personae.reading.region_table import REGIONS
 from personae.shapes import Float, Float32, UInt8
 from personae.types import BLENDSHAPES, Array, Pose
 

@@ -31,12 +31,12 @@ from personae.evaluation.random_networks import FULL, TINY, Size, build, tiny_de
 from personae.evaluation.report import FOLDER, assemble, publish
 from personae.evaluation.suite_options import ReportFile
 from personae.pipeline import FacePipeline
-from personae.sampling.fast import modes, precision
+from personae.sampling.fast import mode_table, modes, precision
 from personae.sampling.fast.allocator import release_freed_memory
 
 PLAIN = {"cpu": ("float32", "bfloat16"), "cuda": ("float16",)}  # the README's on this device; a better one, if any
 KINDS = {"cpu": "compare", "cuda": "compare_gpu"}
-MODES = tuple(modes.MODES)
+MODES = tuple(mode_table.MODES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from personae.conditioning.facex.representation import MEASURES, REGIONS, TOKENS
 from personae.editing.masks import GREY, WHITE
 from personae.editing.tasks import ROLES, TASKS, Task
-from personae.reading.face_regions import GROUPS
+from personae.reading.region_table import GROUPS
 from personae.training.images import to_tensor
 from personae.types import Array
 
