@@ -25,4 +25,5 @@ SUMMARIES = {
     "facex-nano": "one controller for every facial edit (FaceX)",
     "facex-sd15": "the same on Stable Diffusion 1.5, as Arc2Face: --data, --base, --backbone",
     "nano-reference": "a LoRA with which faces keep the look of a reference photo",
+    "watermark": "the mark in the pixels: who writes it unseen, and who finds it again",
 }

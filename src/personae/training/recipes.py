@@ -265,7 +265,6 @@ RECIPES = {
         ),
         Recipe(
             name="watermark",
-            summary="the mark in the pixels: who writes it unseen, and who finds it again",
             build=builders.watermark,
             # Not compiled: attacks change sizes.
             schedule=Schedule(
