@@ -46,6 +46,7 @@ def photo(folder: Path) -> Target:
 def recipe(folder: Path) -> Target:
     """Recipes inside pictures."""
     from personae.provenance import writer
+    from personae.provenance.marks import Marks
     from personae.provenance.recipe import checked, find_recipe, past
 
     known = {
@@ -68,7 +69,7 @@ def recipe(folder: Path) -> Target:
             told = changed(told, rng)
         if not isinstance(told, dict) or len(json.dumps(told)) > 60_000:  # no writer of ours has to put it into a file
             told = known
-        content = writer.encode(image, rng.choice(("png", "jpg", "webp")), told)
+        content = writer.encode(image, rng.choice(("png", "jpg", "webp")), told, marks=Marks(c2pa=False))
         return mutated(content, rng) if rng.random() < 0.3 else content
 
     return Target(once=once, read=_by_path(folder / "a.png", read))
@@ -141,7 +142,7 @@ def video(folder: Path) -> Target:
     """The first frames of tiny videos."""
     import av
 
-    from personae.video import video_file as videos
+    from personae.io import video_file as videos
 
     av.logging.set_level(None)
     seeds = []

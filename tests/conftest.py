@@ -51,6 +51,9 @@ def _unlike_the_shell(tmp_path_factory: pytest.TempPathFactory) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
+    os.environ["XDG_CONFIG_HOME"] = str(
+        tmp_path_factory.mktemp("config")
+    )  # where the key lies that pictures are signed by
 
 
 @pytest.fixture(autouse=True)

@@ -25,10 +25,11 @@ from personae.editing.tilt import leaning
 from personae.errors import BadOption, BadOutput, BadVideo, NoFaceFound, PersonaeError, WeightsMissing
 from personae.evaluation import flicker
 from personae.gather import strangers
+from personae.io import video_file
 from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.types import Detection, Face, Identity, Photo
-from personae.video import face_tracker, video_file
+from personae.video import face_tracker
 from personae.video import motion_track as track
 from personae.video.animate import _draw, animate
 from personae.video.animation import Settings

@@ -136,7 +136,7 @@ def python_of(page: Path) -> list[tuple[bool, str]]:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every photo, video and file that the guides name, all of scikit-image's astronaut."""
     from personae.demo import portrait
-    from personae.video import video_file
+    from personae.io import video_file
 
     folder = tmp_path_factory.mktemp("home")
     photo = portrait()

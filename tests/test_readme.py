@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from personae.io import video_file
 from personae.models import catalog
-from personae.video import video_file
 from watched import Record, needs_strace, plainly, watched
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

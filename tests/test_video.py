@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from personae.errors import BadOption, BadOutput, BadVideo
-from personae.video import video_file
+from personae.io import video_file
 from video_fixtures import packets, wandering, write_video
 
 GREYS = [np.full((48, 64, 3), 8 * t, np.uint8) for t in range(30)]

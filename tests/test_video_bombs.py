@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from personae.errors import BadOption, BadVideo
-from personae.video import video_file
-from personae.video.video_file import Limits
+from personae.io import video_file
+from personae.io.video_file import Limits
 from video_fixtures import wandering, write_video
 
 

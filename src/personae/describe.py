@@ -15,6 +15,8 @@ from personae.errors import BadImage
 from personae.gather import SUFFIX
 from personae.identity import directions
 from personae.models import catalog
+from personae.provenance.detection import detect
+from personae.provenance.findings import HOLDS, RECIPE, SIGNATURE
 from personae.provenance.recipe import read_recipe
 from personae.types import BLENDSHAPES, Array, Face, Identity, Motion
 
@@ -91,6 +93,19 @@ def path(where: str | Path) -> dict[str, Any]:
     if not place.exists():
         raise BadImage(f"{place}: no such file")
     return read_recipe(place)
+
+
+def recipe_word(where: str | Path) -> str | None:
+    """Whether the recipe of an image is the one that was signed with it, in a sentence; None: there is nothing to say
+    of what is no image, and of one without a signature."""
+    if not Path(where).is_file() or Path(where).suffix == SUFFIX:
+        return None
+    found = detect(where)
+    recipe, signature = found[RECIPE], found[SIGNATURE]
+    if not (recipe.found and signature.found):
+        return None
+    broken = "" if recipe.state == HOLDS else f"; the signature: {signature.proves}"
+    return f"{where}: of the recipe is proven: {recipe.proves}{broken}"
 
 
 def _pose(motion: Motion) -> dict[str, float]:

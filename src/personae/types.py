@@ -6,7 +6,7 @@ Photos are RGB uint8 (H, W, 3). Coordinates are pixels of the photo, (x, y), pix
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from personae.errors import BadIdentity, SpaceMismatch
 from personae.shapes import Bool, Float32, UInt, UInt8
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL import Image
 
 Array = np.ndarray
@@ -58,12 +60,14 @@ class Photo:
         source: the path of its file; None: it came from memory.
         sha256: of the encoded bytes; None: it came as pixels.
         original: its values as the file holds them; None: these very pixels, without a profile.
+        encoded: its file, if that seems to carry a signed manifest (C2PA), which an edit carries on; else None.
     """
 
     pixels: UInt8[Array, "H W 3"]
     source: str | None = None
     sha256: str | None = None
     original: Original | None = field(default=None, repr=False)
+    encoded: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +209,27 @@ class Generation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ingredient:
+    """A file that something was made of, for the signature of what was made.
+
+    Attributes:
+        role: what the recipe calls it.
+        canvas: whether the result is this very picture, changed.
+        mime: the kind of file, e.g. "image/png"; None: not known.
+        encoded: the file, if it carries a signed manifest (C2PA), which goes on in the result's; else None.
+    """
+
+    role: str
+    canvas: bool
+    mime: str | None = None
+    encoded: bytes | None = field(default=None, repr=False)
+
+    def bare(self) -> Ingredient:
+        """The same without its file."""
+        return replace(self, encoded=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Edit:
     """The N images of one edit, whole photos, in the photo's own mode and with its profile (`info["icc_profile"]`):
     `images[i]` was made from `seeds[i]`; `likeness[i]` is the cosine between
@@ -212,7 +237,7 @@ class Edit:
     was found). Of the F faces that were edited, in the model's own crop of S x S pixels: `before` (F, S, S, 3) uint8 as
     the photo showed them, `after` (N, F, S, S, 3) uint8 as the images do, `edit_masks` (F, S, S) bool what was painted
     anew.
-    `mask` (H, W) bool: no pixel of the photo outside it has changed."""
+    `mask` (H, W) bool: no pixel of the photo outside it has changed. `ingredients`: the photos that it was made of."""
 
     images: list[Image.Image]
     seeds: list[int]
@@ -222,3 +247,4 @@ class Edit:
     edit_masks: Bool[Array, "F S S"]
     mask: Bool[Array, "H W"]
     recipe: dict[str, Any]
+    ingredients: Sequence[Ingredient] = ()

@@ -101,8 +101,8 @@ def animate(
 
     Example: personae edit animate me.jpg talk.mp4 -o me-talking.mp4
     """
+    from personae.io import video_file
     from personae.provenance import writer
-    from personae.video import video_file
 
     out = options.out
     frames = None if options.frames is None else _span(options.frames)
@@ -157,8 +157,9 @@ def track(
 
     Example: personae edit track talk.mp4 -o talk.csv
     """
+    from personae.io import video_file
     from personae.provenance import writer
-    from personae.video import face_tracker, smoothing, video_file
+    from personae.video import face_tracker, smoothing
     from personae.video import motion_track as tracks
 
     refuse_stdout(out)

@@ -1,4 +1,5 @@
-"""personae demo | generate | edit | read | identity | train | prepare | evaluate | models | inspect | replay | doctor
+"""personae demo | generate | edit | read | identity | train | prepare | evaluate | models | inspect | replay | detect |
+provenance | doctor
 
 One function per verb: the signature is the interface, the work is done elsewhere. Results go to stdout, progress
 and errors to stderr. A user's mistake is one line and exit code 2, Ctrl-C is 130; a traceback is a bug.
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from personae.cli import evaluate, generate, inspect, libraries, train
+from personae.cli import evaluate, generate, inspect, libraries, provenance, train
 from personae.cli.edit import edit
 from personae.cli.identity import people
 from personae.cli.prepare import data
@@ -54,6 +55,8 @@ app.command()(train.assemble)
 app.command(cls=evaluate.SuiteCommand)(evaluate.evaluate)
 app.add_typer(inspect.weights, name="models", invoke_without_command=True)
 app.command("inspect")(inspect.inspect_file)
+app.command()(provenance.detect)
+app.add_typer(provenance.signing, name="provenance")
 app.command()(inspect.replay)
 app.command()(inspect.doctor)
 

@@ -95,6 +95,8 @@ def inspect_file(path: Annotated[Path, typer.Argument(help="An image, an .identi
     from personae import describe
 
     say_json(describe.path(path))
+    if (word := describe.recipe_word(path)) is not None:
+        note(word)
 
 
 def replay(

@@ -78,7 +78,8 @@ def edit(
             break
     numbers = numbers[: len(steps)]
     recipe = recipe_of(row, changes, inputs, numbers, mask, steps[-1].generation.recipe, options)
-    return edit_of(pipe, canvas, steps, recipe, changes.mask, measure_likeness)
+    ingredients = [one.ingredient(canvas=role == row.canvas) for role, one in inputs.items()]
+    return edit_of(pipe, canvas, steps, recipe, changes.mask, measure_likeness, ingredients)
 
 
 def _check(options: Mapping[str, Any], num_images: Any) -> None:

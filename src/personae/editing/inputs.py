@@ -21,11 +21,12 @@ from personae.model import Model
 from personae.provenance import recipe as recipes
 from personae.reading import align
 from personae.reading.aligned import Aligned, aligned
+from personae.reading.metadata import mime_of
 from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.sampling import codec
 from personae.sampling.known_pictures import white
 from personae.shapes import Bool
-from personae.types import Array, Edit, Face, Identity, Photo
+from personae.types import Array, Edit, Face, Identity, Ingredient, Photo
 
 EditSource = PhotoSource | Face | Edit
 
@@ -52,6 +53,12 @@ class EditInput:
                 f"largest; there is no face {number!r}"
             )
         return self.faces[number - 1]
+
+    def ingredient(self, *, canvas: bool) -> Ingredient:
+        """What a signature says of it. canvas: whether the result is put into it."""
+        encoded = self.photo.encoded
+        mime = None if encoded is None else mime_of(encoded)
+        return Ingredient(role=self.role, canvas=canvas, mime=mime, encoded=encoded)
 
     def record(self, numbers: Sequence[int]) -> dict[str, Any]:
         """What a recipe says of it: where it came from, and which faces of it took part."""

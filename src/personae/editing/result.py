@@ -15,7 +15,7 @@ from personae.reading import align
 from personae.reading.colours import in_own_layout
 from personae.reading.photo import PhotoSource, load_photo, record_of
 from personae.shapes import Bool, UInt8
-from personae.types import Array, Edit, Identity
+from personae.types import Array, Edit, Identity, Ingredient
 
 # Options of the model's call that an edit sets by itself: a caller may not, and no recipe records them.
 OWN_OPTIONS = (*registry.set_by_edits(), "output_type", "latents")
@@ -28,9 +28,11 @@ def edit_of(
     recipe: dict[str, Any],
     mask: Bool[Array, "H W"] | None,
     judged: bool,
+    ingredients: Sequence[Ingredient] = (),
 ) -> Edit:
     """The result of the faces that were edited one after the other, at least one. mask: (H, W) bool, the caller's.
-    judged: whether the results are read back and compared with the identities that were wanted."""
+    judged: whether the results are read back and compared with the identities that were wanted. ingredients: the
+    photos that took part."""
     last = steps[-1]
     after = np.stack([[align.crop(photo, s.place.matrix, s.place.size) for s in steps] for photo in last.photos])
     changed = _changed(canvas.photo.pixels.shape, steps, mask)
@@ -43,6 +45,7 @@ def edit_of(
         edit_masks=np.stack([step.edit_mask for step in steps]),
         mask=changed,
         recipe=recipe,
+        ingredients=ingredients,
     )
 
 

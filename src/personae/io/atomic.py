@@ -33,15 +33,16 @@ _number = itertools.count()
 _sweeps: set[tuple[int, Path]] = set()  # folders that this process has looked through
 
 
-def write(path: str | Path, content: bytes, *, replace: bool = False) -> Path:
-    """Write a file whole or not at all; returns its path. Raises `BadOutput` if it is there already (unless `replace`),
-    be it that it came meanwhile, or if it cannot be written."""
+def write(path: str | Path, content: bytes, *, replace: bool = False, private: bool = False) -> Path:
+    """Write a file whole or not at all; returns its path. private: only its owner may ever read it, e.g. a key. Raises
+    `BadOutput` if it is there already (unless `replace`), be it that it came meanwhile, or if it cannot be written."""
     target = Path(path)
     with errors_about(target):
         _require_room(target, replace)
         partial = _beside(target)
         try:
-            with partial.open("xb") as opened:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(partial, flags, 0o600 if private else 0o666), "wb") as opened:
                 opened.write(content)
                 opened.flush()
                 os.fsync(opened.fileno())

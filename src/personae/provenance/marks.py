@@ -10,7 +10,10 @@ What is off leaves a trace: the recipe says so, and why.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from personae.provenance.credentials import Credentials
 
 WATERMARK, C2PA = "watermark", "c2pa"
 VARIABLES = {WATERMARK: "PERSONAE_NO_WATERMARK", C2PA: "PERSONAE_NO_C2PA"}
@@ -23,11 +26,13 @@ class Marks:
     """What an output is marked with.
 
     watermark: in its pixels. c2pa: a signed manifest. why: of each that is off, the reason, as the recipe records it.
+    credentials: who signs; None: the user, as `provenance.credentials` finds it. Not recorded.
     """
 
     watermark: bool = True
     c2pa: bool = True
     why: Mapping[str, str] = field(default_factory=dict)
+    credentials: "Credentials | None" = None
 
     @classmethod
     def of_environment(cls, *, watermark: bool = True, c2pa: bool = True) -> "Marks":
@@ -44,7 +49,8 @@ class Marks:
         """The same without one of them, which was on; one that is off keeps its reason."""
         if not getattr(self, name):
             return self
-        return replace(self, **{name: False}, why={**self.why, name: reason})
+        off: dict[str, Any] = {name: False, "why": {**self.why, name: reason}}
+        return replace(self, **off)
 
     def recorded(self) -> dict[str, Any]:
         """As a recipe holds it."""

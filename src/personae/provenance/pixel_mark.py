@@ -6,19 +6,51 @@
 area: (H, W) bool, what an edit changed; None: the whole image was generated.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from personae.provenance import watermark
-from personae.provenance.message import Message
+from personae.provenance.message import Message, message_of
 from personae.types import Array
 
 Mark = Callable[[Array, Message], Array]  # pixels (h, w, 3) RGB uint8 and what they are to say -> the same, marked
 
+
+class Found(Protocol):
+    """What was found in pixels: whether they bear the mark, by how far it stands out (`score`) against the `threshold`
+    that the false-positive rate belongs to, and what it says."""
+
+    @property
+    def present(self) -> bool:
+        """Whether they bear the mark."""
+
+    @property
+    def score(self) -> float:
+        """How far it stands out."""
+
+    @property
+    def threshold(self) -> float:
+        """Of the score."""
+
+    @property
+    def message(self) -> Message | None:
+        """What it says; None: not present."""
+
+
+def _detect(pictures: Sequence[Array]) -> Found:
+    return watermark.detect(pictures[0]) if len(pictures) == 1 else watermark.detect_together(pictures)
+
+
+# Pictures (h, w, 3) RGB uint8 that bear the same mark in the same place, if any: one, or frames of a video.
+Detect = Callable[[Sequence[Array]], Found]
+
 MARK: Mark = watermark.mark
+DETECT: Detect = _detect
+FALSE_POSITIVES: str | None = None  # the rate at the threshold and how it was measured, in words
 LEAST_SIDE = watermark.LEAST_SIDE  # pixels, of what was changed
 
 
@@ -30,6 +62,11 @@ def why_not(image: Image.Image, area: Array | None) -> str | None:
     if min(right - left, bottom - top) < LEAST_SIDE:
         return f"the changed region is {right - left} x {bottom - top} pixels, it needs {LEAST_SIDE} a side"
     return None
+
+
+def can_detect() -> bool:
+    """Whether this version has what finds a watermark."""
+    return DETECT is not _detect or watermark.available()
 
 
 def region_of(image: Image.Image, area: Array | None) -> tuple[int, int, int, int]:
@@ -57,6 +94,16 @@ def with_mark(image: Image.Image, message: Message, area: Array | None) -> Image
     assert marked.mode == image.mode
     marked.info |= image.info
     return marked
+
+
+def mark(image: Image.Image, recipe: Mapping[str, Any]) -> Image.Image:
+    """A copy of an image, in its own mode, whose pixels carry the watermark of a recipe (`writer.recipe_of`), for those
+    who hand images on by a way of their own.
+
+    Raises `BadOption` for an image that can bear none (a side below 128 pixels), `WeightsMissing` where this version
+    has no networks for it.
+    """
+    return with_mark(image, message_of(recipe), None)
 
 
 def _rgb(values: Array) -> Array:

@@ -22,27 +22,27 @@ from PIL import Image, PngImagePlugin
 from personae.controls.image_settings import settings_of
 from personae.errors import BadOption, BadOutput, unknown_name
 from personae.io import atomic
-from personae.provenance import pixel_mark
-from personae.provenance.marks import C2PA, WATERMARK, Marks
+from personae.provenance import pixel_mark, signing
+from personae.provenance.manifest import BY_A_MODEL, IN_PART, SOURCE_TYPES
+from personae.provenance.marks import WATERMARK, Marks
 from personae.provenance.message import message_of
 from personae.provenance.recipe import EDIT, FORMAT, as_stored, as_text, nameless, parsed
 from personae.reading.colours import for_format
 from personae.reading.metadata import ASCII, EXIF_IFD, USER_COMMENT
-from personae.types import Array, Edit, Face, Generation, Identity
+from personae.types import Array, Edit, Face, Generation, Identity, Ingredient
 from personae.version import __version__
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 _LONGEST_SIDE = {"png": 2**31 - 1, "jpg": 65_535, "webp": 16_383}  # pixels
 _SOFTWARE = 0x0131
-_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-_BY_A_MODEL = ("trainedAlgorithmicMedia", "AI generated")
-_IN_PART = ("compositeWithTrainedAlgorithmicMedia", "Edited by AI")  # a photo of which a model made a part
+_BY_A_MODEL = (BY_A_MODEL, "AI generated")
+_IN_PART = (IN_PART, "Edited by AI")  # a photo of which a model made a part
 _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
  xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:dc="http://purl.org/dc/elements/1.1/"
  xmp:CreatorTool="personae {__version__}"
- Iptc4xmpExt:DigitalSourceType="{_SOURCE_TYPES}%s">
+ Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPES}%s">
 <dc:description><rdf:Alt><rdf:li xml:lang="x-default">%s</rdf:li></rdf:Alt></dc:description>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
@@ -74,6 +74,7 @@ def encode(
     *,
     marks: Marks | None = None,
     area: Array | None = None,
+    ingredients: Sequence[Ingredient] = (),
 ) -> bytes:
     """The bytes of an image file with its marks, its recipe inside, and its colour profile (`info["icc_profile"]`); of
     a recipe that has no room there, it warns (`recipe.as_text`).
@@ -83,24 +84,20 @@ def encode(
             white.
         marks: which marks it gets; None: `Marks.of_environment()`. Those that it does get, the recipe records.
         area: (H, W) bool, the pixels that an edit changed, which alone are watermarked; None: all.
+        ingredients: what it was made of, for the signature.
 
-    Raises `BadOption` for another format, `BadOutput` for a picture that is too large for it.
+    Raises `BadOption` for another format, `BadOutput` for a picture that is too large for it, or cannot be signed.
     """
     require_room(format, image.size)
     image = for_format(image, format)
-    marks = _possible(marks or Marks.of_environment(), image, area)
+    marks, credentials = signing.ready(marks or Marks.of_environment(), format)
+    if (reason := pixel_mark.why_not(image, area)) is not None:
+        marks = marks.without(WATERMARK, reason)
     text = as_text({**recipe, "marks": marks.recorded()}, format)
     if marks.watermark:
         image = pixel_mark.with_mark(image, message_of(parsed(text)), area)
-    return _file(image, format, text, _IN_PART if recipe.get("task") == EDIT else _BY_A_MODEL)
-
-
-def _possible(marks: Marks, image: Image.Image, area: Array | None) -> Marks:
-    """Of the marks that are wanted, those that this image can have."""
-    reasons = ((WATERMARK, pixel_mark.why_not(image, area)), (C2PA, "this version has none"))
-    for name, reason in reasons:
-        marks = marks if reason is None else marks.without(name, reason)
-    return marks
+    content = _file(image, format, text, _IN_PART if recipe.get("task") == EDIT else _BY_A_MODEL)
+    return content if credentials is None else signing.sign(content, format, parsed(text), ingredients, credentials)
 
 
 def _file(image: Image.Image, format: str, text: str, source_type: tuple[str, str]) -> bytes:  # noqa: A002
@@ -277,7 +274,8 @@ def files_of_edit(
     """The bytes of every image's file, as `save_edit` writes them."""
     for index, image in enumerate(edit.images):
         recipe = _common_recipe(edit, index)
-        yield encode(image, format, recipe if names else nameless(recipe), marks=marks, area=edit.mask)
+        recipe = recipe if names else nameless(recipe)
+        yield encode(image, format, recipe, marks=marks, area=edit.mask, ingredients=edit.ingredients)
 
 
 def _write_each(paths: list[Path], contents: Iterable[bytes], count: int, force: bool) -> list[Path]:

@@ -8,13 +8,24 @@ stranger's: only regular files are opened, only headers are walked, at most `MAX
 
 import os
 import zlib
-from io import BufferedReader
+from typing import BinaryIO
 
 from personae.errors import BadImage, BadRecipe
 from personae.io import regular
 from personae.io.boundary import errors_as
 
 KEYWORD = b"personae"
+MATROSKA = "video/x-matroska"
+_MIMES = (  # by the first bytes: how they begin, and what stands at the eighth
+    (b"\x89PNG\r\n\x1a\n", b"", "image/png"),
+    (b"\xff\xd8", b"", "image/jpeg"),
+    (b"RIFF", b"WEBP", "image/webp"),
+    (b"", b"avif", "image/avif"),
+    (b"", b"avis", "image/avif"),
+    (b"", b"hei", "image/heic"),
+    (b"", b"mif1", "image/heif"),
+    (b"", b"qt  ", "video/quicktime"),
+)
 USER_COMMENT, EXIF_IFD = 0x9286, 0x8769
 ASCII = b"ASCII\0\0\0"  # EXIF's name for the character set of a UserComment
 MAX_TEXT = 2**20
@@ -28,22 +39,43 @@ def text_of(path: str | os.PathLike[str]) -> str | None:
     """What personae wrote into an image's file, None if there is nothing. Raises `BadImage` for what is no PNG, JPEG or
     WebP file, `BadRecipe` for a text that is too long or cannot be read."""
     with regular.opened(path, None, BadImage) as file:
-        try:
-            with errors_as(BadImage, "it cannot be read"):
-                found = _found(file)
-        except BadRecipe as error:
-            raise BadRecipe(f"the recipe in {path} is damaged: {error}") from error
-        except BadImage as error:
-            raise BadImage(f"{path} is not an image that can be read: {error}") from error
+        return text_in(file, os.fspath(path))
+
+
+def text_in(file: BinaryIO, name: str) -> str | None:
+    """The same of an open file, of any `name`."""
+    try:
+        with errors_as(BadImage, "it cannot be read"):
+            found = _found(file)
+    except BadRecipe as error:
+        raise BadRecipe(f"the recipe in {name} is damaged: {error}") from error
+    except BadImage as error:
+        raise BadImage(f"{name} is not an image that can be read: {error}") from error
     if found is not None and len(found) > MAX_TEXT:
-        raise BadRecipe(f"the recipe in {path} is damaged: it has more than {MAX_TEXT} bytes")
+        raise BadRecipe(f"the recipe in {name} is damaged: it has more than {MAX_TEXT} bytes")
     try:
         return None if found is None else found.decode()
     except UnicodeDecodeError as error:
-        raise BadRecipe(f"the recipe in {path} is damaged: it is not text ({error.reason})") from error
+        raise BadRecipe(f"the recipe in {name} is damaged: it is not text ({error.reason})") from error
 
 
-def _found(file: BufferedReader) -> bytes | None:
+def mime_of(head: bytes) -> str | None:
+    """The kind of a picture's or a video's file by its first bytes, as the web names it; None: none that is known."""
+    for start, brand, name in _MIMES:
+        boxed = start or head[4:8] == b"ftyp"
+        if boxed and head.startswith(start) and head[8:].startswith(brand):
+            return name
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return MATROSKA
+    return "video/mp4" if head[4:8] == b"ftyp" else None
+
+
+def may_be_signed(encoded: bytes) -> bool:
+    """Whether a file seems to carry a signed manifest (C2PA): one lies in a box that is called so."""
+    return b"jumb" in encoded and b"c2pa" in encoded
+
+
+def _found(file: BinaryIO) -> bytes | None:
     head = file.read(12)
     if head.startswith(_PNG):
         return _of_png(file)
@@ -54,7 +86,7 @@ def _found(file: BufferedReader) -> bytes | None:
     raise BadImage("it is no PNG, JPEG or WebP file")
 
 
-def _of_png(file: BufferedReader) -> bytes | None:
+def _of_png(file: BinaryIO) -> bytes | None:
     file.seek(len(_PNG))
     for _ in range(_MOST_PARTS):
         head = file.read(8)
@@ -88,7 +120,7 @@ def _unpacked(content: bytes) -> bytes:
         raise BadRecipe(f"it cannot be unpacked ({error})") from error
 
 
-def _of_jpeg(file: BufferedReader) -> bytes | None:
+def _of_jpeg(file: BinaryIO) -> bytes | None:
     file.seek(2)
     for _ in range(_MOST_PARTS):
         byte = file.read(1)
@@ -110,7 +142,7 @@ def _of_jpeg(file: BufferedReader) -> bytes | None:
     return None
 
 
-def _of_webp(file: BufferedReader) -> bytes | None:
+def _of_webp(file: BinaryIO) -> bytes | None:
     file.seek(12)
     for _ in range(_MOST_PARTS):
         head = file.read(8)

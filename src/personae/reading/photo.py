@@ -20,6 +20,7 @@ from personae.errors import BadImage
 from personae.io import regular
 from personae.io.boundary import errors_as
 from personae.reading import blocks, colours
+from personae.reading.metadata import may_be_signed
 from personae.shapes import UInt8
 from personae.threads import WhileAny
 from personae.types import Array, Original, Photo
@@ -70,7 +71,8 @@ def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: i
         raise BadImage(f"a photo is a path, bytes, a Pillow image or an array, got {type(source).__name__}")
     photo = _decode_bytes(encoded, name, max_bytes, max_pixels)
     path = name if isinstance(source, (str, os.PathLike)) else None
-    return replace(photo, source=path, sha256=hashlib.sha256(encoded).hexdigest())
+    credentials = encoded if may_be_signed(encoded) else None
+    return replace(photo, source=path, sha256=hashlib.sha256(encoded).hexdigest(), encoded=credentials)
 
 
 def check_photo(path: str | os.PathLike[str]) -> None:

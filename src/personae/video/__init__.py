@@ -1,1 +1,1 @@
-"""A photo animated by a video: read, smoothed, drawn frame by frame, written."""
+"""A photo animated by a video: its motion read and smoothed, frames drawn one by one, and written."""

@@ -20,12 +20,12 @@ import numpy as np
 
 from personae.editing import inputs
 from personae.errors import BadOption, BadOutput, NoFaceFound
-from personae.io import lock
+from personae.io import lock, video_file
 from personae.model import Model
 from personae.models.limits import Limits
 from personae.provenance import writer
 from personae.types import Face
-from personae.video import face_tracker, smoothing, video_file
+from personae.video import face_tracker, smoothing
 from personae.video import motion_track as tracks
 from personae.video.animation import Animation, Settings, plan_of, row_of
 from personae.video.frame_renderer import FrameRenderer, Move, PhotoRenderer, PortraitRenderer, moves_of

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from personae.errors import BadOption, NoFaceFound, WeightsMissing
+from personae.io import video_file
 from personae.reading.reader import FaceReader
 from personae.shapes import Float
 from personae.types import Array, Face
-from personae.video import video_file
 from personae.video.motion_track import ANGLES, COLUMNS, Track
 
 SAME_PLACE = 0.3  # intersection over union with the box before: it is the same face, whatever it does

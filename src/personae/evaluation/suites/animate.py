@@ -26,9 +26,10 @@ from personae.evaluation.judge import teachers_folder
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.suite_options import Model, ReportFile, TeachersFolder
 from personae.gather import strangers
+from personae.io import video_file
 from personae.pipeline import FacePipeline
 from personae.types import Array, Identity, Motion
-from personae.video import face_tracker, smoothing, video_file
+from personae.video import face_tracker, smoothing
 from personae.video.animate import animate
 from personae.video.animation import Settings
 from personae.video.frame_renderer import Move, PortraitRenderer, moves_of

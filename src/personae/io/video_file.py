@@ -86,6 +86,12 @@ def probe(path: str | Path) -> Clip:
         return Clip(fps=Fraction(fps), size=(width, height), sound=_codec_of(sounds[0]) if sounds else None)
 
 
+def notes(path: str | Path) -> dict[str, str]:
+    """The metadata of a video's file, by key. Raises `BadVideo`."""
+    with _opened(path) as container:
+        return {str(key): str(value) for key, value in container.metadata.items()}
+
+
 def frames(path: str | Path, limits: Limits | None = None) -> Iterator[UInt8[Array, "H W 3"]]:
     """Every frame (H, W, 3) RGB uint8, upright, `probe(path).fps` per second. Raises `BadVideo`, also on the way, and
     where the video goes beyond `limits` (None: `Limits()`)."""

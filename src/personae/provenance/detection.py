@@ -1,0 +1,236 @@
+"""Where does a picture come from: all marks that a file carries, what each proves, and what is gone.
+
+    found = detect("picture.jpg")                     # or bytes; or a video
+    found.verdict                                     # one line
+    found["c2pa"].state, found["c2pa"].proves         # "valid", "nothing changed since it was signed by ..."
+
+The file is a stranger's: bounded, offline, and what cannot be read of it is reported, not raised, as long as it is a
+picture or a video at all. Nothing here says that a picture is real: a file without marks is a file without marks.
+"""
+
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from personae.errors import BadImage, BadOption, BadRecipe, BadVideo, PersonaeError
+from personae.io import regular, video_file
+from personae.io.boundary import errors_as
+from personae.provenance import credentials, findings, pixel_mark, signing
+from personae.provenance.findings import Finding
+from personae.provenance.pixel_mark import Found
+from personae.provenance.recipe import history, parsed
+from personae.provenance.signature import Signature, read_signature
+from personae.reading.metadata import mime_of, text_in
+from personae.reading.photo import load_photo
+from personae.types import Array
+
+MOST_BYTES = 2**28  # of a picture: an edited photo as a PNG is larger than the photo
+MOST_VIDEO = 2**34
+FRAMES = 32  # of a video that are looked at, spread evenly over it
+_MOST_POOLED = 2**28  # bytes of these frames
+_HEAD = 64
+_SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w{1,64})")
+_VIDEO_LABEL = ("AI generated", "trainedAlgorithmicMedia")  # what a video's description says
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detected:
+    """What was found in a file.
+
+    file: its name. kind: e.g. "image/png". marks: a finding for each mark that there is, found or not, in one order.
+    stripped: what it must have had and has no more, in words. inputs: what it was made of, as the signature and the
+    recipe list it, with the marks that these had. frames: of a video, which of its frames were looked at, and of each
+    whether the watermark is in it. verdict: all of it in one line.
+    """
+
+    file: str
+    kind: str
+    marks: Sequence[Finding]
+    stripped: Sequence[str]
+    inputs: Sequence[Mapping[str, Any]]
+    frames: Sequence[Mapping[str, Any]]
+    verdict: str
+
+    def __getitem__(self, mark: str) -> Finding:
+        return next(one for one in self.marks if one.mark == mark)
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def detect(source: str | os.PathLike[str] | bytes, *, trust: bytes = b"") -> Detected:
+    """All marks of a picture or a video.
+
+    source: a path, or the bytes of a picture. trust: certificates (PEM) that may vouch for signatures, beside this
+    user's own. Raises `BadImage` for what is no picture or video, `BadOption` for certificates that are none.
+    """
+    anchors = credentials.roots() + trust
+    if isinstance(source, bytes):
+        name = f"the given {len(source)} bytes"
+        return _of_picture(_bounded(source, name), name, anchors)
+    name = os.fspath(source)
+    with regular.opened(name, MOST_VIDEO, BadImage) as file:
+        kind = mime_of(file.read(_HEAD))
+        if kind is not None and kind.startswith("video/"):
+            file.seek(0)
+            return _of_video(file, name, kind, anchors)
+    return _of_picture(regular.read(name, MOST_BYTES, BadImage), name, anchors)
+
+
+def _bounded(content: bytes, name: str) -> bytes:
+    if len(content) > MOST_BYTES:
+        raise BadImage(f"{name} are more than {MOST_BYTES / 2**20:.0f} MiB: give a smaller picture")
+    return content
+
+
+# ---------------------------------------------------------------------- pictures
+
+
+def _of_picture(content: bytes, name: str, anchors: bytes) -> Detected:
+    kind = mime_of(content[:_HEAD])
+    if kind is None:
+        raise BadImage(f"{name} is no picture (JPEG, PNG, WebP, AVIF, HEIC) and no video (MP4, MOV, MKV)")
+    text, fault = None, None
+    try:
+        text = text_in(io.BytesIO(content), name)
+    except BadRecipe as error:
+        fault = str(error)
+    except BadImage:  # a format that carries none, or is damaged
+        pass
+    watermark, reason = None, "this version has none"
+    if pixel_mark.DETECT is not None:
+        try:
+            watermark, reason = pixel_mark.DETECT([load_photo(content, max_bytes=MOST_BYTES).pixels]), ""
+        except PersonaeError as error:
+            reason = str(error)
+    evidence = _Evidence(text, fault, _label_of(content), watermark, reason)
+    return _judged(name, kind, io.BytesIO(content), anchors, evidence, frames=())
+
+
+def _label_of(content: bytes) -> str | None:
+    """The IPTC DigitalSourceType in a picture's XMP, by its header alone."""
+    try:
+        with errors_as(BadImage, "its header cannot be read"), Image.open(io.BytesIO(content)) as image:
+            texts = [image.info.get(key) for key in ("xmp", "XML:com.adobe.xmp")]
+    except BadImage:
+        return None
+    for text in texts:
+        xmp = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        if isinstance(xmp, bytes) and (found := _SOURCE_TYPE.search(xmp)) is not None:
+            return found[1].decode()
+    return None
+
+
+# ---------------------------------------------------------------------- videos
+
+
+def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
+    try:
+        notes, unread = video_file.notes(name), None
+    except (BadVideo, BadOption) as error:  # damaged, or without the extra `video`
+        notes, unread = {}, str(error)
+    label = _VIDEO_LABEL[1] if notes.get("description", "").startswith(_VIDEO_LABEL[0]) else None
+    frames: list[dict[str, Any]] = []
+    watermark, reason = None, unread or "this version has none"
+    if pixel_mark.DETECT is not None and unread is None:
+        try:
+            watermark, frames = _of_frames(name)
+        except PersonaeError as error:
+            reason = str(error)
+    evidence = _Evidence(notes.get("comment"), None, label, watermark, reason)
+    return _judged(name, kind, file, anchors, evidence, frames=frames)
+
+
+def _of_frames(name: str) -> tuple[Found, list[dict[str, Any]]]:
+    """What the frames say together, and each by itself."""
+    assert pixel_mark.DETECT is not None
+    some = _spread(video_file.frames(name))
+    rows = []
+    for number, pixels in some:
+        one = pixel_mark.DETECT([pixels])
+        rows.append({"frame": number, "watermark": one.present, "score": round(one.score, 2)})
+    return pixel_mark.DETECT([pixels for _, pixels in some]), rows
+
+
+def _spread(frames: Iterator[Array]) -> list[tuple[int, Array]]:
+    """Some frames with their numbers, evenly spread, without knowing how many there are: every second of them goes
+    whenever there are too many."""
+    some: list[tuple[int, Array]] = []
+    every = 1
+    for number, pixels in enumerate(frames):
+        if number % every:
+            continue
+        some.append((number, pixels))
+        while len(some) > FRAMES or (len(some) > 1 and sum(one.nbytes for _, one in some) > _MOST_POOLED):
+            some, every = some[::2], every * 2
+    return some
+
+
+# ---------------------------------------------------------------------- the judgement
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What was read beside the signature."""
+
+    text: str | None
+    fault: str | None
+    label: str | None
+    watermark: Found | None
+    reason: str
+
+
+def _judged(
+    name: str, kind: str, file: BinaryIO, anchors: bytes, evidence: _Evidence, frames: Sequence[Mapping[str, Any]]
+) -> Detected:
+    recipe, fault = None, evidence.fault
+    try:
+        recipe = None if evidence.text is None else parsed(evidence.text)
+    except BadRecipe as error:
+        fault = str(error)
+    signature, unread = _signature(file, kind, anchors)
+    marks = [
+        findings.of_signature(signature) if unread is None else _unread(unread),
+        findings.of_watermark(evidence.watermark, evidence.reason, recipe),
+        findings.of_recipe(recipe, fault, signature),
+        findings.of_label(evidence.label),
+    ]
+    lost = [] if unread is not None else findings.stripped(recipe, signature, evidence.watermark, evidence.label)
+    return Detected(
+        file=name,
+        kind=kind,
+        marks=marks,
+        stripped=lost,
+        inputs=_inputs(signature, recipe),
+        frames=frames,
+        verdict=findings.verdict(marks),
+    )
+
+
+def _signature(file: BinaryIO, kind: str, anchors: bytes) -> tuple[Signature | None, str | None]:
+    """The signature, and why it was not looked for."""
+    if signing.library() is None:
+        return None, "the extra provenance is not installed: pip install 'personae[provenance]'"
+    return (read_signature(file, kind, anchors=anchors) if kind in signing.READABLE else None), None
+
+
+def _unread(reason: str) -> Finding:
+    facts = {"reason": reason}
+    return Finding(
+        mark=findings.SIGNATURE, state=findings.UNSEARCHED, proves="nothing", proves_not="anything", facts=facts
+    )
+
+
+def _inputs(signature: Signature | None, recipe: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """What a file was made of: by the signature with the marks of each, and by the recipe the edits before."""
+    signed = [{"by": findings.SIGNATURE, **one} for one in (signature.inputs if signature else ())]
+    earlier = recipe.get("earlier") if recipe else None
+    listed = history(earlier) if isinstance(earlier, list) else []
+    keys = ("task", "model", "seed", "marks", "edit")
+    return signed + [{"by": findings.RECIPE} | {key: one[key] for key in keys if key in one} for one in listed]

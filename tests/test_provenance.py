@@ -1,0 +1,362 @@
+"""Signatures: who made a file, whether it is still that file, and what becomes of those that others made."""
+
+import io
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from personae import provenance
+from personae.errors import BadImage, BadOption, BadOutput
+from personae.provenance import credentials, signing, writer
+from personae.provenance.credentials import Credentials
+from personae.provenance.detection import detect
+from personae.provenance.marks import Marks
+from personae.provenance.recipe import canonical, parsed
+from personae.reading.metadata import text_in
+from personae.types import Ingredient
+
+pytest.importorskip("c2pa")
+RECIPE = {
+    "format": "personae.recipe/2",
+    "task": "generate",
+    "model": {"name": "nano", "sha256": "3f" * 32},
+    "settings": {},
+    "seed": 7,
+    "identity": {"space": "a/b/c", "vector": "SECRETVECTOR"},
+}
+EDIT = RECIPE | {
+    "task": "edit",
+    "edit": {"task": "swap"},
+    "inputs": {"source": {"sha256": "aa" * 32, "name": "ann.jpg"}, "target": {"sha256": "bb" * 32, "name": "me.jpg"}},
+}
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user of their own."""
+    for variable in ("PERSONAE_NO_C2PA", "PERSONAE_NO_WATERMARK"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PERSONAE_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+def picture(seed: int = 0, size: int = 48) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8))
+
+
+def _chunks(png: bytes) -> list[tuple[bytes, bytes]]:
+    """The chunks of a PNG: kind, and all of its bytes."""
+    at, found = 8, []
+    while at < len(png):
+        size = 12 + int.from_bytes(png[at : at + 4], "big")
+        found.append((png[at + 4 : at + 8], png[at : at + size]))
+        at += size
+    return found
+
+
+def _png(chunks: list[bytes]) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def _without(png: bytes, kind: bytes) -> bytes:
+    return _png([content for name, content in _chunks(png) if name != kind])
+
+
+def _swapped(png: bytes, other: bytes, begins: bytes) -> bytes:
+    """A PNG with a chunk of another in the place of its own."""
+    [theirs] = [content for _, content in _chunks(other) if content[4:].startswith(begins)]
+    return _png([theirs if content[4:].startswith(begins) else content for _, content in _chunks(png)])
+
+
+@pytest.mark.parametrize("kind", writer.FORMATS)
+def test_what_we_write_is_trusted_by_our_root_and_valid_to_others(
+    kind: str, config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = writer.encode(picture(), kind, RECIPE)
+    root = credentials.roots()
+    found = detect(content)
+    assert (found["c2pa"].state, found["recipe"].state, found["label"].state) == ("trusted", "holds", "present")
+    assert found["c2pa"].facts["actions"][0] == {
+        "action": "c2pa.created",
+        "source_type": "trainedAlgorithmicMedia",
+        "task": "generate",
+        "model": "nano",
+    }
+    assert found.stripped == []
+    assert "which you trust" in found.verdict
+    monkeypatch.setenv("PERSONAE_CONFIG", str(tmp_path / "somebody-else"))
+    stranger = detect(content)
+    assert stranger["c2pa"].state == "valid"
+    assert "a certificate you don't trust" in stranger["c2pa"].proves
+    assert "valid is not trusted" in stranger["c2pa"].proves_not
+    assert not (tmp_path / "somebody-else").exists(), "to look makes no key"
+    assert detect(content, trust=root)["c2pa"].state == "trusted"
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(content))),
+        np.asarray(Image.open(io.BytesIO(writer.encode(picture(), kind, RECIPE, marks=Marks(c2pa=False))))),
+    )
+
+
+def test_a_signature_says_nothing_of_who_is_in_the_picture() -> None:
+    content = writer.encode(picture(), "png", RECIPE)
+    [manifest] = [one for name, one in _chunks(content) if name == b"caBX"]
+    assert b"SECRETVECTOR" not in manifest
+    assert b"SECRETVECTOR" in content, "but the recipe does"
+    for word in (
+        str(Path.home()).encode(),
+        os.uname().nodename.encode(),
+        os.environ.get("USER", "root").encode() + b"@",
+    ):
+        assert word not in manifest
+
+
+@pytest.mark.parametrize("kind", writer.FORMATS)
+def test_a_flipped_byte_is_found(kind: str) -> None:
+    """Wherever it lies. Inside the manifest some bytes say nothing (its padding, names of its boxes): if the library
+    takes one of these for unchanged, then all that is signed is."""
+    content = writer.encode(picture(), kind, RECIPE)
+    before, unsigned = detect(content), writer.encode(picture(), kind, RECIPE, marks=Marks(c2pa=False))
+    places = np.random.default_rng(1).integers(8, len(content), 60)
+    missed, inside = 0, (len(content) - len(unsigned)) / len(content)
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 0x10
+        try:
+            found = detect(bytes(damaged))
+        except BadImage:  # it is no picture any more
+            continue
+        if found["c2pa"].state == "trusted":
+            assert (found["c2pa"].facts, found["recipe"]) == (before["c2pa"].facts, before["recipe"])
+            missed += 1
+        else:
+            assert found["c2pa"].state in ("tampered", "damaged", "absent")
+            assert found["c2pa"].state != "absent" or found.stripped, "what was there is gone, and that is said"
+    assert missed <= len(places) * inside, "no more of them than lie in the manifest"
+
+
+def test_a_recipe_or_a_manifest_of_another_picture_is_found() -> None:
+    one, other = (writer.encode(picture(seed), "png", RECIPE | {"seed": seed}) for seed in (1, 2))
+    for begins in (b"iTXtpersonae", b"caBX"):
+        found = detect(_swapped(one, other, begins))
+        assert (found["c2pa"].state, found["recipe"].state) == ("tampered", "changed")
+        assert "not the one that was signed" in found.verdict
+    both = _swapped(_swapped(one, other, b"iTXtpersonae"), other, b"caBX")
+    assert detect(both)["c2pa"].state == "tampered", "the recipe fits the signature, the pixels do not"
+    assert detect(both)["recipe"].state == "unsigned"
+
+
+def test_what_was_stripped_is_said() -> None:
+    content = writer.encode(picture(), "png", RECIPE)
+    unsigned = detect(_without(content, b"caBX"))
+    assert unsigned["c2pa"].state == "absent"
+    assert unsigned["recipe"].state == "unsigned"
+    assert unsigned.stripped == ["the signature (C2PA): the recipe says that there was one"]
+    bare = detect(_without(content, b"iTXt"))
+    assert bare["c2pa"].state == "tampered"
+    assert "the recipe: the signature speaks of one" in bare.stripped
+    again = io.BytesIO()
+    Image.open(io.BytesIO(content)).save(again, "PNG")
+    nothing = detect(again.getvalue())
+    assert nothing.verdict == "no mark found, which proves nothing"
+    off = detect(writer.encode(picture(), "png", RECIPE, marks=Marks.of_environment(c2pa=False)))
+    assert off.stripped == [], "it was never there"
+
+
+def test_the_rest_of_the_file_is_the_same_each_time() -> None:
+    one, other = (writer.encode(picture(), "png", RECIPE) for _ in range(2))
+    assert one != other, "a signature is drawn at random"
+    assert _without(one, b"caBX") == _without(other, b"caBX")
+    text = text_in(io.BytesIO(one), "it")
+    assert text is not None
+    assert canonical(parsed(text)) == text
+
+
+def test_an_edit_carries_the_signature_of_its_photo_on(tmp_path: Path) -> None:
+    parent = writer.encode(picture(), "webp", RECIPE)
+    photos = [
+        Ingredient(role="source", canvas=False),
+        Ingredient(role="target", canvas=True, mime="image/webp", encoded=parent),
+    ]
+    found = detect(writer.encode(picture(3), "jpg", EDIT, ingredients=photos))
+    assert (found["c2pa"].state, found["recipe"].state) == ("trusted", "holds")
+    assert [one["action"] for one in found["c2pa"].facts["actions"]] == ["c2pa.opened", "c2pa.edited"]
+    edited = found["c2pa"].facts["actions"][1]
+    assert (edited["source_type"], edited["task"]) == ("compositeWithTrainedAlgorithmicMedia", "swap")
+    inputs = {one["title"]: one for one in found.inputs}
+    assert inputs["ann.jpg"] == {"by": "c2pa", "title": "ann.jpg", "relationship": "inputTo"}
+    assert inputs["me.jpg"]["relationship"] == "parentOf"
+    assert (inputs["me.jpg"]["state"], inputs["me.jpg"]["generator"]) == ("valid", f"personae {writer.__version__}")
+    assert inputs["me.jpg"]["source_type"] == "trainedAlgorithmicMedia"
+    damaged = parent[:100] + b"\0" + parent[101:]
+    with_damaged = [photos[0], Ingredient(role="target", canvas=True, mime="image/webp", encoded=damaged)]
+    again = detect(writer.encode(picture(3), "jpg", EDIT, ingredients=with_damaged))
+    assert again["c2pa"].state == "trusted"
+    assert {one["title"]: one for one in again.inputs}["me.jpg"]["state"] == "invalid"
+    unreadable = [photos[0], Ingredient(role="target", canvas=True, mime="image/png", encoded=parent)]
+    with pytest.warns(UserWarning, match="manifest of the target photo is not carried on"):
+        content = writer.encode(picture(3), "jpg", EDIT, ingredients=unreadable)
+    last = detect(content)
+    assert last["c2pa"].state == "trusted"
+
+
+def test_the_photo_of_an_edit_is_kept_only_if_it_is_signed(tmp_path: Path) -> None:
+    from personae.reading.photo import load_photo
+
+    signed, plain = (
+        writer.encode(picture(), "png", RECIPE),
+        writer.encode(picture(), "png", RECIPE, marks=Marks(c2pa=False)),
+    )
+    assert load_photo(signed).encoded == signed
+    assert load_photo(plain).encoded is None
+
+
+def test_the_key_is_the_users_alone_and_made_once(config: Path) -> None:
+    assert credentials.roots() == b""
+    one = credentials.of_user()
+    place = config / "provenance" / "local.pem"
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
+    assert credentials.of_user() == one
+    facts = credentials.facts(one)
+    assert int(facts["until"][:4]) >= 2050, "without a time stamp a signature lives as long as its certificate"
+    before = writer.encode(picture(), "png", RECIPE)
+    other = credentials.renew()
+    assert other.chain != one.chain
+    assert detect(before)["c2pa"].state == "trusted", "the root before is still known"
+    assert detect(writer.encode(picture(), "png", RECIPE))["c2pa"].state == "trusted"
+
+
+def test_two_processes_that_make_a_key_at_once_end_with_one(config: Path) -> None:
+    import subprocess
+
+    program = (
+        "from personae.provenance import credentials as c; import sys; sys.stdout.write(c.of_user().chain.decode())"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(3)]
+    chains = [one.communicate(timeout=120)[0] for one in running]
+    assert [one.returncode for one in running] == [0, 0, 0]
+    assert len(set(chains)) == 1
+    assert chains[0].startswith(b"-----BEGIN CERTIFICATE-----")
+    assert [path.name for path in (config / "provenance").iterdir()] == ["local.pem"]
+
+
+def test_a_users_own_chain_and_key_sign(config: Path, tmp_path: Path) -> None:
+    own = credentials.local()
+    assert own.key is not None
+    (tmp_path / "chain.pem").write_bytes(own.chain)
+    (tmp_path / "key.pem").write_bytes(own.key)
+    (config / "provenance" / "local.pem").unlink()
+    credentials.choose(tmp_path / "chain.pem", tmp_path / "key.pem")
+    assert credentials.of_user().chain == own.chain
+    content = writer.encode(picture(), "png", RECIPE)
+    assert detect(content)["c2pa"].state == "trusted"
+    assert not (config / "provenance" / "local.pem").exists()
+    (tmp_path / "key.pem").write_bytes(b"no key")
+    with pytest.raises(BadOption, match="holds no private key"):
+        writer.encode(picture(), "png", RECIPE)
+    (config / "provenance" / "signer.json").write_text("{}")
+    with pytest.raises(BadOption, match="personae provenance setup again"):
+        credentials.of_user()
+
+
+def test_a_module_that_hands_no_key_out_signs(config: Path) -> None:
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+    own = credentials.local()
+    assert own.key is not None
+    key = serialization.load_pem_private_key(own.key, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    calls = []
+
+    def sign(content: bytes) -> bytes:
+        calls.append(len(content))
+        r, s = utils.decode_dss_signature(key.sign(content, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+    module = Credentials(chain=own.chain, sign=sign)
+    content = writer.encode(picture(), "png", RECIPE, marks=Marks(credentials=module))
+    assert calls
+    assert detect(content)["c2pa"].state == "trusted"
+
+    def refuse(content: bytes) -> bytes:
+        raise RuntimeError("the module is locked")
+
+    with pytest.raises(BadOutput, match="cannot be signed"):
+        writer.encode(picture(), "png", RECIPE, marks=Marks(credentials=Credentials(chain=own.chain, sign=refuse)))
+    with pytest.raises(BadOption, match="one of the two"):
+        Credentials(chain=own.chain)
+    with pytest.raises(BadOption, match="algorithm"):
+        Credentials(chain=own.chain, sign=sign, algorithm="rot13")
+    with pytest.raises(BadOption, match="time-stamp authority"):
+        Credentials(chain=own.chain, sign=sign, time_stamps="ftp://x")
+
+
+@pytest.fixture
+def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+
+
+@pytest.mark.usefixtures("without_the_extra")
+def test_without_the_extra_everything_else_works(config: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"C2PA is off.*personae\[provenance\]") as warned:
+        content = writer.encode(picture(), "png", RECIPE)
+    assert len(warned) == 1
+    found = detect(content)
+    assert found["c2pa"].state == "not looked for"
+    assert "personae[provenance]" in found["c2pa"].facts["reason"]
+    assert found["recipe"].facts["marks"]["why"]["c2pa"] == "the extra provenance is not installed"
+    assert found["label"].state == "present"
+    assert found.stripped == []
+    assert not config.exists()
+
+
+def test_no_place_for_a_key_is_said_and_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PERSONAE_CONFIG", str(tmp_path / "file" / "config"))
+    with pytest.warns(UserWarning, match="no key can be made"):
+        content = writer.encode(picture(), "png", RECIPE)
+    assert detect(content)["recipe"].facts["marks"]["why"]["c2pa"] == "no key could be made"
+
+
+def test_the_public_names() -> None:
+    assert provenance.detect is detect
+    assert {"detect", "Marks", "Credentials", "Detected"} <= set(dir(provenance))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        provenance.nothing  # noqa: B018
+
+
+def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(BadImage, match="is no picture"):
+        detect(tmp_path / "notes.txt")
+    with pytest.raises(BadImage, match="no such file"):
+        detect(tmp_path / "nothing.png")
+    with pytest.raises(BadOption, match="trusted certificates"):
+        detect(
+            writer.encode(picture(), "png", RECIPE),
+            trust=b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n",
+        )
+
+
+def test_signing_stays_cheap() -> None:
+    import time
+
+    plain = writer.encode(picture(size=128), "png", RECIPE, marks=Marks(c2pa=False))
+    own = credentials.local()
+    signing.sign(plain, "png", RECIPE, (), own)
+    began = time.process_time()
+    for _ in range(20):
+        signed = signing.sign(plain, "png", RECIPE, (), own)
+    assert (time.process_time() - began) / 20 < 0.010
+    assert len(signed) - len(plain) < 6000
+
+
+def test_json_of_a_finding_is_plain() -> None:
+    json.dumps(detect(writer.encode(picture(), "jpg", EDIT)).as_json())
