@@ -7,6 +7,7 @@ takes it; both are all that a finding needs to be run again.
 import hashlib
 import io
 import json
+import os
 import random
 import shutil
 import sys
@@ -169,6 +170,51 @@ def video(folder: Path) -> Target:
     )
 
 
+def detect(folder: Path) -> Target:
+    """Files with signatures, recipes and labels, their own and those of the photos that they were made of. A signature
+    is drawn at random, so what runs a finding again is its input, not its seed."""
+    from personae.provenance import credentials, detection, signing, writer
+    from personae.types import Ingredient
+
+    os.environ["PERSONAE_CONFIG"] = str(folder / "config")
+    image = Image.fromarray(np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3))
+    facts = {"task": "generate", "seed": 7, "model": {"name": "nano", "sha256": "0" * 64}, "settings": {}}
+    seeds = [writer.encode(image, kind, facts) for kind in writer.FORMATS]
+    parent = Ingredient(role="target", canvas=True, mime="image/png", encoded=seeds[0])
+    other = Ingredient(role="source", canvas=False, mime="image/webp", encoded=seeds[2])
+    edited = facts | {"task": "edit", "edit": {"task": "swap"}, "inputs": {"target": {"name": "a.png"}}}
+    seeds += [writer.encode(image, kind, edited, ingredients=[parent, other]) for kind in writer.FORMATS]
+    png = _encoded(image, "PNG")
+    plain = (("image/avif", _encoded(image, "AVIF")), ("video/mp4", _tiny_video(folder)), ("image/png", png))
+    for mime, content in plain:
+        builder, file = (
+            signing._builder(signing.manifest.definition(facts, mime, ()), credentials.local()),
+            io.BytesIO(),
+        )
+        if content is png:  # whose manifest lies elsewhere
+            builder.set_no_embed()
+            builder.set_remote_url("https://example.org/manifest.c2pa")
+        builder.sign(mime, io.BytesIO(content), file)
+        seeds.append(file.getvalue())
+    return Target(once=lambda rng: mutated(rng.choice(seeds), rng), read=_by_path(folder / "x.bin", detection.detect))
+
+
+def _encoded(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _tiny_video(folder: Path) -> bytes:
+    from fractions import Fraction
+
+    from personae.io import video_file as videos
+
+    black = [np.zeros((32, 32, 3), np.uint8)] * 3
+    notes = {"comment": json.dumps({"task": "animate"}), "description": "AI generated"}
+    return videos.write(folder / "tiny.mp4", black, fps=Fraction(25), notes=notes, force=True).read_bytes()
+
+
 def model(folder: Path) -> Target:
     """A model folder of which one file is another."""
     import diffusers
@@ -286,7 +332,7 @@ def captions(folder: Path) -> Target:
 
 TARGETS: dict[str, Callable[[Path], Target]] = {
     make.__name__: make
-    for make in (photo, recipe, identity, track, expression, video, model, reader, network, packed, captions)
+    for make in (photo, recipe, identity, track, expression, video, detect, model, reader, network, packed, captions)
 }
 
 

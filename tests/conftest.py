@@ -56,6 +56,13 @@ def _unlike_the_shell(tmp_path_factory: pytest.TempPathFactory) -> None:
     )  # where the key lies that pictures are signed by
 
 
+@pytest.fixture
+def unsigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No C2PA: where a test compares files byte by byte, since a signature is drawn at random; and where it looks for
+    words in a file that a manifest says, too."""
+    monkeypatch.setenv("PERSONAE_NO_C2PA", "1")
+
+
 @pytest.fixture(autouse=True)
 def _independent() -> Iterator[None]:
     """A test does not depend on those before it: fresh weights are the same each time, and accelerate, which keeps its

@@ -135,6 +135,7 @@ def _main_into(stdout: io.TextIOBase, monkeypatch: pytest.MonkeyPatch, *words: o
     return int(stopped.value.code or 0)
 
 
+@pytest.mark.usefixtures("unsigned")
 def test_one_result_goes_to_stdout(
     run: Run, model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -540,6 +540,7 @@ def photos(tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
+@pytest.mark.usefixtures("unsigned")
 def test_a_saved_edit_is_replayed(model: FacePipeline, photos: dict[str, Path], tmp_path: Path) -> None:
     edit = model.edit("swap", **photos, seed=3, num_images=2, face=2, **CHEAP)
     paths = writer.save_edit(edit, tmp_path / "out", stem="both")

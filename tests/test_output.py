@@ -38,6 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
     return load(tiny_model_folder(tmp_path_factory.mktemp("model")))
 
 
+@pytest.mark.usefixtures("unsigned")
 @pytest.mark.parametrize("kind", writer.FORMATS)
 def test_every_format_carries_recipe_and_marker(made: Generation, person: Identity, tmp_path: Path, kind: str) -> None:
     paths = writer.save(made, tmp_path, people=[person], stems=["me"], format=kind)

@@ -205,6 +205,19 @@ def test_an_edit_carries_the_signature_of_its_photo_on(tmp_path: Path) -> None:
     assert last["c2pa"].state == "trusted"
 
 
+def test_a_manifest_at_an_address_is_not_fetched() -> None:
+    plain, linked = io.BytesIO(), io.BytesIO()
+    picture().save(plain, "PNG")
+    manifest = signing.manifest.definition(RECIPE, "image/png", ())
+    builder = signing._builder(manifest, credentials.local())
+    builder.set_no_embed()
+    builder.set_remote_url("https://127.0.0.1:9/manifest.c2pa")
+    builder.sign("image/png", plain, linked)
+    found = detect(linked.getvalue())
+    assert found["c2pa"].state == "elsewhere"
+    assert found.verdict == "no mark found, which proves nothing"
+
+
 def test_the_photo_of_an_edit_is_kept_only_if_it_is_signed(tmp_path: Path) -> None:
     from personae.reading.photo import load_photo
 

@@ -103,10 +103,11 @@ def test_the_commands_run_in_their_order(ran: Ran) -> None:
 @needs_strace
 def test_the_commands_open_no_socket_and_write_nothing_but_their_results(ran: Ran) -> None:
     assert not ran.record.sockets
-    cache = ran.record.home / ".cache" / "personae"  # docs/guides/safety.md names what lies there
-    allowed = (ran.home, cache, Path("/dev"), Path("/proc"))
+    own = [ran.record.home / place / "personae" for place in (".cache", ".config")]  # docs/guides/safety.md
+    allowed = (ran.home, *own, Path("/dev"), Path("/proc"))
     strays = {path for path in ran.record.written if not any(map(path.is_relative_to, allowed))}
-    assert not strays - set(cache.parents)
+    assert not strays - {parent for place in own for parent in place.parents}
+    assert {path.name for path in ran.record.written if path.is_relative_to(own[1]) and path.is_file()} == {"local.pem"}
 
 
 def test_the_python_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from personae import identity, sheet
 from personae.errors import NoFaceFound, WeightsMissing
 from personae.gather import gather, strangers
 from personae.provenance import writer
+from personae.provenance.marks import Marks
 from personae.types import Identity
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ def run(
     photo: str | Path | None = None,
     seed: int = 0,
     steps: int | None = None,
+    marks: Marks | None = None,
     stage: OnStage = lambda title, images: {},
 ) -> Path:
     """Write the demo's images and their sheet into `folder` (replacing an earlier demo); returns the sheet's path.
 
-    photo: someone to blend with; None: a random person. seed: of the first variation. stage: told what comes next
-    and how many images; what it returns goes to the pipeline's call (progress callbacks).
+    photo: someone to blend with; None: a random person. seed: of the first variation. marks: of its images. stage: told
+    what comes next and how many images; what it returns goes to the pipeline's call (progress callbacks).
     """
     target = writer.prepare(folder)
     picture = portrait()
@@ -68,7 +70,7 @@ def run(
             **stage(title, len(seeds)),
         )
         stems = [stem] if len(people) == 1 else [f"{stem}-{i}" for i in range(len(people))]
-        paths = writer.save(out, target, people=people, stems=stems, force=True)
+        paths = writer.save(out, target, people=people, stems=stems, marks=marks, force=True)
         return sheet.cards(paths, out.likeness, captions)
 
     seeds = [seed + i for i in range(VARIATIONS)]

@@ -20,6 +20,9 @@ from PIL import Image
 from personae.controls.registry import options, work_of_a_step
 from personae.errors import BadImage, BadOption, BadRecipe, WeightsMissing, unknown_name
 from personae.models import catalog, hub
+from personae.provenance import pixel_mark
+from personae.provenance.marks import WATERMARK
+from personae.provenance.message import message_of
 from personae.provenance.recipe import EDIT, MASK, PHOTO, checked, needed, read_recipe, recipe_identity, stored_identity
 from personae.reading.onnx_file import file_sha256
 from personae.reading.photo import PhotoSource, load_photo, pixels_sha256, size_of
@@ -41,20 +44,24 @@ Input = PhotoSource
 @dataclass(frozen=True, kw_only=True)
 class Drift:
     """How far a replayed image is from the saved one, in grey levels 0-255; `same_model`: whether the weights are
-    those that made it."""
+    those that made it. Where the saved one is watermarked, the replayed one is compared with the same watermark in it;
+    `mark`: how large that is by itself, as a mean, None: there is none."""
 
     mean: float
     max: int
     same_model: bool
+    mark: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """The `image` made again, its `drift`, and the `recipe` by which it was made now."""
+    """The `image` made again, without a watermark; its `drift`; the `recipe` by which it was made now; and, of an edit,
+    the pixels that it changed: `area` (H, W) bool."""
 
     image: Image.Image
     drift: Drift
     recipe: dict[str, Any]
+    area: Array | None = None
 
 
 def replay(
@@ -110,16 +117,38 @@ def remake(
             again = _edited_again(pipe, recipe, files, settings)
         else:
             again = _generated_again(pipe, recipe, files, settings)
-    after = load_photo(again.images[0]).pixels
+    area = again.mask if isinstance(again, Edit) else None
+    after, mark = load_photo(again.images[0]).pixels, None
     if after.shape != before.shape:
         raise _resized(path, before.shape[:2], after.shape[:2])
-    # Of two bytes, without the memory of wider numbers for a large photo.
-    apart, same = np.maximum(before, after) - np.minimum(before, after), again.recipe["model"]["sha256"]
-    drift = Drift(mean=float(apart.mean()), max=int(apart.max()), same_model=same == recipe["model"].get("sha256"))
+    if _is_marked(recipe) and pixel_mark.why_not(again.images[0], area) is None:
+        # By the recipe as the file holds it, keys included that this version does not know.
+        bare, after = (
+            after,
+            load_photo(pixel_mark.with_mark(again.images[0], message_of(read_recipe(path)), area)).pixels,
+        )
+        mark = float(_apart_by(bare, after).mean())
+    apart, same = _apart_by(before, after), again.recipe["model"]["sha256"]
+    drift = Drift(
+        mean=float(apart.mean()),
+        max=int(apart.max()),
+        same_model=same == recipe["model"].get("sha256"),
+        mark=mark,
+    )
     now = ("dtype", "device", "versions", "sampler")
     model = {"name": Path(again.recipe["model"]["name"] or "unnamed").name, "sha256": same}
     recipe |= {"model": recipe["model"] | model} | {name: again.recipe[name] for name in now if name in again.recipe}
-    return Replayed(image=again.images[0], drift=drift, recipe=recipe)
+    return Replayed(image=again.images[0], drift=drift, recipe=recipe, area=area)
+
+
+def _is_marked(recipe: Mapping[str, Any]) -> bool:
+    return bool(recipe.get("marks", {}).get(WATERMARK))
+
+
+def _apart_by(one: Array, other: Array) -> Array:
+    """(H, W, 3) uint8 of two such, without the memory of wider numbers for a large photo."""
+    apart: Array = np.maximum(one, other) - np.minimum(one, other)
+    return apart
 
 
 def readable(path: str | Path) -> dict[str, Any]:

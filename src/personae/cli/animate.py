@@ -13,12 +13,13 @@ import typer
 from personae.cli import inputs
 from personae.cli.destination import prepared, refuse_stdout
 from personae.cli.option_groups import with_options
-from personae.cli.options import Base, Force, Guidance, Json, Licence, Model, Quiet, Steps
+from personae.cli.options import Base, Force, Guidance, Json, Licence, Model, NoC2pa, NoWatermark, Quiet, Steps
 from personae.cli.report import say_written
 from personae.cli.steering import typer_option
 from personae.cli.terminal import is_silent, load_model, require_reader
 from personae.console import say_json
 from personae.errors import BadOption
+from personae.provenance.marks import Marks
 
 
 class NoFaceInFrame(StrEnum):
@@ -77,6 +78,8 @@ class AnimateOptions:
     model: Model = "nano"
     base: Base = None
     accept_licence: Licence = False
+    no_watermark: NoWatermark = False
+    no_c2pa: NoC2pa = False
     force: Force = False
     as_json: Json = False
     quiet: Quiet = False
@@ -130,6 +133,7 @@ def animate(
             audio=not options.no_audio,
             batch_size=options.batch_size,
             keep_frames=options.keep_frames,
+            marks=Marks.of_environment(watermark=not options.no_watermark, c2pa=not options.no_c2pa),
             force=options.force,
             on_frame=on_frame,
             **options.of_a_call,

@@ -47,6 +47,8 @@ def demo(
     model: Model = "nano",
     seed: int = 0,
     steps: Steps = None,
+    no_watermark: NoWatermark = False,
+    no_c2pa: NoC2pa = False,
     quiet: Quiet = False,
 ) -> None:
     """See what personae does: one photo, its person eight ways, a blend, random people, on one page.
@@ -61,7 +63,8 @@ def demo(
     with prepared(out):
         pipe = load_model(model, quiet)
         with progress(quiet, steps or pipe.config.steps) as stage:
-            page = story.run(pipe, out, photo=photo, seed=seed, steps=steps, stage=stage)
+            marks = Marks.of_environment(watermark=not no_watermark, c2pa=not no_c2pa)
+            page = story.run(pipe, out, photo=photo, seed=seed, steps=steps, marks=marks, stage=stage)
     say(page)
 
 

@@ -7,10 +7,11 @@ import typer
 
 from personae.cli import inputs
 from personae.cli.destination import prepared, refuse_stdout
-from personae.cli.options import Base, Force, Json, Licence, Model, Quiet
+from personae.cli.options import Base, Force, Json, Licence, Model, NoC2pa, NoWatermark, Quiet
 from personae.cli.terminal import load_model, require_reader
 from personae.console import note, say, say_json
 from personae.errors import BadImage, BadOption
+from personae.provenance.marks import Marks
 
 weights = typer.Typer(help="Which models there are, under which licence. Example: personae models")
 
@@ -120,6 +121,8 @@ def replay(
     budget: Annotated[
         float, typer.Option(min=1, help="The most work that a recipe may ask for, in steps of the model's own size.")
     ] = 1000,
+    no_watermark: NoWatermark = False,
+    no_c2pa: NoC2pa = False,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -144,13 +147,17 @@ def replay(
         pipe = None if model is None else load_model(model, quiet, dtype=recipe.get("dtype"))
         again = replaying.remake(path, pipe=pipe, inputs=inputs_by_name, budget=budget)
         if out is not None:
-            writer.write(out, writer.encode(again.image, "png", again.recipe), force=force)
+            marks = Marks.of_environment(watermark=not no_watermark, c2pa=not no_c2pa)
+            content = writer.encode(again.image, "png", again.recipe, marks=marks, area=again.area)
+            writer.write(out, content, force=force)
     drift = again.drift
     if as_json:
-        say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model})
+        mark = {} if drift.mark is None else {"mark": drift.mark}
+        say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model} | mark)
     else:
         other = "" if drift.same_model else "; the model is another one than it was made with"
-        say(f"mean difference {drift.mean:.3f}, largest {drift.max} of 255{other}")
+        both = "" if drift.mark is None else f" (both watermarked; the mark alone is {drift.mark:.3f})"
+        say(f"mean difference {drift.mean:.3f}, largest {drift.max} of 255{both}{other}")
 
 
 def doctor(as_json: Json = False) -> None:

@@ -89,7 +89,7 @@ def probe(path: str | Path) -> Clip:
 def notes(path: str | Path) -> dict[str, str]:
     """The metadata of a video's file, by key. Raises `BadVideo`."""
     with _opened(path) as container:
-        return {str(key): str(value) for key, value in container.metadata.items()}
+        return {str(key).lower(): str(value) for key, value in container.metadata.items()}
 
 
 def frames(path: str | Path, limits: Limits | None = None) -> Iterator[UInt8[Array, "H W 3"]]:
@@ -122,13 +122,15 @@ def write(
     start: int = 0,
     stop: int | None = None,
     notes: Mapping[str, str] | None = None,
+    finish: Callable[[Path], None] | None = None,
     force: bool = False,
 ) -> Path:
     """A video file, whole or not at all; returns its path.
 
     pictures: (H, W, 3) RGB uint8, at least one, all of a size; a side that is odd loses its last row or column, since
     H.264 stores colour for pairs. sound: a file whose audio is copied, between the times of its frames `start` and
-    `stop` (None: to its end), give or take a packet. notes: the file's metadata. Raises `BadOutput`.
+    `stop` (None: to its end), give or take a packet. notes: the file's metadata. finish: what is still to be done to
+    the file before it appears, e.g. signing it. Raises `BadOutput`.
     """
     target = Path(path)
     kind = format_of(target)
@@ -141,6 +143,8 @@ def write(
                     _fill(output, pictures, fps, copy_sound)
         except av.FFmpegError as error:
             raise BadOutput(f"cannot write {target}: {getattr(error, 'strerror', None) or error}") from error
+        if finish is not None:
+            finish(partial)
     return target
 
 

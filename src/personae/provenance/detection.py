@@ -22,6 +22,7 @@ from personae.io import regular, video_file
 from personae.io.boundary import errors_as
 from personae.provenance import credentials, findings, pixel_mark, signing
 from personae.provenance.findings import Finding
+from personae.provenance.manifest import BY_A_MODEL
 from personae.provenance.pixel_mark import Found
 from personae.provenance.recipe import history, parsed
 from personae.provenance.signature import Signature, read_signature
@@ -35,7 +36,7 @@ FRAMES = 32  # of a video that are looked at, spread evenly over it
 _MOST_POOLED = 2**28  # bytes of these frames
 _HEAD = 64
 _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w{1,64})")
-_VIDEO_LABEL = ("AI generated", "trainedAlgorithmicMedia")  # what a video's description says
+_VIDEO_LABEL = re.compile(r'AI generated|"ai_generated": ?true')  # in its metadata: a MOV has no description
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
         notes, unread = video_file.notes(name), None
     except (BadVideo, BadOption) as error:  # damaged, or without the extra `video`
         notes, unread = {}, str(error)
-    label = _VIDEO_LABEL[1] if notes.get("description", "").startswith(_VIDEO_LABEL[0]) else None
+    label = BY_A_MODEL if _VIDEO_LABEL.search(notes.get("description", "") + notes.get("comment", "")) else None
     frames: list[dict[str, Any]] = []
     watermark, reason = None, unread or "this version has none"
     if pixel_mark.DETECT is not None and unread is None:

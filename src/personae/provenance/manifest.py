@@ -53,16 +53,16 @@ def definition(
 
 def ingredient(one: Ingredient, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """An ingredient as the library takes it: under the name that the recipe has for its file, else its role."""
-    inputs = recipe.get("inputs")
+    inputs = recipe.get("inputs", recipe)  # a video's own words name its photo beside the rest
     known = inputs.get(one.role) if isinstance(inputs, Mapping) else None
     known = known if isinstance(known, Mapping) else {}
-    return {
+    found = {
         "title": known.get("name", one.role),
         "format": one.mime or "application/octet-stream",
-        "instance_id": f"sha256:{known.get('sha256', 'unknown')}",
         "relationship": "parentOf" if one.canvas else "inputTo",
         "label": one.role,
     }
+    return found | ({"instance_id": f"sha256:{known['sha256']}"} if "sha256" in known else {})
 
 
 def _parameters(recipe: Mapping[str, Any]) -> dict[str, Any]:

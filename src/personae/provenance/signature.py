@@ -96,10 +96,10 @@ def _report(c2pa: Any, context: Any, mime: str, stream: BinaryIO) -> str | None:
     return text
 
 
-def _refused(error: _Unreadable) -> Signature | None:
-    """Of a file that the library refuses: its manifest lies elsewhere, it has another format, or it is damaged."""
+def _refused(error: _Unreadable) -> Signature:
+    """Of a file that the library refuses: its manifest lies elsewhere, or is damaged."""
     words = str(error)
-    if "RemoteManifest" in words:
+    if "must fetch remote manifests" in words:
         return Signature(state=ELSEWHERE)
     return Signature(state=DAMAGED, faults=(words[:_LONGEST],))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from personae.errors import BadOption, BadOutput
+from personae.io import atomic
 from personae.io.boundary import errors_as
 from personae.provenance import credentials as all_credentials
 from personae.provenance import manifest
@@ -94,7 +95,7 @@ def sign_file(
 ) -> None:
     """Sign a file where it lies, for one that is too large for memory and is not in its place yet. As `sign`."""
     before = path.with_name(f"unsigned-{path.name}")
-    path.rename(before)
+    atomic.move(path, before)
     with before.open("rb") as source, path.open("w+b") as target:
         _sign(source, target, format, recipe, ingredients, credentials)
     before.unlink()

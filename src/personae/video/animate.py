@@ -24,12 +24,15 @@ from personae.io import lock, video_file
 from personae.model import Model
 from personae.models.limits import Limits
 from personae.provenance import writer
+from personae.provenance.marks import Marks
+from personae.provenance.recipe import canonical
 from personae.types import Face
 from personae.video import face_tracker, smoothing
 from personae.video import motion_track as tracks
 from personae.video.animation import Animation, Settings, plan_of, row_of
 from personae.video.frame_renderer import FrameRenderer, Move, PhotoRenderer, PortraitRenderer, moves_of
 from personae.video.frame_store import FrameStore, holds_report
+from personae.video.label import Label, label_of
 from personae.video.motion_track import Track
 
 OnFrame = Callable[[str, int, int | None], None]  # the stage of the work, how many frames are done, of how many
@@ -84,6 +87,7 @@ def animate(
     audio: bool = True,
     batch_size: int = 8,
     keep_frames: bool = False,
+    marks: Marks | None = None,
     force: bool = False,
     on_frame: OnFrame = lambda stage, done, total: None,
     **options: Any,
@@ -93,7 +97,8 @@ def animate(
     driver: a video, a track's file (`.json`, `.csv`, `.npz`) or a `Track`. frames: (first, end) of the driver's, None:
     to its last; smoothing uses the others, too. fps: of a track that does not say. limits: how far a video is read.
     audio: copy the driver's sound. batch_size: frames per call of the pipeline. keep_frames: leave the PNGs, for other
-    ranges of frames. on_frame: hears how far it is. options: of the call, e.g. `num_inference_steps`, `speed`.
+    ranges of frames. marks: what the video is marked with, None: `Marks.of_environment()`.
+    on_frame: hears how far it is. options: of the call, e.g. `num_inference_steps`, `speed`.
 
     Raises `BadVideo`, `BadImage`, `BadData`; `BadOption` for settings that there are not; `BadOutput` if `out` is
     there, unless `force`, or is what is read, or another process is at work on it; `NoFaceFound`; `WeightsMissing`.
@@ -104,21 +109,24 @@ def animate(
     face = inputs.read_input(pipe, "source", source).face(chosen.face)
     job = Job(pipe=pipe, face=face, driver=driver, settings=chosen, frames=frames, fps=fps, limits=limits,
               batch_size=batch_size, on_frame=on_frame, options=options)  # fmt: skip
+    label = label_of(target, face, marks or Marks.of_environment())
     began = time.perf_counter()
     plan = plan_of(pipe, face, driver, chosen, fps=fps, options=options)
     alone = lock.own(target.with_name(f".{target.name}.lock"), f"the video {target}")
     with alone, FrameStore.beside(target, plan, force=force) as store:
         film = draw_film(job, store)
+        label = label.fitting(store.get(film.pictures[0]))
         facts = plan | {
             "fps": str(film.track.fps),
             "start": film.start,
             "sound": sound is not None,
             "moved_by": list(film.moved_by),
+            "marks": label.marks.recorded(),
         }
         seconds = round(time.perf_counter() - began, 3)
         content = facts | {"seconds": seconds, "drawn": film.drawn, "frames": rows_of(film, chosen)}
         write_report(store, report, content, force=replace_report)
-        write_video(store, target, film, facts, sound, force=force)
+        write_video(store, target, film, facts, sound, label, force=force)
         if not keep_frames:
             store.remove()
     return Animation(path=target, report=report, drawn=film.drawn)
@@ -272,16 +280,25 @@ def write_report(store: FrameStore, report: Path, content: Mapping[str, Any], *,
 
 
 def write_video(
-    store: FrameStore, target: Path, film: Film, facts: Mapping[str, Any], sound: str | Path | None, *, force: bool
+    store: FrameStore,
+    target: Path,
+    film: Film,
+    facts: Mapping[str, Any],
+    sound: str | Path | None,
+    label: Label,
+    *,
+    force: bool,
 ) -> None:
-    """The video, whole or not at all, from the store's frames. facts: for the file's metadata."""
+    """The video, whole or not at all, from the store's frames, with its marks. facts: for the file's metadata."""
+    text = canonical(dict(facts) | {"task": "animate", "ai_generated": True})
     video_file.write(
         target,
-        (store.get(number) for number in film.pictures),
+        label.in_pixels((store.get(number) for number in film.pictures), text),
         fps=film.track.fps,
         sound=sound,
         start=film.start,
         stop=None if film.stop == len(film.track) else film.stop,
-        notes={"description": "AI generated", "comment": json.dumps(dict(facts) | {"ai_generated": True})},
+        notes={"description": "AI generated", "comment": text},
+        finish=lambda path: label.sign(path, text),
         force=force,
     )

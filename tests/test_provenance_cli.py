@@ -1,0 +1,285 @@
+"""The verbs about marks, and the marks of what other verbs write: images, edits, videos, replays."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli_fixtures import Run
+from conftest import made_up
+from model_fixtures import face_photo, tiny_model_folder
+from personae import identity
+from personae.errors import BadOutput
+from personae.io import video_file
+from personae.pipeline import FacePipeline, load
+from personae.provenance import pixel_mark, writer
+from personae.provenance.detection import FRAMES, _spread, detect
+from personae.provenance.marks import Marks
+from personae.provenance.message import Message, message_of
+from personae.provenance.recipe import read_recipe
+from personae.replay import remake
+from personae.types import Array, Face, Photo
+from personae.video.label import label_of
+
+pytest.importorskip("c2pa")
+RECIPE = {"format": "personae.recipe/2", "task": "generate", "model": {"name": "nano"}, "settings": {}, "seed": 7}
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user of their own."""
+    monkeypatch.setenv("PERSONAE_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+class Toy:
+    """A watermark that can be seen: the first row says the message, the rest is brighter."""
+
+    threshold = 1.0
+
+    def __init__(self, present: bool, message: Message | None) -> None:
+        self.present, self.message, self.score = present, message, 2.0 * present
+
+    @staticmethod
+    def mark(pixels: Array, message: Message) -> Array:
+        """As `pixel_mark.Mark`."""
+        out = np.minimum(pixels.astype(int) + 4, 255).astype(np.uint8)
+        for at, value in enumerate((90, message.model, *message.recipe)):
+            out[:16, at * 8 : at * 8 + 8] = value
+        return out
+
+    @classmethod
+    def detect(cls, pictures: list[Array]) -> "Toy":
+        """As `pixel_mark.Detect`: of several, what most of them say."""
+        heard = [[round(float(one[4:12, at * 8 + 2 : at * 8 + 6].mean())) for at in range(6)] for one in pictures]
+        bytes_of = np.median(heard, axis=0).round().astype(int).tolist()
+        if abs(bytes_of[0] - 90) > 3:
+            return cls(False, None)
+        return cls(True, Message(model=bytes_of[1], recipe=bytes(bytes_of[2:])))
+
+
+@pytest.fixture
+def with_a_watermark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixel_mark, "MARK", Toy.mark)
+    monkeypatch.setattr(pixel_mark, "DETECT", Toy.detect)
+    monkeypatch.setattr(pixel_mark, "FALSE_POSITIVES", "0 of 20,000")
+
+
+def _picture(path: Path, size: int = 160, **options: object) -> Path:
+    path.write_bytes(writer.encode(Image.new("RGB", (size, size), (60, 70, 80)), path.suffix[1:], RECIPE, **options))  # type: ignore[arg-type]
+    return path
+
+
+# ---------------------------------------------------------------------- the verbs
+
+
+def test_detect_says_what_each_mark_proves(run: Run, tmp_path: Path) -> None:
+    one, none = _picture(tmp_path / "a.png"), tmp_path / "b.png"
+    Image.new("RGB", (64, 64)).save(none)
+    done = run("detect", one, none)
+    assert "which you trust" in done.lines[0]
+    assert any("does not prove: that what the signature says is true" in line for line in done.lines)
+    assert f"{none}: no mark found, which proves nothing" in done.lines
+    rows = json.loads(run("detect", one, none, "--json").out)
+    assert [row["marks"][0]["state"] for row in rows] == ["trusted", "absent"]
+
+
+def test_detect_goes_on_after_a_file_that_is_none(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    done = run("detect", tmp_path / "notes.txt", _picture(tmp_path / "a.png"), "--json")
+    assert done.code == 2
+    rows = json.loads(done.out)
+    assert "is no picture" in rows[0]["error"]
+    assert rows[1]["marks"][0]["state"] == "trusted"
+
+
+def test_whom_to_trust_is_an_option(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = _picture(tmp_path / "a.png")
+    run("provenance", "export-root", "-o", tmp_path / "root.pem")
+    assert (tmp_path / "root.pem").read_text() == "\n".join(run("provenance", "export-root").lines) + "\n"
+    monkeypatch.setenv("PERSONAE_CONFIG", str(tmp_path / "somebody-else"))
+    assert "of a certificate you don't trust" in run("detect", one).lines[0]
+    assert "which you trust" in run("detect", one, "--trust", tmp_path / "root.pem").lines[0]
+
+
+def test_who_signs_is_chosen_and_said(run: Run, config: Path, tmp_path: Path) -> None:
+    assert "nobody yet" in run("provenance", "show").lines[0]
+    assert not config.exists()
+    local = json.loads(run("provenance", "setup", "--json").out)
+    assert (local["signs"], local["time_stamps"]) == ("local", None)
+    assert json.loads(run("provenance", "setup", "--json").out) == local
+    new = json.loads(run("provenance", "setup", "--new", "--json").out)
+    assert new["sha256"] != local["sha256"]
+    lines = (config / "provenance" / "local.pem").read_text()
+    (tmp_path / "key.pem").write_text(lines[: lines.index("-----BEGIN CERT")])
+    (tmp_path / "chain.pem").write_text(lines[lines.index("-----BEGIN CERT") :])
+    own = json.loads(
+        run("provenance", "setup", "--chain", tmp_path / "chain.pem", "--key", tmp_path / "key.pem", "--json").out
+    )
+    assert (own["signs"], own["sha256"]) == ("own", new["sha256"])
+    for words in (("--chain", tmp_path / "chain.pem"), ("--time-stamps", "https://example.org")):
+        assert run("provenance", "setup", *words).code == 2
+
+
+def test_inspect_says_whether_the_recipe_is_the_one_that_was_signed(run: Run, tmp_path: Path) -> None:
+    one = _picture(tmp_path / "a.png")
+    done = run("inspect", one)
+    assert json.loads(done.out) == read_recipe(one)
+    assert "it is the recipe that was signed with this file" in done.err
+    one.write_bytes(one.read_bytes().replace(b'"seed":7', b'"seed":8'))
+    assert "it is not the recipe that was signed" in run("inspect", one).err
+    assert not run("inspect", _picture(tmp_path / "b.png", marks=Marks(c2pa=False))).err
+
+
+# ---------------------------------------------------------------------- what other verbs write
+
+
+def test_a_switch_leaves_its_trace(run: Run, tmp_path: Path, nano_like: FacePipeline) -> None:
+    folder = tiny_model_folder(tmp_path / "model")
+    identity.save(tmp_path / "a.identity", made_up(load(folder), 1)[0])
+    words = ("generate", tmp_path / "a.identity", "-m", folder, "--steps", 1, "--seed", 3)
+    [on] = run(*words, "-o", tmp_path / "on.png").lines
+    [off] = run(*words, "-o", tmp_path / "off.png", "--no-c2pa", "--no-watermark").lines
+    assert detect(on)["c2pa"].state == "trusted"
+    found = detect(off)
+    assert (found["c2pa"].state, found.stripped) == ("absent", [])
+    assert read_recipe(off)["marks"]["why"] == {"c2pa": "switched off", "watermark": "switched off"}
+
+
+def test_an_edit_of_a_signed_photo_says_so(tmp_path: Path) -> None:
+    pipe = load(tiny_model_folder(tmp_path / "model"))
+    plain = Image.open(face_photo(tmp_path / "photo.png"))
+    signed = tmp_path / "signed.png"
+    signed.write_bytes(writer.encode(plain, "png", RECIPE))
+    done = pipe.edit("attribute", target=signed, expression={"jawOpen": 0.5}, seed=1, num_inference_steps=1)
+    (path,) = writer.save_edit(done, tmp_path / "out")
+    found = detect(path)
+    assert (found["c2pa"].state, found["recipe"].state) == ("trusted", "holds")
+    [parent] = [one for one in found.inputs if one["by"] == "c2pa"]
+    assert (parent["title"], parent["relationship"], parent["state"]) == ("signed.png", "parentOf", "valid")
+    [earlier] = [one for one in found.inputs if one["by"] == "recipe"]
+    assert earlier["marks"]["c2pa"] is True
+    (nameless,) = writer.save_edit(done, tmp_path / "nameless", names=False)
+    assert [one["title"] for one in detect(nameless).inputs if one["by"] == "c2pa"] == ["target"]
+    assert b"signed.png" not in nameless.read_bytes()
+
+
+@pytest.mark.usefixtures("with_a_watermark")
+def test_a_replay_compares_marked_with_marked(tmp_path: Path) -> None:
+    pipe = load(tiny_model_folder(tmp_path / "model"))
+    [person] = made_up(pipe, 1)
+    out = pipe(person, seed=3, num_inference_steps=1, height=128, width=128)
+    (path,) = writer.save(out, tmp_path, people=[person])
+    assert detect(path)["watermark"].facts["names_this_recipe"] is True
+    again = remake(path, pipe=pipe)
+    assert again.drift.max <= 1, "the mark is in both"
+    assert again.drift.mark is not None
+    assert again.drift.mark > 1
+    bare = writer.encode(out.images[0], "png", read_recipe(path), marks=Marks.of_environment(watermark=False))
+    (tmp_path / "bare.png").write_bytes(bare)
+    assert remake(tmp_path / "bare.png", pipe=pipe).drift.mark is None
+
+
+# ---------------------------------------------------------------------- the watermark in detect
+
+
+@pytest.mark.usefixtures("with_a_watermark")
+def test_only_the_watermark_is_left_of_a_screenshot(tmp_path: Path, run: Run) -> None:
+    one = _picture(tmp_path / "a.png")
+    Image.open(one).save(tmp_path / "shot.png")
+    found = detect(tmp_path / "shot.png")
+    assert found["watermark"].state == "present"
+    assert found.stripped == ["recipe, signature and label: only the watermark is left, as of a screenshot"]
+    assert found["watermark"].facts["recipe"] == message_of(read_recipe(one)).recipe.hex()
+    lines = run("detect", tmp_path / "shot.png").lines
+    assert any("score 2.0, present from 1.0 on; false positives: 0 of 20,000" in line for line in lines)
+    other = writer.encode(Image.open(tmp_path / "shot.png"), "png", RECIPE | {"seed": 8}, marks=Marks(watermark=False))
+    (tmp_path / "other.png").write_bytes(other)
+    found = detect(tmp_path / "other.png")
+    assert found["watermark"].facts["names_this_recipe"] is False
+    assert any("the one in the file is another picture's" in one for one in found.stripped)
+    painted = np.zeros((160, 160, 3), np.uint8)
+    (tmp_path / "painted.png").write_bytes(
+        writer._file(Image.fromarray(painted), "png", json.dumps(read_recipe(one)), writer._BY_A_MODEL)
+    )
+    assert (
+        "the watermark: the recipe says that there was one; the pixels are others"
+        in detect(tmp_path / "painted.png").stripped
+    )
+
+
+# ---------------------------------------------------------------------- videos
+
+
+def _film(path: Path, marks: Marks, size: int = 160) -> Path:
+    """A video as `video.animate` writes one."""
+    photo = Photo(pixels=np.full((size, size, 3), 90, np.uint8))
+    label = label_of(path, Face(photo=photo, detection=None, identity=None, motion=None), marks)  # type: ignore[arg-type]
+    frames = [np.full((size, size, 3), 80 + number, np.uint8) for number in range(5)]
+    label = label.fitting(frames[0])
+    text = json.dumps(
+        {"task": "animate", "model": {"name": "nano"}, "marks": label.marks.recorded(), "ai_generated": True}
+    )
+    return video_file.write(
+        path,
+        label.in_pixels(frames, text),
+        fps=Fraction(25),
+        notes={"description": "AI generated", "comment": text},
+        finish=lambda partial: label.sign(partial, text),
+    )
+
+
+@pytest.mark.usefixtures("with_a_watermark")
+@pytest.mark.parametrize("kind", ["mp4", "mov"])
+def test_a_video_is_signed_and_marked_in_every_frame(tmp_path: Path, kind: str, run: Run) -> None:
+    pytest.importorskip("av")
+    path = _film(tmp_path / f"a.{kind}", Marks())
+    assert len(list(video_file.frames(path))) == 5
+    found = detect(path)
+    assert (found["c2pa"].state, found["recipe"].state, found["label"].state) == ("trusted", "holds", "present")
+    assert [one["watermark"] for one in found.frames] == [True] * 5
+    assert found["watermark"].state == "present"
+    assert any("in 5 of 5" in line for line in run("detect", path).lines)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert detect(path)["c2pa"].state in ("tampered", "damaged")
+
+
+@pytest.mark.usefixtures("with_a_watermark")
+def test_a_video_that_cannot_be_signed_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    found = detect(_film(tmp_path / "a.mkv", Marks(), size=96))
+    assert (found["c2pa"].state, found["recipe"].state) == ("absent", "unsigned")
+    assert found["recipe"].facts["marks"]["why"] == {
+        "c2pa": "a mkv file holds none",
+        "watermark": "the changed region is 96 x 96 pixels, it needs 128 a side",
+    }
+    assert found.stripped == []
+
+
+def test_a_video_that_fails_to_be_signed_is_not_there(tmp_path: Path, config: Path) -> None:
+    pytest.importorskip("av")
+    from personae.provenance import credentials
+
+    own = credentials.local()
+
+    def refuse(content: bytes) -> bytes:
+        raise RuntimeError("locked")
+
+    with pytest.raises(BadOutput, match="cannot be signed"):
+        _film(tmp_path / "a.mp4", Marks(credentials=credentials.Credentials(chain=own.chain, sign=refuse)))
+    assert not (tmp_path / "a.mp4").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["config"]
+
+
+def test_frames_are_looked_at_all_over_a_video() -> None:
+    frames = (np.zeros((4, 4, 3), np.uint8) for _ in range(1000))
+    numbers = [number for number, _ in _spread(frames)]
+    assert FRAMES // 2 <= len(numbers) <= FRAMES
+    assert numbers[0] == 0
+    assert numbers[-1] >= 900
+    assert len(set(np.diff(numbers))) == 1
