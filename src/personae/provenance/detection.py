@@ -105,7 +105,7 @@ def _of_picture(content: bytes, name: str, anchors: bytes) -> Detected:
     except BadImage:  # a format that carries none, or is damaged
         pass
     watermark, reason = None, "this version has none"
-    if pixel_mark.DETECT is not None:
+    if pixel_mark.can_detect():
         try:
             watermark, reason = pixel_mark.DETECT([load_photo(content, max_bytes=MOST_BYTES).pixels]), ""
         except PersonaeError as error:
@@ -139,7 +139,7 @@ def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
     label = BY_A_MODEL if _VIDEO_LABEL.search(notes.get("description", "") + notes.get("comment", "")) else None
     frames: list[dict[str, Any]] = []
     watermark, reason = None, unread or "this version has none"
-    if pixel_mark.DETECT is not None and unread is None:
+    if pixel_mark.can_detect() and unread is None:
         try:
             watermark, frames = _of_frames(name)
         except PersonaeError as error:
@@ -150,7 +150,6 @@ def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
 
 def _of_frames(name: str) -> tuple[Found, list[dict[str, Any]]]:
     """What the frames say together, and each by itself."""
-    assert pixel_mark.DETECT is not None
     some = _spread(video_file.frames(name))
     rows = []
     for number, pixels in some:
