@@ -1,0 +1,152 @@
+"""What the nodes do, as functions on tensors: they need no ComfyUI, and a test calls them as they stand.
+
+    face = actions.read(pipe, images, consent=True)
+    pictures, recipe = actions.generate(pipe, face, seed=0, count=4, values={"speed": "fast"})
+
+Persons go from node to node as `Face`s or identities; pictures as ComfyUI's (B, H, W, C) float 0-1. Errors are
+personae's, which ComfyUI shows on the node.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from personae import gather, identity
+from personae.errors import BadOption, NoFaceFound, WeightsMissing
+from personae.identity import directions
+from personae.model import Model
+from personae.models import catalog
+from personae.pipeline import FacePipeline, load
+from personae.serving.comfyui import sockets, tensors
+from personae.types import Face, Generation, Identity
+
+Person = Face | Identity
+EDIT_OPTIONS = ("pose", "expression", "strength", "likeness_guidance", "motion_guidance")
+UNSET_IN_EDITS = ("strength",)  # a task has its own
+NO_FILES: Mapping[str, Path] = MappingProxyType({})
+# ComfyUI runs nodes in inference mode, in which nothing can be led by a gradient: neither by a call nor by weights
+# that were loaded there.
+_with_gradients = torch.inference_mode(False)
+
+
+@_with_gradients
+def open_model(name: str, folder: Path | None, *, accept_licence: bool = False) -> FacePipeline:
+    """The model called `name` in ComfyUI's folder of models, or else in personae's catalogue. Raises what
+    `personae.load` does."""
+    here = None if folder is None else folder / name
+    return load(name if here is None or not here.is_dir() else here, accept_licence=accept_licence)
+
+
+def names_of_models(folder: Path | None) -> list[str]:
+    """What a node lets choose from: the catalogue, nano first, then the folders of ComfyUI's own."""
+    own = [] if folder is None or not folder.is_dir() else sorted(one.name for one in folder.iterdir() if one.is_dir())
+    return [*catalog.MODELS, *(name for name in own if name not in catalog.MODELS)]
+
+
+def require_consent(consent: bool) -> None:
+    """Raise `BadOption` unless whoever runs the workflow says that the people in its photos agreed."""
+    if not consent:
+        raise BadOption("confirm that the people in these photos agreed to this: set consent")
+
+
+@_with_gradients
+def read(pipe: Model, images: Tensor, *, face: int = 1, consent: bool = False) -> Person:
+    """The person of a photo, its `face`-th largest face; of several photos (a batch) of one person, their mean.
+
+    Raises `BadOption` without consent; `NoFaceFound`, which says in which image; `BadImage`."""
+    require_consent(consent)
+    found: list[Face] = []
+    for number, photo in enumerate(tensors.photos(images), 1):
+        faces = pipe.read(photo)
+        if len(faces) < face:
+            raise NoFaceFound(f"image {number} shows {len(faces)} faces, there is no number {face}: give another")
+        found.append(faces[face - 1])
+    return found[0] if len(found) == 1 else mean(found)
+
+
+def vector_of(person: Person) -> Identity:
+    """The identity of a person from another node. Raises `BadIdentity` if a face was read without."""
+    return gather.Person(name="the face", subject=person).identity
+
+
+def mean(people: Sequence[Person]) -> Identity:
+    """Several photos of one person in one identity."""
+    return identity.mean([vector_of(one) for one in people])
+
+
+def blend(first: Person, second: Person, amount: float) -> Identity:
+    """Between two people: 0 is the first, 1 the second."""
+    return identity.blend(vector_of(first), vector_of(second), amount)
+
+
+def shift(pipe: Model, person: Person, amounts: str) -> Identity:
+    """Along the model's directions, `"age=1.5,smile=-1"` in standard deviations.
+
+    Raises `BadOption` for a name that the model does not have, `WeightsMissing` if it has no directions."""
+    if pipe.folder is None:
+        raise WeightsMissing("this model came from no folder, so it has no directions: load one by name")
+    return directions.shift(vector_of(person), directions.of_model(pipe.folder), directions.parse(amounts))
+
+
+@_with_gradients
+def generate(
+    pipe: Model,
+    person: Person,
+    *,
+    seed: int,
+    count: int = 1,
+    prompt: str = "",
+    values: Mapping[str, Any] = MappingProxyType({}),
+    files: Mapping[str, Path] = NO_FILES,
+) -> tuple[Tensor, str]:
+    """New pictures (count, H, W, 3) of a person, and their recipe as JSON. values: of the sockets; files: what a chosen
+    file's name stands for. Raises what the pipeline does."""
+    options = sockets.options_from(_with_photos(values), files=files)
+    words = {"prompt": prompt} if prompt else {}
+    out: Generation = pipe([person], seed=seed, num_images_per_prompt=count, **words, **options)
+    return tensors.images(out.images), json.dumps(out.recipe)
+
+
+@_with_gradients
+def edit(
+    pipe: FacePipeline,
+    task: str,
+    *,
+    source: Tensor | None,
+    target: Tensor | None,
+    mask: Tensor | None = None,
+    regions: str = "",
+    shift: str = "",
+    face: int = 1,
+    seed: int = 0,
+    count: int = 1,
+    consent: bool = False,
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Tensor, str]:
+    """A photo in which one face is made anew: (count, H, W, 3) at its own size, and the recipe as JSON.
+
+    source, target: (1, H, W, 3). regions: names separated by commas; shift as in `shift`. Raises what
+    `FacePipeline.edit` does, and `BadOption` without consent."""
+    require_consent(consent)
+    out = pipe.edit(
+        task,
+        source=None if source is None else tensors.photo(source, "source"),
+        target=None if target is None else tensors.photo(target, "target"),
+        mask=None if mask is None else tensors.mask(mask),
+        region=[name.strip() for name in regions.split(",") if name.strip()] or None,
+        shift=directions.parse(shift) if shift else None,
+        face=face,
+        seed=seed,
+        num_images=count,
+        **sockets.options_from(_with_photos(values), unset=UNSET_IN_EDITS),
+    )
+    return tensors.images(out.images), json.dumps(out.recipe)
+
+
+def _with_photos(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tensors.photo(one, name) if isinstance(one, Tensor) else one for name, one in values.items()}

@@ -1,0 +1,112 @@
+"""The inputs of nodes, derived from the registry of options.
+
+    sockets_of(["pose", "speed"])               # what a node shows
+    options_from({"pose": "20,0,0", ...})       # what `pipe(face, **options)` takes
+
+A widget of ComfyUI always holds a value, an option may be unset. So: a number without a default is a socket to wire, a
+whole number may be 0, a choice may be "default", and a text may be empty. A workflow may come from a stranger: what is
+typed into a node never names a file to open; photos are wired in as images, files chosen from ComfyUI's own folders.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from personae.controls import registry
+from personae.controls.option import Option
+from personae.errors import BadOption
+
+UNSET = "default"  # of a choice: what the model or the task does by itself
+OF_PHOTO = "_image"  # the socket beside a text that may also be read from a photo: pose_image
+_READ_FROM_PHOTOS = ("pose", "expression")
+_STEP = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Socket:
+    """One input of a node. kind: ComfyUI's word for its type. facts: as ComfyUI's `Input` takes them."""
+
+    id: str
+    kind: Literal["FLOAT", "INT", "STRING", "COMBO", "IMAGE"]
+    facts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def generation_options(*, words: bool) -> list[str]:
+    """The options of a node that generates, by name; words: those of text beside a face among them."""
+    wordy = {row["name"] for row in registry.rows() if row["component"] == "face_tokens"}
+    return [
+        name
+        for name, one in registry.options().items()
+        if one.in_commands and not one.set_by_edit and (words or name not in wordy)
+    ]
+
+
+def sockets_of(
+    names: Sequence[str], *, files: Mapping[str, Sequence[str]] = MappingProxyType({}), unset: Sequence[str] = ()
+) -> list[Socket]:
+    """The inputs for some options. files: for an option that is a file, the names to choose from. unset: options whose
+    default is not in effect in this node, since a task has its own."""
+    known = {name: replace(one, default=None) if name in unset else one for name, one in registry.options().items()}
+    return [socket for name in names for socket in _sockets(name, known[name], files.get(name, ()))]
+
+
+def _sockets(name: str, one: Option, files: Sequence[str]) -> list[Socket]:
+    tooltip = {"tooltip": one.help, "optional": True}
+    if one.type == "number":
+        return [Socket(id=name, kind="FLOAT", facts=tooltip | _number(one))]
+    if one.type == "integer":
+        limits = {"min": 0, "max": getattr(one.kind, "high", None)}
+        return [Socket(id=name, kind="INT", facts=tooltip | limits | {"default": one.default or 0})]
+    if one.choices is not None:
+        choices = [*([] if one.default in one.choices else [UNSET]), *one.choices]
+        return [Socket(id=name, kind="COMBO", facts=tooltip | {"options": choices, "default": one.default or UNSET})]
+    if one.type == "file":
+        return [Socket(id=name, kind="COMBO", facts=tooltip | {"options": [UNSET, *files], "default": UNSET})]
+    photo = Socket(id=name, kind="IMAGE", facts=tooltip)
+    if one.type == "photo":
+        return [photo]
+    text = Socket(id=name, kind="STRING", facts=tooltip | {"default": one.default_words if one.default else ""})
+    return [text, Socket(id=name + OF_PHOTO, kind="IMAGE", facts=tooltip)] if name in _READ_FROM_PHOTOS else [text]
+
+
+def _number(one: Option) -> dict[str, Any]:
+    limits = {"min": getattr(one.kind, "low", None), "max": getattr(one.kind, "high", None), "step": _STEP}
+    return limits | ({"force_input": True} if one.default is None else {"default": float(one.default)})
+
+
+def options_from(
+    values: Mapping[str, Any], *, files: Mapping[str, Path] = MappingProxyType({}), unset: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The options that a node's inputs set; images are (H, W, 3) uint8 already.
+
+    What equals the option's default is left out: some options may only be set beside another. files: what the choice
+    of each option that is a file stands for. unset: as in `sockets_of`. Raises `BadOption` for a text that cannot be
+    read or names a file.
+    """
+    known = registry.options()
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        option_name = name.removesuffix(OF_PHOTO)
+        one = known[option_name]
+        if value is None or (isinstance(value, str) and value in ("", UNSET)) or (one.type == "integer" and value == 0):
+            continue
+        if option_name in found:
+            raise BadOption(f"{option_name} was typed and wired as an image: give one of the two")
+        found[option_name] = files[name] if one.type == "file" else _value(option_name, one, value)
+    return {name: value for name, value in found.items() if not _is_default(value, known[name].default, name in unset)}
+
+
+def _value(name: str, one: Option, value: Any) -> Any:
+    if isinstance(value, str) and one.choices is None:
+        value = one.read(value, name)
+        if isinstance(value, Path):
+            raise BadOption(f"{name} names a file, {value.name!r}: wire the picture to {name}{OF_PHOTO} instead")
+    return value
+
+
+def _is_default(value: Any, default: Any, unset: bool) -> bool:
+    if unset or default is None or not isinstance(value, str | int | float | list):
+        return False
+    return bool((tuple(value) if isinstance(value, list) else value) == default)
