@@ -253,6 +253,9 @@ def _resolved(node: ast.expr, module: str, bound: set[str]) -> Any:
     return _everything().get(node.id, node.id)
 
 
+# Modules that only another program can import.
+OF_ANOTHER_PROGRAM = {"personae.serving.comfyui.nodes"}
+
 # Free names of examples, which stand for what a caller has.
 _VARIABLES = {"app", "clip", "conditional", "network", "predict", "typer", "unet"}
 
@@ -261,7 +264,7 @@ _VARIABLES = {"app", "clip", "conditional", "network", "predict", "typer", "unet
 def _everything() -> dict[str, Any]:
     """Every module by its basename, and every public function and class of personae by its name."""
     known: dict[str, Any] = {"np": np, "torch": importlib.import_module("torch"), "Path": Path}
-    for name in sorted(MODULES, key=lambda name: ("cli" in name, name)):
+    for name in sorted(set(MODULES) - OF_ANOTHER_PROGRAM, key=lambda name: ("cli" in name, name)):
         module = importlib.import_module(name)
         known.setdefault(name.rpartition(".")[2], module)
         for key, value in vars(module).items():

@@ -43,6 +43,6 @@ def install(comfyui: Path, *, force: bool = False) -> Path:
         )
     target = comfyui / "custom_nodes" / FOLDER
     with atomic.folder(target, replace=force) as partial:
-        (partial / "__init__.py").write_text(_INIT)
-        (partial / "pyproject.toml").write_text(_PROJECT)
+        atomic.write(partial / "__init__.py", _INIT.encode())
+        atomic.write(partial / "pyproject.toml", _PROJECT.encode())
     return target

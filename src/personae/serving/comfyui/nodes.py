@@ -23,12 +23,12 @@ _KINDS = {"FLOAT": io.Float, "INT": io.Int, "STRING": io.String, "COMBO": io.Com
 _MOST = 2**32 - 1  # of a seed
 
 
-def _shown(found: list[Socket]) -> list[Any]:
+def _inputs(found: list[Socket]) -> list[Any]:
     return [_KINDS[one.kind].Input(one.id, **one.facts) for one in found]
 
 
 def _of_options(names: list[str]) -> list[Any]:
-    return _shown(sockets.sockets_of(names, files={"lora": folder_paths.get_filename_list("loras")}))
+    return _inputs(sockets.sockets_of(names, files={"lora": folder_paths.get_filename_list("loras")}))
 
 
 def _files(values: dict[str, Any]) -> dict[str, Path]:
@@ -259,7 +259,7 @@ class Edit(io.ComfyNode):
                 _seed(),
                 _count(),
                 _consent(),
-                *_shown(sockets.sockets_of(actions.EDIT_OPTIONS, unset=actions.UNSET_IN_EDITS)),
+                *_inputs(sockets.sockets_of(actions.EDIT_OPTIONS, unset=actions.UNSET_IN_EDITS)),
             ],
             outputs=_pictures(),
         )

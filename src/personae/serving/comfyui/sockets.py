@@ -1,7 +1,7 @@
 """The inputs of nodes, derived from the registry of options.
 
     sockets_of(["pose", "speed"])               # what a node shows
-    options_from({"pose": "20,0,0", ...})       # what `pipe(face, **options)` takes
+    options_from({"pose": "20,0,0"})            # what `pipe(face, **options)` takes
 
 A widget of ComfyUI always holds a value, an option may be unset. So: a number without a default is a socket to wire, a
 whole number may be 0, a choice may be "default", and a text may be empty. A workflow may come from a stranger: what is
