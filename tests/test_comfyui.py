@@ -4,6 +4,7 @@ COMFYUI_PATH: a copy of ComfyUI. COMFYUI_PYTHON: a Python that has its requireme
 (docs/guides/comfyui.md).
 """
 
+import io
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from cli_fixtures import Run
 from personae import FacePipeline
 from personae.controls import registry
 from personae.errors import BadImage, BadOption, NoFaceFound
+from personae.provenance import writer
 from personae.serving.comfyui import actions, install, sockets, tensors
 
 COMFYUI = os.environ.get("COMFYUI_PATH")
@@ -46,8 +48,9 @@ def test_pictures_there_and_back(two_photos: list[np.ndarray]) -> None:
 def test_every_option_of_the_command_line_is_a_socket() -> None:
     names = sockets.generation_options(words=True)
     shown = {one.id.removesuffix(sockets.OF_PHOTO) for one in sockets.sockets_of(names)}
-    offered = {name for name, one in registry.options().items() if one.in_commands and not one.set_by_edit}
-    assert shown == offered
+    own = {"prompt", "seed", "num_images_per_prompt", "regions"}
+    offered = {name for name, one in registry.options().items() if one.in_commands} - own
+    assert shown >= offered
     assert not {"text_weight", "look"} & set(sockets.generation_options(words=False))
 
 
@@ -105,7 +108,11 @@ def test_generate_is_the_pipeline(nano: FacePipeline, photo: torch.Tensor) -> No
     images, recipe = actions.generate(nano, person, seed=3, count=2, values={"speed": "fast", "pose": ""})
     plain = nano([person], seed=3, num_images_per_prompt=2, speed="fast")
     assert images.shape == (2, *np.asarray(plain.images[0]).shape)
-    assert json.loads(recipe)["settings"] == json.loads(json.dumps(plain.recipe["settings"]))
+    found = json.loads(recipe)
+    assert found["settings"]["speed"] == "fast"
+    assert "identity" not in found
+    with Image.open(io.BytesIO(next(writer.files_of(plain, people=[person])))) as file:
+        np.testing.assert_array_equal(tensors.photos(images)[0], np.asarray(file.convert("RGB")))
 
 
 def test_a_gradient_leads_in_comfyui_s_mode(photo: torch.Tensor) -> None:
@@ -129,7 +136,7 @@ def test_edit_puts_the_face_back(nano: FacePipeline, photo: torch.Tensor) -> Non
 def test_install(run: Run, tmp_path: Path) -> None:
     refused = run("comfyui", "install", tmp_path)
     assert refused.code == 2
-    assert "is no ComfyUI" in refused.err
+    assert "give the folder of the main.py of a ComfyUI" in refused.err
     for name in ("custom_nodes", "comfy_api"):
         (tmp_path / name).mkdir()
     (tmp_path / "folder_paths.py").touch()

@@ -7,13 +7,14 @@ Persons go from node to node as `Face`s or identities; pictures as ComfyUI's (B,
 personae's, which ComfyUI shows on the node.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from personae import gather, identity
@@ -22,6 +23,8 @@ from personae.identity import directions
 from personae.model import Model
 from personae.models import catalog
 from personae.pipeline import FacePipeline, load
+from personae.provenance import writer
+from personae.provenance.marks import Marks
 from personae.serving.comfyui import sockets, tensors
 from personae.types import Face, Generation, Identity
 
@@ -109,7 +112,7 @@ def generate(
     options = sockets.options_from(_with_photos(values), files=files)
     words = {"prompt": prompt} if prompt else {}
     out: Generation = pipe([person], seed=seed, num_images_per_prompt=count, **words, **options)
-    return tensors.images(out.images), json.dumps(out.recipe)
+    return _as_written(writer.files_of(out, people=[person], identity=False, marks=_marks()))
 
 
 @_with_gradients
@@ -145,7 +148,18 @@ def edit(
         num_images=count,
         **sockets.options_from(_with_photos(values), unset=UNSET_IN_EDITS),
     )
-    return tensors.images(out.images), json.dumps(out.recipe)
+    return _as_written(writer.files_of_edit(out, names=False, marks=_marks()))
+
+
+def _marks() -> Marks:
+    """A tensor has no file that could be signed: its mark is the one in its pixels."""
+    return Marks.of_environment(c2pa=False)
+
+
+def _as_written(files: Iterable[bytes]) -> tuple[Tensor, str]:
+    """The pictures as the one writer marks them, with the recipe of the first: ComfyUI's SaveImage knows no writer."""
+    pictures = [Image.open(io.BytesIO(content)) for content in files]
+    return tensors.images(pictures), pictures[0].info["personae"]
 
 
 def _with_photos(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -185,7 +185,7 @@ class Generate(io.ComfyNode):
             node_id="PersonaeGenerate",
             display_name="Generate face",
             category=CATEGORY,
-            description="New pictures of a person. They carry a watermark.",
+            description="New pictures of a person..",
             inputs=[
                 Model.Input("model"),
                 Person.Input("person"),
@@ -215,7 +215,7 @@ class TextAndFace(io.ComfyNode):
             node_id="PersonaeTextAndFace",
             display_name="Generate from text and face",
             category=CATEGORY,
-            description="New pictures of a person as words describe them. They carry a watermark.",
+            description="New pictures of a person as words describe them..",
             inputs=[
                 Model.Input("model"),
                 Person.Input("person"),

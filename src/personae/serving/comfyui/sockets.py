@@ -21,7 +21,9 @@ from personae.errors import BadOption
 UNSET = "default"  # of a choice: what the model or the task does by itself
 OF_PHOTO = "_image"  # the socket beside a text that may also be read from a photo: pose_image
 _READ_FROM_PHOTOS = ("pose", "expression")
-_STEP = 0.01
+_OF_WORDS = frozenset({"Words", "Words and face"})  # groups of options
+_NOT_GENERATED = frozenset({"Editing", "Several people"})
+_OF_THE_NODE = ("prompt", "seed", "num_images_per_prompt")  # inputs of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,8 @@ class Socket:
 
 def generation_options(*, words: bool) -> list[str]:
     """The options of a node that generates, by name; words: those of text beside a face among them."""
-    wordy = {row["name"] for row in registry.rows() if row["component"] == "face_tokens"}
-    return [
-        name
-        for name, one in registry.options().items()
-        if one.in_commands and not one.set_by_edit and (words or name not in wordy)
-    ]
+    apart = _NOT_GENERATED | (frozenset() if words else _OF_WORDS)
+    return [row["name"] for row in registry.rows() if row["group"] not in apart and row["name"] not in _OF_THE_NODE]
 
 
 def sockets_of(
@@ -48,32 +46,33 @@ def sockets_of(
 ) -> list[Socket]:
     """The inputs for some options. files: for an option that is a file, the names to choose from. unset: options whose
     default is not in effect in this node, since a task has its own."""
-    known = {name: replace(one, default=None) if name in unset else one for name, one in registry.options().items()}
-    return [socket for name in names for socket in _sockets(name, known[name], files.get(name, ()))]
+    rows = {row["name"]: row | ({"default": None} if row["name"] in unset else {}) for row in registry.rows()}
+    return [socket for name in names for socket in _sockets(rows[name], files.get(name, ()))]
 
 
-def _sockets(name: str, one: Option, files: Sequence[str]) -> list[Socket]:
-    tooltip = {"tooltip": one.help, "optional": True}
-    if one.type == "number":
-        return [Socket(id=name, kind="FLOAT", facts=tooltip | _number(one))]
-    if one.type == "integer":
-        limits = {"min": 0, "max": getattr(one.kind, "high", None)}
-        return [Socket(id=name, kind="INT", facts=tooltip | limits | {"default": one.default or 0})]
-    if one.choices is not None:
-        choices = [*([] if one.default in one.choices else [UNSET]), *one.choices]
-        return [Socket(id=name, kind="COMBO", facts=tooltip | {"options": choices, "default": one.default or UNSET})]
-    if one.type == "file":
-        return [Socket(id=name, kind="COMBO", facts=tooltip | {"options": [UNSET, *files], "default": UNSET})]
-    photo = Socket(id=name, kind="IMAGE", facts=tooltip)
-    if one.type == "photo":
+def _sockets(row: Mapping[str, Any], files: Sequence[str]) -> list[Socket]:
+    name, default = row["name"], row["default"]
+    facts = {"display_name": row["title"], "tooltip": row["help"], "optional": True}
+    if row["type"] == "number":
+        return [Socket(id=name, kind="FLOAT", facts=facts | _number(row))]
+    if row["type"] == "integer":
+        limits = {"min": 0, "max": row["high"], "step": row["step"]}
+        return [Socket(id=name, kind="INT", facts=facts | limits | {"default": default or 0})]
+    if row["type"] in ("choice", "file"):
+        choices = [*([] if default else [UNSET]), *(row["choices"] or files)]
+        return [Socket(id=name, kind="COMBO", facts=facts | {"options": choices, "default": default or UNSET})]
+    photo = Socket(id=name, kind="IMAGE", facts=facts)
+    if row["type"] == "photo":
         return [photo]
-    text = Socket(id=name, kind="STRING", facts=tooltip | {"default": one.default_words if one.default else ""})
-    return [text, Socket(id=name + OF_PHOTO, kind="IMAGE", facts=tooltip)] if name in _READ_FROM_PHOTOS else [text]
+    text = Socket(id=name, kind="STRING", facts=facts | {"default": row["default_text"] if default else ""})
+    if name in _READ_FROM_PHOTOS:
+        return [text, replace(photo, id=name + OF_PHOTO, facts=facts | {"display_name": f"{row['title']} of a photo"})]
+    return [text]
 
 
-def _number(one: Option) -> dict[str, Any]:
-    limits = {"min": getattr(one.kind, "low", None), "max": getattr(one.kind, "high", None), "step": _STEP}
-    return limits | ({"force_input": True} if one.default is None else {"default": float(one.default)})
+def _number(row: Mapping[str, Any]) -> dict[str, Any]:
+    limits = {"min": row["low"], "max": row["high"], "step": row["step"]}
+    return limits | ({"force_input": True} if row["default"] is None else {"default": row["default"]})
 
 
 def options_from(
