@@ -1,7 +1,7 @@
 """The controls there are, and what follows from their declarations: the plan of a request, tables, rows.
 
     controls = controls_of({"fast": 4, "expression": {"smile": 0.8}})
-    plan = plan_for(model, Request(controls=controls, ...))
+    plan = plan_for(model, request)             # a `Request` with these controls
     options()["pose_scale"].help                # of the command line, pages and docs
     rows()                                      # the same as JSON, for whoever draws sliders
     rows(model)                                 # ... with that model's defaults, and what it can do
