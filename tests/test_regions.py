@@ -250,12 +250,16 @@ def test_without_identities_a_picture_of_two_cannot_be_replayed(nano: FacePipeli
         ({"regions": [LEFT]}, "each person needs a region: 2 people, got 1"),
         ({"regions": [LEFT, RIGHT, LEFT]}, "each person needs a region: 2 people, got 3"),
         ({"regions": []}, "each person needs a region: 2 people, got 0"),
-        ({"regions": "left"}, "each person needs a region: 2 people, got 'left'"),
-        ({"regions": [LEFT, None]}, "a region is a box x0, y0, x1, y1 .* got None"),
+        pytest.param(
+            {"regions": "left"}, "each person needs a region: 2 people, got 'left'", marks=pytest.mark.untyped
+        ),
+        pytest.param(
+            {"regions": [LEFT, None]}, "a region is a box x0, y0, x1, y1 .* got None", marks=pytest.mark.untyped
+        ),
         ({"regions": [LEFT, (0.5, 0, 1)]}, "a region is a box"),
         ({"regions": [LEFT, (0.5, 0, 0.5, 1)]}, "0 <= x0 < x1 <= 1"),
         ({"regions": [LEFT, (10, 0, 32, 32)]}, "in shares of the image"),
-        ({"regions": [LEFT, ("a", 0, 1, 1)]}, "a region is a box"),
+        pytest.param({"regions": [LEFT, ("a", 0, 1, 1)]}, "a region is a box", marks=pytest.mark.untyped),
         ({"regions": [LEFT, np.ones((16, 32))]}, r"a mask is as large as the image, 32 x 32 .* 8 x 8; got 16 x 32"),
         ({"regions": [LEFT, np.zeros((32, 32))]}, "region 2 is too small"),
         ({"regions": [LEFT, (0.5, 0.5, 0.51, 0.51)]}, "region 2 is too small"),

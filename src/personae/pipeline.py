@@ -167,7 +167,7 @@ class FacePipeline(StoredPipeline):
         people = self.identities(faces)
         in_one_picture = options.get("regions") is not None
         request = Request(
-            faces=listed(faces),
+            faces=list(listed(faces)),
             people=people,
             person_index=np.repeat(range(1 if in_one_picture else len(people)), batch.num_images_per_prompt).tolist(),
             grid=latent_grid(self.vae, self.unet, height=size.height, width=size.width),

@@ -55,9 +55,9 @@ class ExpressionAdapter(ComponentModule):
     """An IP-Adapter, shared by all requests: it is on a UNet only while one engages it.
 
     Arguments:
-        projection: vectors to tokens.
+        projection: expression vectors (M, 1, W) to tokens (M, 1, T, C).
         processors: by their names in `unet.attn_processors`, of the cross-attention layers only.
-        width: W.
+        width: W, 52 for blendshapes, 55 for FLAME's numbers.
     """
 
     def __init__(self, *, projection: MultiIPAdapterImageProjection, processors: dict[str, Any], width: int) -> None:
@@ -77,15 +77,25 @@ class ExpressionAdapter(ComponentModule):
 
     @classmethod
     def load(cls, folder: Path, unet: Any) -> "ExpressionAdapter":
-        """From a folder with `exp_adapter.safetensors` or `exp_adapter.bin`. Raises `WeightsMissing`;
-        `WeightsCorrupt` for a file that is damaged, would run code, or belongs to another UNet."""
+        """Read an adapter for `unet` from a folder with `exp_adapter.safetensors` or `exp_adapter.bin`.
+
+        Raises `WeightsMissing` if there is neither; `WeightsCorrupt` for a file that is damaged, would run code, or
+        belongs to another UNet.
+        """
         path = folder / FILE if (folder / FILE).is_file() else folder / PICKLE
         return cls.from_weights(_read(path), unet, str(path))
 
     @classmethod
     def from_weights(cls, weights: Weights, unet: Any, name: str = "this expression adapter") -> "ExpressionAdapter":
-        """From tensors in the published layout, `{"image_proj": ..., "ip_adapter": ...}`. Raises `WeightsCorrupt` if
-        they do not fit; errors call them `name`."""
+        """An adapter of tensors.
+
+        Arguments:
+            weights: in the published layout, `{"image_proj": {...}, "ip_adapter": {...}}`, each by name.
+            unet: that it is for.
+            name: what errors call it.
+
+        Raises `WeightsCorrupt` if the tensors do not fit the UNet.
+        """
         projection, width, tokens = _projection(weights["image_proj"], name)
         layers, crossing = weights["ip_adapter"], crossing_layers(unet)
         _require_fit(layers | {"image_proj.norm": projection.image_projection_layers[0].norm.weight}, crossing, name)
@@ -99,7 +109,10 @@ class ExpressionAdapter(ComponentModule):
         return cls(projection=projection, processors=processors, width=width)
 
     def attach(self, unet: Any, scale: float = 1.0) -> None:
-        """Put it on `unet`, whose calls then need `added_cond_kwargs={"image_embeds": [(M, 1, W)]}`."""
+        """Put it on `unet`, whose calls then need `added_cond_kwargs={"image_embeds": [vectors (M, 1, W)]}`.
+
+        scale: what its attention counts beside that to the text, 0-1.
+        """
         put_beside(self, unet)
         for processor in self.processors.values():
             processor.scale = [scale]
@@ -108,7 +121,7 @@ class ExpressionAdapter(ComponentModule):
         unet.config.encoder_hid_dim_type = "ip_image_proj"
 
     def save(self, folder: Path) -> None:
-        """Write `exp_adapter.safetensors` in the published layout."""
+        """Write `exp_adapter.safetensors` into `folder`, in the published layout. Raises `BadOutput`."""
         layer = self.projection.image_projection_layers[0]
         names = {new: old for old, new in _names_of(layer).items()}
         tensors = {}
@@ -125,8 +138,13 @@ class ExpressionAdapter(ComponentModule):
 
 @dataclass(frozen=True, kw_only=True)
 class ExpressionHook:
-    """The expressions of one request: `vectors` (N, W) float32, one per image; `scale` 0-1. See
-    `personae.conditioning.types.UNetHook`."""
+    """A `UNetHook` (`personae.conditioning.types`): the expressions of one request.
+
+    Attributes:
+        adapter: that is on the UNet while the hook is engaged.
+        vectors: (N, W) float32, the expression of each image.
+        scale: what they count, 0-1.
+    """
 
     adapter: ExpressionAdapter
     vectors: Float32[Tensor, "N W"]
@@ -134,6 +152,7 @@ class ExpressionHook:
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
+        """With the adapter on `unet` inside the block."""
         with _restored(unet, self.adapter.processors):
             self.adapter.attach(unet, self.scale)
             yield
@@ -141,7 +160,7 @@ class ExpressionHook:
     def arguments(
         self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: "Rows"
     ) -> dict[str, Any]:
-        """The unconditional half is told zeros, as in training."""
+        """The vectors of the M rows; zeros in the unconditional ones, as in training."""
         vectors = torch.where(rows.conditional[:, None], self.vectors[rows.images], 0.0)
         return {"added_cond_kwargs": {"image_embeds": [vectors[:, None].to(latents.device, latents.dtype)]}}
 
@@ -170,8 +189,8 @@ def _restored(unet: Any, names: Any) -> Iterator[None]:
 
 
 def crossing_layers(unet: Any) -> dict[str, tuple[int, int]]:
-    """The processors of the cross-attention layers, in the order of a file's odd numbers, with the size (out, C) of
-    their keys and values."""
+    """The processors of the cross-attention layers by name, in the order of a file's odd numbers, each with the shape
+    (out, C) of the matrices that make its keys and values."""
     names = [name for name in unet.attn_processors if not name.endswith("attn1.processor")]
     return {name: tuple(unet.get_submodule(name.removesuffix(".processor")).to_k.weight.shape) for name in names}
 

@@ -39,8 +39,15 @@ _FETCH = "install or fetch the model again"
 class Sizes:
     """The numbers of a projector.
 
-    features: D, of what it reads. text_width: C. tokens: T. layers: linear ones of each head, the last included.
-    width: of those between. pooled: whether one head more is added to the pooled text.
+    Attributes:
+        features: D, the width of the identities that it reads.
+        text_width: C.
+        tokens: T.
+        layers: linear layers of each head, the last included.
+        width: outputs of all layers but the last.
+        pooled: whether there is one head more, whose vector is added to the pooled text.
+
+    Raises `BadOption` for a number below 1.
     """
 
     features: int
@@ -65,7 +72,12 @@ SIZES = {
 
 
 class FaceTokens(ComponentModule):
-    """The projector. space: of the identities it was trained on, as `Identity.space`."""
+    """The projector, one small network (head) for each of its vectors.
+
+    Arguments:
+        sizes: its numbers.
+        space: of the identities that it was trained on, as `Identity.space`.
+    """
 
     def __init__(self, sizes: Sizes, space: str) -> None:
         super().__init__()
@@ -73,8 +85,14 @@ class FaceTokens(ComponentModule):
         self.heads = nn.ModuleList(_head(sizes) for _ in range(sizes.tokens + sizes.pooled))
 
     def forward(self, vectors: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "N T C"], Float[Tensor, "N C"] | None]:
-        """Identities (N, D) float32, unit norm, to tokens (N, T, C) and, with `pooled`, what is added to the pooled
-        text (N, C), else None. Raises `BadIdentity` for another width."""
+        """Face tokens of identities.
+
+        Arguments:
+            vectors: (N, D) float32, unit norm.
+
+        Returns the tokens (N, T, C), and what is added to the pooled text (N, C); None unless `sizes.pooled`.
+        Raises `BadIdentity` for vectors of another width.
+        """
         if vectors.ndim != 2 or vectors.shape[1] != self.sizes.features:
             raise BadIdentity(
                 f"these face tokens read identities (N, {self.sizes.features}), got {tuple(vectors.shape)}: "
@@ -86,16 +104,20 @@ class FaceTokens(ComponentModule):
         return outputs[:, : self.sizes.tokens], outputs[:, -1] if self.sizes.pooled else None
 
     def conditioning(self, text: Conditioning, vectors: Float[Tensor, "N D"] | None = None) -> Conditioning:
-        """`text` with its last T positions overridden: by the faces of `vectors` (N, D), or by zeros.
+        """`text` with its last T positions overridden.
 
-        text: N rows, or one for all; its last T positions must hold no word (`encode_text(..., reserved=T)`).
+        Arguments:
+            text: N rows, or one for all; its last T positions must hold no word (`encode_text(..., reserved=T)`).
+            vectors: (N, D) float32, unit norm; None: no face, which is zeros in these positions.
+
+        Returns N rows, or as many as `text` has if there is no face. Raises as calling the projector does.
         """
         if vectors is None:
             return override(text, text.tokens.new_zeros(len(text), self.sizes.tokens, self.sizes.text_width))
         return override(text, *self(vectors))
 
     def save(self, folder: Path) -> None:
-        """Write `config.json` and `model.safetensors`, in half precision."""
+        """Write `config.json` and `model.safetensors` into `folder`, in half precision. Raises `BadOutput`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(folder / FILE, in_half(self.state_dict()))
         config = {"format": _FORMAT, "space": self.space, **asdict(self.sizes)}
@@ -124,8 +146,15 @@ class FaceTokens(ComponentModule):
 def override(
     text: Conditioning, tokens: Float[Tensor, "N T C"], pooled: Float[Tensor, "N C"] | None = None
 ) -> Conditioning:
-    """`text` (N rows, or one for all) with `tokens` (N, T, C) in its last T positions, and `pooled` (N, C) added to
-    its own pooled output."""
+    """`text` with other vectors in its last positions.
+
+    Arguments:
+        text: N rows, or one for all.
+        tokens: (N, T, C), for the last T positions.
+        pooled: (N, C), added to the pooled output of `text`, if it has one; None: nothing.
+
+    Returns N rows.
+    """
     count, length = len(tokens), tokens.shape[1]
     words = text.tokens[:, :-length].expand(count, -1, -1)
     added = None if text.pooled is None else text.pooled.expand(count, -1)

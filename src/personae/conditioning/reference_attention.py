@@ -53,6 +53,8 @@ class ReferenceAttention:
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
+        """With the features appended in every self-attention of `unet` inside the block."""
+
         def appending(name: str, processor: Processor) -> Processor:
             return _Appending(processor, self._features[name], lambda: self._call)
 
@@ -65,6 +67,7 @@ class ReferenceAttention:
     def arguments(
         self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: Rows
     ) -> dict[str, Any]:
+        """None: the attention takes the features."""
         self._call = _Call(rows, self._people, latents.device)
         return {}
 

@@ -39,8 +39,8 @@ from personae.types import Array, Face, Identity, Photo
 if TYPE_CHECKING:
     from personae.conditioning.types import Rows
 
-# A box x0, y0, x1, y1 in shares of the image, or a mask, white where the person is to be.
-Region = Sequence[float] | Array | PhotoSource
+# A box x0, y0, x1, y1 in shares of the image, or a mask, white where the person is to be; as rows of numbers, too.
+Region = Sequence[float] | Sequence[Sequence[float]] | Array | PhotoSource
 Size = tuple[int, int]  # height, width
 _PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Photo)
 _BOX = "a box x0, y0, x1, y1 in shares of the image, 0 <= x0 < x1 <= 1"
@@ -136,6 +136,7 @@ class RegionalAttention:
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
+        """With the regions in every cross-attention of `unet` inside the block."""
         with ExitStack() as stack:
             stack.callback(self._forget)
             stack.enter_context(eagerly(unet))
@@ -155,6 +156,7 @@ class RegionalAttention:
     def arguments(
         self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: Rows
     ) -> dict[str, Any]:
+        """None: attention and residual blocks take the regions."""
         if self.added is not None and conditioning.pooled is not None:
             terms = torch.zeros_like(rows.images) if rows.terms is None else rows.terms
             faced = (rows.conditional & self.faced[terms]).to(conditioning.pooled.device)

@@ -34,6 +34,7 @@ class Conditioning:
         return Conditioning(tokens=self.tokens[index], pooled=None if self.pooled is None else self.pooled[index])
 
     def to(self, dtype: torch.dtype) -> "Conditioning":
+        """The same in another precision."""
         return Conditioning(tokens=self.tokens.to(dtype), pooled=None if self.pooled is None else self.pooled.to(dtype))
 
 

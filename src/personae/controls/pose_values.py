@@ -21,7 +21,7 @@ from personae.reading import align
 from personae.reading.photo import PhotoSource
 from personae.reading.rotation import image_turn, turn
 from personae.shapes import Float, UInt8
-from personae.types import BLENDSHAPES, Array, Face, Identity, Photo, Pose
+from personae.types import BLENDSHAPES, Array, Face, Photo, Pose
 
 Values = dict[str, float]  # yaw, pitch, roll in degrees; blendshapes by name that are not 0
 
@@ -42,11 +42,17 @@ def plain(values: Values) -> list[float] | Values:
     return [values[name] for name in GEOMETRY] if values.keys() == GEOMETRY.keys() else values
 
 
-def drawn_maps(
-    faces: Sequence[Face | Identity], poses: Sequence[Values], template: str, side: int
-) -> UInt8[Array, "P S S 3"]:
-    """(P, side, side, 3) RGB uint8: the normal map of each person's head, in the shape of the face that was read, else
-    of the mean face."""
+def drawn_maps(faces: Sequence[Any], poses: Sequence[Values], template: str, side: int) -> UInt8[Array, "P S S 3"]:
+    """The normal map of each person's head.
+
+    Arguments:
+        faces: P of them, as `Request.faces`; a `Face` with its motion has the shape of that face, all else the mean's.
+        poses: P of them.
+        template: of the crop that a map is for.
+        side: of a map, in pixels.
+
+    Returns (P, side, side, 3) RGB uint8.
+    """
     drawn = [_drawn(_shape(face), values, template, side) for face, values in zip(faces, poses, strict=True)]
     return np.stack(drawn)
 
@@ -105,7 +111,7 @@ def _of_photo(model: Model, photo: PhotoSource) -> Values:
     return _checked(values | {name: round(float(v), 3) for name, v in shapes if v >= 0.01}, photo)
 
 
-def _shape(one: Face | Identity) -> Float[Array, "K 3"] | None:
+def _shape(one: Any) -> Float[Array, "K 3"] | None:
     """(K, 3) the neutral face of a person whose photo was read; None: the mean face."""
     motion = one.motion if isinstance(one, Face) else None
     return None if motion is None else FaceModel.bundled().shape_of(motion)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from personae.sampling.mask_blend import MaskBlend
     from personae.sampling.multidiffusion import MultiDiffusion
     from personae.sampling.text_guidance import GuidanceInputs
-    from personae.types import Face, Identity
+    from personae.types import Identity
 
     # (a prediction, the scheduler of the call) -> the prediction to use instead.
     PredictionWrapper = Callable[[Predict, Any], Predict]
@@ -34,14 +34,14 @@ C = TypeVar("C")
 class Request:
     """The people and the options of a call, before any option has acted.
 
-    faces: P faces or identities, as the caller passed them. people: their P identities, in the model's space.
+    faces: P faces, identities or rows of an array, as the caller passed them. people: their P identities, in the model's space.
     person_index: (N,) for each image, which of the P people it shows. grid: (h, w) of the latents.
     controls: one of each class of `registry.CONTROLS`, with the options of this request.
     regions: (P, h, w) bool, where each person is, if every picture shows all of them. windows: of multidiffusion, if
     the picture is sampled in windows; N and `grid` then count and measure the windows.
     """
 
-    faces: Sequence[Face | Identity]
+    faces: Sequence[Any]
     people: Sequence[Identity]
     person_index: Sequence[int]
     grid: tuple[int, int]

@@ -17,6 +17,7 @@ from personae.errors import BadData
 from personae.reading import align
 from personae.reading.embed import Embedder
 from personae.reading.photo import load_photo
+from personae.shapes import Float, Float64
 from personae.types import BLENDSHAPES, Array
 
 _BATCH = 256
@@ -87,28 +88,28 @@ class Attribute:
     name: str
     less: str
     more: str
-    label: Callable[[LabelledPeople], Array]
+    label: Callable[[LabelledPeople], Float64[Array, " N"]]
     """(N,) float64, NaN where there is none."""
     has: float
     """From this label on, somebody counts as having the attribute."""
 
 
-def years(people: LabelledPeople) -> Array:
+def years(people: LabelledPeople) -> Float64[Array, " N"]:
     """The middle of everyone's annotated age group."""
     return np.array([_YEARS.get(age, np.nan) for age in people.age])
 
 
-def masculinity(people: LabelledPeople) -> Array:
+def masculinity(people: LabelledPeople) -> Float64[Array, " N"]:
     """1 for those annotated as male, 0 for female: what somebody saw in a photo, not who anybody is."""
     return np.array([{"Male": 1.0, "Female": 0.0}.get(gender, np.nan) for gender in people.gender])
 
 
-def smile(people: LabelledPeople) -> Array:
+def smile(people: LabelledPeople) -> Float64[Array, " N"]:
     """The mean of the two measured smile blendshapes, 0-1."""
     return smile_in(people.blendshapes)
 
 
-def smile_in(blendshapes: Array) -> Array:
+def smile_in(blendshapes: Float[Array, "N 52"]) -> Float64[Array, " N"]:
     """(N,) float64 of blendshapes (N, 52)."""
     sides = [BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right")]
     return blendshapes[:, sides].mean(1).astype(np.float64)

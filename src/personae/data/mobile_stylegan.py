@@ -27,6 +27,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from personae.errors import WeightsCorrupt
+from personae.shapes import Float, Float32
 
 CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 64}  # of the hidden map of R x R
 WIDTH = 512  # of z, w and styles
@@ -40,7 +41,7 @@ class Network(NamedTuple):
     constants: bytes
 
 
-def tensors(network: Network) -> Iterator[tuple[str, Tensor]]:
+def tensors(network: Network) -> Iterator[tuple[str, Float32[Tensor, " ..."]]]:
     """The floating-point constants by name, in the graph's order. Raises `WeightsCorrupt`."""
     try:
         for layer in ET.fromstring(network.graph).iter("layer"):
@@ -72,7 +73,8 @@ class MappingNet(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        """Styles (N, D) of standard normal numbers (N, D)."""
         x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2) * math.sqrt(2)
@@ -156,18 +158,18 @@ class SynthesisNet(nn.Module):
         """Of the styles."""
         return 2 + 3 * len(self.blocks)
 
-    def wavelets(self, styles: Tensor) -> Tensor:
+    def wavelets(self, styles: Float[Tensor, "N L D"]) -> Float[Tensor, "N 12 R R"]:
         """(N, 12, R, R) at the last block's R: `inverse_haar` of it is the picture of 2R."""
         x = self.start(self.first.expand(styles.shape[0], -1, -1, -1), styles[:, 0])
         for number, block in enumerate(self.blocks):
             x = block(x, styles[:, 2 + 3 * number : 4 + 3 * number])
         return self.paint(x * self.paint_modulation(styles[:, -1]))
 
-    def forward(self, styles: Tensor) -> Tensor:
+    def forward(self, styles: Float[Tensor, "N L D"]) -> Float[Tensor, "N 3 R R"]:
         """The picture at half of its size, 512 px, each pixel the mean of four: an eighth of the time less."""
         return self.wavelets(styles)[:, :3] * 0.5
 
-    def large(self, styles: Tensor) -> Tensor:
+    def large(self, styles: Float[Tensor, "N L D"]) -> Float[Tensor, "N 3 R R"]:
         """The picture at its full size, 1024 px."""
         return inverse_haar(self.wavelets(styles))
 

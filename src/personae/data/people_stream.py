@@ -23,6 +23,7 @@ from personae.data.mobile_stylegan import MappingNet, SynthesisNet
 from personae.data.views import GROUPS, JAW, LIGHT, LIMITS, MIX, OPENED, SMILE, TRAITS, TURN, Directions
 from personae.reading import align
 from personae.reading.differentiable import AlignedLandmarks
+from personae.shapes import Float
 
 FRAME = "ffhq"  # the template in which the generator draws, on average
 _TRUNCATION = (0.7, 0.9)
@@ -46,9 +47,9 @@ class PeopleStream(nn.Module):
     template `FRAME`. template, size: of the crops. at_once: pictures drawn in one call of the generator.
     """
 
-    mean: Tensor
-    vectors: Tensor
-    target: Tensor
+    mean: Float[Tensor, " D"]
+    vectors: Float[Tensor, "K D"]
+    target: Float[Tensor, "5 2"]
 
     def __init__(
         self,

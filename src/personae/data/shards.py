@@ -16,6 +16,7 @@ import numpy as np
 from personae.errors import BadData
 from personae.io import archive, atomic, regular
 from personae.io.boundary import errors_as
+from personae.shapes import Shaped
 from personae.types import Array
 
 Record = dict[str, bytes]
@@ -68,13 +69,15 @@ def write(path: str | Path, records: Iterable[tuple[str, Record]]) -> int:
     return count
 
 
-def pack_arrays(arrays: dict[str, Array]) -> bytes:
+def pack_arrays(arrays: dict[str, Shaped[Array, " ..."]]) -> bytes:
+    """The bytes of an `.npz` of arrays, of any shapes, by name."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
-def unpack_arrays(content: bytes) -> dict[str, Array]:
+def unpack_arrays(content: bytes) -> dict[str, Shaped[Array, " ..."]]:
+    """What `pack_arrays` packed. Raises `BadData` for anything else."""
     return archive.npz(content, _MOST_BYTES, BadData, "a record's arrays")
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from personae.errors import PersonaeError, WeightsMissing
 from personae.reading import align
 from personae.reading.onnx_file import content_of
+from personae.shapes import Float, Float32, UInt8
 from personae.types import Array, Detection, Motion, Pose
 
 TEACHER_SPACE = "mobilefacenet-teacher"
@@ -36,7 +37,7 @@ def pose_from_matrix(matrix: Array) -> Pose:
     return Pose(yaw=float(yaw), pitch=float(pitch), roll=float(roll))
 
 
-def framed(image: Array) -> Array:
+def framed(image: UInt8[Array, "H W 3"]) -> UInt8[Array, "h w 3"]:
     """Twice as large and in a grey frame: so the landmarker finds a face in 60 of 60 real crops of 128 px, as they are
     in 55, and reads from them what it does (yaw 1.6 degrees off its reading of the whole photo, before 1.5)."""
     height, width = image.shape[:2]
@@ -135,6 +136,6 @@ class Teachers:
         vector = self._recogniser.run(None, {"input": teacher_input(crop)})[0][0]
         return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
-    def embed(self, pixels: Array, points: Array) -> Array:
+    def embed(self, pixels: UInt8[Array, "H W 3"], points: Float[Array, "5 2"]) -> Float32[Array, " D"]:
         """(128,) float32 unit vector of the face at `points` (5, 2) in a photo."""
         return self.embed_crop(align.crop(pixels, align.similarity(points, "arcface"), 112))

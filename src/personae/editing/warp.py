@@ -329,7 +329,7 @@ def _opened(before: Float[Array, "K 3"], after: Float[Array, "K 3"], size: int, 
     return np.asarray(gaussian_filter(gaps[1], blur) * (1 - was / now if now > was else 0.0))
 
 
-def closed(window: UInt8[Array, "H V 3"], mask: Bool[Array, "H V"], blur: float) -> UInt8[Array, "H V 3"]:
+def closed(window: UInt8[Array, "H V 3"], mask: Bool[Array, "H V"], blur: float) -> Num[Array, "H V 3"]:
     """A window (W, W, 3), or any picture, without what the mask covers: the colours around it, drawn in."""
     if mask.all():
         return window

@@ -8,12 +8,13 @@ import numpy as np
 
 from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
+from personae.shapes import Float, UInt8
 from personae.types import Array
 
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 
-def sharpness(images: Array) -> Array:
+def sharpness(images: UInt8[Array, "N H W 3"]) -> Float[Array, " N"]:
     """(N,) mean absolute Laplacian of the luminance, 0-255 scale: fine detail, and noise."""
     grey = images.astype(np.float32) @ _LUMA
     inner = grey[:, 1:-1, 1:-1]
@@ -21,7 +22,7 @@ def sharpness(images: Array) -> Array:
     return np.abs(around - 4 * inner).mean((1, 2))
 
 
-def grid(images: Array, period: int = 8) -> float:
+def grid(images: UInt8[Array, "N H W 3"], period: int = 8) -> float:
     """How far the spectrum of N images stands out at `period` pixels and its harmonics: 1 is not at all.
 
     A decoder that repeats itself every `period` pixels puts its error into exactly these frequencies; they are

@@ -22,6 +22,7 @@ from personae.data.teachers import framed
 from personae.evaluation.expression_amount import amount
 from personae.evaluation.judge import Finder, Judge
 from personae.evaluation.subjects import Subject
+from personae.shapes import Float
 from personae.types import Array, Motion
 
 Readings = Mapping[str, Array]  # of N images: (N,) for each kind of reading; NaN where no face is found
@@ -124,7 +125,7 @@ class Ages:
     shares of held-out children and of held-out old people that are classified correctly; `count`: how many there
     are."""
 
-    weights: Array  # (D + 1,)
+    weights: Float[Array, " d"]  # (D + 1,)
     right: tuple[float, float]
     count: int
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from personae.errors import BadData
+from personae.shapes import UInt8
 from personae.types import Array
 
 _GREY, _INK, _SOFT = (119, 119, 119), (255, 255, 255), (205, 205, 205)
@@ -21,8 +22,8 @@ class Row:
     """One person. `real` and each of `generated`: (H, W, 3) RGB uint8; `likeness`: a cosine per generated image,
     NaN = no face found, None = not judged; `caption` stands under the real photo."""
 
-    real: Array
-    generated: Sequence[Array]
+    real: UInt8[Array, "H W 3"]
+    generated: Sequence[UInt8[Array, "h w 3"]]
     likeness: Sequence[float] | None = None
     caption: str = ""
 

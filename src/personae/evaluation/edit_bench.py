@@ -28,6 +28,7 @@ from personae.pipeline import FacePipeline
 from personae.reading import rotation
 from personae.reading.aligned import Aligned
 from personae.sampling import codec
+from personae.shapes import Bool, UInt8
 from personae.types import Array, Edit, Motion
 
 _EARS, _TOP_CHIN = (234, 454), (10, 152)  # landmarks at the ends of a face's width and of its height
@@ -72,7 +73,7 @@ class Bench:
     people: Sequence[Subject]
     judge: Judge
     find: Finder
-    motion: Callable[[Array], Motion | None]
+    motion: Callable[[UInt8[Array, "H W 3"]], Motion | None]
     options: Mapping[str, Any]
 
     @cached_property
@@ -124,7 +125,7 @@ class Bench:
             strayed=np.array(strayed),
         )
 
-    def edit_again(self, task: str, first: Edits, **options: Any) -> list[Array]:
+    def edit_again(self, task: str, first: Edits, **options: Any) -> list[UInt8[Array, "H W 3"]]:
         """A second edit of each result; if the task takes two photos, the first is that of the same person. Where no
         face is found in a result any more, the picture is grey, so that its likeness is 0."""
         images = []
@@ -143,12 +144,12 @@ class Bench:
 
     def paste(
         self,
-        crops: Sequence[Array],
+        crops: Sequence[UInt8[Array, "S S 3"]],
         places: Sequence[Aligned],
-        photos: Sequence[Array],
-        masks: Sequence[Array],
+        photos: Sequence[UInt8[Array, "_ _ 3"]],
+        masks: Sequence[Bool[Array, "S S"]],
         recolour: str = "none",
-    ) -> list[Array]:
+    ) -> list[UInt8[Array, "_ _ 3"]]:
         """Crops (S, S, 3) pasted into the masked regions of photos, as an edit does. recolour: of `paste_patch`."""
         return [
             paste_patch(
@@ -161,7 +162,7 @@ class Bench:
             for crop, place, photo, region in zip(crops, places, photos, masks, strict=True)
         ]
 
-    def re_encoded(self, masks: Sequence[Array]) -> list[Array]:
+    def re_encoded(self, masks: Sequence[Bool[Array, "S S"]]) -> list[UInt8[Array, "_ _ 3"]]:
         """The first photos, their masked regions encoded and decoded by the model's autoencoder."""
         count = len(masks)
         crops = codec.to_tensor(np.stack([place.crop for place in self.places[:count]]))

@@ -19,10 +19,14 @@ from scipy.interpolate import LinearNDInterpolator  # type: ignore[import-untype
 from scipy.ndimage import map_coordinates  # type: ignore[import-untyped]
 
 from personae.errors import BadData
+from personae.shapes import Float, UInt8
 from personae.types import Array
 
 
-def warp_error(frames: Sequence[Array] | Array, landmarks: Sequence[Array] | Array) -> Array:
+def warp_error(
+    frames: Sequence[UInt8[Array, "H W 3"]] | UInt8[Array, "T H W 3"],
+    landmarks: Sequence[Float[Array, "K _"]] | Float[Array, "T K _"],
+) -> Float[Array, " t"]:
     """(T - 1,) mean absolute difference, in grey levels, between each frame and the next one laid over it, within the
     face. landmarks: of each frame, (K, 2 or 3) pixels. Raises `BadData` if there are fewer than two."""
     _require(frames, 2)
@@ -32,7 +36,7 @@ def warp_error(frames: Sequence[Array] | Array, landmarks: Sequence[Array] | Arr
     return np.array([_laid_over(now, later, here[:, :2], there[:, :2]) for now, later, here, there in pairs])
 
 
-def high_pass(frames: Sequence[Array] | Array) -> Array:
+def high_pass(frames: Sequence[UInt8[Array, "H W 3"]] | UInt8[Array, "T H W 3"]) -> Float[Array, " t"]:
     """(T - 2,) root mean square over pixels, in grey levels, of the second difference in time, x(t - 1) - 2 x(t) +
     x(t + 1), over the square root of 6, which makes it the standard deviation of noise that is new in every frame."""
     _require(frames, 3)

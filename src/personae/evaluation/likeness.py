@@ -9,10 +9,11 @@ import numpy as np
 from personae.errors import BadData
 from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
+from personae.shapes import Float, Float64, Int
 from personae.types import Array
 
 
-def cosines(real: Array, generated: Array) -> Array:
+def cosines(real: Float[Array, "P D"], generated: Float[Array, "P M _"]) -> Float64[Array, "P M"]:
     """(P, M) cosine of every image to its own person; NaN where no face was found."""
     if real.ndim != 2 or generated.ndim != 3 or len(real) != len(generated):
         raise BadData(f"likeness compares (P, D) with (P, M, D), got {real.shape} and {generated.shape}")
@@ -21,7 +22,7 @@ def cosines(real: Array, generated: Array) -> Array:
     return np.einsum("pd,pmd->pm", real, generated, dtype=np.float64)
 
 
-def ranks(real: Array, generated: Array) -> Array:
+def ranks(real: Float[Array, "P D"], generated: Float[Array, "P M _"]) -> Int[Array, "P M"]:
     """(P, M) how many of the P people are likelier than the right one, 0 is best; P where no face was found."""
     own = cosines(real, generated)
     ranked = np.full(own.shape, len(real))
@@ -48,7 +49,7 @@ def strangers(a: Array, b: Array) -> Array:
     return np.divide(products, pairs, out=np.full(len(a), np.nan), where=pairs > 0)
 
 
-def measure(real: Array, generated: Array, *, seed: int = 0) -> dict[str, Estimate]:
+def measure(real: Float[Array, "P D"], generated: Float[Array, "P M _"], *, seed: int = 0) -> dict[str, Estimate]:
     """Every figure of likeness, with intervals over people.
 
     likeness: mean cosine, 0 where no face was found; likeness_found: over the images with a face; missing: share
@@ -76,7 +77,7 @@ def measure(real: Array, generated: Array, *, seed: int = 0) -> dict[str, Estima
     return figures
 
 
-def gap(real: Array, generated: Array, *, seed: int = 0) -> Estimate:
+def gap(real: Float[Array, "P D"], generated: Float[Array, "P M _"], *, seed: int = 0) -> Estimate:
     """How far images of different people are from looking as different as real people do: the mean over people of
     (strangers among images - strangers among photos), its size. A model that gives everyone the same face has a
     large one."""
@@ -88,7 +89,9 @@ def gap(real: Array, generated: Array, *, seed: int = 0) -> Estimate:
     return Estimate(value=-signed.value, low=-signed.high, high=-signed.low, n=signed.n)
 
 
-def by_group(real: Array, generated: Array, labels: list[str], *, seed: int = 0) -> dict[str, dict[str, Estimate]]:
+def by_group(
+    real: Float[Array, "P D"], generated: Float[Array, "P M _"], labels: list[str], *, seed: int = 0
+) -> dict[str, dict[str, Estimate]]:
     """Likeness, rank-1 among *everyone* and missing faces for each group; labels[i] is person i's group."""
     own, ranked = cosines(real, generated), ranks(real, generated)
     groups = {}

@@ -20,6 +20,7 @@ from personae.evaluation.judge import Judge
 from personae.reading import align
 from personae.reading.onnx_file import file_sha256
 from personae.reading.reader import FaceReader
+from personae.shapes import Float, UInt8
 from personae.types import Array
 
 BACKBONES = ("judge", "reader")
@@ -41,13 +42,19 @@ class RecogniserFeatures:
     """A face recogniser's vectors as features: always at hand, blind to background and colour cast."""
 
     def __init__(
-        self, name: str, embed: Callable[[Array], Array], *, crop_template: str, template: str, size: int
+        self,
+        name: str,
+        embed: Callable[[UInt8[Array, "N S S 3"]], Float[Array, "N D"]],
+        *,
+        crop_template: str,
+        template: str,
+        size: int,
     ) -> None:
         self.name = name
         self.caveat = "a recogniser's features, not Inception's: comparable only with figures made the same way"
         self._embed, self._from, self._to, self._size = embed, crop_template, template, size
 
-    def features(self, images: Sequence[Array]) -> Array:
+    def features(self, images: Sequence[UInt8[Array, "H W 3"]]) -> Float[Array, "N D"]:
         """(N, D). The five points are taken from the crop template itself, so that no image is left out."""
         places = np.array(align.template(self._from).points)
         crops = []
@@ -79,7 +86,7 @@ class TorchScriptFeatures:
         self.name = f"TorchScript {path.name} {file_sha256(path)[:12]}"
         self.caveat = "small samples raise Fréchet distances: see the floor"
 
-    def features(self, images: Sequence[Array]) -> Array:
+    def features(self, images: Sequence[UInt8[Array, "H W 3"]]) -> Float[Array, "N D"]:
         """(N, D) float."""
         import torch
 

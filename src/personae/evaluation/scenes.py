@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 from skimage import data, transform
 from skimage.util import img_as_ubyte
 
+from personae.shapes import Float, UInt8
 from personae.types import Array
 
 # Samples in scikit-image's wheel that show no face; `astronaut` and `camera` (a man) and `lfw_subset` do.
@@ -53,7 +54,9 @@ def faceless(photos: Sequence[tuple[Array, Array]], count: int, rng: np.random.G
     return [(name, make()) for name, make in (makers[i % len(makers)] for i in range(count))]
 
 
-def compose(photos: Sequence[Array], rng: np.random.Generator, *, side: int = 640) -> Array:
+def compose(
+    photos: Sequence[UInt8[Array, "_ _ 3"]], rng: np.random.Generator, *, side: int = 640
+) -> UInt8[Array, "S S 3"]:
     """A `side` x `side` picture with each of up to nine photos (one face in each) somewhere of its own, 0.6-1 of
     the room a cell gives, on a texture."""
     cells = int(np.ceil(np.sqrt(len(photos))))
@@ -69,7 +72,9 @@ def compose(photos: Sequence[Array], rng: np.random.Generator, *, side: int = 64
     return canvas
 
 
-def tight(pixels: Array, box: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+def tight(
+    pixels: UInt8[Array, "H W 3"], box: Float[Array, " 4"], rng: np.random.Generator
+) -> tuple[UInt8[Array, "h w 3"], Float[Array, " 4"]]:
     """The photo cut to its face box, give or take a tenth on every side -> (picture, box in it)."""
     left, top, right, bottom = box
     slack = rng.uniform(-0.05, 0.1, 4) * np.array([right - left, bottom - top] * 2) * (-1, -1, 1, 1)
@@ -79,7 +84,7 @@ def tight(pixels: Array, box: Array, rng: np.random.Generator) -> tuple[Array, A
     return np.ascontiguousarray(pixels[y0:y1, x0:x1]), box - np.array((x0, y0, x0, y0), np.float32)
 
 
-def texture(rng: np.random.Generator, side: int = 320) -> Array:
+def texture(rng: np.random.Generator, side: int = 320) -> UInt8[Array, "S S 3"]:
     """Coloured noise of a random roughness, from clouds to gravel."""
     spectrum = np.fft.rfftfreq(side)[None, :] ** 2 + np.fft.fftfreq(side)[:, None] ** 2
     fall = np.maximum(spectrum, 1 / side**2) ** (-rng.uniform(0.2, 1.1))

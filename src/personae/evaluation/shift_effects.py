@@ -20,6 +20,7 @@ from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge
 from personae.identity import Direction
 from personae.pipeline import FacePipeline
+from personae.shapes import Bool, Num
 from personae.types import BLENDSHAPES, Array, Identity
 
 CONTROL = "random"  # a direction that means nothing, for comparison
@@ -50,7 +51,7 @@ def correlations(
     return found
 
 
-def auc(scores: Array, has: Array) -> float:
+def auc(scores: Num[Array, " N"], has: Bool[Array, " N"]) -> float:
     """The chance that somebody who `has` (N,) bool it scores higher than somebody who has not; NaN if all are one."""
     yes, no = int(has.sum()), int((~has).sum())
     if not yes or not no:

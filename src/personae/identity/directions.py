@@ -28,10 +28,15 @@ _FORMAT = "personae.directions/1"
 
 
 def shift(person: Identity, table: Mapping[str, Direction], amounts: Mapping[str, float]) -> Identity:
-    """`person` with several attributes changed at once, each by so many standard deviations of the population.
+    """`person` with several attributes changed at once.
 
-    The changes add up to one direction, so that their order does not matter. Raises as `identity.shift`, and
-    `BadOption` for a name that the table has not.
+    Arguments:
+        person: of the space of the directions.
+        table: the directions that there are, by name.
+        amounts: by name, how far to go, in standard deviations of the population. The changes add up to one direction,
+            so that their order does not matter.
+
+    Returns an identity of the same space. Raises as `identity.shift`; `BadOption` for a name that is not in the table.
     """
     for name, amount in amounts.items():
         if name not in table:
@@ -60,7 +65,8 @@ def _too_far(amounts: Mapping[str, float], least: float, most: float) -> str:
 
 
 def parse(text: str) -> dict[str, float]:
-    """`"age=1.5,smile=-1"` as a dict. Raises `BadOption` if it is not written that way."""
+    """`"age=1.5,smile=-1"` as amounts by name, in standard deviations. Raises `BadOption` if it is not written that
+    way."""
     try:
         pairs = [part.partition("=") for part in text.split(",")]
         return {name.strip(): float(amount) for name, _, amount in pairs}
@@ -69,9 +75,14 @@ def parse(text: str) -> dict[str, float]:
 
 
 def save(path: str | Path, table: Mapping[str, Direction], measured: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write a safetensors file (`vectors` (N, D) float32, `spreads` (N,)), whole or not at all.
+    """Write a safetensors file of N directions (`vectors` (N, D), `spreads` (N,), float32), whole or not at all.
 
-    measured: per name, what is known of it, plain JSON. Raises `BadOutput` if it cannot be written.
+    Arguments:
+        path: of the file.
+        table: the directions by name, all of one space.
+        measured: for each name what is known of it, as plain JSON.
+
+    Raises `BadIdentity` for directions of several spaces, `BadOutput` if the file cannot be written.
     """
     spaces = {direction.space for direction in table.values()}
     if len(spaces) != 1:
@@ -97,7 +108,8 @@ def load(path: str | Path) -> dict[str, Direction]:
 
 
 def measured(path: str | Path) -> dict[str, dict[str, Any]]:
-    """How well each direction of a file is held by the identities, as measured on people it was not fitted to."""
+    """How well each direction of a file is held by identities, by name, as measured on people whom it was not fitted
+    to. Raises `BadIdentity` if the file is something else."""
     facts = vector_file.read(path, _FORMAT, ())[1]
     with errors_as(BadIdentity, f"{path} does not say how well its directions are held", "fit them again"):
         return {str(name): dict(row) for name, row in json.loads(facts.get("measured", "{}")).items()}

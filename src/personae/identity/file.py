@@ -20,7 +20,7 @@ def save(path: str | Path, identity: Identity, note: str = "") -> None:
 
 
 def encode(identity: Identity, note: str = "") -> bytes:
-    """The bytes of an `.identity` file, as `save` writes them."""
+    """The bytes of an `.identity` file, as `save` writes them: the same for the same identity and note."""
     return vector_file.encode({"vector": identity.vector}, kind=_FORMAT, space=identity.space, note=note)
 
 
@@ -31,7 +31,7 @@ def load(path: str | Path) -> Identity:
 
 
 def note(path: str | Path) -> str:
-    """The note that was saved with an `.identity` file."""
+    """The note that was saved with an `.identity` file; "" if there was none. Raises as `load`."""
     return _read(path)[1].get("note", "")
 
 

@@ -15,13 +15,17 @@ from personae.types import Array, Identity
 
 
 def similarity(a: Identity, b: Identity) -> float:
-    """The cosine between two identities, -1 to 1."""
+    """The cosine between two identities, -1 to 1. Raises `SpaceMismatch` for identities of two spaces."""
     b.require(a.space)
     return float(np.clip(a.vector.astype(np.float64) @ b.vector.astype(np.float64), -1, 1))
 
 
 def mean(identities: Sequence[Identity], weights: Sequence[float] | None = None) -> Identity:
     """The (weighted) mean direction: several photos of one person in one identity.
+
+    Arguments:
+        identities: N of one space, at least one.
+        weights: N numbers >= 0, not all zero; None: all count the same.
 
     Raises `BadOption` for weights that do not fit, `BadIdentity` if there is nothing to average or all cancels.
     """
@@ -41,6 +45,7 @@ def blend(a: Identity, b: Identity, amount: float) -> Identity:
     """The identity `amount` of the way along the great circle from `a` (0) to `b` (1).
 
     Spherical, so that equal amounts are equal angles; `blend(a, b, t) == blend(b, a, 1 - t)`.
+    Raises `BadOption` for an amount outside 0 to 1, `BadIdentity` for opposite identities, `SpaceMismatch`.
     """
     b.require(a.space)
     if not 0 <= amount <= 1:
@@ -58,10 +63,15 @@ def blend(a: Identity, b: Identity, amount: float) -> Identity:
 
 
 def noise(identity: Identity, *, seed: int, degrees: float | None = None, strength: float | None = None) -> Identity:
-    """A relative of `identity`, decided by `seed`: exactly one of `degrees` and `strength`.
+    """A relative of `identity`: exactly one of `degrees` and `strength` says how near.
 
-    `degrees`: turned by exactly this angle (0 to 180) in a random direction.
-    `strength`: Gaussian noise of this expected length is added; 1 is as long as the identity itself.
+    Arguments:
+        identity: to begin with.
+        seed: decides the direction.
+        degrees: 0 to 180, the angle by which it is turned, exactly.
+        strength: the expected length of the Gaussian noise that is added, >= 0; 1 is as long as the identity itself.
+
+    Raises `BadOption` for both, neither, or a number outside its range; `BadIdentity` for an identity of one number.
     """
     if (degrees is None) == (strength is None):
         raise BadOption("noise needs either degrees or strength, and not both")
@@ -86,8 +96,15 @@ def noise(identity: Identity, *, seed: int, degrees: float | None = None, streng
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
-    """A way to change an identity. `vector` (D,) float32, unit norm, of `space`; `spread`: the standard deviation of
-    people's coordinates along it, which is the unit of every amount."""
+    """A way to change an identity.
+
+    Attributes:
+        vector: (D,) float32, unit norm; normalised as an `Identity`'s.
+        spread: the standard deviation of people's coordinates along it, above 0: the unit of every amount.
+        space: of the identities that it changes.
+
+    Raises `BadIdentity` for a vector without a direction, and for another spread.
+    """
 
     vector: Float32[Array, " D"]
     spread: float
@@ -105,7 +122,9 @@ def shift(identity: Identity, direction: Direction, amount: float) -> Identity:
 
     The rest of it keeps its own direction, shortened or lengthened to a unit vector: the identity is turned by the
     smallest angle that makes the change, and `shift(shift(x, d, a), d, -a)` is `x`.
-    Raises `SpaceMismatch`; `BadOption` for more than there is: a coordinate of a unit vector ends at -1 and 1.
+
+    Raises `SpaceMismatch`; `BadIdentity` if the two differ in width; `BadOption` for more than there is, since a
+    coordinate of a unit vector ends at -1 and 1.
     """
     along, across, axis = _split(identity, direction)
     length = np.linalg.norm(across)
@@ -120,7 +139,8 @@ def shift(identity: Identity, direction: Direction, amount: float) -> Identity:
 
 
 def reach(identity: Identity, direction: Direction) -> tuple[float, float]:
-    """The least and the most that `shift` can do, in standard deviations."""
+    """The least and the most that `shift` can change `identity` along `direction`, in standard deviations. Raises as
+    `shift`."""
     along, _, _ = _split(identity, direction)
     least, most = ((end * (1 - 1e-3) - along) / direction.spread for end in (-1, 1))
     return least, most

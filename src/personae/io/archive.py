@@ -18,6 +18,7 @@ import numpy as np
 from personae.errors import PersonaeError
 from personae.io import regular
 from personae.io.boundary import errors_as
+from personae.shapes import Shaped
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _END, _END_BYTES, _MOST_COMMENT = b"PK\5\6", 22, 2**16
@@ -31,14 +32,24 @@ def member(path: regular.Place, name: str, most_bytes: int, error: type[Personae
         return _members(file, os.fspath(path), most_bytes, error, only=name)[name]
 
 
-def npz(content: bytes, most_bytes: int, error: type[PersonaeError], what: str) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz`, which together have at most `most_bytes`; of numbers or text. `what`: its name."""
+def npz(
+    content: bytes, most_bytes: int, error: type[PersonaeError], what: str
+) -> dict[str, Shaped[np.ndarray, " ..."]]:
+    """The arrays of an `.npz`, of numbers or text and of any shapes, by name.
+
+    Arguments:
+        content: of the file.
+        most_bytes: that the arrays may have together.
+        error: raised for anything else.
+        what: the file's name in errors.
+    """
     found = _members(io.BytesIO(content), what, most_bytes, error)
     return {name.removesuffix(".npy"): npy(part, error, f"{name} in {what}") for name, part in found.items()}
 
 
-def npy(content: bytes, error: type[PersonaeError], what: str) -> np.ndarray:
-    """The array of an `.npy`, whose header must promise no more than there is."""
+def npy(content: bytes, error: type[PersonaeError], what: str) -> Shaped[np.ndarray, " ..."]:
+    """The array of an `.npy`, of numbers or text and of any shape. Its header must promise no more than there is:
+    raises `error`, which calls the file `what`."""
     file = io.BytesIO(content)
     with errors_as(error, f"{what} is no numpy array that can be read"):
         version = np.lib.format.read_magic(file)

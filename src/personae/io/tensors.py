@@ -10,28 +10,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personae.io import atomic
+from personae.shapes import Float, Shaped
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
 
-def save_tensors(path: str | Path, tensors: "Mapping[str, Tensor]", facts: dict[str, str] | None = None) -> None:
-    """Write tensors, in the place of what is there. facts: at most one, since the library writes several in any order.
-    Raises `BadOutput`."""
+def save_tensors(
+    path: str | Path, tensors: 'Mapping[str, Shaped[Tensor, "..."]]', facts: dict[str, str] | None = None
+) -> None:
+    """Write tensors, whole or not at all, in the place of what is there.
+
+    Arguments:
+        path: of the file.
+        tensors: of any shapes and dtypes, by name.
+        facts: the file's metadata, at most one entry, since the library writes several in any order.
+
+    Raises `BadOutput` if the file cannot be written.
+    """
     from safetensors.torch import save_file
 
     with atomic.file(path, replace=True) as partial:
         save_file(dict(tensors), partial, facts)
 
 
-def in_half(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """In half precision, to be stored."""
+def in_half(tensors: 'Mapping[str, Shaped[Tensor, "..."]]') -> 'dict[str, Float[Tensor, "..."]]':
+    """Tensors of any shapes by name, as float16 on the CPU: to be stored."""
     return {name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors.items()}
 
 
-def to_bytes(arrays: "Mapping[str, np.ndarray]", facts: Mapping[str, str]) -> bytes:
-    """A file of arrays. The library writes its metadata in the order of a hash table, another one in every run."""
+def to_bytes(arrays: 'Mapping[str, Shaped[np.ndarray, "..."]]', facts: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file, the same for the same content.
+
+    Arguments:
+        arrays: of any shapes and dtypes, by name.
+        facts: the file's metadata.
+
+    The library itself writes metadata in the order of a hash table, another one in every run.
+    """
     from safetensors.numpy import save as serialised
 
     content = serialised(dict(arrays), dict(facts))

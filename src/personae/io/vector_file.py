@@ -14,27 +14,43 @@ from personae.errors import BadIdentity
 from personae.io import atomic, regular
 from personae.io.boundary import errors_as
 from personae.io.tensors import to_bytes
+from personae.shapes import Shaped
 from personae.types import Array
 
 _NUMBERS = "fiu"  # kinds of dtype
 MOST_BYTES = 4 << 20  # such a file is kilobytes; anything larger is another one by mistake
 
 
-def encode(tensors: dict[str, Array], *, kind: str, space: str, **facts: str) -> bytes:
-    """The bytes of a file of the format `kind`."""
+def encode(tensors: dict[str, Shaped[Array, " ..."]], *, kind: str, space: str, **facts: str) -> bytes:
+    """The bytes of a file.
+
+    Arguments:
+        tensors: arrays of numbers, of any shapes, by name.
+        kind: the format, e.g. `personae.identity/1`.
+        space: the identity space that they belong to.
+        facts: what else is to stand in the metadata.
+    """
     return to_bytes(tensors, {"format": kind, "space": space} | facts)
 
 
-def write(path: str | Path, tensors: dict[str, Array], *, kind: str, space: str, **facts: str) -> None:
-    """Write a file of the format `kind`, whole or not at all. Raises `BadOutput` if it cannot be written."""
+def write(path: str | Path, tensors: dict[str, Shaped[Array, " ..."]], *, kind: str, space: str, **facts: str) -> None:
+    """Write the file of `encode`, whole or not at all. Raises `BadOutput` if it cannot be written."""
     atomic.write(path, encode(tensors, kind=kind, space=space, **facts), replace=True)
 
 
 def read(
     path: str | Path, kind: str, names: tuple[str, ...], optional: tuple[str, ...] = (), most_bytes: int = MOST_BYTES
-) -> tuple[dict[str, Array], dict[str, str]]:
-    """The named arrays of a file of the format `kind`, those `optional` if they are there, and its metadata.
+) -> tuple[dict[str, Shaped[Array, " ..."]], dict[str, str]]:
+    """What `write` wrote.
 
+    Arguments:
+        path: of the file.
+        kind: the format that it must have.
+        names: of the arrays that it must hold.
+        optional: of those that are read if they are there.
+        most_bytes: of the whole file.
+
+    Returns the arrays by name, of numbers, in the shapes that the file gives them; and its metadata.
     Raises `BadIdentity` if it is missing, damaged, larger than `most_bytes` or something else.
     """
     place = Path(path)

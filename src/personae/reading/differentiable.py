@@ -111,6 +111,7 @@ class AlignedMap(_Aligned):
     """A map of the network by its name in the file, (N, h w, E), of images."""
 
     def forward(self, images: Float[Tensor, "N 3 S S"]) -> Float32[Tensor, "N I E"]:
+        """Maps (N, I, E), I = h w, of images (N, 3, S, S) in [-1, 1]."""
         return self.outputs(images)[0].flatten(2).transpose(1, 2)
 
 
@@ -151,6 +152,7 @@ class AlignedLandmarks(_MotionNetwork):
     beside_pose = "landmarks"
 
     def forward(self, images: Float[Tensor, "N 3 S S"]) -> tuple[Float32[Tensor, "N 3"], Float32[Tensor, "N 5 2"]]:
+        """Poses (N, 3) and points (N, 5, 2) of images (N, 3, S, S) in [-1, 1]."""
         pose, landmarks = self.outputs(images)
         corner, right, down = self.grid[0, 0], self.grid[0, 1], self.grid[1, 0]
         points = landmarks[:, list(FIVE)]  # in pixels of the crop

@@ -22,7 +22,7 @@ from torch import Tensor
 from personae.component_module import ComponentModule, execution_device
 from personae.errors import WeightsCorrupt
 from personae.reading.region_table import REGIONS
-from personae.shapes import Float32, UInt8
+from personae.shapes import Float, Float32, UInt8
 from personae.types import Array
 
 # CelebAMask-HQ's labels (Lee et al. 2020) by the region that they are part of; whatever else there is, surrounds.
@@ -40,12 +40,20 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
 class FaceParser(ComponentModule):
-    """A `SegformerForSemanticSegmentation` with CelebAMask-HQ's labels."""
+    """A network that says of every pixel of a crop which region of a face it belongs to.
 
-    into: Tensor  # (L, R): 1 where a label is part of a region
+    Arguments:
+        network: a `SegformerForSemanticSegmentation` with CelebAMask-HQ's labels.
+
+    Attributes:
+        into: (L, R), 1 where a label is part of a region.
+
+    Raises `WeightsCorrupt` if the network's labels are not those of faces.
+    """
+
+    into: Float[Tensor, "L R"]
 
     def __init__(self, network: Any) -> None:
-        """Raises `WeightsCorrupt` if its labels are not of faces."""
         named = {int(index): str(name) for index, name in network.config.id2label.items()}
         lacking = [name for name in _REQUIRED if name not in named.values()]
         if lacking:
@@ -64,7 +72,7 @@ class FaceParser(ComponentModule):
 
     @classmethod
     def load(cls, folder: Path) -> "FaceParser":
-        """Raises `WeightsCorrupt` if the folder holds no SegFormer that parses faces."""
+        """Read what transformers saved. Raises `WeightsCorrupt` if it is no SegFormer that parses faces."""
         from transformers import SegformerForSemanticSegmentation  # late: few models have one
 
         try:
@@ -80,11 +88,17 @@ class FaceParser(ComponentModule):
             raise WeightsCorrupt(f"{folder}: {error}") from error
 
     def save(self, folder: Path) -> None:
-        """Write the network as transformers does."""
+        """Write the network into `folder`, as transformers does."""
         self.network.save_pretrained(folder)
 
     def forward(self, pixels: Float32[Tensor, "N 3 S S"]) -> Float32[Tensor, "N R S S"]:
-        """How much of each pixel of (N, 3, S, S) float32 in 0-1 belongs to each region, (N, R, S, S) float32."""
+        """How much of each pixel belongs to each region.
+
+        Arguments:
+            pixels: (N, 3, S, S) float32 in 0-1, RGB.
+
+        Returns (N, R, S, S) float32 in 0-1, which sums to 1 over the regions.
+        """
         mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (_MEAN, _STD))
         scaled = F.interpolate(pixels, size=_SIDE, mode="bilinear", antialias=True)
         normal = ((scaled - mean) / std).to(self.dtype)
@@ -95,7 +109,12 @@ class FaceParser(ComponentModule):
 
     @torch.no_grad()
     def parts(self, crops: Sequence[UInt8[Array, "S S 3"]]) -> Float32[Array, "N R S S"]:
-        """(N, R, S, S) float32 of crops (S, S, 3) RGB uint8: how much of each pixel belongs to each region; sums to 1
-        at every pixel."""
+        """`forward` of photos' crops, on the network's device.
+
+        Arguments:
+            crops: N of them, (S, S, 3) RGB uint8.
+
+        Returns (N, R, S, S) float32 in 0-1, which sums to 1 over the regions.
+        """
         pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
         return np.asarray(self(pixels.to(execution_device(self))).cpu().numpy())

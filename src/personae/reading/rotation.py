@@ -33,7 +33,7 @@ def angles(matrix: Float[Array, "*N 3 3"]) -> Float[Array, "*N 3"]:
     return np.degrees(np.stack([yaw, pitch, roll], -1))
 
 
-def turn(pose: Float[Array, "*N 3"], degrees: Float[Array, " ..."] | float) -> Float[Array, "*N 3"]:
+def turn(pose: Num[Array, "*N 3"], degrees: Float[Array, " ..."] | float) -> Float[Array, "*N 3"]:
     """(..., 3) angles after the picture is turned clockwise by `degrees` (...)."""
     zero = np.zeros_like(np.asarray(degrees, np.float64))
     return angles(rotation(np.stack([zero, zero, np.asarray(degrees, np.float64)], -1)) @ rotation(pose))

@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import onnxruntime
 
+from personae.shapes import Shaped
 from personae.types import Array
 
 Provider = str | tuple[str, dict[str, Any]]  # onnxruntime's name of what computes, alone or with its options
@@ -57,7 +58,9 @@ class Session:
             self._inner, self._pid = self._open(providers), os.getpid()
             self._providers = providers
 
-    def run(self, names: Sequence[str] | None, inputs: Mapping[str, Array], options: Any = None) -> list[Any]:
+    def run(
+        self, names: Sequence[str] | None, inputs: Mapping[str, Shaped[Array, " ..."]], options: Any = None
+    ) -> list[Any]:
         """See onnxruntime."""
         return list(self._own().run(names, inputs, options))
 

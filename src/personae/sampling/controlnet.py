@@ -58,6 +58,7 @@ class PoseHook:
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
+        """Nothing on `unet` changes: the ControlNet's part comes as arguments."""
         yield
 
     def arguments(

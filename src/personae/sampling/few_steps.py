@@ -21,21 +21,34 @@ CONFIG = "lcm.json"
 
 
 class FewSteps(ComponentModule):
-    """A LoRA, and the name of its scheduler in `schedulers.SCHEDULERS`."""
+    """What an option for few steps needs of a model's folder.
+
+    Arguments:
+        lora: for the model's UNet.
+        scheduler: the name in `schedulers.SCHEDULERS` of the one that it was distilled for.
+    """
 
     def __init__(self, *, lora: Lora, scheduler: str) -> None:
         super().__init__()
         self.lora, self.scheduler = lora, scheduler
 
     def save(self, folder: Path) -> None:
-        """Write the LoRA and `lcm.json`. Raises as `Lora.save`."""
+        """Write the LoRA and `lcm.json` into `folder`. Raises as `Lora.save`; `BadOutput`."""
         self.lora.save(folder)
         atomic.write_json(folder / CONFIG, {"scheduler": self.scheduler})
 
     @classmethod
     def read(cls, folder: Path, unet: Any, *, like: Any) -> "FewSteps":
-        """From a folder. like: the model's own scheduler. Raises `WeightsMissing`; `WeightsCorrupt` if the LoRA does
-        not fit the UNet, or its scheduler the model."""
+        """Read what `save` wrote, or a published folder.
+
+        Arguments:
+            folder: with the LoRA's file and, unless its scheduler is `lcm`, `lcm.json`.
+            unet: that the LoRA is for.
+            like: the model's own scheduler, whose noise schedule the other one takes over.
+
+        Raises `WeightsMissing` without the LoRA's file; `WeightsCorrupt` if the LoRA does not fit the UNet, or its
+        scheduler the model.
+        """
         name = _scheduler(folder / CONFIG)
         try:
             schedulers.fresh(name, like=like, steps=1)

@@ -36,8 +36,12 @@ _NAME = "read"
 
 
 class Change(nn.Module):
-    """What is added to one weight: `up` (out, r) @ `down` (r, in), the LoRA's own scale in `up`; for a k x k
-    convolution, in is its input channels times k x k."""
+    """What is added to one weight: the product `up` @ `down`.
+
+    Attributes:
+        up: (out, r), the LoRA's own scale included.
+        down: (r, in); for a k x k convolution, in is its input channels times k x k.
+    """
 
     up: Float[Tensor, "out r"]
     down: Float[Tensor, "r in"]
@@ -48,8 +52,10 @@ class Change(nn.Module):
         self.register_buffer("down", down)
 
     def like(self, weight: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
-        """The product in the weight's shape, dtype and place. bfloat16 multiplies in bfloat16: its error is a
-        hundredth of what the sum loses on the weight's own grid."""
+        """The product, in the shape (out, ...), dtype and place of `weight`.
+
+        bfloat16 multiplies in bfloat16: its error is a hundredth of what the sum loses on the weight's own grid.
+        """
         up, down = (side.to(weight.device, weight.dtype) for side in (self.up, self.down))
         return (up @ down).view(weight.shape)
 
@@ -77,7 +83,11 @@ class Lora(ComponentModule):
     @classmethod
     @loading()
     def read(cls, path: Path, unet: Any) -> "Lora":
-        """From a safetensors file, for this UNet, in its precision and place.
+        """Read a LoRA.
+
+        Arguments:
+            path: a safetensors file, with diffusers', peft's or kohya's names.
+            unet: that it is for; the changes get its precision and its place.
 
         Raises `WeightsMissing` without the file; `WeightsCorrupt` if it cannot be read, does not fit the UNet, or
         holds anything else than a LoRA of a UNet.
@@ -118,7 +128,11 @@ class Lora(ComponentModule):
             shutil.copyfile(self.source, folder / FILE)
 
     def at(self, strength: float) -> UNetHook:
-        """Engaged with `strength` times its changes; at 0, nothing is touched."""
+        """A hook under which the UNet's weights hold `strength` times the changes; at 0, nothing is touched.
+
+        Engaging it raises `BadOption` for a UNet whose weights cannot be changed (offloaded layer by layer, fused,
+        or frozen by torch.compile).
+        """
         return _Merged(changes=self.changes, strength=strength)
 
 

@@ -25,8 +25,8 @@ class Form:
     "sample" or "flow_prediction", diffusers' names. Levels are numbers, or tensors that broadcast with x."""
 
     predicts: str
-    signal: float | Tensor
-    noise: float | Tensor
+    signal: float | Float[Tensor, " ..."]
+    noise: float | Float[Tensor, " ..."]
 
     def to_clean(self, prediction: Float[Tensor, " *shape"], x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
         """The clean latents (N, c, h, w) that a prediction about x means."""

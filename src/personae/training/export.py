@@ -8,6 +8,8 @@ import torch
 from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
+from personae.shapes import Float
+
 
 def save_half(model: Any, folder: Path) -> None:
     """Save a copy of a diffusers or transformers model in half precision."""
@@ -16,7 +18,7 @@ def save_half(model: Any, folder: Path) -> None:
     copied.save_pretrained(folder)
 
 
-def export_scaled(vae: AutoencoderDC, latents: Tensor, folder: Path) -> None:
+def export_scaled(vae: AutoencoderDC, latents: Float[Tensor, "N c h w"], folder: Path) -> None:
     """Write `vae/`, its scaling factor set so that such latents have unit spread."""
     vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
     save_half(vae, folder / "vae")

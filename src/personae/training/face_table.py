@@ -18,6 +18,7 @@ from PIL import Image
 
 from personae.data import shards
 from personae.errors import BadData
+from personae.shapes import Float, Int, UInt8
 from personae.types import Array
 
 _FACTS = ("age", "gender", "race")
@@ -29,16 +30,16 @@ class FaceTable:
 
     keys: list[str]
     photos: list[bytes]  # encoded, as they came
-    crops: Array  # (N, 128, 128, 3) uint8 RGB, template `portrait`
-    points: Array  # (N, 5, 2)
-    box: Array  # (N, 4)
-    landmarks: Array  # (N, 478, 3)
-    blendshapes: Array  # (N, 52)
-    pose: Array  # (N, 3) degrees: yaw, pitch, roll
-    identity: Array  # (N, 2, 128) the teacher's vector of the face and of its mirror image
-    matrix: Array  # (N, 2, 3) photo -> crop
-    coverage: Array  # (N,) share of the crop that lies inside the photo
-    faces: Array  # (N,) faces the detector found in the photo
+    crops: UInt8[Array, "N S S 3"]  # (N, 128, 128, 3) uint8 RGB, template `portrait`
+    points: Float[Array, "N 5 2"]  # (N, 5, 2)
+    box: Float[Array, "N 4"]  # (N, 4)
+    landmarks: Float[Array, "N K 3"]  # (N, 478, 3)
+    blendshapes: Float[Array, "N 52"]  # (N, 52)
+    pose: Float[Array, "N 3"]  # (N, 3) degrees: yaw, pitch, roll
+    identity: Float[Array, "N 2 D"]  # (N, 2, 128) the teacher's vector of the face and of its mirror image
+    matrix: Float[Array, "N 2 3"]  # (N, 2, 3) photo -> crop
+    coverage: Float[Array, " N"]  # (N,) share of the crop that lies inside the photo
+    faces: Int[Array, " N"]  # (N,) faces the detector found in the photo
     age: list[str]
     gender: list[str]
     race: list[str]

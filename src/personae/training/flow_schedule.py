@@ -21,6 +21,7 @@ from torch import Tensor
 from personae.errors import BadData
 from personae.sampling.parameterisation import Form
 from personae.sampling.schedulers import is_flow
+from personae.shapes import Float, Float32
 
 _STEPS = 1000  # what UNets of these families call the time of pure noise
 _PREDICTED = ("epsilon", "v_prediction")
@@ -59,29 +60,35 @@ class Straight:
         """(N,) times of a noise schedule's steps (N,) int64."""
         return torch.from_numpy(self._times).to(steps.device)[steps].float()
 
-    def steps(self, times: Tensor) -> Tensor:
+    def steps(self, times: Float[Tensor, " N"]) -> Float32[Tensor, " N"]:
         """(N,) float32: the timesteps of times, as the network takes them."""
         found = np.interp(times.double().cpu().numpy(), self._times, np.arange(len(self._times)))
         return torch.from_numpy(found).to(times.device, torch.float32)
 
-    def between(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    def between(
+        self, clean: Float[Tensor, "N c h w"], noise: Float[Tensor, "N c h w"], times: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N c h w"]:
         """(N, c, h, w)"""
         t = times[:, None, None, None]
         return (1 - t) * clean + t * noise
 
-    def begun(self, noise: Tensor) -> Tensor:
+    def begun(self, noise: Float[Tensor, "N c h w"]) -> Float[Tensor, "N c h w"]:
         """Standard normal noise as where the line begins, at `last`."""
         return noise if self.flow else noise * float(_length(torch.tensor(self.last)))
 
-    def scaled(self, noisy: Tensor, times: Tensor) -> Tensor:
+    def scaled(self, noisy: Float[Tensor, "N c h w"], times: Float[Tensor, " N"]) -> Float[Tensor, "N c h w"]:
         """Pictures on the line (N, c, h, w), scaled as the network takes them."""
         return noisy if self.flow else noisy / _length(times)[:, None, None, None]
 
-    def wanted(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    def wanted(
+        self, clean: Float[Tensor, "N c h w"], noise: Float[Tensor, "N c h w"], times: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N c h w"]:
         """What the network is to predict."""
         return self._form(times).from_clean(clean, self.scaled(self.between(clean, noise, times), times))
 
-    def velocity(self, prediction: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+    def velocity(
+        self, prediction: Float[Tensor, "N c h w"], noisy: Float[Tensor, "N c h w"], times: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N c h w"]:
         """noise - clean, of a prediction about `scaled` pictures."""
         clean = self._form(times).to_clean(prediction, self.scaled(noisy, times))
         return (noisy - clean) / times[:, None, None, None]

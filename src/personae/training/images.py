@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from personae.shapes import Float
 from personae.types import Array
 
 
-def psnr(images: Tensor, originals: Tensor) -> Tensor:
+def psnr(images: Float[Tensor, "N 3 H W"], originals: Float[Tensor, "N 3 H W"]) -> Float[Tensor, ""]:
     """Peak signal-to-noise ratio in dB of images in [-1, 1], averaged over the batch."""
     error = (images.clamp(-1, 1) - originals).pow(2).mean(dim=(1, 2, 3))
     return (10 * torch.log10(4 / error)).mean()

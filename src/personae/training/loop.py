@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from personae.errors import BadOption
 from personae.io import atomic, lock
 from personae.sampling.fast.precision import best_dtype
+from personae.shapes import Float
 from personae.training.optimizer import Muon, grouped
 
 Metrics = dict[str, Any]
@@ -46,7 +47,7 @@ class Trainable(Protocol):
     def batch(self, rng: np.random.Generator, size: int) -> Any:
         """One batch on the CPU; depends on `rng` only; called from a background thread."""
 
-    def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Float[Tensor, ""], Metrics]:
         """The scalar to minimise, and figures to log. `model` may be wrapped; draw noise from `generator`."""
 
     def report(self, model: nn.Module) -> dict[str, float]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from personae.shapes import Float
 
-def unevenness(latents: Tensor) -> Tensor:
+
+def unevenness(latents: Float[Tensor, "N c h w"]) -> Float[Tensor, ""]:
     """How far latents (N, c, h, w) are from unit variance and zero mean in every channel, which is what a diffusion
     model likes to find."""
     spread = latents.var(dim=(0, 2, 3))
@@ -17,12 +19,12 @@ def unevenness(latents: Tensor) -> Tensor:
 class Noised:
     """Photos' latents on the straight line to noise, and where on it: rectified flow, logit-normal times."""
 
-    noisy: Tensor  # (N, 8, 16, 16)
-    times: Tensor  # (N,) 0 = clean, 1 = noise
-    velocity: Tensor  # (N, 8, 16, 16) what is to be predicted
-    inside: Tensor  # (N, 16, 16) 1 where the cell lies in the photo, else 0
+    noisy: Float[Tensor, "N c h w"]  # (N, 8, 16, 16)
+    times: Float[Tensor, " N"]  # (N,) 0 = clean, 1 = noise
+    velocity: Float[Tensor, "N c h w"]  # (N, 8, 16, 16) what is to be predicted
+    inside: Float[Tensor, "N h w"]  # (N, 16, 16) 1 where the cell lies in the photo, else 0
 
-    def loss(self, prediction: Tensor) -> Tensor:
+    def loss(self, prediction: Float[Tensor, "N c h w"]) -> Float[Tensor, ""]:
         """The mean squared error of a predicted velocity; cells beyond the photo's edge do not count."""
         error = (prediction.float() - self.velocity).pow(2).mean(1)
         return (error * self.inside).sum() / self.inside.sum().clamp(min=1)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from personae.conditioning.facex.representation import DEGREES
 from personae.reading.differentiable import AlignedMotion
+from personae.shapes import Float
 from personae.training.jitter import jitter as jittered
 from personae.training.phrases import readings
 from personae.types import Array
@@ -41,18 +42,20 @@ class MotionJudge:
         pose, shapes = self._network.to(images.device)(images, jitter)
         return pose, shapes
 
-    def readings(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def readings(
+        self, images: Float[Tensor, "M 3 S S"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "M Q"]:
         """(M, Q) of `phrases.READINGS`. generator: for a jittered crop of each face; None: the plain one."""
         return readings(*self.read(images, None if generator is None else jittered(len(images), generator)), images)
 
     def off(
         self,
-        images: Tensor,
-        wanted: Mapping[str, Tensor],
+        images: Float[Tensor, "M 3 S S"],
+        wanted: Mapping[str, Float[Tensor, "M _"]],
         *,
-        jitter: Tensor | None = None,
-        before: Tensor | None = None,
-    ) -> Tensor:
+        jitter: Float[Tensor, "M 2 3"] | None = None,
+        before: Float[Tensor, "M 52"] | None = None,
+    ) -> Float[Tensor, ""]:
         """How far pose and blendshapes read off images are from those wanted, measures by name (Huber's), in
         spreads. jitter: as `read`; without it, what pleases the network in one crop alone is learnt, too. before: as
         `expression_off`."""
@@ -60,7 +63,9 @@ class MotionJudge:
         turned = F.smooth_l1_loss(pose / _DEGREES, wanted["pose"] * DEGREES / _DEGREES)
         return turned + self.expression_off(shapes, wanted["expression"], before)
 
-    def expression_off(self, shapes: Tensor, wanted: Tensor, before: Tensor | None = None) -> Tensor:
+    def expression_off(
+        self, shapes: Float[Tensor, "M 52"], wanted: Float[Tensor, "M 52"], before: Float[Tensor, "M 52"] | None = None
+    ) -> Float[Tensor, ""]:
         """The same of blendshapes (M, 52) alone: in spreads, so that a wink counts as much as a smile. before: (M, 52)
         those that a face is to change from; the further, the more each counts, at most three times."""
         varies = torch.from_numpy(self._varies).to(shapes.device)

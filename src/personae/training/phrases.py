@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from personae.shapes import Float
 from personae.types import BLENDSHAPES, Array
 
 # By name, the difference that counts as one: about the spread over FairFace. light, colour: of pixels in 0-255, their
@@ -116,7 +117,9 @@ def bounds(names: Sequence[str]) -> Array:
     return np.stack([limits[:, 0].max(0), limits[:, 1].min(0)])
 
 
-def short(read: Tensor, low: Tensor, high: Tensor, margin: float = 0.4) -> Tensor:
+def short(
+    read: Float[Tensor, "N Q"], low: Float[Tensor, "N Q"], high: Float[Tensor, "N Q"], margin: float = 0.4
+) -> Float[Tensor, " N"]:
     """(N,) how far readings (N, Q) are from lying in bounds with a margin, in spreads (Huber's), the mean over those
     that are bounded."""
     spread = torch.tensor(list(READINGS.values()), device=read.device)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from personae.sampling.guidance import combine
+from personae.shapes import Float
 
 STEPS = 3  # without gradient, before the one that is judged
 _ENDS, _SCALES = (0.15, 0.6), (1.0, 2.5)
@@ -27,16 +28,16 @@ Fuse = Callable[[Tensor, Tensor], Tensor]  # (R, c, h, w) at times (R, 1, 1, 1) 
 class Course:
     """For each face, the time at which it is judged and the guidance on the way: (R, 1, 1, 1) both."""
 
-    end: Tensor
-    scale: Tensor
+    end: Float[Tensor, "R 1 1 1"]
+    scale: Float[Tensor, "R 1 1 1"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rolled:
     """R faces on their way from pure noise, one step before they are judged."""
 
-    noisy: Tensor  # (R, c, h, w)
-    unconditional: Tensor  # (R, c, h, w) the velocity without conditions
+    noisy: Float[Tensor, "R c h w"]  # (R, c, h, w)
+    unconditional: Float[Tensor, "R c h w"]  # (R, c, h, w) the velocity without conditions
     course: Course
 
     @property

@@ -18,6 +18,7 @@ from personae.conditioning.pose_map import render
 from personae.conditioning.retarget import changed_region, landmarks
 from personae.reading import face_regions
 from personae.reading.aligned import resized
+from personae.shapes import Bool, Float, Int, Shaped
 from personae.training.methods.facex.lessons import LESSONS, NAMES
 from personae.types import Array, Motion, Pose
 
@@ -50,8 +51,14 @@ class Change:
 
 
 def ask(
-    rng: np.random.Generator, lessons: Array, own: Array, marks: Array, measures: dict[str, Array], *, template: str
-) -> Array:
+    rng: np.random.Generator,
+    lessons: Int[Array, " M"],
+    own: Bool[Array, " M"],
+    marks: Float[Array, "M K 3"],
+    measures: dict[str, Shaped[Array, "M ..."]],
+    *,
+    template: str,
+) -> Bool[Array, "M G G"]:
     """(M, G, G) bool: the free region of rows whose task leaves it to its user, see `facex.lessons`.
 
     lessons: (M,). own: (M,) bool, rows that edit their own photo; the goal is written into
@@ -67,7 +74,7 @@ def ask(
     return free
 
 
-def write_change(measures: dict[str, Array], row: int, change: Change) -> Array:
+def write_change(measures: dict[str, Shaped[Array, "M ..."]], row: int, change: Change) -> Bool[Array, "G G"]:
     """Write a change into what was read off a row's face; (G, G) bool, what it touches."""
     measures["pose"][row], measures["expression"][row] = pose_numbers(change.pose), change.expression
     measures["meshes"][row] = change.mesh(measures["crops"].shape[1], measures["meshes"].shape[1])
@@ -83,7 +90,7 @@ def _boxes(rng: np.random.Generator, count: int) -> Array:
     return np.asarray(across[:, None, :] & down[:, :, None])
 
 
-def motion(measures: Mapping[str, Array], row: int, marks: Array) -> Motion:
+def motion(measures: Mapping[str, Shaped[Array, "M ..."]], row: int, marks: Float[Array, "K 3"]) -> Motion:
     """Of a row's face, whose landmarks (K, 3) in its crop are `marks`."""
     yaw, pitch, roll = (float(angle) for angle in measures["pose"][row] * DEGREES)
     return Motion(

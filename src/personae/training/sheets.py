@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from personae.shapes import UInt8
 from personae.types import Array
 
 
@@ -11,7 +12,7 @@ def in_rows(*rows: Array) -> Image.Image:
     return Image.fromarray(np.concatenate([np.concatenate(list(row), 1) for row in rows]))
 
 
-def in_pairs(upper: Array, lower: Array) -> Image.Image:
+def in_pairs(upper: UInt8[Array, "N S S 3"], lower: UInt8[Array, "N S S 3"]) -> Image.Image:
     """Pictures (N, S, S, 3) uint8 in pairs, one above the other, up to 12 pairs beside each other."""
     columns = min(12, len(lower))
     pairs = np.stack([upper, lower], 1)[: len(lower) // columns * columns]

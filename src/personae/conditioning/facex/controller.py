@@ -28,7 +28,13 @@ _HEAD = 32  # channels of an attention head
 
 
 class AddedAttention(nn.Module):
-    """The added cross-attention of one block: (M, L, W), (M, T, C) -> (M, L, W), zero at first."""
+    """The added cross-attention of one block.
+
+    Arguments:
+        width: W, the channels of the block.
+        token_width: C.
+        inner: channels of the attention itself, a multiple of 32.
+    """
 
     def __init__(self, width: int, token_width: int, inner: int) -> None:
         super().__init__()
@@ -40,6 +46,7 @@ class AddedAttention(nn.Module):
         nn.init.zeros_(self.to_out.bias)
 
     def forward(self, x: Float[Tensor, "M L W"], tokens: Float[Tensor, "M T C"]) -> Float[Tensor, "M L W"]:
+        """What is added to a block's residual `x` (M, L, W), attending to `tokens` (M, T, C); zeros before training."""
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.to_q(self.norm(x)), *self.to_kv(tokens).chunk(2, -1))
@@ -61,8 +68,12 @@ class Controller(nn.Module):
         return cls(widths_of(unet), token_width=token_width, inner=inner)
 
     def set_tokens(self, tokens: Float[Tensor, "m T C"] | None, rows: Bool[Tensor, " M"] | None = None) -> None:
-        """What the next calls are told, (M, T, C); None: nothing. rows: (M,) bool, the rows that are told, of which
-        alone `tokens` then has rows."""
+        """Set what the next calls attend to.
+
+        Arguments:
+            tokens: (M, T, C), or one row for each that `rows` names; None: nothing.
+            rows: (M,) bool, the rows of a call that attend; None: all.
+        """
         self._tokens, self._rows = tokens, rows
 
     @contextmanager

@@ -32,6 +32,7 @@ class PiecesHook:
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
+        """With the controller on `unet` inside the block."""
         put_beside(self._controller, unet)
         with self._controller.engaged(unet):
             yield

@@ -30,7 +30,7 @@ from personae.conditioning.facex.representation import MEASURES, TOKENS, Decompo
 from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
 from personae.io import atomic
 from personae.io.tensors import save_tensors
-from personae.shapes import Float, Float32
+from personae.shapes import Float, Float32, Int
 
 CONFIG, FILE = "config.json", "model.safetensors"
 _FORMAT = "personae-facex/1"
@@ -41,9 +41,16 @@ _FETCH = "install or fetch the model again"
 class Sizes:
     """The numbers of FaceX's networks.
 
-    side: S of the crops. map_name, map_shape: of the recogniser's last spatial map, its name in the ONNX file and
-    (E, h, w). width: C. inner: of the added cross-attention. backbone: phi_Reg, the widths of our convolutions, or the
-    settings of a transformers `Dinov2Config`. region: phi_Inp, widths.
+    Attributes:
+        side: S, of the crops, in pixels.
+        map_name: of the recogniser's last spatial map in its ONNX file.
+        map_shape: (E, h, w), the map's channels and cells; I = h w.
+        width: C.
+        inner: channels of the added cross-attention, a multiple of 32.
+        backbone: phi_Reg: the widths of our convolutions, or the settings of a transformers `Dinov2Config`.
+        region: phi_Inp: the widths of its convolutions.
+
+    Raises `BadOption` for a side, width or inner below 32.
     """
 
     side: int
@@ -75,7 +82,13 @@ SIZES = {
 
 
 class FaceX(ComponentModule):
-    """FORD, FORS and FRC for UNets with blocks of `widths` channels. space: of the recogniser, as `Identity.space`."""
+    """FORD, FORS and FRC: what decomposes faces, what collects their pieces, and what the UNet attends to.
+
+    Arguments:
+        sizes: of the networks.
+        widths: channels of the UNet's transformer blocks, in its order (`controller.widths_of`).
+        space: of the recogniser that faces are read with, as `Identity.space`.
+    """
 
     def __init__(self, sizes: Sizes, widths: list[int], space: str) -> None:
         super().__init__()
@@ -94,10 +107,26 @@ class FaceX(ComponentModule):
         self.controller = Controller(widths, token_width=c, inner=sizes.inner)
 
     def forward(
-        self, crops: Tensor, shares: Tensor, maps: Tensor, measures: dict[str, Tensor], who: Tensor, reference: Tensor
-    ) -> Tensor:
-        """f_SD (N, T, C). crops (F, 3, S, S) in [-1, 1]; shares (F, R, G, G); maps (F, I, E); measures (F, n) by name;
-        who (N, K) rows of the faces, -1: not told; reference (N, 7, S, S), `assembly.region_image`."""
+        self,
+        crops: Float[Tensor, "F 3 S S"],
+        shares: Float[Tensor, "F R G G"],
+        maps: Float[Tensor, "F I E"],
+        measures: dict[str, Float[Tensor, "F _"]],
+        who: Int[Tensor, "N K"],
+        reference: Float[Tensor, "N 7 S S"],
+    ) -> Float[Tensor, "N T C"]:
+        """The representation (f_SD in the paper) of N pictures, made of pieces of F faces.
+
+        Arguments:
+            crops: (F, 3, S, S) RGB in [-1, 1].
+            shares: (F, R, G, G) in 0-1, of each cell in each region; sums to 1 over R.
+            maps: (F, I, E), of the recogniser.
+            measures: (F, n) each, by the names of `representation.MEASURES`.
+            who: (N, K), for each token of each picture the row of the face that it comes from; -1: none.
+            reference: (N, 7, S, S), see `assembly.region_image`.
+
+        Returns (N, T, C), what the UNet attends to.
+        """
         tokens, parts = self.decomposer(crops, shares, maps, measures), []
         for index, name in enumerate(TOKENS):
             giver, own = who[:, index], tokens[name]
@@ -111,7 +140,14 @@ class FaceX(ComponentModule):
         return self.norm(whole + self.adapter(whole))
 
     def encode(self, assembled: Assembled, maps: Float[Tensor, "F I E"]) -> Float[Tensor, "N T C"]:
-        """`forward` of what was assembled; maps (F, I, E) of its faces, on the device of the weights."""
+        """`forward` of what was assembled, in the precision and on the device of the weights.
+
+        Arguments:
+            assembled: N pictures, and the measures of the F faces that they are made of.
+            maps: (F, I, E), the recogniser's of these faces.
+
+        Returns (N, T, C).
+        """
         home, faces = execution_device(self), assembled.faces
         measures = {name: torch.from_numpy(getattr(faces, name)).to(home, self.dtype) for name in MEASURES}
         return self(
@@ -124,7 +160,7 @@ class FaceX(ComponentModule):
         )
 
     def save(self, folder: Path) -> None:
-        """Write `config.json` and `model.safetensors`, matrices and kernels in 8 bits."""
+        """Write `config.json` and `model.safetensors` into `folder`, matrices in 8 bits. Raises `BadOutput`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(folder / FILE, packed(self.state_dict()))
         blocks = [int(block.norm.normalized_shape[0]) for block in self.controller.attentions()]
@@ -167,7 +203,7 @@ def require_fit(network: FaceX, *, space: str, unet: Any, where: object) -> None
 
 
 def crops_of(faces: FaceMeasures) -> Float32[Tensor, "F 3 S S"]:
-    """(F, 3, S, S) float32 in [-1, 1]."""
+    """The crops of F faces as tensors: (F, 3, S, S) float32 RGB in [-1, 1], on the CPU."""
     return torch.from_numpy(faces.crops).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 

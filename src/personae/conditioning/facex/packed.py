@@ -12,12 +12,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from personae.shapes import Float, Float32, Shaped
+
 _LEVELS = 127  # symmetric: -128 is not used
 _SCALE = ".scale"
 
 
-def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What to store, on the CPU."""
+def packed(weights: Mapping[str, Float[Tensor, " ..."]]) -> dict[str, Shaped[Tensor, " ..."]]:
+    """What to store of a network's weights, by name.
+
+    Arguments:
+        weights: floating, of any shapes.
+
+    Returns, on the CPU: of a weight (out, ...) with two axes or more, int8 codes of its shape and one float32 scale
+    (out,) under `<name>.scale`; all others in float16.
+    """
     stored = {}
     for name, weight in weights.items():
         values = weight.detach().float().cpu()
@@ -30,8 +39,9 @@ def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stored
 
 
-def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """float32 weights of what `packed` made. Raises `KeyError` for codes without their scale."""
+def unpacked(stored: Mapping[str, Shaped[Tensor, " ..."]]) -> dict[str, Float32[Tensor, " ..."]]:
+    """The weights of what `packed` made, by name: float32, of the shapes before. Raises `KeyError` for codes without
+    their scale."""
     weights = {}
     for name, values in stored.items():
         if values.dtype == torch.int8:

@@ -177,6 +177,7 @@ class Residual(nn.Module):
         self.norm, self.conv = nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "N W h w"]) -> Float[Tensor, "N W h w"]:
+        """Maps (N, W, h, w) of the same shape."""
         return x + self.conv(F.silu(self.norm(x)))
 
 
@@ -195,6 +196,7 @@ class RegionEncoder(nn.Module):
         self.flat = nn.ModuleList([nn.Linear(size, width) for size in (channels, half, half)])
 
     def forward(self, crops: Float[Tensor, "F 3 S S"], shares: Float[Tensor, "F R G G"]) -> Float[Tensor, "F R W"]:
+        """A vector for each region: of crops (F, 3, S, S) in [-1, 1] and shares (F, R, G, G), (F, R, width)."""
         features = self.backbone(crops)
         pooled = torch.zeros((), device=crops.device)
         for level, flat in enumerate(self.flat):

@@ -25,6 +25,7 @@ from personae.evaluation.setup import Setup, open_setup
 from personae.evaluation.suite_options import Cache, Model, People, ReportFile, TeachersFolder
 from personae.io import atomic
 from personae.models import catalog, limits
+from personae.shapes import Float, UInt8
 from personae.types import Array, Motion
 
 ANGLES = {"yaw": (-75, -60, -45, -30, 30, 45, 60, 75), "pitch": (-60, -45, -30, -20, 20, 30, 45, 60),
@@ -40,7 +41,7 @@ class Bench:
 
     setup: Setup
     find: Finder
-    motion: Callable[[Array], Motion | None]
+    motion: Callable[[UInt8[Array, "H W 3"]], Motion | None]
     edits: bool
 
     def pictures(self, axis: str, angle: float) -> list[Array]:
@@ -52,7 +53,7 @@ class Bench:
         done = [pipe.edit("attribute", target=face, **options).images[0] for face in faces]
         return [np.asarray(image.convert("RGB").resize((256, 256))) for image in done]
 
-    def row(self, real: Array, images: list[Array], axis: str) -> dict[str, float]:
+    def row(self, real: Float[Array, "P D"], images: list[UInt8[Array, "H W 3"]], axis: str) -> dict[str, float]:
         """likeness: the mean cosine to the photos' vectors `real` (P, D); found: the share in which the landmarker
         finds a face; held: the median angle that it measures."""
         vectors = self.setup.judge.look(images, self.find)
@@ -66,7 +67,7 @@ class Bench:
         }
 
 
-def measure(bench: Bench) -> tuple[dict[str, dict[str, dict[str, float]]], Array]:
+def measure(bench: Bench) -> tuple[dict[str, dict[str, dict[str, float]]], UInt8[Array, "H W 3"]]:
     """The figures by axis and angle, with those at no angle as `ahead`; and a picture with a row for each of them."""
     real = bench.setup.judge.look([one.person.photo.pixels for one in bench.setup.subjects], bench.find)
     rows: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ("ahead", *AXES)}

@@ -28,6 +28,7 @@ from personae.evaluation.suite_options import Model, ReportFile, TeachersFolder
 from personae.gather import strangers
 from personae.io import video_file
 from personae.pipeline import FacePipeline
+from personae.shapes import Float, UInt8
 from personae.types import Array, Identity, Motion
 from personae.video import face_tracker, smoothing
 from personae.video.animate import animate
@@ -62,7 +63,7 @@ def photo_of(pipe: FacePipeline, person: Identity, seed: int) -> Array:
     return np.asarray(wall)
 
 
-def with_sound(path: Path, frames: Sequence[Array]) -> Path:
+def with_sound(path: Path, frames: Sequence[UInt8[Array, "H W 3"]]) -> Path:
     """A video of the frames, twice as large, and a sine to copy."""
     import av  # the extra `video`
 
@@ -141,7 +142,7 @@ def _portraits(
     return frames
 
 
-def judged(pair: Pair, teachers: Teachers) -> dict[str, Array]:
+def judged(pair: Pair, teachers: Teachers) -> dict[str, Float[Array, " n"]]:
     """Numbers per frame, of the frames in which the landmarker finds every face it needs."""
     still = teachers.motion(pair.photo)
     if still is None:

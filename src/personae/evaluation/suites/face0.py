@@ -27,6 +27,7 @@ from personae.evaluation.subjects import Subject
 from personae.evaluation.suite_options import Cache, Model, ReportFile, Steps, TeachersFolder
 from personae.pipeline import FacePipeline
 from personae.sampling import codec
+from personae.shapes import UInt8
 from personae.types import Array
 
 Row = dict[str, Estimate]
@@ -64,7 +65,9 @@ class Bench:
     real: Array
     options: Mapping[str, Any]
 
-    def generate(self, prompts: Sequence[str | None], people: int | None = None, **options: Any) -> list[Array]:
+    def generate(
+        self, prompts: Sequence[str | None], people: int | None = None, **options: Any
+    ) -> list[UInt8[Array, "S S 3"]]:
         """An image of each of the first `people` (None: all), by `prompts[p]` of person p, from seed p."""
         count = len(self.people) if people is None else people
         images: list[Array | None] = [None] * count

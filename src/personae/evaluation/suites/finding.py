@@ -27,6 +27,7 @@ from personae.evaluation.people import held_out_people
 from personae.evaluation.scenes import texture
 from personae.evaluation.suite_options import Source, TeachersFolder
 from personae.reading.reader import FaceReader
+from personae.shapes import UInt8
 from personae.types import Array
 
 # The boxes (N, 4) of the faces in a picture (H, W, 3) RGB uint8.
@@ -57,7 +58,7 @@ def pasted(sitter: Sitter, *, width: float, size: tuple[int, int], rng: np.rando
     return np.asarray(picture), box
 
 
-def sheet(sitters: Sequence[Sitter], *, cell: int, columns: int) -> Array:
+def sheet(sitters: Sequence[Sitter], *, cell: int, columns: int) -> UInt8[Array, "H W 3"]:
     """The photos side by side, each in a cell of `cell` pixels."""
     rows = -(-len(sitters) // columns)
     canvas = Image.new("RGB", (columns * cell, rows * cell), (255, 255, 255))
@@ -97,7 +98,7 @@ def _hits(one: Array, box: Array) -> bool:
     return bool((apart < sides / 2).all() and 0.5 < own[0] / sides[0] < 2)
 
 
-def turned(pixels: Array, degrees: float, rng: np.random.Generator) -> Array:
+def turned(pixels: UInt8[Array, "H W 3"], degrees: float, rng: np.random.Generator) -> UInt8[Array, "S S 3"]:
     """The photo (H, W, 3), turned clockwise, in the middle of a texture on which its corners have room."""
     side = int(np.ceil(np.hypot(*pixels.shape[:2])))
     picture = ground((side, side), rng)
@@ -122,7 +123,9 @@ def likeness_by_tilt(reader: FaceReader, pixels: Array, degrees: Iterable[float]
     return np.array([0.0 if one is None else float(upright @ one) for one in tilted])
 
 
-def measure(reader: FaceReader, detect: Detects, photos: Sequence[Array], *, count: int, seed: int = 0) -> list[str]:
+def measure(
+    reader: FaceReader, detect: Detects, photos: Sequence[UInt8[Array, "_ _ 3"]], *, count: int, seed: int = 0
+) -> list[str]:
     """A line for each figure: `reader` beside `detect`, which also says where the face of each of `photos` is.
 
     count: people for sizes and tilts; sheets show as many as there are.

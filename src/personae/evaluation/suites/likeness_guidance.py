@@ -24,6 +24,7 @@ from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject, generate
 from personae.evaluation.suite_options import JudgeName, Model, People, ReportFile, Source, Steps
 from personae.pipeline import FacePipeline
+from personae.shapes import Float, UInt8
 from personae.types import Array
 
 INTERVAL = LikenessControl.options()["likeness_interval"].default
@@ -93,7 +94,7 @@ def compare(
     )
 
 
-def halved(image: Array) -> Array:
+def halved(image: UInt8[Array, "S S 3"]) -> UInt8[Array, "S S 3"]:
     """(S, S, 3) uint8 without its finest detail: reduced to half its side and enlarged again."""
     small = Image.fromarray(image).reduce(2)
     return np.asarray(small.resize((image.shape[1], image.shape[0]), Image.Resampling.BICUBIC))
@@ -104,7 +105,9 @@ def usual(strengths: Sequence[float]) -> float:
     return USUAL if USUAL in strengths else max(strengths)
 
 
-def own_likeness(pipe: FacePipeline, people: Sequence[Subject], images: Sequence[Array]) -> Array:
+def own_likeness(
+    pipe: FacePipeline, people: Sequence[Subject], images: Sequence[UInt8[Array, "S S 3"]]
+) -> Float[Array, " N"]:
     """(P M,) the cosine as the model's own reader, which guides, measures it; 0 where it finds no face."""
     assert pipe.reader is not None
     each = len(images) // len(people)

@@ -20,6 +20,7 @@ from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject, generate
 from personae.evaluation.suite_options import JudgeName, Model, People, ReportFile, Source
 from personae.pipeline import FacePipeline
+from personae.shapes import Float, UInt8
 from personae.types import Array
 
 # The others are compared with the first. The parts alone show which of them costs what.
@@ -77,7 +78,13 @@ def compare(
     )
 
 
-def costs(real: Array, exact: Array, exact_vectors: Array, images: Array, vectors: Array) -> dict[str, Estimate]:
+def costs(
+    real: Float[Array, "P D"],
+    exact: UInt8[Array, "P M S S 3"],
+    exact_vectors: Float[Array, "P M _"],
+    images: UInt8[Array, "P M S S 3"],
+    vectors: Float[Array, "P M _"],
+) -> dict[str, Estimate]:
     """Figures of `images` (P, M, S, S, 3), whose judged `vectors` are (P, M, D), beside the `exact` ones of the same
     seeds. real: (P, D) vectors of people's photos.
 

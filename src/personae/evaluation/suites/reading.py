@@ -17,6 +17,7 @@ from personae.evaluation.estimate import Estimate
 from personae.evaluation.people import Labels, Person, held_out_people
 from personae.evaluation.report import Report, assemble, save
 from personae.reading.reader import FaceReader
+from personae.shapes import Float
 from personae.types import BLENDSHAPES, Array, Face
 
 _IRISES = (468, 473)  # MediaPipe's iris centres: the eye distance is measured between them
@@ -121,7 +122,7 @@ def match(faces: Sequence[Face], box: Array) -> Face | None:
     return faces[best] if overlaps and overlaps[best] >= _OVERLAP else None
 
 
-def overlap(a: Array, b: Array) -> float:
+def overlap(a: Float[Array, " 4"], b: Float[Array, " 4"]) -> float:
     """Intersection over union of two boxes (4,) left, top, right, bottom."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     inter = float(np.prod(sides.clip(0)))

@@ -20,6 +20,7 @@ from personae.data.teachers import teacher_input
 from personae.reading import align
 from personae.reading.onnx_file import to_tensor
 from personae.reading.reader import FaceReader
+from personae.shapes import Float, UInt8
 from personae.types import Array
 
 READER = Path(personae.__file__).parent / "weights" / "nano" / "reader"
@@ -40,7 +41,7 @@ def crops(folder: Path) -> Array:
     return np.array(found)
 
 
-def vectors(path: Path, faces: Array) -> Array:
+def vectors(path: Path, faces: UInt8[Array, "N 2 S S 3"]) -> Float[Array, "N 2 D"]:
     """(N, 2, D) of unit norm."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name, prepare = session.get_inputs()[0].name, teacher_input if "mobilefacenet" in path.name else _ours

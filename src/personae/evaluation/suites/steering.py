@@ -24,6 +24,7 @@ from personae.evaluation.subjects import Subject
 from personae.evaluation.suite_options import JudgeName, Model, People, ReportFile, Source, TeachersFolder
 from personae.pipeline import FacePipeline
 from personae.reading import align
+from personae.shapes import Float, UInt8
 from personae.types import Array, Motion
 
 Options = Mapping[str, Any]
@@ -53,16 +54,16 @@ class Bench:
         self.pipe, self.people, self.judge, self.find, self.motion = pipe, people, judge, find, motion
         self.real = judge.look([one.person.photo.pixels for one in people], self.find)
 
-    def generate(self, options: Options) -> list[Array]:
+    def generate(self, options: Options) -> list[UInt8[Array, "S S 3"]]:
         """One image of each person; person p has seed p."""
         out = self.pipe([one.face for one in self.people], seed=0, measure_likeness=False, **options)
         return [np.asarray(image) for image in out.images]
 
-    def likeness(self, images: Sequence[Array]) -> Array:
+    def likeness(self, images: Sequence[UInt8[Array, "S S 3"]]) -> Float[Array, " P"]:
         """(P,), 0 where no face is found."""
         return np.nan_to_num(cosines(self.real, self.judge.look(images, self.find)[:, None])[:, 0])
 
-    def motions(self, images: Sequence[Array]) -> list[Motion]:
+    def motions(self, images: Sequence[UInt8[Array, "S S 3"]]) -> list[Motion]:
         """Of those images in which the landmarker finds a face."""
         return [motion for image in images if (motion := self.motion(image))]
 

@@ -24,6 +24,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
+from personae.shapes import Float
+
 
 class GemmConv2d(torch.nn.Conv2d):
     """A convolution, 1 x 1 or 3 x 3, that is a matrix product wherever the map is small beside the weights."""
@@ -48,7 +50,8 @@ class GemmConv2d(torch.nn.Conv2d):
 class FusedGEGLU(GEGLU):
     """(x W + b) GELU(x V + c), where W and V are the halves of one projection."""
 
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, hidden_states: Float[Tensor, "*N C"], *args: Any, **kwargs: Any) -> Float[Tensor, "*N V"]:
+        """Of hidden states (..., C), (..., V): V outputs for each half of the projection."""
         # A projection in something's hands (LoRA, quantisation) is more than its weights; and there is no backward.
         plain = type(self.proj) is torch.nn.Linear and not torch.is_grad_enabled()
         if not (plain and _suits(hidden_states) and _fuses()):

@@ -59,6 +59,8 @@ class DeepCache:
 
     @contextmanager
     def engaged(self, unet: Any) -> Iterator[None]:
+        """With the cache around the deep blocks of `unet` inside the block."""
+
         def finished(_module: Any, _inputs: Any, _output: Any) -> None:
             self._now = None
 
@@ -73,6 +75,7 @@ class DeepCache:
     def arguments(
         self, latents: Float[Tensor, "M c h w"], t: Num[Tensor, ""], conditioning: Conditioning, rows: Rows
     ) -> dict[str, Any]:
+        """None: the blocks take what is cached."""
         wanted = rows.names()
         call = frozenset(rows.images.tolist())
         cached = self._cache.get(call)

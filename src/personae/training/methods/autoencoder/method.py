@@ -13,6 +13,7 @@ from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
 from personae.reading.differentiable import AlignedRecogniser
+from personae.shapes import Float
 from personae.training.export import export_scaled
 from personae.training.face_table import FaceTable
 from personae.training.images import psnr, to_tensor
@@ -25,7 +26,7 @@ def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
 
 
-def reconstruction_loss(decoded: Tensor, real: Tensor) -> Tensor:
+def reconstruction_loss(decoded: Float[Tensor, "N 3 H W"], real: Float[Tensor, "N 3 H W"]) -> Float[Tensor, ""]:
     """L1 on pixels, on a three-level pyramid, and on image gradients (which keeps edges sharp)."""
     loss = F.l1_loss(decoded, real)
     for a, b in zip(_gradients(decoded), _gradients(real), strict=True):
@@ -68,7 +69,9 @@ class AutoencoderTask:
             "judged": bool(rng.random() < 1 / self.identity_every),
         }
 
-    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         real = to_tensor(batch["images"])
         strength = 0.15 * torch.rand(len(real), 1, 1, 1, generator=generator, device=real.device)
         noise = torch.randn(len(real), 8, 16, 16, generator=generator, device=real.device) * strength

@@ -19,6 +19,7 @@ from torch import Tensor
 from personae.data import shards
 from personae.io import atomic
 from personae.reading import align
+from personae.shapes import Float, Float32, Int, Shaped, UInt8
 from personae.training import captions
 from personae.training.face_table import FaceTable
 from personae.training.methods.base.frozen import FrozenNetworks
@@ -42,9 +43,9 @@ def training_faces(cache: Path) -> FaceTable:
 class LatentFaces:
     """N faces, plain [0] and mirrored [1]."""
 
-    latents: Array  # (2, N, c, h, w) float16, unit spread
-    vectors: Array  # (2, N, V, D) float32: V views of each face
-    inside: Array  # (2, N, h, w) uint8: latent cells whose pixels lie in the photo
+    latents: Float[Array, "2 N c h w"]  # (2, N, c, h, w) float16, unit spread
+    vectors: Float32[Array, "2 N V D"]  # (2, N, V, D) float32: V views of each face
+    inside: UInt8[Array, "2 N h w"]  # (2, N, h, w) uint8: latent cells whose pixels lie in the photo
     measures: tuple[list[captions.Measures], list[captions.Measures]]  # what captions may say
 
     def __len__(self) -> int:
@@ -62,7 +63,9 @@ class LatentFaces:
             arrays = {name: file[name] for name in file.files}
         return cls(**arrays, measures=(plain, [captions.mirrored(m) for m in plain]))
 
-    def photos(self, sides: Array, rows: Array, views: Array) -> dict[str, Array]:
+    def photos(
+        self, sides: Int[Array, " M"], rows: Int[Array, " M"], views: Int[Array, " M"]
+    ) -> dict[str, Shaped[Array, "M ..."]]:
         """`latents`, `vectors` and `inside` of rows (M,), each on its side (M,), 0 or 1, in its view (M,)."""
         return {
             "latents": self.latents[sides, rows],
@@ -100,7 +103,7 @@ def _inside(table: FaceTable, size: int) -> Array:
     return np.stack(cells).astype(np.uint8)
 
 
-def sharpness(crops: Array) -> Array:
+def sharpness(crops: UInt8[Array, "N S S 3"]) -> Float[Array, " N"]:
     """(N,) variance of the Laplacian of the grey crop, on its middle half: low means blurred."""
     grey = crops.mean(-1, dtype=np.float32)[:, 24:104, 24:104]
     laplacian = (
@@ -142,12 +145,12 @@ class HeldOut:
 class HeldOutNoised:
     """Held-out photos at fixed times and noise."""
 
-    noisy: Tensor  # (N, c, h, w)
-    times: Tensor  # (N,)
-    vectors: Tensor  # (N, D)
-    noise: Tensor  # (N, c, h, w)
-    velocity: Tensor  # (N, c, h, w) what is to be predicted
+    noisy: Float[Tensor, "N c h w"]  # (N, c, h, w)
+    times: Float[Tensor, " N"]  # (N,)
+    vectors: Float[Tensor, "N D"]  # (N, D)
+    noise: Float[Tensor, "N c h w"]  # (N, c, h, w)
+    velocity: Float[Tensor, "N c h w"]  # (N, c, h, w) what is to be predicted
 
-    def loss(self, prediction: Tensor) -> float:
+    def loss(self, prediction: Float[Tensor, "N c h w"]) -> float:
         """The mean squared error of a predicted velocity."""
         return float((prediction.float() - self.velocity).pow(2).mean())

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from personae.shapes import Float, Int, Shaped
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.losses import noised
@@ -57,7 +58,9 @@ class BaseTask:
         prompts = [self.mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
         return {**faces.photos(sides, rows, views), "tokens": self.setting.prompts.tokens(prompts)}
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         """The flow loss of photos; and of sampled faces, how little they look like their person."""
         drawn = noised(batch, generator)
         noisy, times = drawn.noisy, drawn.times
@@ -80,7 +83,9 @@ class BaseTask:
         return loss, figures
 
     @torch.no_grad()
-    def rolled(self, tokens: Tensor, vectors: Tensor, generator: torch.Generator) -> tuple[Rolled, Tensor]:
+    def rolled(
+        self, tokens: Int[Tensor, "N L"], vectors: Float[Tensor, "N D"], generator: torch.Generator
+    ) -> tuple[Rolled, Int[Tensor, " R"]]:
         """Some of the batch's people on their way from pure noise, and which: rows (R,). The last step has gradients
         and runs with the rest of the batch."""
         device, model = tokens.device, self.model

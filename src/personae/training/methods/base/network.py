@@ -11,6 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from personae.conditioning.arc2face import encode_tokens, id_token
 from personae.conditioning.types import Conditioning
 from personae.sampling.fast import modes
+from personae.shapes import Float, Int
 
 WIDTH = 256  # of the text encoder and so of the cross-attention
 
@@ -78,7 +79,13 @@ class IdentityToFace(nn.Module):
         """(N,) bool: which rows of tokens (N, L) hold the placeholder, and so are about their person."""
         return (tokens == self.placeholder).any(-1)
 
-    def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor) -> Tensor:
+    def forward(
+        self,
+        noisy: Float[Tensor, "N c h w"],
+        times: Float[Tensor, " N"],
+        tokens: Int[Tensor, "N L"],
+        vectors: Float[Tensor, "N D"],
+    ) -> Float[Tensor, "N c h w"]:
         return self.predict(noisy, times, self.condition(tokens, vectors))
 
     def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning) -> Tensor:

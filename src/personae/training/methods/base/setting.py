@@ -12,6 +12,7 @@ from personae.conditioning.types import Conditioning, UNetHook
 from personae.sampling import schedulers
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
+from personae.shapes import Float, Int
 from personae.training import captions
 from personae.training.face_table import FaceTable
 from personae.training.methods.base.data import HeldOut, LatentFaces, training_faces
@@ -66,15 +67,17 @@ def sample(
     model: IdentityToFace,
     conditional: Conditioning,
     unconditional: Conditioning,
-    noise: Tensor,
+    noise: Float[Tensor, "N c h w"],
     hooks: tuple[UNetHook, ...] = (),
-) -> Tensor:
+) -> Float[Tensor, "N c h w"]:
     """Latents (N, c, h, w) from noise by the package's own loop: 12 Euler steps at guidance 2.5."""
     scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=_STEPS, device=noise.device)
     return denoise(guided(model.unet, conditional, unconditional, _GUIDANCE, hooks=hooks), noise, scheduler)
 
 
-def draw_rows(faces: LatentFaces, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_rows(
+    faces: LatentFaces, rng: np.random.Generator, size: int
+) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"], Int[np.ndarray, " N"]]:
     """Sides, rows and views of `size` photos, evenly drawn, as `LatentFaces.photos` takes them."""
     rows = rng.integers(len(faces), size=size)
     sides = rng.integers(2, size=size)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from personae.reading import align
+from personae.shapes import Float32, UInt8
 from personae.training.augment import photometric, tone_curves
 from personae.training.face_table import FaceTable
 from personae.training.methods.detector.bodies import draw_body, roll
@@ -36,10 +37,10 @@ _CLEAR = 0.6  # a face counts when so much of its box is to be seen; less, and i
 class Scene:
     """A picture and the F faces in it, in its pixels. `ignored` (G, 4): boxes where neither answer is wrong."""
 
-    pixels: Array  # (320, 320, 3) uint8 RGB
-    boxes: Array  # (F, 4) float32 left, top, right, bottom; they may reach beyond the picture
-    points: Array  # (F, 5, 2) float32
-    ignored: Array  # (G, 4) float32
+    pixels: UInt8[Array, "S S 3"]  # (320, 320, 3) uint8 RGB
+    boxes: Float32[Array, "F 4"]  # (F, 4) float32 left, top, right, bottom; they may reach beyond the picture
+    points: Float32[Array, "F 5 2"]  # (F, 5, 2) float32
+    ignored: Float32[Array, "G 4"]  # (G, 4) float32
 
 
 @dataclass

@@ -3,11 +3,12 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from personae.shapes import Num
 from personae.training.textures import colour, texture
 from personae.types import Array
 
 
-def paste_mask(size: tuple[int, int], inner: Array, edge: str) -> Image.Image:
+def paste_mask(size: tuple[int, int], inner: Num[Array, " 4"], edge: str) -> Image.Image:
     """(size) L: 255 within `inner`, 0 outside; "sharp", "soft" or "oval"."""
     mask = Image.new("L", size, 0)
     draw = ImageDraw.Draw(mask)
@@ -31,7 +32,7 @@ def flipped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def beside(size: tuple[int, int], box: Array, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def beside(size: tuple[int, int], box: Num[Array, " 4"], rng: np.random.Generator) -> tuple[int, int, int, int]:
     """A strip of a picture beside, above or below `box`; a few pixels at least."""
     width, height = size
     left, top, right, bottom = box
@@ -42,7 +43,7 @@ def beside(size: tuple[int, int], box: Array, rng: np.random.Generator) -> tuple
     return x0, y0, max(x0 + 4, min(width, int(x1))), max(y0 + 4, min(height, int(y1)))
 
 
-def painted_out(image: Image.Image, box: Array, rng: np.random.Generator) -> Image.Image:
+def painted_out(image: Image.Image, box: Num[Array, " 4"], rng: np.random.Generator) -> Image.Image:
     """The picture with its face gone: smeared, flat, under a texture, scrambled, or covered by what is beside it."""
     width, height = box[2:] - box[:2]
     grown = box + rng.uniform(0.0, 0.12, 4) * (-width, -height, width, height)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from personae.reading.detect import DetectorConfig, OnnxDetector
 from personae.reading.onnx_file import file_sha256
+from personae.shapes import Float, Shaped
 from personae.training.export_onnx import export_onnx
 from personae.training.face_table import FaceTable
 from personae.training.images import to_tensor
@@ -64,7 +65,7 @@ def _inside(rect: Array) -> Array:
     return np.asarray((np.abs(_CENTRES - (rect[:2] + rect[2:]) / 2) < (rect[2:] - rect[:2]) / 2).all(1))
 
 
-def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def overlap(a: Float[Tensor, "*N 4"], b: Float[Tensor, "*N 4"]) -> tuple[Float[Tensor, " *N"], Float[Tensor, " *N"]]:
     """IoU and GIoU of paired boxes (..., 4)."""
     shared = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
     union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
@@ -101,7 +102,9 @@ class DetectorTask:
         stacked = {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
         return {"images": np.stack([scene.pixels for scene in scenes]), **stacked}
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         boxes, points, logits = model(to_tensor(batch["images"]))
         label = torch.as_tensor(batch["label"])
         face = label > 0

@@ -16,6 +16,7 @@ from personae.io import atomic
 from personae.sampling.few_steps import CONFIG
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
+from personae.shapes import Float, Int, Shaped
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.lora import EVERYWHERE, Adapted, export_lora, sheet
@@ -51,7 +52,9 @@ class DistilTask:
         prompts = [self.mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
         return {"tokens": self.setting.prompts.tokens(prompts), "vectors": faces.vectors[sides, rows, views]}
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         """The mean squared error of the velocity from each of the teacher's points to the next."""
         tokens, vectors = batch["tokens"], batch["vectors"]
         shape = (len(tokens), *self.setting.faces.shape)
@@ -66,7 +69,9 @@ class DistilTask:
         return loss, {"distilled": loss.detach()}
 
     @torch.no_grad()
-    def path(self, tokens: Tensor, vectors: Tensor, noise: Tensor) -> Tensor:
+    def path(
+        self, tokens: Int[Tensor, "N L"], vectors: Float[Tensor, "N D"], noise: Float[Tensor, "N c h w"]
+    ) -> Float[Tensor, "P N c h w"]:
         """(STEPS + 1, N, c, h, w): the guided base's way from `noise` to a face, at the student's times."""
         home = noise.device
         frozen = self.frozen.to(home)

@@ -19,6 +19,7 @@ from personae.data import shards
 from personae.errors import BadData
 from personae.reading import align
 from personae.reading.steady import FIVE
+from personae.shapes import UInt8
 from personae.training.augment import photometric
 from personae.types import Array
 
@@ -116,7 +117,7 @@ def _jittered(points: Array, jitter: Jitter, rng: np.random.Generator, size: int
     return np.column_stack([turn @ matrix[:, :2], turn @ matrix[:, 2] + shift])
 
 
-def degraded(crop: Array, rng: np.random.Generator) -> Array:
+def degraded(crop: UInt8[Array, "S S 3"], rng: np.random.Generator) -> UInt8[Array, "S S 3"]:
     """A crop (S, S, 3) uint8 as a worse camera, a smaller picture or less light would have it: one in five is hardly
     touched, most are a little spoilt, some badly."""
     strength = float(rng.choice((0.3, 1.0, 1.5), p=(0.2, 0.5, 0.3)))

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from personae.errors import BadData
+from personae.shapes import Float, Shaped
 from personae.training.images import to_tensor
 from personae.training.loop import Metrics
 from personae.training.methods.embedder.data import FaceCrops, Jitter, degraded
@@ -104,7 +105,7 @@ class EmbedderTask:
         image = _fused(cut(), cut(), rng) if rng.random() < 0.6 else cut()
         return degraded(image, rng) if rng.random() < 0.4 else image
 
-    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Shaped[Array, " ..."]]:
         """Half of them odd, which come first, half spoilt."""
         spoilt = [self._spoilt(rng) for _ in range(size // 2)]
         odd = [self._odd(rng) for _ in range(size - len(spoilt))]
@@ -117,7 +118,9 @@ class EmbedderTask:
             "bank": self.bank[rng.integers(len(self.bank), size=_BANK)],
         }
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         vectors, features = model(to_tensor(batch["crops"]))
         odd, targets = len(batch["maps"]), batch["targets"]
         cosine = (vectors * targets).sum(-1)

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from personae.shapes import Float
+
 
 class _Block(nn.Module):
     """Pre-activation residual block (He et al. 2016, as ArcFace's IR networks use it)."""
@@ -69,6 +71,6 @@ class Distilled(nn.Module):
         super().__init__()
         self.embedder = Embedder()
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, crops: Float[Tensor, "N 3 S S"]) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N C h w"]]:
         features = self.embedder.trunk(crops)
         return self.embedder.vectors(features), features

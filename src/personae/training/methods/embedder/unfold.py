@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from personae.errors import BadData
 from personae.reading.onnx_file import model_of
+from personae.shapes import Float
 from personae.training import onnx_weights
 
 _KINDS: dict[type[nn.Module], str] = {
@@ -24,7 +25,7 @@ _KINDS: dict[type[nn.Module], str] = {
 }
 
 
-def unfolded(network: nn.Module, path: str | Path, crops: Tensor) -> None:
+def unfolded(network: nn.Module, path: str | Path, crops: Float[Tensor, "N 3 S S"]) -> None:
     """Give `network`, whose modules run in the order in which they are listed, the weights of its export at `path`.
 
     crops: some of its inputs, float. Raises `BadData` if the file holds another network.

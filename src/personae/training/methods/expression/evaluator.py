@@ -13,6 +13,7 @@ from personae.reading import align
 from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import file_sha256
 from personae.sampling import codec
+from personae.shapes import Float
 from personae.training import sheets
 from personae.training.methods.base.setting import Setting, sample
 from personae.training.methods.expression.network import ExpressionToFace
@@ -70,7 +71,7 @@ class ExpressionEvaluator:
         return sheets.in_rows(crops[:_SHEET], crops[self.others[:_SHEET]], self.images[:_SHEET])
 
 
-def correlation(name: str, requested: Array, read: Array) -> float:
+def correlation(name: str, requested: Float[Array, "N 52"], read: Float[Array, "N 52"]) -> float:
     """Pearson's, of one blendshape (or the mean of its two sides) in two tables (N, 52); 0 where one never varies."""
     columns = [i for i, shape in enumerate(BLENDSHAPES) if shape in (name, name + "Left", name + "Right")]
     one, other = requested[:, columns].mean(1), read[:, columns].mean(1)

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from personae.shapes import Float, Shaped
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.losses import noised
@@ -65,7 +66,9 @@ class ExpressionTask:
         """The UNet's blocks."""
         compile_blocks(self.model.unet)
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         """The flow loss of photos; and of sampled faces, how far their expression is from the requested one."""
         drawn = noised(batch, generator, _EARLY)
         tokens, vectors, expressions = self._people(batch, generator)

@@ -10,6 +10,7 @@ from personae.conditioning.expression_adapter import (
     ExpressionAdapter,
     crossing_layers,
 )
+from personae.shapes import Float, Int
 from personae.training.methods.base.network import IdentityToFace
 from personae.types import Array
 
@@ -48,8 +49,13 @@ class ExpressionToFace(IdentityToFace):
         adapter.attach(self.unet)
 
     def forward(  # type: ignore[override]
-        self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, expressions: Tensor
-    ) -> Tensor:
+        self,
+        noisy: Float[Tensor, "N c h w"],
+        times: Float[Tensor, " N"],
+        tokens: Int[Tensor, "N L"],
+        vectors: Float[Tensor, "N D"],
+        expressions: Float[Tensor, "N 52"],
+    ) -> Float[Tensor, "N c h w"]:
         """expressions: (N, 52) as `blendshapes.adapter_input` makes them, or zeros for none."""
         text = self.condition(tokens, vectors)
         added = {"image_embeds": [expressions[:, None]]}

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from personae.conditioning.face0 import CONFIG, SIZES, FaceTokens, Sizes
+from personae.shapes import Float
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.losses import noised
@@ -68,7 +69,9 @@ class Face0Task:
         """The UNet's blocks."""
         compile_blocks(self.model.unet)
 
-    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         """The three terms."""
         photo, requests = noised(batch, generator), batch["requests"]
         rolled = self._rolled(requests, generator)

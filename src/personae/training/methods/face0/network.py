@@ -5,6 +5,7 @@ from torch import Tensor
 
 from personae.conditioning.face0 import FaceTokens
 from personae.conditioning.types import Conditioning
+from personae.shapes import Float, Int, Shaped
 from personae.training.methods.base.network import IdentityToFace
 
 
@@ -29,6 +30,11 @@ class FacedText(IdentityToFace):
         return Conditioning(tokens=torch.where(named[:, None, None], text.tokens, unnamed), pooled=pooled)
 
     def forward(  # type: ignore[override]
-        self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, named: Tensor
-    ) -> Tensor:
+        self,
+        noisy: Float[Tensor, "N c h w"],
+        times: Float[Tensor, " N"],
+        tokens: Int[Tensor, "N L"],
+        vectors: Float[Tensor, "N D"],
+        named: Shaped[Tensor, " N"],
+    ) -> Float[Tensor, "N c h w"]:
         return self.predict(noisy, times, self.conditioning(tokens, vectors, named))

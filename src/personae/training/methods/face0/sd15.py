@@ -32,6 +32,7 @@ from personae.pipeline import FacePipeline
 from personae.reading.box_crop import square_with
 from personae.reading.reader import FaceReader
 from personae.sampling import codec
+from personae.shapes import Float, Num, Shaped
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.methods.face0.shares import Dropped
@@ -55,7 +56,14 @@ class TextAndFace(nn.Module):
         super().__init__()
         self.unet, self.projector = unet, projector
 
-    def forward(self, noisy: Tensor, times: Tensor, words: Tensor, vectors: Tensor, faced: Tensor) -> Tensor:
+    def forward(
+        self,
+        noisy: Float[Tensor, "N c h w"],
+        times: Num[Tensor, " N"],
+        words: Float[Tensor, "N L C"],
+        vectors: Float[Tensor, "N D"],
+        faced: Shaped[Tensor, " N"],
+    ) -> Float[Tensor, "N c h w"]:
         """The prediction about noisy (N, c, h, w) at timesteps (N,), with words (N, L, C) and the faces of vectors
         (N, D) where `faced` (N,)."""
         tokens, _ = self.projector(vectors)
@@ -128,7 +136,9 @@ class Face0Sd15Task:
         padded = self.tokenizer.pad(words, padding="max_length", max_length=length)
         return np.array(padded["input_ids"], np.int64)
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         device = generator.device
         clean = self._latents(batch["pixels"], generator)
         times = torch.randint(

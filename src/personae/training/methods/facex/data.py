@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from personae.shapes import Int, Shaped
 from personae.training import captions, self_edit_tasks
 from personae.training.crop_motion import marks_in_crops
 from personae.training.face_table import FaceTable
@@ -59,7 +60,7 @@ class FacesToEdit:
             "target": target_faces,
         }
 
-    def held_out(self, rows: Array) -> dict[str, Array]:
+    def held_out(self, rows: Int[Array, " M"]) -> dict[str, Shaped[Array, "M ..."]]:
         """What FaceX reads of held-out people, by their rows."""
         return _faces(self.held_out_rows, self.setting.held_out.table.crops, rows, np.zeros(len(rows), bool))
 

@@ -20,6 +20,7 @@ from personae.io import atomic
 from personae.reading import face_regions as regions
 from personae.reading.aligned import resized
 from personae.reading.onnx_file import file_sha256
+from personae.shapes import Bool, Float32, Int, Shaped, UInt8
 from personae.training.crop_motion import crop_poses, marks_in_crops
 from personae.training.face_table import FaceTable
 from personae.training.mirror import mirrored_blendshapes
@@ -37,13 +38,13 @@ class Decomposed:
     """N rows. `regions` (N, R, G, G) uint8; `meshes` (N, 64, 64, 3) uint8 normal maps; the rest (N, n) float32, as
     `representation.MEASURES`."""
 
-    regions: Array
-    meshes: Array
-    pose: Array
-    expression: Array
-    texture: Array
-    light: Array
-    gaze: Array
+    regions: UInt8[Array, "N R G G"]
+    meshes: UInt8[Array, "N m m 3"]
+    pose: Float32[Array, "N 3"]
+    expression: Float32[Array, "N 52"]
+    texture: Float32[Array, "N 15"]
+    light: Float32[Array, "N 27"]
+    gaze: Float32[Array, "N 4"]
 
     @classmethod
     def of(cls, table: FaceTable, folder: Path) -> "Decomposed":
@@ -58,7 +59,7 @@ class Decomposed:
         with np.load(path) as file:
             return cls(**{name: file[name] for name in file.files})
 
-    def at(self, rows: Array, mirrored: Array) -> dict[str, Array]:
+    def at(self, rows: Int[Array, " M"], mirrored: Bool[Array, " M"]) -> dict[str, Shaped[Array, "M ..."]]:
         """Copies of rows (M,), those of `mirrored` (M,) as if their photos were; regions as shares."""
         picked = {part.name: getattr(self, part.name)[rows] for part in fields(self)}
         picked["regions"] = picked["regions"] / np.float32(_SHARES)

@@ -18,6 +18,7 @@ from torch import Tensor
 from personae.conditioning import blendshapes as expression
 from personae.conditioning.facex.representation import DEGREES, GRID
 from personae.sampling import codec
+from personae.shapes import Float, Int
 from personae.training import self_edit_tasks
 from personae.training.loop import to_device
 from personae.training.methods.base.setting import Setting
@@ -48,12 +49,12 @@ class Examined(Protocol):
 
     def rolled(
         self,
-        tokens: Tensor,
-        vectors: Tensor,
-        face_tokens: Tensor | None,
-        noise: Tensor,
-        canvas: Tensor,
-        cells: Tensor,
+        tokens: Int[Tensor, "R L"],
+        vectors: Float[Tensor, "R D"],
+        face_tokens: Float[Tensor, "R T C"] | None,
+        noise: Float[Tensor, "R c h w"],
+        canvas: Float[Tensor, "R c h w"],
+        cells: Float[Tensor, "R 1 h w"],
         course: Course,
         steps: int,
     ) -> Rolled:

@@ -26,6 +26,7 @@ from personae.conditioning.facex.representation import MEASURES, REGIONS, TOKENS
 from personae.editing.masks import GREY, WHITE
 from personae.editing.tasks import ROLES, TASKS, Task
 from personae.reading.region_table import GROUPS
+from personae.shapes import Bool, Float, Int, Shaped
 from personae.training.images import to_tensor
 from personae.types import Array
 
@@ -72,12 +73,12 @@ def drawn(rng: np.random.Generator, count: int, of: str) -> Array:
     return rng.choice(len(NAMES), size=count, p=[getattr(lesson, of) for lesson in LESSONS.values()])
 
 
-def moves(lessons: Array) -> Array:
+def moves(lessons: Int[Array, " M"]) -> Bool[Array, " M"]:
     """(M,) bool"""
     return np.array([LESSONS[NAMES[lesson]].moves for lesson in lessons])
 
 
-def is_own(lessons: Array) -> Array:
+def is_own(lessons: Int[Array, " M"]) -> Bool[Array, " M"]:
     """(M,) bool: of whom nobody else has a part."""
     return np.array(["source" not in LESSONS[NAMES[lesson]].task.roles for lesson in lessons])
 
@@ -196,7 +197,12 @@ def _recoloured(images: Tensor, strength: Tensor, generator: torch.Generator) ->
 # ---------------------------------------------------------------------- what comes of it
 
 
-def hair_off(images: Tensor, source: Mapping[str, Tensor], target: Mapping[str, Tensor], which: Tensor) -> Tensor:
+def hair_off(
+    images: Float[Tensor, "M 3 S S"],
+    source: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+    which: Shaped[Tensor, " M"],
+) -> Float[Tensor, ""]:
     """How far the hair of images (M, 3, S, S), which hold their heads as the targets do, is from the sources' in
     colour: means and spreads of its pixels in [-1, 1]. which: (M,) bool, those that count."""
     wanted = _colours(to_tensor(source["crops"]), source["regions"])

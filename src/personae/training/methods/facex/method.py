@@ -29,6 +29,7 @@ from personae.conditioning.facex.controller import widths_of
 from personae.conditioning.facex.network import CONFIG, SIZES, FaceX, Sizes
 from personae.reading.differentiable import AlignedMap
 from personae.sampling import codec
+from personae.shapes import Float, Int
 from personae.training import sheets
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics, to_device
@@ -93,7 +94,9 @@ class FaceXTask:
         """The arguments of `FaceX.forward`, and the free region (M, 1, S, S)."""
         return facex_inputs(batch, self.maps, generator, dropout=self.dropout)
 
-    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         """Of photos the flow loss; of pairs what the readers say."""
         inputs, free = self.inputs(batch, generator)
         cells = F.adaptive_max_pool2d(free, batch["latents"].shape[-1])
@@ -146,12 +149,12 @@ class FaceXTask:
 
     def rolled(
         self,
-        tokens: Tensor,
-        vectors: Tensor,
-        face_tokens: Tensor | None,
-        noise: Tensor,
-        canvas: Tensor,
-        cells: Tensor,
+        tokens: Int[Tensor, "R L"],
+        vectors: Float[Tensor, "R D"],
+        face_tokens: Float[Tensor, "R T C"] | None,
+        noise: Float[Tensor, "R c h w"],
+        canvas: Float[Tensor, "R c h w"],
+        cells: Float[Tensor, "R 1 h w"],
         course: Course,
         steps: int = STEPS,
     ) -> Rolled:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from personae.conditioning.facex.network import FaceX
+from personae.shapes import Float, Int
 from personae.training.methods.base.network import IdentityToFace
 
 
@@ -21,12 +22,24 @@ class Controlled(IdentityToFace):
         self.engaged.enter_context(facex.controller.engaged(self.unet))
 
     def forward(  # type: ignore[override]
-        self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, inputs: dict[str, Any]
-    ) -> Tensor:
+        self,
+        noisy: Float[Tensor, "N c h w"],
+        times: Float[Tensor, " N"],
+        tokens: Int[Tensor, "N L"],
+        vectors: Float[Tensor, "N D"],
+        inputs: dict[str, Any],
+    ) -> Float[Tensor, "N c h w"]:
         """inputs: the arguments of `FaceX.forward`."""
         return self.led(noisy, times, tokens, vectors, self.facex(**inputs))
 
-    def led(self, noisy: Tensor, times: Tensor, tokens: Tensor, vectors: Tensor, face_tokens: Tensor | None) -> Tensor:
+    def led(
+        self,
+        noisy: Float[Tensor, "N c h w"],
+        times: Float[Tensor, " N"],
+        tokens: Int[Tensor, "N L"],
+        vectors: Float[Tensor, "N D"],
+        face_tokens: Float[Tensor, "N T C"] | None,
+    ) -> Float[Tensor, "N c h w"]:
         """face_tokens: (M, T, C) of `FaceX`, or None for the base alone."""
         with torch.no_grad():
             words = self.condition(tokens, vectors)

@@ -36,6 +36,7 @@ from personae.pipeline import FacePipeline
 from personae.reading.differentiable import AlignedMap, AlignedRecogniser, differentiable_embedder, last_map
 from personae.reading.face_motion import OnnxMotionReader
 from personae.sampling import codec
+from personae.shapes import Float
 from personae.training.flow_schedule import Straight
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
@@ -61,13 +62,24 @@ class Beside(nn.Module):
         self.engaged.enter_context(facex.controller.engaged(base.unet))
 
     def forward(
-        self, noisy: Tensor, times: Tensor, words: Tensor, pooled: Tensor | None, inputs: dict[str, Any]
+        self,
+        noisy: Float[Tensor, "N c h w"],
+        times: Float[Tensor, " N"],
+        words: Float[Tensor, "N L C"],
+        pooled: Float[Tensor, "N C"] | None,
+        inputs: dict[str, Any],
     ) -> Any:
         """The base's prediction about pictures on `Straight`'s line. words (M, L, C), pooled (M, C): the conditioning.
         inputs: the arguments of `FaceX.forward`."""
         return self.led(noisy, times, Conditioning(tokens=words, pooled=pooled), self.facex(**inputs))
 
-    def led(self, noisy: Tensor, times: Tensor, words: Conditioning, face_tokens: Tensor | None) -> Tensor:
+    def led(
+        self,
+        noisy: Float[Tensor, "N c h w"],
+        times: Float[Tensor, " N"],
+        words: Conditioning,
+        face_tokens: Float[Tensor, "N T C"] | None,
+    ) -> Float[Tensor, "N c h w"]:
         """face_tokens: (M, T, C), or None for the base alone."""
         self.facex.controller.set_tokens(face_tokens)
         x, steps = self._path.scaled(noisy, times), self._path.steps(times)
@@ -127,7 +139,9 @@ class FaceXSd15Task:
 
     # ------------------------------------------------------------------ losses
 
-    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         inputs, free = facex_inputs(batch, self.maps, generator, dropout=self.dropout)
         canvas, cells, words = self._canvas(batch, free)
         photos = len(canvas) - batch["pairs"]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from personae.reading import align
 from personae.reading.rotation import image_turn, turn
+from personae.shapes import Float, Shaped
 from personae.training.augment import photometric
 from personae.training.export_onnx import export_onnx
 from personae.training.face_table import FaceTable
@@ -134,7 +135,9 @@ class MotionTask:
             name: np.stack(t).astype(np.float32) for name, t in zip(names, targets, strict=True)
         }
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         landmarks, pose, shapes = model(to_tensor(batch["crops"]))
         goal = torch.as_tensor(batch["landmarks"])
         # A face in profile has its eyes close together: its errors would drown all others.

@@ -20,6 +20,7 @@ from personae.data import shards
 from personae.data.people_stream import PeopleStream
 from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
+from personae.shapes import Int
 from personae.training import captions
 from personae.training.face_table import FaceTable
 from personae.training.images import to_tensor
@@ -131,7 +132,7 @@ class Portraits:
         always = np.concatenate([part.always for part in parts])
         return cls(**rows, person=np.concatenate(person), measures=(plain, mirrored), always=always)
 
-    def others(self) -> list[Array]:
+    def others(self) -> list[Int[Array, " m"]]:
         """For each row, the rows of the same person: itself alone, if there is one picture."""
         order = np.argsort(self.person, kind="stable")
         groups = np.split(order, np.flatnonzero(np.diff(self.person[order])) + 1)

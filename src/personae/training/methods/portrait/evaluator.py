@@ -18,6 +18,7 @@ from torch import Tensor
 from personae.errors import BadData
 from personae.evaluation import appearance
 from personae.io import atomic
+from personae.shapes import Bool, Float
 from personae.training import captions
 from personae.training.images import to_pixels
 
@@ -36,10 +37,12 @@ class Sampler(Protocol):
     embedder: Any
     prompts: "Prompts"
 
-    def decoded(self, latents: Tensor) -> Tensor:
+    def decoded(self, latents: Float[Tensor, "N c h w"]) -> Float[Tensor, "N 3 H W"]:
         """Images of latents."""
 
-    def sample(self, model: "IdentityToFace", vectors: Tensor, noise: Tensor) -> Tensor:
+    def sample(
+        self, model: "IdentityToFace", vectors: Float[Tensor, "N D"], noise: Float[Tensor, "N c h w"]
+    ) -> Float[Tensor, "N 3 H W"]:
         """Images of identities and noise."""
 
 
@@ -48,11 +51,11 @@ class Evaluator:
     """latents: (N, c, 16, 16) of held-out pictures. source, other: (N, D) identities of each person's picture and of
     another of theirs (the same one, if there is none). paired: (N,) bool, whether there is another."""
 
-    latents: Tensor
-    source: Tensor
-    other: Tensor
-    paired: Tensor
-    images: Tensor | None = None
+    latents: Float[Tensor, "N c h w"]
+    source: Float[Tensor, "N D"]
+    other: Float[Tensor, "N D"]
+    paired: Bool[Tensor, " N"]
+    images: Float[Tensor, "N 3 H W"] | None = None
 
     @classmethod
     def of(cls, caches: Sequence[Path], encoder: "Encoder", fallback: "Portraits") -> "Evaluator":

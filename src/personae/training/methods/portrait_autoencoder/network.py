@@ -8,6 +8,7 @@ from diffusers import AutoencoderDC
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from personae.shapes import Float
 from personae.training.methods.portrait_autoencoder.features import CHANNELS
 
 LATENTS, FACTOR = 16, 16
@@ -59,7 +60,9 @@ class Discriminator(nn.Module):
         strides = {"fine": 2, "middle": 1, "coarse": 1}
         self.heads = nn.ModuleDict({name: head(CHANNELS[tap], strides[name]) for tap, name in _JUDGED.items()})
 
-    def forward(self, maps: Sequence[Tensor], z: Tensor) -> list[Tensor]:
+    def forward(
+        self, maps: Sequence[Float[Tensor, "N _ _ _"]], z: Float[Tensor, "N c h w"]
+    ) -> list[Float[Tensor, "N ..."]]:
         """See the class."""
         scores = []
         for tap, name in _JUDGED.items():

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from personae.sampling.controlnet import save_difference
 from personae.sampling.fast import modes
+from personae.shapes import Float
 from personae.training.compilation import compile_blocks
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
@@ -77,7 +78,9 @@ class PoseControlTask:
         """See `FacesWithMaps`."""
         return self.data.batch(rng, size)
 
-    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         """The flow loss of photos with their maps; and of sampled faces, how far they are from the request."""
         drawn, requests = noised(batch, generator, _EARLY), batch["requests"]
         tokens, vectors, maps = (requests[name] for name in ("tokens", "vectors", "maps"))

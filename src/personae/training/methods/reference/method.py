@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from personae.conditioning.reference_attention import ReferenceAttention, record_self_attention
 from personae.conditioning.types import Rows
+from personae.shapes import Float, Shaped
 from personae.training import captions
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
@@ -58,7 +59,9 @@ class ReferenceTask:
             "conditional": conditional,
         }
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         """The flow loss of photos beside their references."""
         drawn = noised(batch, generator)
         hook = self.reference(batch["references"].float(), batch["vectors"], batch["conditional"])
@@ -68,7 +71,9 @@ class ReferenceTask:
         return loss, {"flow": loss.detach()}
 
     @torch.no_grad()
-    def reference(self, latents: Tensor, vectors: Tensor, conditional: Tensor) -> ReferenceAttention:
+    def reference(
+        self, latents: Float[Tensor, "N c h w"], vectors: Float[Tensor, "N D"], conditional: Shaped[Tensor, " N"]
+    ) -> ReferenceAttention:
         """The hook for a call of N rows, row n looking at latents n (N, c, h, w) where `conditional` (N,)."""
         home, count = latents.device, len(latents)
         frozen = self.frozen.to(home)
