@@ -18,7 +18,8 @@ kernels: $(VENV)/installed-dev
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m kernels
 
 # Every call of the package held to its annotations, over tests that take seconds (tests/runtime_checks.py).
-CHECKED := sampling identity directions align aligned photo colours face_regions reader upright parser runtime_checks mask_blend
+CHECKED := sampling identity directions align aligned photo colours face_regions reader upright parser mask_blend pose_map \
+	regions facex face_tokens id_prompt expression recolour warp tilt track text_guidance roll flicker scenes runtime_checks
 checked: $(VENV)/installed-dev
 	PYTHONPATH=tests $(BIN)/python -m pytest -q -p runtime_checks -m "not untyped" $(CHECKED:%=tests/test_%.py)
 

@@ -34,7 +34,8 @@ C = TypeVar("C")
 class Request:
     """The people and the options of a call, before any option has acted.
 
-    faces: P faces, identities or rows of an array, as the caller passed them. people: their P identities, in the model's space.
+    faces: P faces, identities or rows of an array, as the caller passed them. people: their P identities, in the
+    model's space.
     person_index: (N,) for each image, which of the P people it shows. grid: (h, w) of the latents.
     controls: one of each class of `registry.CONTROLS`, with the options of this request.
     regions: (P, h, w) bool, where each person is, if every picture shows all of them. windows: of multidiffusion, if
