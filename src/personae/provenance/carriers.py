@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 
 from personae.provenance.payload import CHIPS
+from personae.shapes import Float, Float32, Shaped
 from personae.types import Array
 
 SIDE = 256  # canonical pixels of a picture's shorter side
@@ -69,14 +70,14 @@ def square(waves: Array) -> Array:
     return found
 
 
-def exponentials(positions: Array, lowest: int) -> Array:
+def exponentials(positions: Float[Array, " n"], lowest: int) -> Shaped[Array, "n K"]:
     """(count, HIGHEST - lowest + 1) complex64: e^(2 pi i k x) for k = lowest ... HIGHEST."""
     numbers = np.arange(lowest, int(HIGHEST) + 1)
     found: Array = np.exp(2j * np.pi * np.outer(positions, numbers)).astype(np.complex64)
     return found
 
 
-def tile_wave(chips: Array, down: Array, across: Array) -> Array:
+def tile_wave(chips: Float[Array, " C"], down: Float[Array, " H"], across: Float[Array, " W"]) -> Float32[Array, "H W"]:
     """(H, W) float32 of unit variance over whole tiles: the pattern at positions (in tiles) down and across."""
     reach = int(HIGHEST)
     table = square(amplitudes(chips))

@@ -16,6 +16,7 @@ import numpy as np
 from reedsolo import ReedSolomonError, RSCodec
 
 from personae.provenance.message import Message
+from personae.shapes import Float
 from personae.types import Array
 
 SCHEMES = (0xA1, 0xA2)  # of this mark: in all of a picture, in a part; another payload or pattern takes other numbers
@@ -100,7 +101,7 @@ def encode(message: Message) -> Array:
     return words()[np.frombuffer(bytes(coded), np.uint8)].reshape(CHIPS).astype(np.float32)
 
 
-def decode(chips: Array) -> Message | None:
+def decode(chips: Float[Array, " C"]) -> Message | None:
     """The message in 256 soft chips, of any scale; None if it cannot be mended, or scheme and check do not agree."""
     scores = np.asarray(chips, np.float64).reshape(CODED, WORD) @ words().T
     order = np.argsort(scores, axis=1)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from personae.provenance import watermark
 from personae.provenance.message import Message, message_of
+from personae.shapes import Bool
 from personae.types import Array
 
 Mark = Callable[[Array, Message], Array]  # pixels (h, w, 3) RGB uint8 and what they are to say -> the same, marked
@@ -54,7 +55,7 @@ FALSE_POSITIVES: str | None = None  # the rate at the threshold and how it was m
 LEAST_SIDE = watermark.LEAST_SIDE  # pixels, of what was changed
 
 
-def why_not(image: Image.Image, area: Array | None) -> str | None:
+def why_not(image: Image.Image, area: Bool[Array, "H W"] | None) -> str | None:
     """Why an image gets no watermark, None: it gets one."""
     if MARK is watermark.mark and not watermark.available():
         return "this version has none"
@@ -69,7 +70,7 @@ def can_detect() -> bool:
     return DETECT is not _detect or watermark.available()
 
 
-def region_of(image: Image.Image, area: Array | None) -> tuple[int, int, int, int]:
+def region_of(image: Image.Image, area: Bool[Array, "H W"] | None) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the pixels that were changed; all 0 if none were."""
     if area is None:
         return (0, 0, image.width, image.height)
@@ -79,7 +80,7 @@ def region_of(image: Image.Image, area: Array | None) -> tuple[int, int, int, in
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def with_mark(image: Image.Image, message: Message, area: Array | None) -> Image.Image:
+def with_mark(image: Image.Image, message: Message, area: Bool[Array, "H W"] | None) -> Image.Image:
     """A copy whose pixels in `area` carry the watermark; all others, and alpha, stay as they are. Only for an image to
     which `why_not` has nothing to say."""
     left, top, right, bottom = region_of(image, area)

@@ -18,6 +18,7 @@ import numpy as np
 
 from personae.provenance import carriers
 from personae.provenance.carriers import HIGHEST, axis, exponentials, signatures, wave_numbers
+from personae.shapes import Float
 from personae.types import Array
 
 _REACH = int(HIGHEST)
@@ -62,7 +63,7 @@ def _uncut(evidence: Array) -> Place:
     return Place(scale=1.0, first=(0.0, 0.0), score=float(score))
 
 
-def chips_at(evidence: Array, place: Place) -> Array:
+def chips_at(evidence: Float[Array, "H W"], place: Place) -> Float[Array, " C"]:
     """(C,) soft chips of the pattern at a place: least squares over the waves, each weighed by how much its ring
     of frequencies holds beside the pattern."""
     down = np.linalg.pinv(exponentials(axis(evidence.shape[0], place.scale), -_REACH))

@@ -25,6 +25,7 @@ from personae.io import regular
 from personae.io.fields import build
 from personae.provenance import carriers, payload, search
 from personae.provenance.message import Message
+from personae.shapes import Float, Float32, UInt8
 from personae.types import Array
 
 LEAST_SIDE = 128  # pixels
@@ -96,7 +97,7 @@ class Watermark:
             threads=1,
         )
 
-    def mark(self, pixels: Array, message: Message) -> Array:
+    def mark(self, pixels: UInt8[Array, "H W 3"], message: Message) -> UInt8[Array, "H W 3"]:
         """See `mark`."""
         canonical = _canonical(pixels, _side_of(pixels))
         chips, (height, width) = payload.encode(message), (side // 2 for side in canonical.shape[:2])
@@ -107,13 +108,13 @@ class Watermark:
         found: Array = np.clip(np.rint(pixels + residual[..., None]), 0, 255).astype(np.uint8)
         return found
 
-    def evidence(self, pixels: Array, side: int) -> Array:
+    def evidence(self, pixels: UInt8[Array, "H W 3"], side: int) -> Float32[Array, "h w"]:
         """(H, W) float32: what the decoder sees of the pattern, when the picture's shorter side has `side` pixels."""
         canvas = _unshuffled(_canonical(pixels, side))
         parts = [self._decoder(part[None])[0][0, 0] for part in _pieces(canvas)]
         return np.concatenate(parts, axis=_longer(canvas) - 1)
 
-    def detect(self, pixels: Array, *, thorough: bool = False) -> Detection:
+    def detect(self, pixels: UInt8[Array, "H W 3"], *, thorough: bool = False) -> Detection:
         """See `detect`."""
         found = self.judged([self.evidence(pixels, carriers.SIDE)])
         if found.present or not thorough:
@@ -130,7 +131,7 @@ class Watermark:
             side *= 2
         return found
 
-    def judged(self, evidence: Sequence[Array]) -> Detection:
+    def judged(self, evidence: Sequence[Float[Array, "H W"]]) -> Detection:
         """One detection from evidence of one or several pictures that bear the same mark in the same place, such as a
         video's frames."""
         together = np.mean([one / (one.std() + 1e-9) for one in evidence], axis=0)
@@ -168,7 +169,7 @@ def bundled() -> Watermark:
     return Watermark(_FOLDER)
 
 
-def mark(pixels: Array, message: Message) -> Array:
+def mark(pixels: UInt8[Array, "H W 3"], message: Message) -> UInt8[Array, "H W 3"]:
     """Pixels (H, W, 3) RGB uint8 with a message in them; the same pixels and message give the same result.
 
     Raises `BadOption` for a side below 128 pixels, `WeightsMissing` where the networks are not there.

@@ -17,6 +17,7 @@ from personae.provenance.marks import WATERMARK, Marks
 from personae.provenance.message import message_of
 from personae.provenance.recipe import parsed
 from personae.reading.metadata import mime_of
+from personae.shapes import UInt8
 from personae.types import Array, Face, Ingredient
 
 
@@ -35,7 +36,7 @@ class Label:
         reason = pixel_mark.why_not(Image.fromarray(frame), None)
         return self if reason is None else replace(self, marks=self.marks.without(WATERMARK, reason))
 
-    def in_pixels(self, frames: Iterable[Array], text: str) -> Iterator[Array]:
+    def in_pixels(self, frames: Iterable[UInt8[Array, "H W 3"]], text: str) -> Iterator[UInt8[Array, "H W 3"]]:
         """The frames (H, W, 3) RGB uint8, each with the same watermark: that of `text`, the video's own."""
         if not self.marks.watermark:
             yield from frames

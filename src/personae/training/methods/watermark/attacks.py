@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor
 
+from personae.shapes import Float, Num
 from personae.training.images import to_pixels, to_tensor
 
 _LUMA = (
@@ -49,7 +50,7 @@ def _dct() -> Tensor:
     return torch.tensor(matrix, dtype=torch.float32)
 
 
-def rounded(values: Tensor) -> Tensor:
+def rounded(values: Float[Tensor, " *N"]) -> Float[Tensor, " *N"]:
     """Whole numbers, with a gradient that is steep between two of them and flat at each."""
     whole = values.detach().round()
     soft = whole + (values - whole) ** 3
@@ -73,7 +74,7 @@ def _quantised(plane: Tensor, table: Tensor) -> Tensor:
     return blocks.transpose(2, 3).reshape(count, height, width)
 
 
-def jpeg(images: Tensor, quality: Tensor) -> Tensor:
+def jpeg(images: Float[Tensor, "N 3 H W"], quality: Num[Tensor, " N"]) -> Float[Tensor, "N 3 H W"]:
     """(N, 3, H, W) in [-1, 1] as a JPEG with 4:2:0 chroma of qualities (N,) shows them; sides are multiples of 16."""
     pixels = images * 127.5
     planes = torch.einsum("cd,ndhw->nchw", _TO_YCC.to(images.device), pixels)
@@ -86,7 +87,7 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     return (torch.einsum("cd,ndhw->nchw", _BACK.to(images.device), joined) / 127.5).clamp(-1, 1)
 
 
-def real_codec(images: Tensor, quality: int, format: str) -> Tensor:  # noqa: A002
+def real_codec(images: Float[Tensor, "N 3 H W"], quality: int, format: str) -> Float[Tensor, "N 3 H W"]:  # noqa: A002
     """(N, 3, H, W) through Pillow's JPEG or WebP, its gradient that of doing nothing."""
     results = []
     for pixels in to_pixels(images.detach()):
@@ -136,7 +137,7 @@ class Attack:
             filter="bilinear" if between(0, 1) < 0.5 else "bicubic",
         )
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Float[Tensor, "N 3 S S"], generator: torch.Generator) -> Float[Tensor, "N 3 S S"]:
         """(N, 3, S, S) in [-1, 1], S a multiple of 16 -> the same shape."""
         size = images.shape[-1]
         side = max(16, 16 * round(self.side * size / 128 / 16))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from personae.provenance import carriers
 from personae.provenance.payload import CHIPS
+from personae.shapes import Float, Shaped
 from personae.training.images import to_tensor
 from personae.training.loop import Metrics
 from personae.training.methods.watermark.attacks import Attack
@@ -30,7 +31,9 @@ STRENGTHS = (1.0, 2.2)  # of the residuals, from and to, in grey levels: whoever
 _ENOUGH, _BEND = 4.0, 3.0  # dB: where rows stop counting, and how softly
 
 
-def marked(model: Mark, pictures: Tensor, patterns: Tensor, strengths: Tensor) -> Tensor:
+def marked(
+    model: Mark, pictures: Float[Tensor, "N 3 _ _"], patterns: Float[Tensor, "N 1 H W"], strengths: Float[Tensor, " N"]
+) -> Float[Tensor, "N 3 _ _"]:
     """Pictures (N, 3, 2H, 2W) in [-1, 1] with patterns (N, 1, H, W) in them, of strengths (N,) in grey levels."""
     residual = model.residual(model.unshuffle(pictures), patterns, strengths[:, None, None, None])
     full = F.interpolate(residual / 127.5, scale_factor=2, mode="bicubic", align_corners=False)
@@ -58,7 +61,9 @@ class Waves:
         numbers = torch.arange(lowest, self.reach + 1, device=positions.device)
         return torch.exp(2j * torch.pi * positions[..., None] * numbers)
 
-    def projected(self, evidence: Tensor, first: Tensor, step: float) -> Tensor:
+    def projected(
+        self, evidence: Float[Tensor, "N 1 H H"], first: Float[Tensor, "N 2"], step: float
+    ) -> Shaped[Tensor, "N K"]:
         """Evidence (N, 1, H, H) -> amplitudes (N, K), least squares; a sample is `step` samples of the pattern."""
         position = torch.arange(evidence.shape[-1], device=first.device) * (step / carriers.TILE)
         # The phase of where a piece begins is a factor: one pseudo-inverse serves all rows.
@@ -110,7 +115,9 @@ class WatermarkTask:
         # Below zero there is nothing to take a logarithm of; there the cosine itself is to grow.
         return torch.where(cosine > 0.1, ratio, -20 + 30 * (cosine - 0.1)), fidelity.detach()
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(
+        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], Metrics]:
         attack = Attack.drawn(generator)
         ratios, fidelity = self.ratios(model, batch, attack, generator)  # type: ignore[arg-type]
         figures = {"ratio": ratios.mean().detach(), "worst": ratios.min().detach(), "psnr": fidelity.mean()}

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from personae.shapes import Float
+
 LARGEST = 255 * 10 ** (-41 / 20)  # root mean square of a residual, in grey levels: a PSNR of 41 dB
 
 
@@ -70,7 +72,9 @@ class Mark(nn.Module):
         self.decoder = Decoder()
         self.unshuffle = nn.PixelUnshuffle(2)
 
-    def residual(self, samples: Tensor, pattern: Tensor, strength: Tensor) -> Tensor:
+    def residual(
+        self, samples: Float[Tensor, "N 12 H W"], pattern: Float[Tensor, "N 1 H W"], strength: Float[Tensor, "N 1 1 1"]
+    ) -> Float[Tensor, "N 1 H W"]:
         """(N, 1, H, W) grey levels to add to the samples (N, 12, H, W) of a picture. strength (N, 1, 1, 1): their root
         mean square, in grey levels, where nothing hides them; structure hides more (`quietness`)."""
         drawn = self.encoder(samples, pattern)
@@ -79,7 +83,7 @@ class Mark(nn.Module):
         scale = torch.minimum(strength / (shows + 1e-9).sqrt(), LARGEST / (power + 1e-9).sqrt())
         return drawn * scale
 
-    def evidence(self, picture: Tensor) -> Tensor:
+    def evidence(self, picture: Float[Tensor, "N 3 _ _"]) -> Float[Tensor, "N 1 H W"]:
         """The decoder's, of a picture (N, 3, 2H, 2W)."""
         found: Tensor = self.decoder(self.unshuffle(picture))
         return found
