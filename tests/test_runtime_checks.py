@@ -53,7 +53,7 @@ RIGHT: dict[str, Callable[[], object]] = {
 }
 WRONG: dict[str, Callable[[], object]] = {
     "number of an axis": lambda: gaze(np.zeros(53)),
-    "number of axes": lambda: inside(GREY[..., 0], GREY[..., 0], np.zeros((4, 6), bool)),
+    "number of axes": lambda: inside(GREY[:, :4, 0], GREY[:, :4, 0], np.zeros((4, 4), bool)),
     "any axes before": lambda: align.recoloured(GREY[..., :1], np.ones(3), np.zeros(3)),
     "axis of two arguments": lambda: inside(GREY, GREY[:1], np.zeros((4, 6), bool)),
     "shape of two arguments": lambda: guidance.combine(torch.zeros(2, 3), torch.zeros(1, 3), 1.0),

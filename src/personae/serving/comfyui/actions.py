@@ -26,6 +26,7 @@ from personae.pipeline import FacePipeline, load
 from personae.provenance import writer
 from personae.provenance.marks import Marks
 from personae.serving.comfyui import sockets, tensors
+from personae.shapes import Float
 from personae.types import Face, Generation, Identity
 
 Person = Face | Identity
@@ -58,7 +59,7 @@ def require_consent(consent: bool) -> None:
 
 
 @_with_gradients
-def read(pipe: Model, images: Tensor, *, face: int = 1, consent: bool = False) -> Person:
+def read(pipe: Model, images: Float[Tensor, "... H W C"], *, face: int = 1, consent: bool = False) -> Person:
     """The person of a photo, its `face`-th largest face; of several photos (a batch) of one person, their mean.
 
     Raises `BadOption` without consent; `NoFaceFound`, which says in which image; `BadImage`."""
@@ -120,9 +121,9 @@ def edit(
     pipe: FacePipeline,
     task: str,
     *,
-    source: Tensor | None,
-    target: Tensor | None,
-    mask: Tensor | None = None,
+    source: Float[Tensor, "... H W C"] | None,
+    target: Float[Tensor, "... h w c"] | None,
+    mask: Float[Tensor, "... _ _"] | None = None,
     regions: str = "",
     shift: str = "",
     face: int = 1,
@@ -130,7 +131,7 @@ def edit(
     count: int = 1,
     consent: bool = False,
     values: Mapping[str, Any] = MappingProxyType({}),
-) -> tuple[Tensor, str]:
+) -> tuple[Float[Tensor, "N _ _ 3"], str]:
     """A photo in which one face is made anew: (count, H, W, 3) at its own size, and the recipe as JSON.
 
     source, target: (1, H, W, 3). regions: names separated by commas; shift as in `shift`. Raises what

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from personae.errors import BadImage
+from personae.shapes import Float, UInt8
 from personae.types import Array
 
 
@@ -21,7 +22,7 @@ def photos(images: Tensor) -> list[Array]:
     return list((batch[..., :3].float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
 
 
-def photo(images: Tensor, name: str) -> Array:
+def photo(images: Float[Tensor, "... H W C"], name: str) -> UInt8[Array, "H W 3"]:
     """The only photo of a batch, (H, W, 3) RGB uint8. Raises `BadImage`, naming the input, for several."""
     found = photos(images)
     if len(found) != 1:
