@@ -81,7 +81,7 @@ def test_rows_are_told_what_their_lesson_says(task: FaceXTask) -> None:
         givers = asked.task.token_roles | {"identity": "source"}
         faces = {"source": row, "target": count + row, None: -1}
         wanted = [faces[givers.get(name)] for name in TOKENS]
-        assert shown["who"][row].tolist() == wanted
+        assert shown["face_index"][row].tolist() == wanted
     assert shown["reference"].shape == (count, 7, 128, 128)
     assert torch.equal(shown["reference"][:, 3:4], free)
     assert set(free.unique().tolist()) == {0.0, 1.0}

@@ -19,20 +19,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from personae.component_module import ComponentModule
 from personae.conditioning.types import Conditioning
-from personae.errors import BadIdentity, BadOption, WeightsCorrupt, WeightsMissing
-from personae.io import atomic
+from personae.errors import BadIdentity, BadOption, WeightsCorrupt
+from personae.io import atomic, network_folder
+from personae.io.network_folder import CONFIG, FILE
 from personae.io.tensors import in_half, save_tensors
 from personae.shapes import Float
 
-CONFIG, FILE = "config.json", "model.safetensors"
 _FORMAT = "personae-face-tokens/1"
-_FETCH = "install or fetch the model again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,20 +124,12 @@ class FaceTokens(ComponentModule):
     @classmethod
     def load(cls, folder: Path) -> "FaceTokens":
         """Read what `save` wrote; float32, for inference. Raises `WeightsMissing`, `WeightsCorrupt`."""
-        for name in (CONFIG, FILE):
-            if not (folder / name).is_file():
-                raise WeightsMissing(f"{folder} lacks its file {name}: {_FETCH}")
-        try:
+        with network_folder.reading(folder, "face tokens"):
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             if config.pop("format") != _FORMAT:
                 raise ValueError(f"its format is not {_FORMAT}")
             network = cls(space=str(config.pop("space")), sizes=Sizes(**config))
             network.load_state_dict({name: weight.float() for name, weight in load_file(folder / FILE).items()})
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise WeightsCorrupt(f"{folder} holds no face tokens that can be read ({first}): {_FETCH}") from error
-        except BadOption as error:
-            raise WeightsCorrupt(f"{folder / CONFIG} is damaged ({error}): {_FETCH}") from error
         return network.eval().requires_grad_(requires_grad=False)
 
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from personae.controls.control import Control
-from personae.controls.option import option
+from personae.controls.reader_options import interval_option, strength_option
 from personae.controls.request import Plan, Request
 from personae.errors import WeightsMissing
-from personae.io.json_kinds import Interval, Number
 
 if TYPE_CHECKING:
     from personae.model import Model
@@ -32,21 +31,10 @@ class LikenessControl(Control):
     group: ClassVar[str] = "Likeness"
     one_face: ClassVar[bool] = True
 
-    likeness_guidance: float | None = option(
-        Number(low=0, high=1000),
-        soft=(0, 1),
-        step=0.01,
-        work=2,  # each step is decoded, read, and led back through both networks
-        default_text="off",
-        help="How strongly the recogniser pulls towards the person; 0.1 is a good start, 0 is off.",
+    likeness_guidance: float | None = strength_option(
+        "How strongly the recogniser pulls towards the person", default_text="off"
     )
-    likeness_interval: Sequence[float] = option(
-        Interval(),
-        default=(0.2, 0.8),
-        unit="share of the steps",
-        needs=("likeness_guidance",),
-        help="Between which shares of the steps it pulls.",
-    )
+    likeness_interval: Sequence[float] = interval_option("likeness_guidance", (0.2, 0.8))
 
     @classmethod
     def works_with(cls, model: Model) -> bool:

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from personae.controls.control import Control
 from personae.controls.expression import ExpressionControl
-from personae.controls.option import option
 from personae.controls.pieces import PiecesControl
 from personae.controls.pose import PoseControl
+from personae.controls.reader_options import interval_option, strength_option
 from personae.controls.request import Plan, Request, for_each_person
-from personae.io.json_kinds import Interval, Number
 from personae.shapes import Float32
 
 if TYPE_CHECKING:
@@ -36,21 +35,10 @@ class MotionControl(Control):
     group: ClassVar[str] = "Pose and expression"
     one_face: ClassVar[bool] = True
 
-    motion_guidance: float | None = option(
-        Number(low=0, high=1000),
-        soft=(0, 1),
-        step=0.01,
-        work=2,  # each step is decoded, read, and led back through both networks
-        default_text="the model's own",
-        help="How strongly the reader pulls towards the requested pose and expression; 0.1 is a good start, 0 is off.",
+    motion_guidance: float | None = strength_option(
+        "How strongly the reader pulls towards the requested pose and expression", default_text="the model's own"
     )
-    motion_interval: Sequence[float] = option(
-        Interval(),
-        default=(0.1, 0.9),
-        unit="share of the steps",
-        needs=("motion_guidance",),
-        help="Between which shares of the steps it pulls.",
-    )
+    motion_interval: Sequence[float] = interval_option("motion_guidance", (0.1, 0.9))
 
     @classmethod
     def works_with(cls, model: Model) -> bool:

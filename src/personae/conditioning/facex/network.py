@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -27,14 +26,13 @@ from personae.conditioning.facex.assembly import CHANNELS, Assembled
 from personae.conditioning.facex.controller import Controller, widths_of
 from personae.conditioning.facex.packed import packed, unpacked
 from personae.conditioning.facex.representation import MEASURES, TOKENS, Decomposer, FaceMeasures, trunk
-from personae.errors import BadOption, WeightsCorrupt, WeightsMissing
-from personae.io import atomic
+from personae.errors import BadOption, WeightsCorrupt
+from personae.io import atomic, network_folder
+from personae.io.network_folder import CONFIG, FILE
 from personae.io.tensors import save_tensors
 from personae.shapes import Float, Float32, Int
 
-CONFIG, FILE = "config.json", "model.safetensors"
 _FORMAT = "personae-facex/1"
-_FETCH = "install or fetch the model again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +97,7 @@ class FaceX(ComponentModule):
         cells = sizes.side // (4 * 2 ** (len(sizes.region) - 1))
         self.region = nn.Sequential(trunk(CHANNELS, sizes.region), nn.Flatten(2))  # phi_Inp
         self.region_adapter = nn.Linear(sizes.region[-1], c)
+        # `untold`, a token without a source: files of weights call it so.
         self.kinds, self.untold = (nn.Parameter(torch.randn(len(TOKENS), c) * 0.02) for _ in range(2))
         self.places = nn.Parameter(torch.randn(high * wide, c) * 0.02)  # of the recogniser's map
         self.cells = nn.Parameter(torch.randn(cells * cells, c) * 0.02)  # of the region image
@@ -112,7 +111,7 @@ class FaceX(ComponentModule):
         shares: Float[Tensor, "F R G G"],
         maps: Float[Tensor, "F I E"],
         measures: dict[str, Float[Tensor, "F _"]],
-        who: Int[Tensor, "N K"],
+        face_index: Int[Tensor, "N K"],
         reference: Float[Tensor, "N 7 S S"],
     ) -> Float[Tensor, "N T C"]:
         """The representation (f_SD in the paper) of N pictures, made of pieces of F faces.
@@ -122,17 +121,17 @@ class FaceX(ComponentModule):
             shares: (F, R, G, G) in 0-1, of each cell in each region; sums to 1 over R.
             maps: (F, I, E), of the recogniser.
             measures: (F, n) each, by the names of `representation.MEASURES`.
-            who: (N, K), for each token of each picture the row of the face that it comes from; -1: none.
+            face_index: (N, K), for each token of each picture the row of the face that it comes from; -1: none.
             reference: (N, 7, S, S), see `assembly.region_image`.
 
         Returns (N, T, C), what the UNet attends to.
         """
         tokens, parts = self.decomposer(crops, shares, maps, measures), []
         for index, name in enumerate(TOKENS):
-            giver, own = who[:, index], tokens[name]
-            source_tokens = own[giver.clamp(min=0)] + (self.places if name == "identity" else 0)
+            source, faces = face_index[:, index], tokens[name]
+            source_tokens = faces[source.clamp(min=0)] + (self.places if name == "identity" else 0)
             parts.append(
-                torch.where((giver >= 0)[:, None, None], source_tokens, self.untold[index]) + self.kinds[index]
+                torch.where((source >= 0)[:, None, None], source_tokens, self.untold[index]) + self.kinds[index]
             )
         region_tokens = self.region(reference.contiguous(memory_format=torch.channels_last)).transpose(1, 2)
         parts.append(self.region_adapter(region_tokens) + self.cells)
@@ -170,10 +169,7 @@ class FaceX(ComponentModule):
     @classmethod
     def load(cls, folder: Path) -> "FaceX":
         """Read what `save` wrote; float32, for inference. Raises `WeightsMissing`, `WeightsCorrupt`."""
-        for name in (CONFIG, FILE):
-            if not (folder / name).is_file():
-                raise WeightsMissing(f"{folder} lacks its file {name}: {_FETCH}")
-        try:
+        with network_folder.reading(folder, "FaceX"):
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             if config["format"] != _FORMAT:
                 raise ValueError(f"its format is not {_FORMAT}")
@@ -182,11 +178,6 @@ class FaceX(ComponentModule):
             }
             network = cls(Sizes(**sizes), [int(width) for width in config["blocks"]], str(config["space"]))
             network.load_state_dict(unpacked(load_file(folder / FILE)))
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise WeightsCorrupt(f"{folder} holds no FaceX that can be read ({first}): {_FETCH}") from error
-        except BadOption as error:
-            raise WeightsCorrupt(f"{folder / CONFIG} is damaged ({error}): {_FETCH}") from error
         return network.eval().requires_grad_(requires_grad=False)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
 from personae.reading.differentiable import AlignedRecogniser
@@ -20,6 +19,7 @@ from personae.training.images import psnr, to_tensor
 from personae.training.loop import Metrics
 from personae.training.losses import unevenness
 from personae.training.methods.autoencoder.network import build_autoencoder
+from personae.training.methods.autoencoder.noisy_codec import NoisyCodec
 
 
 def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,19 +37,6 @@ def reconstruction_loss(decoded: Float[Tensor, "N 3 H W"], real: Float[Tensor, "
     return loss
 
 
-class _Codec(nn.Module):
-    """Encoder, some noise, decoder, as one graph to compile. The noise teaches the decoder to take latents that
-    a generator got slightly wrong."""
-
-    def __init__(self, vae: AutoencoderDC) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        latents = self.vae.encoder(images)
-        return self.vae.decoder(latents + noise), latents
-
-
 class AutoencoderTask:
     """See `training.loop.Trainable`. The recogniser (teacher or bundled) keeps what makes a face its owner's."""
 
@@ -58,7 +45,7 @@ class AutoencoderTask:
         self.held_out = FaceTable.load(cache, held_out=True, limit=256)
         self.recogniser = AlignedRecogniser(recogniser).eval()
         self.identity_every, self.identity_weight = identity_every, identity_weight
-        self.model = _Codec(build_autoencoder())
+        self.model = NoisyCodec(build_autoencoder())
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         images = self.faces.crops[rng.integers(len(self.faces), size=size)]

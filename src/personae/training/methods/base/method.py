@@ -20,7 +20,7 @@ from personae.training.methods.base.evaluator import BaseEvaluator
 from personae.training.methods.base.export import export_base
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix
-from personae.training.methods.base.setting import Setting, draw_rows
+from personae.training.methods.base.setting import Setting, draw_rows_and_tokens
 from personae.training.rollout import Rolled, ends_and_scales, roll
 from personae.types import Array
 
@@ -53,10 +53,8 @@ class BaseTask:
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
         """Photos (`LatentFaces.photos`) with `tokens` (N, L)."""
-        faces = self.setting.faces
-        sides, rows, views = draw_rows(faces, rng, size)
-        prompts = [self.mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
-        return {**faces.photos(sides, rows, views), "tokens": self.setting.prompts.tokens(prompts)}
+        sides, rows, views, tokens = draw_rows_and_tokens(self.setting, self.mix, rng, size)
+        return {**self.setting.faces.photos(sides, rows, views), "tokens": tokens}
 
     def loss(
         self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator

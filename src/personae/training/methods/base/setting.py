@@ -18,7 +18,8 @@ from personae.training.face_table import FaceTable
 from personae.training.methods.base.data import HeldOut, LatentFaces, training_faces
 from personae.training.methods.base.frozen import FrozenNetworks
 from personae.training.methods.base.network import IdentityToFace
-from personae.training.methods.base.prompts import Prompts
+from personae.training.methods.base.prompts import PromptMix, Prompts
+from personae.types import Array
 
 _STEPS, _GUIDANCE = 12, 2.5  # of the samples in reports
 
@@ -73,6 +74,16 @@ def sample(
     """Latents (N, c, h, w) from noise by the package's own loop: 12 Euler steps at guidance 2.5."""
     scheduler = schedulers.fresh(None, like=FlowMatchEulerDiscreteScheduler(), steps=_STEPS, device=noise.device)
     return denoise(guided(model.unet, conditional, unconditional, _GUIDANCE, hooks=hooks), noise, scheduler)
+
+
+def draw_rows_and_tokens(
+    setting: Setting, mix: PromptMix, rng: np.random.Generator, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Array]:
+    """As `draw_rows`, and the tokens (size, L) of a prompt that `mix` draws for each photo."""
+    faces = setting.faces
+    sides, rows, views = draw_rows(faces, rng, size)
+    prompts = [mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
+    return sides, rows, views, setting.prompts.tokens(prompts)
 
 
 def draw_rows(

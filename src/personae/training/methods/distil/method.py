@@ -22,7 +22,7 @@ from personae.training.loop import Metrics
 from personae.training.lora import EVERYWHERE, Adapted, export_lora, sheet
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix
-from personae.training.methods.base.setting import Setting, draw_rows
+from personae.training.methods.base.setting import Setting, draw_rows_and_tokens
 from personae.training.methods.distil.evaluator import STEPS, DistilEvaluator, even_steps
 from personae.types import Array
 
@@ -47,10 +47,8 @@ class DistilTask:
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
         """`tokens` (N, L) and `vectors` (N, D) of photos, which themselves are not needed."""
-        faces = self.setting.faces
-        sides, rows, views = draw_rows(faces, rng, size)
-        prompts = [self.mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
-        return {"tokens": self.setting.prompts.tokens(prompts), "vectors": faces.vectors[sides, rows, views]}
+        sides, rows, views, tokens = draw_rows_and_tokens(self.setting, self.mix, rng, size)
+        return {"tokens": tokens, "vectors": self.setting.faces.vectors[sides, rows, views]}
 
     def loss(
         self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator

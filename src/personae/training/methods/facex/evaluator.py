@@ -127,8 +127,8 @@ class Exam:
         noise = torch.randn(canvas.shape, generator=torch.Generator().manual_seed(0)).to(self._home)
         every = torch.ones(count, 1, 1, 1, device=self._home)
         course = Course(end=0 * every, scale=_GUIDANCE * every)
-        who = self._tokens, self._vectors
-        latents = task.rolled(*who, face_tokens, noise, canvas, cells, course, _STEPS).noisy
+        identity = self._tokens, self._vectors
+        latents = task.rolled(*identity, face_tokens, noise, canvas, cells, course, _STEPS).noisy
         images = task.setting.networks.decode(latents)
         self.pictures.append(codec.to_uint8(images))
         return images

@@ -98,7 +98,7 @@ def facex_inputs(
 ) -> tuple[dict[str, Any], Tensor]:
     """The arguments of `FaceX.forward`, and the free region (M, 1, S, S).
 
-    recogniser_maps: the recogniser's `AlignedMap`. dropout: the share of tokens that nobody gives.
+    recogniser_maps: the recogniser's `AlignedMap`. dropout: the share of tokens without a source.
     """
     source, target, lessons = batch["source"], batch["target"], batch["lessons"]
     device = lessons.device
@@ -120,14 +120,14 @@ def facex_inputs(
         "shares": torch.cat([shares, target["regions"]]),
         "maps": torch.cat([maps, torch.zeros_like(maps)]),
         "measures": measures,
-        "who": _givers(lessons, generator, dropout),
+        "face_index": _face_index(lessons, generator, dropout),
         "reference": torch.cat([image, free, mesh], 1),
     }
     return inputs, free
 
 
-def _givers(lessons: Tensor, generator: torch.Generator, dropout: float) -> Tensor:
-    """(M, K): sources are faces 0 to M - 1, targets the ones after."""
+def _face_index(lessons: Tensor, generator: torch.Generator, dropout: float) -> Tensor:
+    """(M, K): for each token the row of its source face, -1: none. Sources are faces 0 to M - 1."""
     table = torch.full((len(NAMES), len(TOKENS)), -1)
     for row, lesson in enumerate(LESSONS.values()):
         table[row] = torch.tensor([lesson.role(name) for name in TOKENS])

@@ -138,9 +138,9 @@ class FaceXTask:
             face_tokens, canvas = self.model.facex(**inputs), batch["latents"].float()
             cells = F.adaptive_max_pool2d(free, canvas.shape[-1])
             noise = torch.randn(canvas.shape, generator=generator, device=home)
-            who = batch["tokens"], batch["vectors"]
-            rolled = self.rolled(*who, face_tokens, noise, canvas, cells, ends_and_scales(len(canvas), generator))
-            velocity = self.model.led(rolled.noisy, rolled.times, *who, face_tokens).float()
+            identity = batch["tokens"], batch["vectors"]
+            rolled = self.rolled(*identity, face_tokens, noise, canvas, cells, ends_and_scales(len(canvas), generator))
+            velocity = self.model.led(rolled.noisy, rolled.times, *identity, face_tokens).float()
             return codec.to_uint8(self._finished(rolled, velocity, canvas, cells))
 
     def _finished(self, rolled: Rolled, velocity: Tensor, canvas: Tensor, cells: Tensor) -> Tensor:

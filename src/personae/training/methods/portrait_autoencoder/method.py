@@ -25,6 +25,7 @@ from personae.training.export import export_scaled
 from personae.training.images import psnr, to_pixels, to_tensor
 from personae.training.loop import Metrics
 from personae.training.losses import unevenness
+from personae.training.methods.autoencoder.noisy_codec import NoisyCodec
 from personae.training.methods.portrait_autoencoder.data import DETAIL, SIDE, DrawnPictures, Pictures
 from personae.training.methods.portrait_autoencoder.features import FrozenFeatures
 from personae.training.methods.portrait_autoencoder.network import FACTOR, LATENTS, Discriminator, build_autoencoder
@@ -123,17 +124,6 @@ class _Portraits:
         export_scaled(vae, latents, folder)
 
 
-class _Codec(nn.Module):
-    def __init__(self, vae: AutoencoderDC) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The picture again, of latents with `noise`, and the latents without."""
-        latents = self.vae.encoder(x)
-        return self.vae.decoder(latents + noise), latents
-
-
 def _noise_like(latents: Tensor, generator: torch.Generator) -> Tensor:
     return _NOISE * torch.randn(latents.shape, generator=generator, device=latents.device)
 
@@ -153,7 +143,7 @@ class PortraitAutoencoderTask:
     ) -> None:
         self.portraits = _Portraits(caches, features, recogniser, stream)
         self.identity_weight = identity_weight
-        self.model = _Codec(build_autoencoder())
+        self.model = NoisyCodec(build_autoencoder())
         self.batch = self.portraits.batch
 
     def loss(
