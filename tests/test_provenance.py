@@ -5,12 +5,17 @@ import json
 import os
 import stat
 import sys
+import threading
+import time
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from certificate_fixtures import KEYS, issued
 from personae import provenance
 from personae.errors import BadImage, BadOption, BadOutput
 from personae.provenance import credentials, signing, writer
@@ -278,6 +283,65 @@ def test_a_users_own_chain_and_key_sign(config: Path, tmp_path: Path) -> None:
         credentials.of_user()
 
 
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_certificates_of_any_algorithm_sign(algorithm: str) -> None:
+    own = issued(algorithm)
+    found = Credentials(chain=own.chain, key=own.key, algorithm=algorithm)
+    content = writer.encode(picture(), "png", RECIPE, marks=Marks(credentials=found))
+    assert detect(content)["c2pa"].state == "valid"
+    assert detect(content, trust=own.root)["c2pa"].state == "trusted"
+    assert detect(content, trust=own.root)["c2pa"].facts["signer"] == "the leaf"
+
+
+def test_a_signature_ends_with_its_certificate() -> None:
+    own = issued(life=timedelta(seconds=2))
+    content = writer.encode(
+        picture(), "png", RECIPE, marks=Marks(credentials=Credentials(chain=own.chain, key=own.key))
+    )
+    time.sleep(2.5)
+    found = detect(content, trust=own.root)
+    assert (found["c2pa"].state, found["recipe"].state) == ("expired", "holds")
+    assert "no time stamp" in found["c2pa"].proves_not
+    with pytest.raises(BadOutput, match="not valid at time of signing"):
+        writer.encode(picture(), "png", RECIPE, marks=Marks(credentials=Credentials(chain=own.chain, key=own.key)))
+
+
+def test_a_time_stamp_authority_is_asked_only_by_those_who_name_one() -> None:
+    asked: list[str] = []
+
+    class Authority(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.send_response(500)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    own = issued()
+    with HTTPServer(("127.0.0.1", 0), Authority) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        writer.encode(picture(), "png", RECIPE, marks=Marks(credentials=Credentials(chain=own.chain, key=own.key)))
+        assert asked == []
+        url = f"http://127.0.0.1:{server.server_port}/stamp"
+        marks = Marks(credentials=Credentials(chain=own.chain, key=own.key, time_stamps=url))
+        with pytest.raises(BadOutput, match="cannot be signed"):  # rather than without the stamp that was wanted
+            writer.encode(picture(), "png", RECIPE, marks=marks)
+        assert asked == ["/stamp"]
+        server.shutdown()
+
+
+def test_manifests_too_large_to_carry_on_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = writer.encode(picture(), "png", RECIPE)
+    photos = [Ingredient(role="target", canvas=True, mime="image/png", encoded=parent)]
+    monkeypatch.setattr(signing, "_MOST_CARRIED", 5000)
+    with pytest.warns(UserWarning, match="too large to be carried on"):
+        content = writer.encode(picture(3), "png", EDIT, ingredients=photos)
+    found = detect(content)
+    assert found["c2pa"].state == "trusted"
+    assert [one["title"] for one in found.inputs if "state" not in one] == ["me.jpg"]
+
+
 def test_a_module_that_hands_no_key_out_signs(config: Path) -> None:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -359,8 +423,6 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
 
 
 def test_signing_stays_cheap() -> None:
-    import time
-
     plain = writer.encode(picture(size=128), "png", RECIPE, marks=Marks(c2pa=False))
     own = credentials.local()
     signing.sign(plain, "png", RECIPE, (), own)

@@ -162,6 +162,10 @@ def test_an_edit_of_a_signed_photo_says_so(tmp_path: Path) -> None:
     assert (parent["title"], parent["relationship"], parent["state"]) == ("signed.png", "parentOf", "valid")
     [earlier] = [one for one in found.inputs if one["by"] == "recipe"]
     assert earlier["marks"]["c2pa"] is True
+    again = pipe.edit("attribute", target=done, expression={"jawOpen": 0.1}, seed=2, num_inference_steps=1)
+    (second,) = writer.save_edit(again, tmp_path / "again")
+    [origin] = [one for one in detect(second).inputs if one["by"] == "c2pa"]
+    assert (origin["relationship"], origin["state"]) == ("parentOf", "valid"), "also through an edit that was not saved"
     (nameless,) = writer.save_edit(done, tmp_path / "nameless", names=False)
     assert [one["title"] for one in detect(nameless).inputs if one["by"] == "c2pa"] == ["target"]
     assert b"signed.png" not in nameless.read_bytes()

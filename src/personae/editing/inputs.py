@@ -106,10 +106,9 @@ def read_input(pipe: Model, role: str, source: EditSource) -> EditInput:
     """
     earlier: Sequence[dict[str, Any]] = ()
     if isinstance(source, Edit):
-        photo, earlier = (
-            load_photo(source.images[0]),
-            recipes.history([*source.recipe.get("earlier", []), _own(source)]),
-        )
+        # What signed the photo of that edit goes on through this one.
+        photo = replace(load_photo(source.images[0]), encoded=_canvas_of(source))
+        earlier = recipes.history([*source.recipe.get("earlier", []), _own(source)])
     elif isinstance(source, Face):
         if source.photo is None:
             raise BadOption(f"the {role} is a face without its photo: give the photo")
@@ -126,6 +125,11 @@ def read_input(pipe: Model, role: str, source: EditSource) -> EditInput:
     if not faces:
         raise NoFaceFound(f"no face was found in {_name_of(role, photo)}: give a photo in which one can be seen")
     return EditInput(role=role, photo=photo, faces=faces, earlier=earlier)
+
+
+def _canvas_of(edit: Edit) -> bytes | None:
+    """The signed file that an edit was put into, None: that one was not signed."""
+    return next((one.encoded for one in edit.ingredients if one.canvas), None)
 
 
 def _own(edit: Edit) -> dict[str, Any]:

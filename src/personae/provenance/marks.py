@@ -35,9 +35,11 @@ class Marks:
     credentials: "Credentials | None" = None
 
     @classmethod
-    def of_environment(cls, *, watermark: bool = True, c2pa: bool = True) -> "Marks":
+    def of_environment(
+        cls, *, watermark: bool = True, c2pa: bool = True, credentials: "Credentials | None" = None
+    ) -> "Marks":
         """All marks but those that the caller (False) or a variable of `VARIABLES` (set, and not 0) switches off."""
-        marks = cls()
+        marks = cls(credentials=credentials)
         for name, wanted in ((WATERMARK, watermark), (C2PA, c2pa)):
             if not wanted:
                 marks = marks.without(name, _SWITCHED_OFF)
