@@ -2,11 +2,14 @@
 
 import io
 import json
+import multiprocessing
 import os
 import stat
 import sys
 import threading
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -420,6 +423,20 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
             writer.encode(picture(), "png", RECIPE),
             trust=b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n",
         )
+
+
+def test_threads_sign_at_once() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        files = list(pool.map(lambda seed: writer.encode(picture(seed), "png", RECIPE | {"seed": seed}), range(12)))
+    assert {detect(one)["c2pa"].state for one in files} == {"trusted"}
+    assert [detect(one)["recipe"].facts["seed"] for one in files] == list(range(12))
+
+
+def test_a_forked_child_signs() -> None:
+    before = writer.encode(picture(), "png", RECIPE)
+    with warnings.catch_warnings(action="ignore"), multiprocessing.get_context("fork").Pool(1) as pool:
+        after = pool.apply(writer.encode, (picture(), "png", RECIPE))
+    assert [detect(one)["c2pa"].state for one in (before, after)] == ["trusted"] * 2
 
 
 def test_signing_stays_cheap() -> None:

@@ -1,6 +1,7 @@
 """The verbs about marks, and the marks of what other verbs write: images, edits, videos, replays."""
 
 import json
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -147,6 +148,21 @@ def test_a_switch_leaves_its_trace(run: Run, tmp_path: Path, nano_like: FacePipe
     found = detect(off)
     assert (found["c2pa"].state, found.stripped) == ("absent", [])
     assert read_recipe(off)["marks"]["why"] == {"c2pa": "switched off", "watermark": "switched off"}
+
+
+def test_one_line_says_that_nothing_is_signed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model_folder(tmp_path / "model")
+    identity.save(tmp_path / "a.identity", made_up(load(folder), 1)[0])
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    done = run("generate", tmp_path / "a.identity", "-m", folder, "--steps", 1, "-n", 2, "-o", "out")
+    assert done.code == 0
+    assert [line for line in done.err.splitlines() if "C2PA" in line] == [
+        "personae: results are not signed (C2PA is off): pip install 'personae[provenance]', or --no-c2pa"
+    ]
+    for path in done.lines:
+        assert read_recipe(path)["marks"]["why"]["c2pa"] == "the extra provenance is not installed"
+    assert "personae[provenance]" in run("provenance", "show").err
+    assert not run("generate", tmp_path / "a.identity", "-m", folder, "--steps", 1, "-o", "b.png", "--no-c2pa").err
 
 
 def test_an_edit_of_a_signed_photo_says_so(tmp_path: Path) -> None:

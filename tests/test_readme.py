@@ -80,6 +80,7 @@ def ran(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     for name in ("user", "temporary", "log"):
         (apart / name).mkdir()
     env = {"HOME": str(apart / "user"), "TMPDIR": str(apart / "temporary"), "PYTHONDONTWRITEBYTECODE": "1"}
+    env["XDG_CONFIG_HOME"] = ""  # the tests' own
     run = plainly if needs_strace.args[0] else watched
     record = run([sys.executable, "-c", RUN_ALL, json.dumps(COMMANDS)], apart / "log", cwd=home, env=env)
     assert record.done.returncode == 0, record.done.stderr
