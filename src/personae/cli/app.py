@@ -1,5 +1,5 @@
 """personae demo | generate | edit | read | identity | train | prepare | evaluate | models | inspect | replay | detect |
-provenance | comfyui | doctor
+provenance | comfyui | page | doctor
 
 One function per verb: the signature is the interface, the work is done elsewhere. Results go to stdout, progress
 and errors to stderr. A user's mistake is one line and exit code 2, Ctrl-C is 130; a traceback is a bug.
@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from personae.cli import evaluate, generate, inspect, libraries, provenance, train
+from personae.cli import evaluate, generate, inspect, libraries, page, provenance, train
 from personae.cli.comfyui import comfyui
 from personae.cli.edit import edit
 from personae.cli.identity import people
@@ -61,6 +61,7 @@ app.add_typer(provenance.signing, name="provenance")
 app.command()(inspect.replay)
 app.add_typer(comfyui, name="comfyui")
 app.command()(inspect.doctor)
+app.command()(page.page)
 
 
 def _version(wanted: bool) -> None:

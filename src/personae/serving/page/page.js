@@ -1,0 +1,41 @@
+// The buttons inside our cards. One listener for all of them: cards come and go.
+(() => {
+  const copy = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {  // no https, no clipboard: the old way
+      const field = document.createElement("textarea");
+      field.value = text;
+      document.body.append(field);
+      field.select();
+      document.execCommand("copy");
+      field.remove();
+    }
+  };
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (button) {
+      await copy(button.dataset.copy);
+      const before = button.textContent;
+      button.textContent = button.dataset.done;
+      setTimeout(() => { button.textContent = before; }, 1600);
+    }
+    const face = event.target.closest("[data-face]");
+    if (face) {
+      const choice = document.querySelectorAll("#edit-face input")[Number(face.dataset.face) - 1];
+      choice?.click();
+    }
+  });
+  document.addEventListener("change", (event) => {
+    const choice = event.target.closest("#edit-face input");
+    if (!choice) return;
+    const chosen = [...document.querySelectorAll("#edit-face input")].indexOf(choice) + 1;
+    for (const face of document.querySelectorAll("[data-face]")) {
+      face.setAttribute("aria-pressed", String(Number(face.dataset.face) === chosen));
+    }
+  });
+  document.addEventListener("input", (event) => {
+    const compare = event.target.closest(".p-compare");
+    if (compare) compare.style.setProperty("--at", `${event.target.value}%`);
+  });
+})();

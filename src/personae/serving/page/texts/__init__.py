@@ -1,0 +1,57 @@
+"""What the page says, by language: for labels, which the browser translates, and for sentences, which we do.
+
+    words = Words.of_header("de-AT,de;q=0.9")
+    words("working", number=1, total=4, step=3, steps=25)
+    translations()["es"]["consent"]            # for gr.I18n
+
+A language is a module with `TEXTS`; `OPTIONS`: titles and help of options, by name; `GROUPS`: their headings. What it
+does not know of these is said in English, as it is declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from personae.controls import registry
+from personae.serving.page.texts import english, german, spanish
+
+LANGUAGES: Mapping[str, Mapping[str, str]] = {"en": english.TEXTS, "de": german.TEXTS, "es": spanish.TEXTS}
+_GROUPS: Mapping[str, Mapping[str, str]] = {"en": {}, "de": german.GROUPS, "es": spanish.GROUPS}
+_OPTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {"en": {}, "de": german.OPTIONS, "es": spanish.OPTIONS}
+
+
+@dataclass(frozen=True)
+class Words:
+    """The sentences of one language: "en", "de" or "es"."""
+
+    language: str = "en"
+
+    @classmethod
+    def of_header(cls, accepted: str | None) -> Words:
+        """Of a browser's `Accept-Language`: its first language that there is, else English."""
+        for part in (accepted or "").split(","):
+            name = part.partition(";")[0].strip().lower()[:2]
+            if name in LANGUAGES:
+                return cls(name)
+        return cls()
+
+    def __call__(self, key: str, **values: Any) -> str:
+        """A sentence, with what it is about filled in."""
+        return LANGUAGES[self.language][key].format(**values)
+
+
+def translations() -> dict[str, dict[str, str]]:
+    """Every text of every language, those of the options included: `option_NAME`, `help_NAME`, `group_GROUP`."""
+    found = {}
+    for language, texts in LANGUAGES.items():
+        known = _OPTIONS[language]
+        options: dict[str, str] = {}
+        for row in registry.rows():
+            title, about = known.get(row["name"], (row["title"], row["help"]))
+            group = row["group"]
+            options |= {f"group_{group}": _GROUPS[language].get(group, group)}
+            options |= {f"option_{row['name']}": title, f"help_{row['name']}": about}
+        found[language] = {**texts, **options}
+    return found

@@ -1,0 +1,219 @@
+"""What every tab is built with: the desk, the words, and the half of a tab that starts work and shows results."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from personae.controls import registry
+from personae.errors import BadOption
+from personae.serving.page import results, work
+from personae.serving.page.options_form import OptionsForm, Row, Translate, offered
+from personae.serving.page.texts import Words
+from personae.serving.page.work import Desk, Order
+
+MOST_DRAWN = 1_000_000  # seeds, as the command line draws them: short enough to be typed again
+_MOST_PICTURES = 8
+Prepare = Callable[[Sequence[Any], Words, str], Order]
+
+
+def words_of(request: gr.Request) -> Words:
+    """The sentences in the language of whoever looks at the page."""
+    return Words.of_header(request.headers.get("accept-language"))
+
+
+def session_of(request: gr.Request) -> str:
+    """Which open page this is."""
+    return str(request.session_hash)
+
+
+def first_seed(typed: Any, lock: Any) -> int:
+    """The seed of the first picture: the one that is held, else a new one. Raises `BadOption` for what is no seed."""
+    text = str(typed or "").strip()
+    if not lock or not text:
+        return secrets.randbelow(MOST_DRAWN)
+    if not text.isdecimal() or not text.isascii() or int(text) >= 2**63:
+        raise BadOption(f"a seed is a whole number between 0 and 2^63 - 1, got {text!r:.40}")
+    return int(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ui:
+    """What tabs are built with.
+
+    i18n: a text's key -> what the browser translates. rows: the options, with the first model's own defaults.
+    localised: fields whose choices are named in the reader's language when the page is opened.
+    """
+
+    desk: Desk
+    i18n: Translate
+    rows: Sequence[Row]
+    components: frozenset[str] | None
+    directions: tuple[str, ...] = ()
+    localised: list[tuple[gr.components.Component, Callable[[Words], Any]]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, desk: Desk, i18n: Translate) -> Ui:
+        """For an engine's first model, as far as it is loaded."""
+        facts = desk.engine.facts.get(desk.engine.models[0])
+        own: dict[str, dict[str, Any]] = {}
+        if facts is not None:
+            side = {"default": facts.side, "soft_low": facts.side // 2, "soft_high": facts.side * 2}
+            own = {
+                "num_inference_steps": {"default": facts.steps},
+                "guidance_scale": {"default": facts.guidance_scale},
+                "height": {**side, "step": 8},
+                "width": {**side, "step": 8},
+            }
+        return cls(
+            desk=desk,
+            i18n=i18n,
+            rows=[row | own.get(row["name"], {}) for row in registry.rows()],
+            components=None if facts is None else frozenset(facts.components),
+            directions=() if facts is None else facts.directions,
+        )
+
+    @property
+    def model(self) -> str:
+        """The model that the page works with: the engine's first."""
+        return self.desk.engine.models[0]
+
+    def intro(self, key: str) -> None:
+        """A sentence at the head of a tab."""
+        gr.HTML(f'<p class="p-intro">{self.i18n(key)}</p>')
+
+    def choices(self, component: gr.components.Component, of: Callable[[Words], list[tuple[str, Any]]]) -> None:
+        """Name the choices of a field in the reader's language."""
+        self.localised.append((component, lambda words: gr.update(choices=of(words))))
+
+    def options(self, *, groups: Sequence[str], besides: Sequence[str] = (), title: str = "options") -> OptionsForm:
+        """The options of some groups of the registry, folded away, each group under its name."""
+        elsewhere = ("seed", "num_images_per_prompt", *besides)
+        wanted = offered(self.rows, groups=groups, besides=elsewhere, components=self.components)
+        return self.form(wanted, title=title)
+
+    def form(self, rows: Sequence[Row], *, title: str = "options") -> OptionsForm:
+        """These rows, folded away."""
+        if not rows:
+            return OptionsForm(rows=[], widgets=[])
+        with gr.Accordion(self.i18n(title), open=False):
+            parts = [
+                (gr.HTML(f'<h3 class="p-note">{self.i18n(f"group_{group}")}</h3>'), OptionsForm.of(own, self.i18n))
+                for group, own in _by_group(rows)
+            ]
+        forms = [form for _, form in parts]
+        return OptionsForm(
+            rows=[row for form in forms for row in form.rows],
+            widgets=[widget for form in forms for widget in form.widgets],
+        )
+
+
+def _by_group(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["group"], []).append(row)
+    return list(groups.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studio:
+    """How many pictures, from which seed, with whose consent; the buttons; and the results."""
+
+    ui: Ui
+    count: gr.Slider
+    seed: gr.Textbox
+    lock: gr.Checkbox
+    consent: gr.Checkbox
+    go: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    row: gr.HTML
+
+    @classmethod
+    def controls(cls, ui: Ui, *, run: str, name: str, several: bool = True) -> dict[str, Any]:
+        """The fields and buttons, drawn where the page is being built; `finish` wants them. name: of the tab, for the
+        ids of its elements. several: whether a press may make more than one picture."""
+        i18n = ui.i18n
+        with gr.Row():
+            count = gr.Slider(
+                1, _MOST_PICTURES, value=1 if name == "edit" else 4, step=1, label=i18n("count"), visible=several
+            )
+            seed = gr.Textbox(label=i18n("seed"), placeholder=i18n("seed_random"), elem_id=f"{name}-seed")
+        lock = gr.Checkbox(label=i18n("lock"), elem_id=f"{name}-lock")
+        consent = gr.Checkbox(label=i18n("consent"), elem_id=f"{name}-consent")
+        with gr.Row():
+            go = gr.Button(i18n(run), variant="primary", elem_id=f"{name}-run", scale=3)
+            stop = gr.Button(i18n("stop"), elem_id=f"{name}-stop", scale=1, min_width=90)
+        return {"count": count, "seed": seed, "lock": lock, "consent": consent, "go": go, "stop": stop}
+
+    @classmethod
+    def finish(cls, ui: Ui, controls: dict[str, Any], *, name: str, wide: bool = False) -> Studio:
+        """The results, drawn where the page is being built."""
+        status = gr.HTML("", elem_classes=["p-status"], elem_id=f"{name}-status")
+        empty = f'<div class="p-empty">{ui.i18n("results_empty")}</div>'
+        row = gr.HTML(empty, elem_id=f"{name}-results", elem_classes=["p-wide"] if wide else [])
+        return cls(ui=ui, **controls, status=status, row=row)
+
+    def connect(
+        self,
+        inputs: Sequence[gr.components.Component],
+        prepare: Prepare,
+        *,
+        consented: Callable[[Sequence[Any]], bool] = lambda values: False,
+    ) -> None:
+        """Let the button work: `prepare` makes an order out of the inputs' values. consented: whether these need no
+        consent, since nobody in them exists."""
+        desk = self.ui.desk
+
+        def run(request: gr.Request, count: Any, seed: Any, lock: Any, agreed: Any, *values: Any) -> Any:
+            words, session = words_of(request), session_of(request)
+            first: Any = seed
+            try:
+                first = first_seed(seed, lock)
+                free = consented(values)
+                if not agreed and not free:
+                    raise BadOption(words("consent_missing").rstrip("."))
+                yield results.sentence(words("reading")), gr.skip(), first
+                order = prepare(values, words, session)
+                if not free:
+                    desk.consent.record(order.kind, pictures=int(count))
+            except Exception as error:
+                yield results.error(work.explained(error, words)), gr.skip(), first
+                return
+            for view in work.make(desk, order, session=session, seed=first, count=int(count), words=words):
+                yield view.status, view.row, first
+
+        self.start(run, [self.count, self.seed, self.lock, self.consent, *inputs])
+
+    def start(self, run: Callable[..., Any], inputs: Sequence[gr.components.Component]) -> None:
+        """Let the buttons work. run: (request, *values) -> views of status, row and seed, one after the other."""
+
+        def stop(request: gr.Request) -> None:
+            self.ui.desk.running.stop(session_of(request))
+
+        self.go.click(
+            run,
+            inputs,
+            [self.status, self.row, self.seed],
+            show_progress="hidden",
+            concurrency_limit=None,
+            trigger_mode="once",
+            api_visibility="private",
+        )
+        self.stop.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
+
+    def ask_again(self, *photos: gr.components.Component) -> None:
+        """Take the consent back when other photos come."""
+        for photo in photos:
+            photo.change(
+                lambda: False, None, self.consent, queue=False, show_progress="hidden", api_visibility="private"
+            )
+
+
+def edit_rows(rows: Sequence[Row], names: Sequence[str], usual: str) -> list[Row]:
+    """The rows of options that an edit has a default of its own for: an empty field is the task's."""
+    return [dict(row) | {"default": None, "default_text": usual} for row in rows if row["name"] in names]

@@ -1,0 +1,159 @@
+"""A press of a button, carried out: one picture after the other through the engine, each shown as it comes.
+
+    order = Order(stem="me", request=..., encode=..., command=..., alt="...")
+    for view in make(desk, order, session="a", seed=7, count=4, words=words): ...
+
+A picture is a request of its own, so that the row grows, the engine serves others in between, and the command of each
+makes exactly that picture.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from personae.errors import JobCancelled, PersonaeError
+from personae.serving.engine.engine import Engine
+from personae.serving.engine.requests import Request
+from personae.serving.engine.ticket import Ticket
+from personae.serving.page import results
+from personae.serving.page.consent import ConsentLog
+from personae.serving.page.results import Card, Shelf
+from personae.serving.page.texts import Words
+
+OFTEN = 0.25  # seconds between two views of a progress
+_log = logging.getLogger(__name__)
+
+
+class Running:
+    """The tickets of each session that have not ended: what a Stop button stops, and a closed page leaves."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tickets: dict[str, list[Ticket]] = {}
+        self._stops: dict[str, int] = {}
+
+    def add(self, session: str, ticket: Ticket) -> None:
+        """Remember a ticket of a session."""
+        with self._lock:
+            left = [one for one in self._tickets.get(session, []) if not one.done]
+            self._tickets[session] = [*left, ticket]
+
+    def stop(self, session: str) -> int:
+        """Cancel all of a session; returns how many there were."""
+        with self._lock:
+            tickets = self._tickets.pop(session, [])
+        return sum(ticket.cancel() for ticket in tickets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What all tabs work with. titles: of the pictures of a deny-listed ... see the engine's policy."""
+
+    engine: Engine
+    shelf: Shelf
+    consent: ConsentLog
+    running: Running = field(default_factory=Running)
+
+    def ask(self, request: Request, session: str) -> Any:
+        """The result of a request that takes no time worth showing. Raises as `Ticket.result`."""
+        ticket = self.engine.submit(request)
+        self.running.add(session, ticket)
+        return ticket.result()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the pictures of a press have in common.
+
+    kind: "generate", "edit" ..., for the record of consent. stem: of the files' names. request: by seed. encode: the
+    bytes of a result's file, marked. command: by seed, a line of the shell that makes the same. alt: by seed, what the
+    picture shows. before: of an edit, the photo. more: further files of every card.
+    """
+
+    kind: str
+    stem: str
+    request: Callable[[int], Request]
+    encode: Callable[[Any], bytes]
+    command: Callable[[int], str]
+    alt: Callable[[int], str]
+    before: Path | None = None
+    more: Sequence[tuple[str, Path]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the page shows at one moment, both as HTML."""
+
+    status: str
+    row: str
+
+    @classmethod
+    def of_error(cls, problem: BaseException, words: Words, cards: Sequence[Card] = ()) -> View:
+        """A mistake as its sentence; a bug as ours, with the rest in the log."""
+        return cls(status=results.error(explained(problem, words)), row=results.row(cards, words=words))
+
+
+def explained(problem: BaseException, words: Words) -> str:
+    """An error as a sentence without the places of files on this machine."""
+    if isinstance(problem, JobCancelled):
+        return words("stopped")
+    if not isinstance(problem, PersonaeError):
+        _log.error("the page failed", exc_info=problem)
+        return words("bug")
+    text = " ".join(part.rpartition("/")[2] if part.startswith("/") else part for part in str(problem).split(" "))
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def make(desk: Desk, order: Order, *, session: str, seed: int, count: int, words: Words) -> Iterator[View]:
+    """Every view from the first step to the last. Errors are views, too."""
+    cards: list[Card] = []
+    began = time.monotonic()
+    try:
+        for number in range(1, count + 1):
+            ticket = desk.engine.submit(order.request(seed + number - 1))
+            desk.running.add(session, ticket)
+            for text, share in _progress(ticket, number, count, words):
+                shown = results.row(cards, waiting=count - len(cards), words=words)
+                yield View(status=results.sentence(text, share=share), row=shown)
+            cards.append(_card(desk.shelf, order, ticket.result(), seed + number - 1))
+    except Exception as error:  # whatever a library raises, the page goes on
+        yield View.of_error(error, words, cards)
+        return
+    done = words("done", total=len(cards), seconds=time.monotonic() - began)
+    yield View(status=results.sentence(f"{done} {words('marked')}"), row=results.row(cards, words=words))
+
+
+def _progress(ticket: Ticket, number: int, count: int, words: Words) -> Iterator[tuple[str, float]]:
+    """What to say while a ticket is on its way, not too often, and the share of all that is done."""
+    latest = 0.0
+    for progress in ticket.events():
+        if ticket.done or time.monotonic() - latest < OFTEN:
+            continue
+        latest = time.monotonic()
+        facts = {"number": number, "total": count, "step": progress.step, "steps": progress.steps}
+        key = "waiting" if progress.stage == "waiting" else "working" if progress.steps else "begins"
+        yield words(key, **facts), (number - 1 + progress.share) / count
+
+
+def _card(shelf: Shelf, order: Order, result: Any, seed: int) -> Card:
+    path = shelf.put(f"{order.stem}-seed{seed}.png", order.encode(result))
+    return Card(
+        path=path,
+        seed=seed,
+        likeness=result.likeness[0] if result.likeness else None,
+        command=order.command(seed),
+        alt=order.alt(seed),
+        before=order.before,
+        more=order.more,
+    )
+
+
+def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are set."""
+    return {name: value for name, value in options.items() if value is not None}
