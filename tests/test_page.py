@@ -383,3 +383,25 @@ def test_the_readers_language() -> None:
     assert Words.of_header("fr, es;q=0.4").language == "es"
     assert Words.of_header(None).language == "en"
     assert Words("de")("working", number=1, total=2, step=3, steps=4) == "Bild 1 von 2: Schritt 3 von 4"
+
+
+# ---------------------------------------------------------------------- origin
+
+
+def test_where_a_picture_comes_from(desk: Desk, nano_like: FacePipeline, tmp_path: Path) -> None:
+    from personae.errors import BadImage
+    from personae.serving.page import origin
+
+    list(work.make(desk, order(nano_like), session="a", seed=7, count=1, words=EN))
+    [path] = desk.shelf.folder.rglob("*.png")
+    html = origin.report(path, EN)
+    assert EN("mark_c2pa") in html
+    assert html.count('class="p-mark p-yes"') >= 2
+    assert "&quot;seed&quot;: 7" in html
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "plain.png")
+    plain = origin.report(tmp_path / "plain.png", EN)
+    assert "proves nothing" in plain
+    assert "<details" not in plain
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(BadImage):
+        origin.report(tmp_path / "text.png", EN)

@@ -113,14 +113,14 @@ def _connect_fields(
 
     def choose(request: gr.Request, kind: str) -> list[Any]:
         words = words_of(request)
-        shown = FIELDS[kind]
+        wanted = FIELDS[kind]
         labels = ("photo_to_change", "driver") if changes_source(kind) else ("source", "target")
         target_label = words(labels[1] if takes_two(kind) else "photo_to_change")
         return [
             f'<p class="p-note">{words(f"about_{kind}")}</p>',
             gr.update(visible=takes_two(kind), label=words(labels[0])),
             gr.update(label=target_label),
-            *(gr.update(visible=name.partition("_")[0] in shown) for name in own),
+            *(gr.update(visible=name.partition("_")[0] in wanted) for name in own),
         ]
 
     def look(request: gr.Request, kind: str, first: Any, second: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The tab Origin: what a file says of where it comes from, and what of that can be proven."""
+"""The tab Origin: what marks a file carries, what each proves and what it does not, and the recipe inside."""
 
 from __future__ import annotations
 
@@ -11,45 +11,58 @@ from typing import Any
 import gradio as gr
 
 from personae import describe
-from personae.errors import BadRecipe
+from personae.errors import BadImage
+from personae.provenance.detection import Detected, detect
+from personae.provenance.findings import Finding
 from personae.serving.page import results, work
 from personae.serving.page.photos import path_of
 from personae.serving.page.texts import Words
 from personae.serving.page.ui import Ui, words_of
 
-# What of a recipe is worth a line; all of it stands below.
-_FACTS = ("software", "task", "seed", "likeness")
-
 
 def report(path: Path, words: Words) -> str:
-    """What is found in a file, as HTML. Raises `BadImage` for what is no picture."""
+    """What is found in a file, as HTML. Raises `BadImage` for what is neither picture nor video."""
+    found = detect(path)
+    marks = "".join(_mark(one, words) for one in found.marks)
+    return (
+        f'<p role="status"><strong>{escape(_sentence(found.verdict))}</strong></p>'
+        f'<div class="p-marks">{marks}</div>{_more(found, words)}{_recipe(path, words)}'
+        f'<p class="p-note">{escape(words("origin_about"))}</p>'
+    )
+
+
+def _mark(finding: Finding, words: Words) -> str:
+    state = "yes" if finding.found else "no"
+    lines = [("origin_proves", finding.proves), ("origin_proves_not", finding.proves_not)] if finding.found else []
+    reason = finding.facts.get("reason")
+    rows = "".join(f"<dt>{escape(words(key))}</dt><dd>{escape(text)}</dd>" for key, text in lines)
+    about = f'<p class="p-note">{escape(str(reason))}</p>' if reason else ""
+    return (
+        f'<section class="p-mark p-{state}"><h3>{escape(words(f"mark_{finding.mark}"))} '
+        f"<span>{escape(finding.state)}</span></h3>{f'<dl>{rows}</dl>' if rows else ''}{about}</section>"
+    )
+
+
+def _more(found: Detected, words: Words) -> str:
+    if not found.stripped:
+        return ""
+    lines = "".join(f"<li>{escape(one)}</li>" for one in found.stripped)
+    return f"<h3>{escape(words('origin_stripped'))}</h3><ul>{lines}</ul>"
+
+
+def _recipe(path: Path, words: Words) -> str:
+    """The whole recipe, folded away, if there is one that can be read."""
     try:
-        recipe = describe.path(path)
-    except BadRecipe as error:
-        return _sentence(words("origin_none")) + f'<p class="p-note">{escape(work.explained(error, words))}</p>'
-    return _sentence(words("origin_found")) + _table(recipe, words) + _whole(recipe, words)
+        recipe: Mapping[str, Any] = describe.path(path)
+    except BadImage:  # none, or damaged: the findings say which
+        return ""
+    text = json.dumps(recipe, indent=1, ensure_ascii=False)
+    title = escape(words("origin_recipe"))
+    return f'<details class="p-recipe"><summary>{title}</summary><pre tabindex="0">{escape(text)}</pre></details>'
 
 
 def _sentence(text: str) -> str:
-    return f'<p role="status"><strong>{escape(text)}</strong></p>'
-
-
-def _table(recipe: Mapping[str, Any], words: Words) -> str:
-    rows = {name: recipe[name] for name in _FACTS if recipe.get(name) is not None}
-    model = recipe.get("model")
-    if isinstance(model, Mapping):
-        rows["model"] = model.get("name")
-    lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>' for name, value in rows.items()
-    )
-    return f'<table class="p-facts"><tbody>{lines}</tbody></table><p class="p-note">{escape(words("origin_about"))}</p>'
-
-
-def _whole(recipe: Mapping[str, Any], words: Words) -> str:
-    text = json.dumps(recipe, indent=1, ensure_ascii=False)
-    return (
-        f'<details><summary>{escape(words("origin_recipe"))}</summary><pre tabindex="0">{escape(text)}</pre></details>'
-    )
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def build(ui: Ui) -> None:
@@ -58,19 +71,22 @@ def build(ui: Ui) -> None:
     ui.intro("origin_intro")
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            file = gr.File(label=i18n("origin_file"), file_types=["image"], height=160, elem_id="origin-file")
+            file = gr.File(label=i18n("origin_file"), file_types=["image", "video"], height=160, elem_id="origin-file")
             look = gr.HTML("", elem_id="origin-look", elem_classes=["p-look"])
         with gr.Column(scale=3, min_width=300):
             found = gr.HTML("", elem_id="origin-report", elem_classes=["p-status"])
 
-    def run(request: gr.Request, value: Any) -> tuple[str, str]:
+    def run(request: gr.Request, value: Any) -> Any:
         words, path = words_of(request), path_of(value)
         if path is None:
-            return "", ""
+            yield "", ""
+            return
+        address = escape(results.url(path), quote=True)
+        picture = f'<div class="p-portrait"><img alt="" src="{address}"></div>'
+        yield picture, results.sentence(words("origin_looking"))
         try:
-            picture = f'<div class="p-portrait"><img alt="" src="{escape(results.url(path), quote=True)}"></div>'
-            return picture, report(path, words)
+            yield picture, report(path, words)
         except Exception as error:
-            return "", results.error(work.explained(error, words))
+            yield "", results.error(work.explained(error, words))
 
-    file.change(run, file, [look, found], show_progress="hidden", concurrency_limit=None, api_visibility="private")
+    file.change(run, file, [look, found], show_progress="hidden", concurrency_limit=2, api_visibility="private")

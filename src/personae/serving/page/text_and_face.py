@@ -32,7 +32,7 @@ def build(ui: Ui) -> None:
     """Draw the tab."""
     rows = offered(ui.rows, groups=[GROUP], components=ui.components)
     sliders = [row for row in rows if row["type"] == "number"]
-    looks = next((row["choices"] for row in rows if row["type"] == "choice"), [])
+    looks: list[str] = next((row["choices"] for row in rows if row["type"] == "choice"), [])
     shown = [row["name"] for row in rows if row["type"] in ("number", "choice")]
     ui.intro("words_intro")
     with gr.Row():
@@ -51,8 +51,9 @@ def build(ui: Ui) -> None:
             more = ui.options(groups=[GROUP, "Sampling", "Likeness"], besides=shown)
         with gr.Column(scale=3, min_width=300):
             studio = Studio.finish(ui, controls, name="words")
-    for widget in weights.widgets:
-        widget.input(lambda: OWN, None, look, queue=False, show_progress="hidden", api_visibility="private")
+    sliding: Any  # they are sliders
+    for sliding in weights.widgets:
+        sliding.input(lambda: OWN, None, look, queue=False, show_progress="hidden", api_visibility="private")
 
     def prepare(values: Sequence[Any], words: Words, session: str) -> Order:
         gallery, text, style, *rest = values

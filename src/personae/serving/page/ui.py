@@ -206,7 +206,7 @@ class Studio:
         )
         self.stop.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
 
-    def ask_again(self, *photos: gr.components.Component) -> None:
+    def ask_again(self, *photos: Any) -> None:
         """Take the consent back when other photos come."""
         for photo in photos:
             photo.change(

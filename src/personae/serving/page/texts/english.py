@@ -136,9 +136,14 @@ TEXTS = {
     # origin
     "origin_intro": "Where does a picture come from? Its signature, its watermark, and how it was made.",
     "origin_file": "Picture",
-    "run_origin": "Look",
     "origin_recipe": "The recipe inside",
-    "origin_none": "No recipe of personae is inside. That proves nothing: it may have been removed.",
-    "origin_found": "This file says that personae made it.",
-    "origin_about": "A recipe can be removed or written by hand; it is what the file says, not a proof.",
+    "origin_looking": "Looking for marks.",
+    "origin_about": "That a mark is missing proves nothing: it may have been removed, and nobody has to set one.",
+    "origin_proves": "Proves",
+    "origin_proves_not": "Does not prove",
+    "origin_stripped": "What it must have had and has no more",
+    "mark_c2pa": "Signature (C2PA)",
+    "mark_watermark": "Watermark",
+    "mark_recipe": "Recipe",
+    "mark_label": "Label",
 }

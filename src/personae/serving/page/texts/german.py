@@ -129,11 +129,16 @@ TEXTS = {
     "video_alt": "Das bewegte Foto",
     "origin_intro": "Woher kommt ein Bild? Seine Unterschrift, sein Wasserzeichen, und wie es gemacht wurde.",
     "origin_file": "Bild",
-    "run_origin": "Nachsehen",
     "origin_recipe": "Das Rezept darin",
-    "origin_none": "Kein Rezept von personae ist darin. Das beweist nichts: es kann entfernt worden sein.",
-    "origin_found": "Diese Datei sagt, dass personae sie gemacht hat.",
-    "origin_about": "Ein Rezept kann entfernt oder von Hand geschrieben werden: es ist keine Probe, nur eine Aussage.",
+    "origin_looking": "Sucht nach Zeichen.",
+    "origin_about": "Dass ein Zeichen fehlt, beweist nichts: es kann entfernt sein, und niemand muss eines setzen.",
+    "origin_proves": "Beweist",
+    "origin_proves_not": "Beweist nicht",
+    "origin_stripped": "Was die Datei gehabt haben muss und nicht mehr hat",
+    "mark_c2pa": "Unterschrift (C2PA)",
+    "mark_watermark": "Wasserzeichen",
+    "mark_recipe": "Rezept",
+    "mark_label": "Aufschrift",
 }
 
 OPTIONS = {

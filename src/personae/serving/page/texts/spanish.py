@@ -129,11 +129,16 @@ TEXTS = {
     "video_alt": "La foto animada",
     "origin_intro": "¿De dónde viene una imagen? Su firma, su marca de agua y cómo se hizo.",
     "origin_file": "Imagen",
-    "run_origin": "Mirar",
     "origin_recipe": "La receta que lleva dentro",
-    "origin_none": "No lleva ninguna receta de personae. Eso no prueba nada: pudo quitarse.",
-    "origin_found": "Este archivo dice que lo hizo personae.",
-    "origin_about": "Una receta puede quitarse o escribirse a mano: es lo que dice el archivo, no una prueba.",
+    "origin_looking": "Buscando marcas.",
+    "origin_about": "Que falte una marca no prueba nada: pudo quitarse, y nadie está obligado a ponerla.",
+    "origin_proves": "Prueba",
+    "origin_proves_not": "No prueba",
+    "origin_stripped": "Lo que tuvo que tener y ya no tiene",
+    "mark_c2pa": "Firma (C2PA)",
+    "mark_watermark": "Marca de agua",
+    "mark_recipe": "Receta",
+    "mark_label": "Etiqueta",
 }
 
 OPTIONS = {
