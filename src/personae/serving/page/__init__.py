@@ -1,7 +1,7 @@
 """The page: everything that personae does, in a browser (`personae page`, extra `page`).
 
-    page = blocks(engine)
-    app = gradio.mount_gradio_app(app, page, path="/page", **look())
+    page = blocks(engine)      # for `gradio.mount_gradio_app(app, page, path="/page", **look())`
+    serve(engine, port=7860)   # or by itself
 
 app.py         the tabs put together; the program of its own
 theme.py       colours; page.css, page.js: what is ours beside them

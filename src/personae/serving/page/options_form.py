@@ -1,7 +1,7 @@
 """A form out of the option registry: a slider, list or field for each option, and the options back out of their values.
 
-    form = OptionsForm.of(registry.rows(), groups=("Sampling", "Likeness"), i18n=i18n)     # inside gr.Blocks
-    form.read(values)                                   # {"num_inference_steps": 12}: what differs from the usual
+    form = OptionsForm.of(offered(registry.rows(), groups=["Sampling"]), i18n)   # inside gr.Blocks
+    form.read(values)                # {"num_inference_steps": 12}: what differs from the usual
 
 Only options with a flag are offered: what the page makes, a command makes, too. Which widget an option gets follows
 from its row (`registry.rows`); one without a default is an empty field that says what then holds.

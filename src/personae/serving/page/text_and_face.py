@@ -33,7 +33,7 @@ def build(ui: Ui) -> None:
     rows = offered(ui.rows, groups=[GROUP], components=ui.components)
     sliders = [row for row in rows if row["type"] == "number"]
     looks: list[str] = next((row["choices"] for row in rows if row["type"] == "choice"), [])
-    shown = [row["name"] for row in rows if row["type"] in ("number", "choice")]
+    own_names = [row["name"] for row in rows if row["type"] in ("number", "choice")]
     ui.intro("words_intro")
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
@@ -48,7 +48,7 @@ def build(ui: Ui) -> None:
             ui.choices(look, lambda words: [(words(f"look_{name or 'own'}"), name) for name in (*looks, OWN)])
             weights = OptionsForm.of(sliders, ui.i18n)
             controls = Studio.controls(ui, run="run_generate", name="words")
-            more = ui.options(groups=[GROUP, "Sampling", "Likeness"], besides=shown)
+            more = ui.options(groups=[GROUP, "Sampling", "Likeness"], besides=own_names)
         with gr.Column(scale=3, min_width=300):
             studio = Studio.finish(ui, controls, name="words")
     sliding: Any  # they are sliders

@@ -1,6 +1,6 @@
 """How the page looks: calm paper and ink, one deep green, the system's own letters. Nothing comes from elsewhere.
 
-    blocks.launch(theme=theme(), css=css(), head=head())
+    css()       # beside `theme()` and `head()`: arguments of Blocks.launch
 
 Every colour of letters stands on its ground with a contrast of at least 4.5 (WCAG 2 AA), by day and by night;
 tests/test_page_browser.py has axe look.

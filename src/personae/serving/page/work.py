@@ -1,6 +1,6 @@
 """A press of a button, carried out: one picture after the other through the engine, each shown as it comes.
 
-    order = Order(stem="me", request=..., encode=..., command=..., alt="...")
+    order = Order(kind="edit", stem="me", request=..., encode=..., command=..., alt="...")
     for view in make(desk, order, session="a", seed=7, count=4, words=words): ...
 
 A picture is a request of its own, so that the row grows, the engine serves others in between, and the command of each
@@ -119,8 +119,8 @@ def make(desk: Desk, order: Order, *, session: str, seed: int, count: int, words
             ticket = desk.engine.submit(order.request(seed + number - 1))
             desk.running.add(session, ticket)
             for text, share in _progress(ticket, number, count, words):
-                shown = results.row(cards, waiting=count - len(cards), words=words)
-                yield View(status=results.sentence(text, share=share), row=shown)
+                row_so_far = results.row(cards, waiting=count - len(cards), words=words)
+                yield View(status=results.sentence(text, share=share), row=row_so_far)
             cards.append(_card(desk.shelf, order, ticket.result(), seed + number - 1))
     except Exception as error:  # whatever a library raises, the page goes on
         yield View.of_error(error, words, cards)
