@@ -1,5 +1,5 @@
 """personae demo | generate | edit | read | identity | train | prepare | evaluate | models | inspect | replay | detect |
-provenance | comfyui | page | doctor
+provenance | comfyui | page | serve | doctor
 
 One function per verb: the signature is the interface, the work is done elsewhere. Results go to stdout, progress
 and errors to stderr. A user's mistake is one line and exit code 2, Ctrl-C is 130; a traceback is a bug.
@@ -20,6 +20,7 @@ from personae.cli.comfyui import comfyui
 from personae.cli.edit import edit
 from personae.cli.identity import people
 from personae.cli.prepare import data
+from personae.cli.serve import serve
 from personae.cli.terminal import noted
 from personae.console import AnswerLost, note, say
 from personae.errors import BadOption, PersonaeError
@@ -62,6 +63,7 @@ app.command()(inspect.replay)
 app.add_typer(comfyui, name="comfyui")
 app.command()(inspect.doctor)
 app.command()(page.page)
+app.command()(serve)
 
 
 def _version(wanted: bool) -> None:

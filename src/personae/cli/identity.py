@@ -1,4 +1,4 @@
-"""personae identity show | mean | blend | shift | directions | noise | sample | fit-directions"""
+"""personae identity show | mean | deny | blend | shift | directions | noise | sample | fit-directions"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,6 +60,28 @@ def mean(
     with _room([out], force):
         shares = numbers(weights, "--weights") if weights else None
         _write(out, identity.mean(_identities_of(sources, model), shares))
+
+
+@people.command()
+def deny(
+    sources: Sources,
+    out: Target,
+    threshold: Annotated[
+        float, typer.Option(min=0.01, max=1, help="From which cosine on somebody counts as one of them.")
+    ] = 0.5,
+    model: Model = "nano",
+    force: Force = False,
+) -> None:
+    """Write a list of people that a server must not make: personae serve --deny-list.
+
+    Example: personae identity deny ann.jpg bob.identity -o denied.safetensors
+    """
+    from personae.serving.safety import DenyList
+
+    refuse_stdout(out)
+    with _room([out], force):
+        DenyList.of(_identities_of(sources, model), threshold=threshold).save(out)
+        say_written([out])
 
 
 @people.command("blend")

@@ -16,6 +16,7 @@ from personae.serving.engine.progress import Progress
 from personae.serving.engine.requests import (
     Animate,
     Blend,
+    Detect,
     Edit,
     Generate,
     Mean,
@@ -31,6 +32,7 @@ __all__ = [
     "Animate",
     "Blend",
     "DenyList",
+    "Detect",
     "Edit",
     "Engine",
     "Generate",

@@ -54,6 +54,7 @@ def _generate(pipe: "FacePipeline", tickets: Sequence[Ticket], policy: Policy) -
     for ticket in tickets:
         try:
             people[ticket] = _people(pipe, ticket.request.people, policy)  # type: ignore[attr-defined]
+            ticket.people = people[ticket]
         except PersonaeError as error:
             ticket.fail(error)
     wanted = [ticket for ticket in people if not ticket.done]
@@ -243,6 +244,14 @@ def _shift(pipe: "FacePipeline", ticket: Ticket, policy: Policy) -> Identity:
     return directions.shift(person, directions.of_model(pipe.folder), request.by)
 
 
+def _detect(pipe: "FacePipeline", ticket: Ticket, policy: Policy) -> Any:
+    from personae.provenance.detection import detect  # late: it brings the search for watermarks
+
+    request = ticket.request
+    assert isinstance(request, requests.Detect)
+    return detect(request.file)
+
+
 _ALONE: dict[type[requests.Request], Callable[..., Any]] = {
     requests.Read: _read,
     requests.Edit: _edit,
@@ -251,4 +260,5 @@ _ALONE: dict[type[requests.Request], Callable[..., Any]] = {
     requests.Blend: _blend,
     requests.Sample: _sample,
     requests.Shift: _shift,
+    requests.Detect: _detect,
 }

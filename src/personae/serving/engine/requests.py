@@ -31,16 +31,15 @@ MOST_PEOPLE = 16
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by name without those that are None. Raises `BadOption` for an unknown one or a value out of range."""
-    known = registry.options()
+    """Options by name without those that are None. Raises `BadOption` for an unknown one, a value out of range, one
+    without what it needs, or one that is a field of the request."""
     wanted = {name: value for name, value in options.items() if value is not None}
-    for name, value in wanted.items():
-        registry.require_known(name)
+    for name in wanted:
         if name in BatchControl.options():
             raise BadOption(
                 f"{name} is no option of a request: the request has fields for its images, the engine the rest"
             )
-        known[name].checked(name, value)
+    registry.controls_of(wanted)
     return wanted
 
 
@@ -210,6 +209,15 @@ class Shift(Request):
 
     person: Who
     by: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detect(Request):
+    """Where a picture or video comes from. Result: a `provenance.detection.Detected`."""
+
+    kind: ClassVar[str] = "detect"
+
+    file: str | Path | bytes
 
 
 def _require_seed(seed: Any) -> None:

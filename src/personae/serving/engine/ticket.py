@@ -7,12 +7,13 @@ ticket.result(timeout=60)
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from personae.errors import JobCancelled, JobTimedOut
 from personae.serving.engine.progress import Progress
 from personae.serving.engine.requests import Request
+from personae.types import Face, Identity
 
 Listener = Callable[[Progress], None]
 
@@ -20,13 +21,15 @@ Listener = Callable[[Progress], None]
 class Ticket:
     """One request on its way. Any thread may call any of its methods.
 
-    request: as it was submitted, its seed drawn. deadline: of `time.monotonic()`; None: there is none.
+    request: as it was submitted, its seed drawn. deadline: of `time.monotonic()`; None: there is none. people: of a
+    `Generate`, whose images were requested, photos read: what `provenance.writer` asks for.
     """
 
     def __init__(self, request: Request, deadline: float | None = None) -> None:
         self.request, self.deadline = request, deadline
         self.submitted = time.monotonic()
         self.began: float | None = None  # when a worker took it
+        self.people: Sequence[Face | Identity] = ()
         self._changed = threading.Condition()
         self._progress, self._version = Progress(stage="waiting"), 0
         self._result: Any = None

@@ -1,0 +1,50 @@
+"""What stands before every address: other sites' pages are refused, answers get headers, all are counted."""
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from personae.serving.api.problems import answer
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Guard:
+    """Around an application whose `state.service` counts."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                _count(scope, message["status"])
+            await send(message)
+
+        if _is_foreign(Headers(scope=scope)):
+            refusal = answer(403, "Forbidden", "requests of other sites' pages are refused")
+            await refusal(scope, receive, sent)
+        else:
+            await self._app(scope, receive, sent)
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """Whether another site's page sends this with its visitor's browser, which says so."""
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
+
+
+def _count(scope: Scope, status: int) -> None:
+    path = getattr(scope.get("route"), "path", "other")  # never the address itself, of which there are any number
+    scope["app"].state.service.metrics.requests.labels(path, str(status)).inc()

@@ -1,0 +1,78 @@
+"""The server's process: uvicorn around the application, and a word when it serves."""
+
+import threading
+from collections.abc import Callable
+
+import uvicorn
+
+from personae.errors import BadOption, PersonaeError
+from personae.serving.api.app import create_app
+from personae.serving.api.service import Service, running
+from personae.serving.api.settings import Settings
+
+_CONNECTIONS = 1024  # at one time; more are answered with 503
+_IDLE = 15  # seconds that an idle connection stays
+
+
+def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until a signal ends it. ready: hears where, once the models are loaded, or what keeps them from it.
+
+    Raises `BadOption` if the address is taken; what kept the server from starting.
+    """
+    with running(settings) as service:  # before anything listens: what is wrong is one error
+        _serve(settings, service, ready)
+
+
+def _serve(settings: Settings, service: Service, ready: Callable[[str], None] | None) -> None:
+    config = uvicorn.Config(
+        create_app(settings, service),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,  # addresses hold ids of jobs
+        limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=_IDLE,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    server = _Server(config)
+    watcher = threading.Thread(target=_watch, args=(service, server, ready), daemon=True)
+    server.on_startup = watcher.start
+    server.run()
+    if server.failure is not None:
+        raise server.failure
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's own, which says where it listens, and why it does not."""
+
+    failure: Exception | None = None
+    on_startup: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        try:
+            await super().startup(sockets)  # type: ignore[arg-type]
+        except SystemExit:  # it has logged why: the address is taken
+            self.failure = BadOption(
+                f"nothing can listen at {self.config.host}:{self.config.port}: another program does, or it is not an "
+                "address of this machine; choose another --port"
+            )
+            self.should_exit = True
+            return
+        if self.on_startup is not None and self.started:
+            self.on_startup()
+
+
+def _watch(service: Service, server: _Server, ready: Callable[[str], None] | None) -> None:
+    """Wait for the models in a thread of its own: the server answers meanwhile."""
+    try:
+        service.engine.wait_until_ready()
+    except PersonaeError as error:
+        server.failure = error
+        server.should_exit = True
+        return
+    if ready is not None:
+        for one in server.servers:
+            for socket in one.sockets:
+                host, port = socket.getsockname()[:2]
+                ready(f"serving at http://{host}:{port}")

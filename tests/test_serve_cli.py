@@ -1,0 +1,120 @@
+"""personae serve and identity deny: what they take, what they refuse, and the files that start them elsewhere."""
+
+import re
+import shlex
+import socket
+from pathlib import Path
+
+import pytest
+
+from cli_fixtures import Run
+from model_fixtures import face_photo, tiny_model_folder
+from personae.serving.api import run as serving
+from personae.serving.api.keys import Key, Keys
+from personae.serving.api.settings import Settings
+from personae.serving.safety import DenyList
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings of servers that would have run."""
+    found: list[Settings] = []
+    monkeypatch.setattr(serving, "run", lambda settings, **_: found.append(settings))
+    return found
+
+
+def test_what_is_chosen(run: Run, started: list[Settings], tmp_path: Path) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_text("ann aaaaaaaaaaaaaaaaaaaaaaaa\n")
+    keys.chmod(0o600)
+    words = f"--host 0.0.0.0 --port 9 --keys {keys} --state s -m nano -m mine=runs/mine --memory 2 --no-output-filter"
+    assert run("serve", *words.split()).code == 0
+    [settings] = started
+    assert (settings.host, settings.port, settings.state) == ("0.0.0.0", 9, Path("s"))
+    assert settings.models == {"nano": "nano", "mine": "runs/mine"}
+    assert settings.memory == 2 * 2**30
+    assert settings.keys.owner_of("a" * 24) == "ann"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--host", "0.0.0.0"], "give a file of keys"),
+        (["-m", "nano", "-m", "other/nano"], "two models are called"),
+        (["--keys", "nothing.txt"], "nothing.txt"),
+    ],
+)
+def test_what_is_refused(run: Run, started: list[Settings], words: list[str], reason: str) -> None:
+    done = run("serve", *words)
+    assert done.code == 2
+    assert reason in done.err
+    assert done.err.count("\n") == 1
+    assert not started
+
+
+def test_what_keeps_it_from_starting_is_one_line(run: Run, tmp_path: Path) -> None:
+    state = ["--state", tmp_path / "state", "--port", "0"]
+    for words, reason in (
+        (["-m", "runs/mine"], "--output-filter"),
+        (["--output-filter", "no.such:thing"], "output filter"),
+        (["--deny-list", "gone.safetensors"], "gone.safetensors"),
+        (["-m", "x=no-such-folder", "--no-output-filter"], "no-such-folder"),
+    ):
+        done = run("serve", *state, *words)
+        assert done.code == 2, (words, done.err)
+        assert reason in done.err.splitlines()[-1], done.err
+
+
+def test_an_address_that_is_taken(run: Run, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = run("serve", "--state", tmp_path / "state", "--port", port)
+    assert done.code == 2
+    assert f"127.0.0.1:{port}" in done.err
+
+
+def test_a_deny_list_is_written(run: Run, tmp_path: Path) -> None:
+    model = tiny_model_folder(tmp_path)
+    photo = face_photo(tmp_path / "ann.png")
+    target = tmp_path / "denied.safetensors"
+    assert run("identity", "deny", photo, "-o", target, "--threshold", "0.7", "--model", model).code == 0
+    found = DenyList.load(target)
+    assert len(found.vectors) == 1
+    assert found.threshold == 0.7
+
+
+# ---------------------------------------------------------------------- files that start it elsewhere
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands `personae ...` in a unit or a Dockerfile."""
+    unit = re.findall(r"^ExecStart=\S*/(personae .*)$", text, re.MULTILINE)
+    docker = re.findall(r"^ENTRYPOINT \[(.*)\]$", text, re.MULTILINE)
+    return [shlex.split(one) for one in unit] + [[part.strip(' "') for part in one.split(",")] for one in docker]
+
+
+@pytest.mark.parametrize("name", ["personae.service", "Dockerfile"])
+def test_the_command_line_takes_what_they_pass(
+    run: Run, started: list[Settings], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Keys, "read", classmethod(lambda cls, path: cls([Key.of("ann", "a" * 20)])))
+    [words] = commands((ROOT / "packaging" / name).read_text())
+    assert run(*words[1:]).code == 0
+    assert started[0].state.is_absolute()
+
+
+def test_the_dockerfile_names_what_there_is() -> None:
+    text = (ROOT / "packaging" / "Dockerfile").read_text()
+    assert "constraints.txt" in text
+    extras = re.search(r"\[([\w,]+)\]\"", text)
+    assert extras is not None
+    declared = (ROOT / "pyproject.toml").read_text()
+    assert all(f"\n{extra} = [" in declared for extra in extras[1].split(","))
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    needed = {"src", "pyproject.toml", "README.md", "constraints.txt", "LICENSE"}
+    assert all((ROOT / name).exists() for name in needed)
+    assert not needed & set(ignored)
