@@ -21,6 +21,7 @@ from personae.provenance.detection import FRAMES, _spread, detect
 from personae.provenance.marks import Marks
 from personae.provenance.message import Message, message_of
 from personae.provenance.recipe import read_recipe
+from personae.reading.photo import load_photo
 from personae.replay import remake
 from personae.types import Array, Face, Photo
 from personae.video.label import label_of
@@ -267,6 +268,21 @@ def test_a_video_is_signed_and_marked_in_every_frame(tmp_path: Path, kind: str, 
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert detect(path)["c2pa"].state in ("tampered", "damaged")
+
+
+def test_the_signatures_of_a_videos_photo_and_driver_go_on(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    driver = _film(tmp_path / "driver.mp4", Marks())
+    photo = load_photo(_picture(tmp_path / "me.png"))
+    face = Face(photo=photo, detection=None, identity=None, motion=None)  # type: ignore[arg-type]
+    label = label_of(tmp_path / "a.mp4", face, Marks(), driver)
+    black = [np.zeros((64, 64, 3), np.uint8)] * 2
+    video_file.write(tmp_path / "a.mp4", black, fps=Fraction(25), finish=lambda path: label.sign(path, "{}"))
+    inputs = {one["title"]: one for one in detect(tmp_path / "a.mp4").inputs}
+    assert (inputs["source"]["relationship"], inputs["source"]["state"]) == ("parentOf", "valid")
+    assert (inputs["driver"]["relationship"], inputs["driver"]["state"]) == ("inputTo", "valid")
+    unsigned = video_file.write(tmp_path / "plain.mp4", black, fps=Fraction(25))
+    assert [one.encoded for one in label_of(tmp_path / "b.mp4", face, Marks(), unsigned).ingredients][1] is None
 
 
 @pytest.mark.usefixtures("with_a_watermark")

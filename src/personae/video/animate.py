@@ -109,7 +109,7 @@ def animate(
     face = inputs.read_input(pipe, "source", source).face(chosen.face)
     job = Job(pipe=pipe, face=face, driver=driver, settings=chosen, frames=frames, fps=fps, limits=limits,
               batch_size=batch_size, on_frame=on_frame, options=options)  # fmt: skip
-    label = label_of(target, face, marks or Marks.of_environment())
+    label = label_of(target, face, marks or Marks.of_environment(), driver)
     began = time.perf_counter()
     plan = plan_of(pipe, face, driver, chosen, fps=fps, options=options)
     alone = lock.own(target.with_name(f".{target.name}.lock"), f"the video {target}")

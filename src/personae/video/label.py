@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from personae.errors import BadVideo
+from personae.io import regular
 from personae.provenance import pixel_mark, signing
 from personae.provenance.credentials import Credentials
 from personae.provenance.marks import WATERMARK, Marks
 from personae.provenance.message import message_of
 from personae.provenance.recipe import parsed
-from personae.reading.metadata import mime_of
+from personae.reading.metadata import may_be_signed, mime_of
+from personae.reading.photo import MAX_BYTES
 from personae.shapes import UInt8
 from personae.types import Array, Face, Ingredient
 
@@ -51,14 +54,25 @@ class Label:
             signing.sign_file(path, self.format, parsed(text), self.ingredients, self.credentials)
 
 
-def label_of(target: Path, face: Face, marks: Marks) -> Label:
+def label_of(target: Path, face: Face, marks: Marks, driver: object = None) -> Label:
     """The marks that a video of a face's photo can have. All of each frame is watermarked, since a video's encoder
-    leaves no pixel as it was."""
+    leaves no pixel as it was. driver: whose motion and sound it has; of a file of at most 64 MiB that is signed, the
+    signature goes on in the video's."""
     assert face.photo is not None  # `inputs.read_input` has seen to it
     kind = target.suffix.lower().removeprefix(".")
     marks, credentials = signing.ready(marks, kind)
-    encoded = face.photo.encoded
-    mime = None if encoded is None else mime_of(encoded)
-    source = Ingredient(role="source", canvas=True, mime=mime, encoded=encoded)
-    driver = Ingredient(role="driver", canvas=False)
-    return Label(marks=marks, format=kind, credentials=credentials, ingredients=[source, driver])
+    files = {"source": face.photo.encoded, "driver": _signed_file(driver)}
+    ingredients = [
+        Ingredient(role=role, canvas=role == "source", mime=None if file is None else mime_of(file), encoded=file)
+        for role, file in files.items()
+    ]
+    return Label(marks=marks, format=kind, credentials=credentials, ingredients=ingredients)
+
+
+def _signed_file(driver: object) -> bytes | None:
+    """The bytes of a driver that seems to carry a signature; of one that is too large, none."""
+    if not isinstance(driver, str | Path):
+        return None
+    with regular.opened(driver, None, BadVideo) as file:
+        content = file.read(MAX_BYTES + 1)
+    return content if len(content) <= MAX_BYTES and may_be_signed(content) else None
