@@ -39,12 +39,17 @@ class Look:
     @property
     def tilt(self) -> float:
         """Degrees clockwise by which the line between the eyes is turned."""
-        x, y = self.points[1].astype(np.float64) - self.points[0]
-        return float(np.degrees(np.arctan2(y, x)))
+        return tilt_of(self.points)
 
     def of(self, found: Detection) -> Detection:
         """`found` with these points, which are measured better than a detector's."""
         return replace(found, points=self.points)
+
+
+def tilt_of(points: Float[Array, "5 2"]) -> float:
+    """Degrees clockwise by which the line between the eyes of five points (5, 2) is turned."""
+    x, y = points[1].astype(np.float64) - points[0]
+    return float(np.degrees(np.arctan2(y, x)))
 
 
 def steady(reader: MotionReader, pixels: UInt8[Array, "H W 3"], points: Float[Array, "5 2"]) -> Look | None:
