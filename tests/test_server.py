@@ -1,5 +1,6 @@
 """The HTTP API: requests, jobs, files, keys, limits, and what strangers send."""
 
+import asyncio
 import base64
 import io
 import json
@@ -364,6 +365,33 @@ def test_what_is_too_large_or_too_slow(nano_like: FacePipeline, photo: bytes, tm
         headers = {"content-type": "application/json"}
         assert client.post("/v1/generate", content=endless(), headers=headers).status_code == 413
         assert not list((tmp_path / "jobs").iterdir())
+
+
+def test_a_body_that_does_not_come(nano_like: FacePipeline, tmp_path: Path) -> None:
+    """A client that sends a little and then waits."""
+    answers = []
+
+    async def talk(app: Any) -> None:
+        parts = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+        async def receive() -> dict[str, Any]:
+            for part in parts:
+                return part
+            await asyncio.sleep(60)
+            raise AssertionError("waited for a minute")
+
+        async def send(message: Any) -> None:
+            answers.append(message)
+
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+        own = {"path": "/v1/generate", "raw_path": b"/v1/generate", "method": "POST", "headers": headers}
+        fixed = {"type": "http", "http_version": "1.1", "query_string": b"", "scheme": "http", "root_path": ""}
+        await app({**fixed, **own, "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 1)}, receive, send)
+
+    with server(nano_like, tmp_path, body_seconds=0.3) as client:
+        asyncio.run(talk(client.app))
+        assert client.get("/healthz").status_code == 200
+    assert answers[0]["status"] == 408
 
 
 def test_a_full_queue_says_when_to_come_again(

@@ -28,6 +28,7 @@ SUITES: Mapping[str, str] = {
     "precision": "float32 against bfloat16 on this machine: seconds and drift",
     "reading": "the model's reader against the labelling networks (also: --reading)",
     "recognition": "recognisers on pairs of photos of one person: verification, rank-1, equal error rate",
+    "serving": "the server under many clients, killed and started again: jobs lost, rate, waits, memory",
     "speed": "seconds to read, generate and start",
     "startup": "seconds of `personae generate` in a new process, against another checkout",
     "steering": "measured effect of a requested pose, expression, reference or number of steps",

@@ -18,6 +18,7 @@ from personae.serving.jobs.record import Job
 
 router = APIRouter(tags=["requests"])
 _LOOK = 0.05  # seconds between two looks at a job that is waited for
+_LOOK_AT_DISK = 0.4  # ... and at the database
 
 Responses = dict[int | str, dict[str, Any]]
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the job's end before the answer.")]
@@ -120,12 +121,16 @@ def _route(kind: str, body: type[Body]) -> None:
 
 async def _waited(service: Service, job: Job, seconds: float) -> Job:
     """A job when it has ended, or as it is after so many seconds."""
-    until = time.monotonic() + seconds
+    until, worked = time.monotonic() + seconds, False
     while not job.done and time.monotonic() < until:
         live = service.live(job.id)
-        if live is None or live.ticket.done:
-            job = await run_in_threadpool(service.latest, job)
-        await asyncio.sleep(_LOOK)
+        if live is not None and not live.ticket.done:
+            worked = True
+            await asyncio.sleep(_LOOK)
+            continue
+        # At its end, or in the queue: hundreds may wait there, whom memory knows nothing of.
+        job = await run_in_threadpool(service.latest, job)
+        await asyncio.sleep(_LOOK if worked else _LOOK_AT_DISK)
     return await run_in_threadpool(service.latest, job)
 
 

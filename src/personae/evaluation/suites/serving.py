@@ -1,0 +1,263 @@
+"""personae evaluate --suite serving --clients 200 --seconds 60 --kills 5 -o serving.json
+
+The server under many clients on the loopback: a process of `personae serve`, killed by SIGKILL at moments under load
+and started again, and clients in this one that each send a job, wait for its end, and send the next. Reported: jobs
+that were accepted and lost, answers by status, images a second beside the library's own bulk rate, waits, batches,
+memory. Traffic goes to 127.0.0.1 alone. Run it on an otherwise idle machine.
+"""
+
+import asyncio
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import psutil
+import typer
+
+from personae.console import note, say_json
+from personae.errors import BadOutput
+from personae.io import atomic
+
+_TICK = 0.1  # seconds
+
+
+@dataclass
+class Load:
+    """What the clients saw."""
+
+    clients: int
+    steps: int
+    identity: dict[str, Any]
+    stop: float = math.inf
+    seed: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    accepted: dict[str, float] = field(default_factory=dict)  # when, by id
+    waits: list[float] = field(default_factory=list)  # seconds from acceptance to end, of those that were waited for
+
+    def request(self) -> bytes:
+        """The next job's body, of a seed of its own."""
+        self.seed += 1
+        options = {"num_inference_steps": self.steps}
+        return json.dumps({"consent": True, "people": [self.identity], "seed": self.seed, "options": options}).encode()
+
+
+class Server:
+    """A process of `personae serve`."""
+
+    def __init__(self, state: Path, model: str) -> None:
+        self._state, self._model = state, model
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.started_in = 0.0
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises `BadOutput` if it ends instead."""
+        words = [sys.executable, "-m", "personae", "serve", "--quiet", "--port", str(self.port)]
+        words += ["--state", str(self._state), "--model", self._model, "--waiting", "512", "--results-for", "86400"]
+        began = time.monotonic()
+        self._process = subprocess.Popen(words)
+        while asyncio.run(self.status("/readyz")) != 200:
+            if self._process.poll() is not None:
+                raise BadOutput(f"the server ended with code {self._process.returncode}: see its words above")
+            time.sleep(_TICK)
+        self.started_in = time.monotonic() - began
+
+    async def status(self, path: str) -> int:
+        """Of an address; 0: nobody answers."""
+        try:
+            return (await self.ask("GET", path))[0]
+        except (OSError, asyncio.IncompleteReadError):
+            return 0
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and content of one answer. Raises `OSError`, `IncompleteReadError` if the line breaks."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
+            lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            content = await reader.read()
+        finally:
+            writer.close()
+        headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
+        return int(lines[0].split()[1]), headers, content
+
+    @property
+    def memory(self) -> int:
+        """Bytes of it that are in memory; 0 while it is not there."""
+        try:
+            assert self._process is not None
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def kill(self) -> None:
+        """SIGKILL, at once."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def end(self) -> None:
+        """As Ctrl-C."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(60)
+
+
+async def _client(server: Server, load: Load) -> None:
+    """One job after the other, until the time is over."""
+    while time.monotonic() < load.stop:
+        try:
+            status, headers, content = await server.ask("POST", "/v1/generate", load.request())
+        except (OSError, asyncio.IncompleteReadError, IndexError):
+            load.answers["broken"] += 1
+            await asyncio.sleep(0.5)
+            continue
+        load.answers[str(status)] += 1
+        if status == 202:
+            await _until_end(server, load, json.loads(content)["id"])
+        else:
+            await asyncio.sleep(float(headers.get("retry-after", "1")))
+
+
+async def _until_end(server: Server, load: Load, job: str) -> None:
+    load.accepted[job] = time.monotonic()
+    while time.monotonic() < load.stop:
+        try:
+            _, _, content = await server.ask("GET", f"/v1/jobs/{job}")
+            if json.loads(content)["status"] == "done":
+                load.waits.append(time.monotonic() - load.accepted[job])
+                return
+        except (OSError, asyncio.IncompleteReadError, ValueError, KeyError):
+            pass
+        await asyncio.sleep(1.0)
+
+
+async def _under_load(server: Server, load: Load, seconds: float, kills: int) -> list[int]:
+    """Let the clients work, kill the server at evenly spread moments; the memory that it took, second by second."""
+    load.stop = time.monotonic() + seconds
+    clients = [asyncio.create_task(_client(server, load)) for _ in range(load.clients)]
+    moments = [time.monotonic() + seconds * (number + 1) / (kills + 1) for number in range(kills)]
+    memory = []
+    while time.monotonic() < load.stop:
+        if moments and time.monotonic() >= moments[0]:
+            moments.pop(0)
+            server.kill()
+            await asyncio.to_thread(server.start)
+            load.stop += server.started_in  # in which nobody could be served
+        memory.append(server.memory)
+        await asyncio.sleep(min(1.0, max(0.0, load.stop - time.monotonic())))
+    await asyncio.gather(*clients)
+    return [one for one in memory if one]
+
+
+async def _ends(server: Server, load: Load, patience: float) -> dict[str, Counter[str]]:
+    """How the accepted jobs ended, and how many files each has; waits for those that have not."""
+    until, statuses, files = time.monotonic() + patience, Counter[str](), Counter[str]()
+    for job in load.accepted:
+        while True:
+            status, _, content = await server.ask("GET", f"/v1/jobs/{job}")
+            found = json.loads(content) if status == 200 else {"status": f"lost ({status})", "result": None}
+            if found["status"] not in ("queued", "running") or time.monotonic() > until:
+                break
+            await asyncio.sleep(0.5)
+        statuses[found["status"]] += 1
+        files[str(len((found["result"] or {"files": []})["files"]))] += 1
+    return {"statuses": statuses, "files": files}
+
+
+def _bulk_rate(model: str, steps: int) -> tuple[dict[str, Any], float]:
+    """Somebody, and how many of their images a second the library makes in full batches, reading back included."""
+    import personae
+    from personae.identity import PEOPLE, IdentitySampler
+
+    pipe = personae.load(model)
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe.folder is not None
+    [person] = IdentitySampler.load(pipe.folder / PEOPLE).sample(1, seed=0)
+    pipe([person] * 16, seed=0, num_inference_steps=steps)
+    rates = []
+    for _ in range(3):
+        began = time.perf_counter()
+        pipe([person] * 16, seed=0, num_inference_steps=steps)
+        rates.append(16 / (time.perf_counter() - began))
+    return {"space": person.space, "vector": [float(one) for one in person.vector]}, float(np.median(rates))
+
+
+def main(
+    model: Annotated[str, typer.Argument(help="Model: its name or folder.")] = "nano",
+    clients: Annotated[int, typer.Option(min=1, help="At one time.")] = 200,
+    seconds: Annotated[float, typer.Option(min=1, help="Of load.")] = 60,
+    kills: Annotated[int, typer.Option(min=0, help="Times that the server is killed under load.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Of each image.")] = 8,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with all figures.")] = None,
+) -> None:
+    """Let many clients use a server, and count what became of their jobs."""
+    somebody, bulk = _bulk_rate(model, steps)
+    load = Load(clients=clients, steps=steps, identity=somebody)
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder) / "state", model)
+        try:
+            server.start()
+            first_start, idle = server.started_in, server.memory
+            note(f"ready after {first_start:.1f} s with {idle / 2**20:.0f} MiB; {clients} clients for {seconds:.0f} s")
+            began = time.monotonic()
+            memory = asyncio.run(_under_load(server, load, seconds, kills))
+            in_time = len(load.waits)
+            ends = asyncio.run(_ends(server, load, patience=600))
+            took = time.monotonic() - began
+            counters = asyncio.run(server.ask("GET", "/metrics"))[2].decode()
+        finally:
+            server.end()
+    figures = _figures(load, ends, memory, counters) | {
+        "seconds_to_ready": round(first_start, 1),
+        "idle_mib": round(idle / 2**20),
+        "kills": kills,
+        "bulk_images_per_second": round(bulk, 2),
+        "done_while_clients_waited": in_time,
+        "images_per_second": round(len(load.accepted) / took, 2),
+        "share_of_bulk": round(len(load.accepted) / took / bulk, 2),
+    }
+    if out is not None:
+        atomic.write(out, json.dumps(figures, indent=1).encode(), replace=True)
+    say_json(figures)
+
+
+def _figures(load: Load, ends: dict[str, Counter[str]], memory: list[int], counters: str) -> dict[str, Any]:
+    values = dict(line.rsplit(" ", 1) for line in counters.splitlines() if line and not line.startswith("#"))
+    batches, requests = (float(values[f"personae_engine_{name}"]) for name in ("batches", "requests"))
+    half = len(memory) // 2
+    waits = sorted(load.waits) or [math.nan]
+    return {
+        "clients": load.clients,
+        "answers": dict(load.answers),
+        "accepted": len(load.accepted),
+        "ends": dict(ends["statuses"]),
+        "files_per_job": dict(ends["files"]),
+        "wait_p50": round(float(np.percentile(waits, 50)), 2),
+        "wait_p95": round(float(np.percentile(waits, 95)), 2),
+        "requests_per_call": round(requests / batches, 2) if batches else None,
+        "memory_mib": {
+            "half": round(max(memory[: half or 1], default=0) / 2**20),
+            "end": round(max(memory[half:], default=0) / 2**20),
+        },
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
