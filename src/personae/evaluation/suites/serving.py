@@ -172,7 +172,9 @@ async def _ends(server: Server, load: Load, patience: float) -> dict[str, Counte
     for job in load.accepted:
         while True:
             status, _, content = await server.ask("GET", f"/v1/jobs/{job}")
-            found = json.loads(content) if status == 200 else {"status": f"lost ({status})", "result": None}
+            found: dict[str, Any] = {"status": f"lost ({status})", "result": None}
+            if status == 200:
+                found = json.loads(content)
             if found["status"] not in ("queued", "running") or time.monotonic() > until:
                 break
             await asyncio.sleep(0.5)

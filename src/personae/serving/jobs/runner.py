@@ -6,8 +6,8 @@
     runner.cancel(job)
     runner.close()                               # what runs is queued again, for the next process
 
-One thread keeps the engine busy and the leases fresh, one writes results. A job that killed its process three times is
-not begun a fourth.
+One thread keeps the engine busy and the leases fresh, one writes results. A job during which the process ended many
+times is given up.
 """
 
 import logging
@@ -28,7 +28,7 @@ from personae.serving.jobs.files import JobFiles
 from personae.serving.jobs.record import Job
 from personae.serving.jobs.store import JobStore
 
-_MOST_TRIES = 3
+_MOST_TRIES = 20  # many: whoever kills the server kills all that it has claimed, guilty or not
 _TICK = 0.2  # seconds between two looks at what goes on
 _log = logging.getLogger(__name__)
 
