@@ -10,18 +10,20 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: $(VENV)/installed
 	$(BIN)/personae demo
 
+# Two workers of one thread each: the tests of a file stay together, since they share what is slow to open.
+WORKERS := -n 2 --dist loadfile
 test: $(VENV)/installed-dev check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 # What compares float computations, again with the kernels of an older processor and one thread.
 kernels: $(VENV)/installed-dev
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m kernels
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS) -m kernels
 
 # Every call of the package held to its annotations, over tests that take seconds (tests/runtime_checks.py).
 CHECKED := sampling identity directions align aligned photo colours face_regions reader upright parser mask_blend pose_map \
 	regions facex face_tokens id_prompt expression recolour warp tilt track text_guidance roll flicker scenes runtime_checks
 checked: $(VENV)/installed-dev
-	PYTHONPATH=tests $(BIN)/python -m pytest -q -p runtime_checks -m "not untyped" $(CHECKED:%=tests/test_%.py)
+	PYTHONPATH=tests $(BIN)/python -m pytest -q $(WORKERS) -p runtime_checks -m "not untyped" $(CHECKED:%=tests/test_%.py)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

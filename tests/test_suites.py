@@ -52,7 +52,6 @@ def test_the_verb_itself_says_which_suites_there_are() -> None:
     assert all(name in text for name in suites.SUITES)
     assert "--finder" in text
     assert "--finder" in answer("--suite", "reading", "--help")
-    assert verb.suites_like("pre") == ["precision"]
 
 
 def test_an_unknown_suite_is_answered_with_the_names_that_there_are() -> None:
