@@ -82,6 +82,16 @@ def test_a_form_says_only_what_differs_from_the_usual() -> None:
     assert options_form.read([own], [26]) == {"num_inference_steps": 26}
 
 
+def test_a_form_is_a_widget_for_each_row_at_the_usual() -> None:
+    import gradio as gr
+
+    rows = options_form.offered(registry.rows())
+    with gr.Blocks():
+        form = options_form.OptionsForm.of(rows, lambda key: key)
+    assert [widget.label for widget in form.widgets] == [f"option_{row['name']}" for row in rows]
+    assert form.read([widget.value for widget in form.widgets]) == {}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

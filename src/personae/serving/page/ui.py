@@ -140,7 +140,13 @@ class Studio:
         i18n = ui.i18n
         with gr.Row():
             count = gr.Slider(
-                1, _MOST_PICTURES, value=1 if name == "edit" else 4, step=1, label=i18n("count"), visible=several
+                1,
+                _MOST_PICTURES,
+                value=1 if name == "edit" else 4,
+                step=1,
+                label=i18n("count"),
+                visible=several,
+                elem_id=f"{name}-count",
             )
             seed = gr.Textbox(label=i18n("seed"), placeholder=i18n("seed_random"), elem_id=f"{name}-seed")
         lock = gr.Checkbox(label=i18n("lock"), elem_id=f"{name}-lock")
