@@ -103,15 +103,18 @@ class Visit:
         """Press the button, and wait for so many results."""
         links = f"#{name}-results figure a[download]"
         before = self.page.locator(links).first.get_attribute("href") if self.page.locator(links).count() else None
+        problems = self.page.locator(f"#{name}-status .p-error")
+        old = problems.text_content() if problems.count() else None
         self.page.locator(f"#{name}-run").click()
         self.page.wait_for_function(
-            """([name, before, pictures]) => {
+            """([name, before, pictures, old]) => {
                 const cards = document.querySelectorAll(`#${name}-results figure`);
                 const fresh = cards.length === pictures
                     && cards[0].querySelector("a[download]").getAttribute("href") !== before;
-                return fresh || document.querySelector(`#${name}-status .p-error`);
+                const problem = document.querySelector(`#${name}-status .p-error`);
+                return fresh || (problem && problem.textContent !== old);
             }""",
-            arg=[name, before, pictures],
+            arg=[name, before, pictures, old],
         )
         assert not self.page.locator(f"#{name}-status .p-error").count(), self.text(f"{name}-status")
         sync_api.expect(self.page.locator(f"#{name}-status")).to_contain_text("Done", timeout=PATIENCE)
