@@ -133,6 +133,13 @@ def test_edit_puts_the_face_back(nano: FacePipeline, photo: torch.Tensor) -> Non
     assert 0 < (images != photo).any(-1).float().mean() < 0.5
 
 
+def test_detect_looks_at_every_picture(photo: torch.Tensor) -> None:
+    lines, found = actions.detect(torch.cat([photo, photo]))
+    assert [line.split(":")[0] for line in lines.splitlines()] == ["image 1", "image 2"]
+    assert [one["mark"] for one in json.loads(found)] == ["watermark"] * 2
+    assert all(one["state"] != "present" for one in json.loads(found))  # drawn by the pipeline, which marks nothing
+
+
 def test_install(run: Run, tmp_path: Path) -> None:
     refused = run("comfyui", "install", tmp_path)
     assert refused.code == 2
@@ -148,7 +155,7 @@ def test_install(run: Run, tmp_path: Path) -> None:
 
 
 def graph(photo: str) -> dict[str, dict[str, object]]:
-    """read -> blend -> generate -> edit, twice the same photo."""
+    """read -> shift -> blend -> generate -> edit -> detect."""
     nodes: dict[str, tuple[str, dict[str, object]]] = {
         "model": ("PersonaeLoadModel", {"name": "nano", "accept_licence": False}),
         "photo": ("LoadImage", {"image": photo}),
@@ -164,6 +171,7 @@ def graph(photo: str) -> dict[str, dict[str, object]]:
             {"model": ["model", 0], "task": "swap", "target": ["new", 0], "source": ["photo", 0], "face": 1}
             | {"seed": 2, "count": 1, "consent": True},
         ),
+        "found": ("PersonaeDetect", {"image": ["edit", 0]}),
         "saved": ("SaveImage", {"images": ["edit", 0], "filename_prefix": "personae-test"}),
     }
     return {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
@@ -189,6 +197,7 @@ def test_comfyui_runs_a_workflow(photo: torch.Tensor) -> None:
     workflow = graph(name)
     found = executed(workflow)
     assert found["errors"] == []
+    assert found["outputs"]["found"]["text"][0].startswith("image 1: watermark ")
     [image] = found["outputs"]["saved"]["images"]
     with Image.open(Path(COMFYUI) / "output" / image["filename"]) as saved:
         assert saved.size == (128, 128)

@@ -8,7 +8,9 @@ personae's, which ComfyUI shows on the node.
 """
 
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from personae import gather, identity
+from personae import gather, identity, provenance
 from personae.errors import BadOption, NoFaceFound, WeightsMissing
 from personae.identity import directions
 from personae.model import Model
@@ -150,6 +152,19 @@ def edit(
         **sockets.options_from(_with_photos(values), unset=UNSET_IN_EDITS),
     )
     return _as_written(writer.files_of_edit(out, names=False, marks=_marks()))
+
+
+def detect(images: Tensor) -> tuple[str, str]:
+    """Whether pictures (B, H, W, 3) carry the watermark: a line for each, and all that was found as JSON. A tensor has
+    lost its file, so no signature and no recipe: what those say, `personae detect` reads from the file."""
+    found = []
+    for number, photo in enumerate(tensors.photos(images), 1):
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(buffer, "PNG")
+        mark = provenance.detect(buffer.getvalue())["watermark"]
+        found.append({"image": number} | asdict(mark))
+    lines = [f"image {one['image']}: watermark {one['state']}" for one in found]
+    return "\n".join(lines), json.dumps(found)
 
 
 def _marks() -> Marks:

@@ -299,12 +299,35 @@ class Edit(io.ComfyNode):
         )
 
 
+class Detect(io.ComfyNode):
+    """Whether pictures carry the watermark."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Its inputs and outputs."""
+        return io.Schema(
+            node_id="PersonaeDetect",
+            display_name="Detect watermark",
+            category=CATEGORY,
+            description="Whether pictures carry the mark of personae in their pixels. Files say more: personae detect.",
+            inputs=[io.Image.Input("image")],
+            outputs=[io.String.Output(display_name="found"), io.String.Output(display_name="json")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, image: Any) -> io.NodeOutput:
+        """Look for it."""
+        lines, found = actions.detect(image)
+        return io.NodeOutput(lines, found, ui={"text": [lines]})
+
+
 class Extension(ComfyExtension):
     """All of them."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """For ComfyUI."""
-        return [LoadModel, Read, Mean, Blend, Shift, Generate, TextAndFace, Edit]
+        return [LoadModel, Read, Mean, Blend, Shift, Generate, TextAndFace, Edit, Detect]
 
 
 async def comfy_entrypoint() -> Extension:
