@@ -282,6 +282,46 @@ EDITING = {
     "browInnerUp": Measure(says="mean of browInnerUp, 0-1"),
 }
 
+_WHOLE = "whole messages right"
+WATERMARK = {
+    "psnr": Measure(says="fidelity of marked pictures, from 256 px on", bars=(40,), unit="dB"),
+    "likeness_change": Measure(
+        says="how far the mark moves the likeness of generated people", bars=(0.005,), at_least=False
+    ),
+    "plain": Measure(says=f"{_WHOLE}: as it was written", bars=(0.995,), unit="%"),
+    "jpeg90": Measure(says=f"{_WHOLE}: JPEG 90", bars=(0.99,), unit="%"),
+    "jpeg70": Measure(says=f"{_WHOLE}: JPEG 70", bars=(0.99,), unit="%"),
+    "jpeg50": Measure(says=f"{_WHOLE}: JPEG 50", bars=(0.95,), unit="%"),
+    "webp80": Measure(says=f"{_WHOLE}: WebP 80", bars=(0.99,), unit="%"),
+    "half": Measure(says=f"{_WHOLE}: reduced to half", bars=(0.99,), unit="%"),
+    "double": Measure(says=f"{_WHOLE}: enlarged to double", bars=(0.99,), unit="%"),
+    "crop80": Measure(says=f"{_WHOLE}: cropped to 80 % of each side", bars=(0.99,), unit="%"),
+    "crop70": Measure(says=f"{_WHOLE}: cropped to 70 %", unit="%"),
+    "blur": Measure(says=f"{_WHOLE}: blurred, sigma 1", bars=(0.99,), unit="%"),
+    "brighter": Measure(says=f"{_WHOLE}: brightness + 20 %", bars=(0.99,), unit="%"),
+    "darker": Measure(says=f"{_WHOLE}: brightness - 20 %", bars=(0.99,), unit="%"),
+    "harder": Measure(says=f"{_WHOLE}: contrast + 20 %", bars=(0.99,), unit="%"),
+    "softer": Measure(says=f"{_WHOLE}: contrast - 20 %", bars=(0.99,), unit="%"),
+    "screenshot": Measure(says=f"{_WHOLE}: resized to 80 %, cropped to 90 %, JPEG 75", bars=(0.97,), unit="%"),
+    "wrong": Measure(
+        says="other messages than the written one, over all of these", bars=(0,), at_least=False, unit="%"
+    ),
+    "false_positives": Measure(says="unmarked pictures in which a mark is found", bars=(0,), at_least=False, unit="%"),
+    "above_threshold": Measure(
+        says="unmarked pictures whose score reaches the threshold; what they say then does not agree",
+        at_least=False,
+        unit="%",
+    ),
+    "mark_256": Measure(says="CPU time to mark a picture of 256 px", bars=(10,), at_least=False, unit="ms"),
+    "mark_512": Measure(says="the same of 512 px", bars=(60,), at_least=False, unit="ms"),
+    "detect_256": Measure(says="CPU time to look for a mark in 256 px", bars=(30,), at_least=False, unit="ms"),
+    "detect_512": Measure(says="the same in 512 px", bars=(100,), at_least=False, unit="ms"),
+    "score": Measure(says="mean score"),
+    "lowest": Measure(says="lowest score"),
+    "highest": Measure(says="highest score"),
+    "found": Measure(says="whole messages right over all changes", unit="%"),
+}
+
 KINDS: Mapping[str, Mapping[str, Measure]] = {
     "generation": GENERATION,
     "reading": READING,
@@ -295,6 +335,7 @@ KINDS: Mapping[str, Mapping[str, Measure]] = {
     "face0": FACE0,
     "animate": ANIMATE,
     "editing": EDITING,
+    "watermark": WATERMARK,
 }
 
 

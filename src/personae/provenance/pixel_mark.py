@@ -43,7 +43,9 @@ class Found(Protocol):
 
 
 def _detect(pictures: Sequence[Array]) -> Found:
-    return watermark.detect(pictures[0]) if len(pictures) == 1 else watermark.detect_together(pictures)
+    if len(pictures) == 1:
+        return watermark.detect(pictures[0], thorough=True)
+    return watermark.detect_together(pictures)
 
 
 # Pictures (h, w, 3) RGB uint8 that bear the same mark in the same place, if any: one, or frames of a video.

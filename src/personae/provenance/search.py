@@ -134,17 +134,21 @@ def _to_deviations(waves: Array) -> Array:
     return found
 
 
+@lru_cache(maxsize=1)
+def _near() -> tuple[list[tuple[float, float]], Array]:
+    """Steps around a place of the grid, in tiles down and across, and what each wave (N, K) turns by them."""
+    steps = np.linspace(-1, 1, 9) / _GRID
+    offsets = [(float(down), float(across)) for down in steps for across in steps]
+    return offsets, np.stack([_phase(offset) for offset in offsets])
+
+
 def _refined(evidence: Array, scale: float, first: tuple[float, float]) -> Place:
     """The best place near one of the grid's: scale and place together, since one makes up for the other."""
     scales = tuple(scale * (1 + (_STEP - 1) * share) for share in np.linspace(-0.8, 0.8, 9))
     waves = _whitened(_projections(evidence, scales)[:, wave_numbers()[0] + _REACH, wave_numbers()[1]])
-    steps = np.linspace(-1, 1, 9) / _GRID
-    turns = np.stack([_phase((first[0] + down, first[1] + across)) for down in steps for across in steps])
-    near = ((waves * signatures()[0].conj()) @ turns.conj().T).real * _to_deviations(waves)[:, None]
+    offsets, turns = _near()
+    product = waves * (signatures()[0] * _phase(first)).conj()
+    near = (product @ turns.conj().T).real * _to_deviations(waves)[:, None]
     index, place = np.unravel_index(int(near.argmax()), near.shape)
-    down, across = divmod(int(place), len(steps))
-    return Place(
-        scale=float(scales[index]),
-        first=(float(first[0] + steps[down]), float(first[1] + steps[across])),
-        score=float(near.max()),
-    )
+    down, across = offsets[int(place)]
+    return Place(scale=float(scales[index]), first=(first[0] + down, first[1] + across), score=float(near.max()))

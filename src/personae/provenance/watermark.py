@@ -32,7 +32,9 @@ LEAST_SIDE = 128  # pixels
 _LARGEST = 4  # pixels of a canonical pixel at most: larger pictures bear more tiles
 _MULTIPLE = 4  # canonical sides are multiples of it
 _LONGEST = 1024  # canonical pixels that the networks take at a time, along the longer side
-_THOROUGH = 2048  # pixels of a photo's shorter side, at most, when parts of it are looked for
+_THOROUGH = (128, 256, 512, 1024)  # pixels that a picture's shorter side gets when its parts are looked for
+# Of the residual, by the picture's shorter side: what is small has fewer pixels to bear it, and loses more of them.
+_SIDES, _STRENGTHS = (128, 256), (1.0, 0.65)
 _WINDOW = 4 * carriers.TILE  # samples of the parts that are looked at
 _FACTS = "watermark.json"
 _FOLDER = Path(str(files("personae") / "weights" / "watermark"))
@@ -104,7 +106,8 @@ class Watermark:
         pattern = carriers.tile_wave(chips, carriers.axis(height), carriers.axis(width))
         canvas = np.concatenate([_unshuffled(canonical), pattern[None]])
         parts = [self._encoder(part[None])[0][0, 0] for part in _pieces(canvas)]
-        residual = _enlarged(np.concatenate(parts, axis=_longer(canvas) - 1), pixels.shape[:2])
+        strength = np.float32(np.interp(min(pixels.shape[:2]), _SIDES, _STRENGTHS))
+        residual = strength * _enlarged(np.concatenate(parts, axis=_longer(canvas) - 1), pixels.shape[:2])
         found: Array = np.clip(np.rint(pixels + residual[..., None]), 0, 255).astype(np.uint8)
         return found
 
@@ -119,16 +122,13 @@ class Watermark:
         found = self.judged([self.evidence(pixels, carriers.SIDE)])
         if found.present or not thorough:
             return found
-        side = 2 * carriers.SIDE
-        while side <= min(_THOROUGH, 1.5 * min(pixels.shape[:2])):
-            evidence = self.evidence(pixels, side)
-            for window in _windows(evidence):
+        for side in (one for one in _THOROUGH if one <= 2.1 * min(pixels.shape[:2])):
+            for window in _windows(self.evidence(pixels, side)):
                 part = self._best(window, search.WIDE)
                 scaled = replace(part, scale=round(part.scale * carriers.SIDE / side, 3))
                 if part.present:
                     return scaled
                 found = max(found, scaled, key=lambda one: one.score)
-            side *= 2
         return found
 
     def judged(self, evidence: Sequence[Float[Array, "H W"]]) -> Detection:
@@ -185,7 +185,7 @@ def detect(pixels: Array, *, thorough: bool = False) -> Detection:
     """Whether pixels (H, W, 3) RGB uint8 bear the mark, and what it says.
 
     thorough: look also for parts of a picture that bear it by themselves, as an edited face does, and for pieces that
-    are smaller than two thirds of the marked picture; that takes seconds for a large photo.
+    are smaller than two thirds of the marked picture; that takes a second for a large photo without one.
 
     Raises `WeightsMissing`.
     """

@@ -32,6 +32,7 @@ SUITES: Mapping[str, str] = {
     "speed": "seconds to read, generate and start",
     "startup": "seconds of `personae generate` in a new process, against another checkout",
     "steering": "measured effect of a requested pose, expression, reference or number of steps",
+    "watermark": "the mark in the pixels: what it survives, how much it changes, what is mistaken for it, its cost",
 }
 
 

@@ -1,0 +1,223 @@
+"""personae evaluate --suite watermark nano --pictures 400 --unmarked 2000 -o docs/figures/watermark.json
+
+The mark in the pixels: how faithful marked pictures are, which changes leave the whole message readable, how often
+unmarked pictures are taken for marked ones, and what both cost. Pictures are held-out photos in sizes from 128 to 1024
+px (above 256 px enlarged, or sheets of several photos, which are as sharp as photos of that size), the model's own
+images, and its edits of photos.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+
+import personae
+from personae.console import note
+from personae.evaluation import estimate
+from personae.evaluation.estimate import Estimate
+from personae.evaluation.people import held_out_people
+from personae.evaluation.reencoding import CHANGES, compressed, cropped
+from personae.evaluation.report import FOLDER, Report, assemble, publish
+from personae.evaluation.scenes import texture
+from personae.evaluation.suite_options import Model, ReportFile, Source
+from personae.gather import strangers
+from personae.pipeline import FacePipeline
+from personae.provenance import watermark
+from personae.provenance.message import Message
+from personae.types import Array
+
+SIZES = (128, 192, 256, 384, 512, 768, 1024)  # of the shorter side
+_PHOTO = 224  # pixels of a photo on a sheet
+_FULL = 256  # pixels from which the bars count
+_TIMED = (256, 512)
+_TIMINGS = 15
+
+
+def photo_of(photos: Sequence[Array], number: int, size: int) -> Image.Image:
+    """Picture `number` whose shorter side has `size` pixels: a photo, or from 384 px on every other time a sheet of
+    photos; some are not square."""
+    rng = np.random.default_rng(number)
+    if size > _FULL and number % 2:
+        across = -(-size // _PHOTO)
+        image = Image.new("RGB", (across * _PHOTO,) * 2)
+        for cell, one in enumerate(rng.integers(len(photos), size=across**2)):
+            place = (cell % across * _PHOTO, cell // across * _PHOTO)
+            image.paste(Image.fromarray(photos[one]).resize((_PHOTO, _PHOTO)), place)
+        image = image.crop((0, 0, size, size))
+    else:
+        image = Image.fromarray(photos[number % len(photos)]).resize((size, size), Image.Resampling.LANCZOS)
+    longer = round(size * (1 if number % 3 else rng.uniform(1, 1.5)))
+    return image.resize((longer, size) if number % 2 else (size, longer), Image.Resampling.BICUBIC)
+
+
+def generated(pipe: FacePipeline, count: int) -> Iterator[tuple[Image.Image, Any]]:
+    """The model's images of people who do not exist, each with the identity that was requested."""
+    for seed, person in enumerate(strangers(pipe.folder, count, seed=0)):
+        yield pipe([person], seed=seed, measure_likeness=False).images[0], person
+
+
+class Tally:
+    """What becomes of marked pictures, by change; `rows` of the same by size or kind."""
+
+    def __init__(self) -> None:
+        self.right: dict[str, list[bool]] = defaultdict(list)
+        self.scores: dict[str, list[float]] = defaultdict(list)
+        self.psnr: list[float] = []
+        self.wrong: list[bool] = []
+
+    def add(self, image: Image.Image, number: int) -> Array:
+        """Mark a picture, change it in every way, look for the message. Returns the marked pixels."""
+        pixels = np.asarray(image.convert("RGB"))
+        message = Message(model=number % 256, recipe=(number * 2654435761 % 2**32).to_bytes(4, "big"))
+        marked = watermark.mark(pixels, message)
+        self.psnr.append(10 * np.log10(255**2 / max(np.square(marked.astype(float) - pixels).mean(), 1e-9)))
+        for name, change in CHANGES.items():
+            after = change(Image.fromarray(marked), np.random.default_rng(number))
+            found = watermark.detect(np.asarray(after))
+            self.right[name].append(found.message == message)
+            self.scores[name].append(found.score)
+            self.wrong.append(found.present and found.message != message)
+        return marked
+
+    def shares(self) -> dict[str, Estimate]:
+        """Of whole messages right, by change."""
+        return {name: estimate.proportion(np.array(hits)) for name, hits in self.right.items()}
+
+    def row(self) -> dict[str, Estimate]:
+        """PSNR, and all changes together."""
+        every = np.array(list(self.right.values())).ravel()
+        scores = np.array([one for scores in self.scores.values() for one in scores])
+        return {
+            "psnr": estimate.mean(np.array(self.psnr)),
+            "found": estimate.plain(float(every.mean()), len(every)),
+            "score": estimate.plain(float(scores.mean()), len(scores)),
+            "lowest": estimate.plain(float(scores.min()), len(scores)),
+        }
+
+
+def unmarked(photos: Sequence[Array], count: int) -> Iterator[tuple[str, Array]]:
+    """`count` pictures without a mark, of three kinds: photos as they are, crops and compressed crops of them, and
+    textures drawn from nothing."""
+    for number in range(count):
+        rng = np.random.default_rng([1, number])
+        if number < len(photos):
+            yield "photos", photos[number]
+        elif number % 2:
+            image = Image.fromarray(photos[int(rng.integers(len(photos)))])
+            image = cropped(image, float(rng.uniform(0.58, 1)), rng)
+            if rng.random() < 0.5:
+                image = compressed(image, "JPEG", int(rng.integers(40, 95)))
+            yield "crops", np.asarray(image)
+        else:
+            yield "textures", texture(rng, int(rng.integers(128, 320)))
+
+
+def false_positives(photos: Sequence[Array], own: Sequence[Array], count: int) -> dict[str, list[tuple[bool, float]]]:
+    """By kind of unmarked picture, whether a mark is found in each, and its score; `own`: the model's images."""
+    found: dict[str, list[tuple[bool, float]]] = defaultdict(list)
+    for kind, pixels in [*(("generated", one) for one in own), *unmarked(photos, max(0, count - len(own)))]:
+        seen = watermark.detect(pixels)
+        found[kind].append((seen.present, seen.score))
+        if sum(map(len, found.values())) % 1000 == 0:
+            note(f"{sum(map(len, found.values()))} unmarked pictures ...")
+    return found
+
+
+def timings(photos: Sequence[Array]) -> dict[str, Estimate]:
+    """CPU milliseconds, which other programs on the machine lengthen less than seconds; the median of some calls."""
+    found = {}
+    for size in _TIMED:
+        pixels = np.asarray(photo_of(photos, 1, size).resize((size, size)))
+        message = Message(model=1, recipe=b"time")
+        marked = watermark.mark(pixels, message)
+        calls: dict[str, Callable[[], object]] = {
+            "mark": lambda pixels=pixels, message=message: watermark.mark(pixels, message),  # type: ignore[misc]
+            "detect": lambda marked=marked: watermark.detect(marked),  # type: ignore[misc]
+        }
+        for name, call in calls.items():
+            spent = []
+            for _ in range(_TIMINGS):
+                started = time.process_time()
+                call()
+                spent.append(1000 * (time.process_time() - started))
+            found[f"{name}_{size}"] = estimate.plain(float(np.median(spent)), _TIMINGS)
+    return found
+
+
+def measure(pipe: FacePipeline, photos: Sequence[Array], *, pictures: int, own: int, count: int) -> Report:
+    """The report: of `pictures` photos in all sizes, `own` images of the model, and `count` unmarked pictures."""
+    full, rows = Tally(), {f"{size} px": Tally() for size in SIZES}
+    for number in range(pictures):
+        size = SIZES[number % len(SIZES)]
+        image = photo_of(photos, number // len(SIZES), size)
+        for tally in [rows[f"{size} px"], *([full] if size >= _FULL else [])]:
+            tally.add(image, number)
+        if number % 100 == 99:
+            note(f"{number + 1} marked pictures ...")
+    changes, plain, ours = [], [], Tally()
+    for number, (image, person) in enumerate(generated(pipe, own)):
+        marked = ours.add(image, pictures + number)
+        plain.append(np.asarray(image))
+        before, after = pipe.reader.identify([np.asarray(image), marked])
+        if before is not None and after is not None:
+            changes.append(abs(float((after.vector - before.vector) @ person.vector)))
+    rows["the model's own"] = ours
+    seen = false_positives(photos, plain, count)
+    every = [one for kind in seen.values() for one in kind]
+    threshold = watermark.bundled().facts.threshold
+    bound = 1 - 0.05 ** (1 / len(every))
+    return assemble(
+        kind="watermark",
+        subject=f"watermark {watermark.bundled().facts.decoder[:8]}",
+        settings={"pictures": pictures, "own": own, "unmarked": count, "threshold": threshold},
+        figures={
+            "psnr": estimate.mean(np.array(full.psnr)),
+            "likeness_change": estimate.mean(np.array(changes)) if changes else estimate.UNKNOWN,
+            **full.shares(),
+            "wrong": estimate.proportion(np.array([one for tally in rows.values() for one in tally.wrong])),
+            "false_positives": estimate.proportion(np.array([present for present, _ in every])),
+            "above_threshold": estimate.proportion(np.array([score >= threshold for _, score in every])),
+            **timings(photos),
+        },
+        groups={
+            "pictures": {name: tally.row() for name, tally in rows.items() if tally.psnr},
+            "unmarked": {kind: _scores(results) for kind, results in seen.items()},
+        },
+        caveats=[
+            f"no mark in {len(every)} pictures proves a rate below {bound:.2g} at 95 % confidence, if there was none",
+            "photos are 224 px wide; larger pictures are enlarged ones and sheets of several",
+        ],
+    )
+
+
+def _scores(results: Sequence[tuple[bool, float]]) -> dict[str, Estimate]:
+    scores = np.array([score for _, score in results])
+    return {
+        "false_positives": estimate.proportion(np.array([present for present, _ in results])),
+        "score": estimate.plain(float(scores.mean()), len(scores)),
+        "highest": estimate.plain(float(scores.max()), len(scores)),
+    }
+
+
+def main(
+    model: Model = "nano",
+    out: ReportFile = FOLDER / "watermark.json",
+    pictures: Annotated[int, typer.Option(help="Marked photos, in all sizes.")] = 140,
+    own: Annotated[int, typer.Option(help="Images of the model.")] = 20,
+    unmarked: Annotated[int, typer.Option(help="Unmarked pictures.")] = 1000,
+    people: Annotated[int | None, typer.Option(help="Held-out photos.", show_default="all")] = None,
+    source: Source = None,
+) -> None:
+    """Measure the mark in the pixels and write a report that documents can draw tables from."""
+    pipe = personae.load(model)
+    pipe.set_progress_bar_config(disable=True)
+    photos = [person.photo.pixels for person in held_out_people(source, people)]
+    publish(measure(pipe, photos, pictures=pictures, own=own, count=unmarked), out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
