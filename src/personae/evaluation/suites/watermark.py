@@ -3,7 +3,7 @@
 The mark in the pixels: how faithful marked pictures are, which changes leave the whole message readable, how often
 unmarked pictures are taken for marked ones, and what both cost. Pictures are held-out photos in sizes from 128 to 1024
 px (above 256 px enlarged, or sheets of several photos, which are as sharp as photos of that size), the model's own
-images, and its edits of photos.
+images, and its edits of photos, of which only the changed part is marked.
 """
 
 import time
@@ -17,6 +17,7 @@ from PIL import Image
 
 import personae
 from personae.console import note
+from personae.errors import NoFaceFound
 from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.people import held_out_people
@@ -26,13 +27,15 @@ from personae.evaluation.scenes import texture
 from personae.evaluation.suite_options import Model, ReportFile, Source
 from personae.gather import strangers
 from personae.pipeline import FacePipeline
-from personae.provenance import watermark
+from personae.provenance import pixel_mark, watermark
 from personae.provenance.message import Message
 from personae.types import Array
 
 SIZES = (128, 192, 256, 384, 512, 768, 1024)  # of the shorter side
 _PHOTO = 224  # pixels of a photo on a sheet
 _FULL = 256  # pixels from which the bars count
+_SMALL = tuple(f"{size} px" for size in SIZES if size < _FULL)
+_SPREAD = 2654435761  # spreads consecutive numbers over 32 bits
 _TIMED = (256, 512)
 _TIMINGS = 15
 
@@ -60,8 +63,21 @@ def generated(pipe: FacePipeline, count: int) -> Iterator[tuple[Image.Image, Any
         yield pipe([person], seed=seed, measure_likeness=False).images[0], person
 
 
+def edited(pipe: FacePipeline, photos: Sequence[Array], count: int) -> Iterator[tuple[Image.Image, Array]]:
+    """Photos of 448 px into which somebody else was put, each with the part (H, W) that the model changed; those whose
+    part is too small for a mark, or who show no face, are left out."""
+    for seed, (image, _) in enumerate(generated(pipe, count)):
+        source, target = (one.resize((2 * _PHOTO,) * 2) for one in (image, Image.fromarray(photos[seed % len(photos)])))
+        try:
+            edit = pipe.edit("swap", source=np.asarray(source), target=np.asarray(target), seed=seed)
+        except NoFaceFound:
+            continue
+        if pixel_mark.why_not(edit.images[0], edit.mask) is None:
+            yield edit.images[0].convert("RGB"), edit.mask
+
+
 class Tally:
-    """What becomes of marked pictures, by change; `rows` of the same by size or kind."""
+    """What becomes of marked pictures, by change."""
 
     def __init__(self) -> None:
         self.right: dict[str, list[bool]] = defaultdict(list)
@@ -69,19 +85,34 @@ class Tally:
         self.psnr: list[float] = []
         self.wrong: list[bool] = []
 
-    def add(self, image: Image.Image, number: int) -> Array:
-        """Mark a picture, change it in every way, look for the message. Returns the marked pixels."""
-        pixels = np.asarray(image.convert("RGB"))
-        message = Message(model=number % 256, recipe=(number * 2654435761 % 2**32).to_bytes(4, "big"))
-        marked = watermark.mark(pixels, message)
-        self.psnr.append(10 * np.log10(255**2 / max(np.square(marked.astype(float) - pixels).mean(), 1e-9)))
+    def add(self, image: Image.Image, number: int, area: Array | None = None) -> Array:
+        """Mark a picture, or `area` (H, W) of it, change it in every way, look for the message; of a part, as
+        `personae detect` does. Returns the marked pixels."""
+        message = Message(
+            model=number % 256, recipe=(number * _SPREAD % 2**32).to_bytes(4, "big"), part=area is not None
+        )
+        marked = pixel_mark.with_mark(image, message, area)
+        error = np.square(np.asarray(marked, np.float64) - np.asarray(image)).mean()
+        self.psnr.append(10 * np.log10(255**2 / max(error, 1e-9)))
         for name, change in CHANGES.items():
-            after = change(Image.fromarray(marked), np.random.default_rng(number))
-            found = watermark.detect(np.asarray(after))
+            after = np.asarray(change(marked, np.random.default_rng(number)))
+            found = watermark.detect(after, thorough=area is not None)
             self.right[name].append(found.message == message)
             self.scores[name].append(found.score)
             self.wrong.append(found.present and found.message != message)
-        return marked
+        return np.asarray(marked)
+
+    @classmethod
+    def of(cls, tallies: Sequence["Tally"]) -> "Tally":
+        """Several as one."""
+        whole = cls()
+        for one in tallies:
+            whole.psnr += one.psnr
+            whole.wrong += one.wrong
+            for name in one.right:
+                whole.right[name] += one.right[name]
+                whole.scores[name] += one.scores[name]
+        return whole
 
     def shares(self) -> dict[str, Estimate]:
         """Of whole messages right, by change."""
@@ -120,10 +151,10 @@ def false_positives(photos: Sequence[Array], own: Sequence[Array], count: int) -
     """By kind of unmarked picture, whether a mark is found in each, and its score; `own`: the model's images."""
     found: dict[str, list[tuple[bool, float]]] = defaultdict(list)
     for kind, pixels in [*(("generated", one) for one in own), *unmarked(photos, max(0, count - len(own)))]:
-        seen = watermark.detect(pixels)
-        found[kind].append((seen.present, seen.score))
-        if sum(map(len, found.values())) % 1000 == 0:
-            note(f"{sum(map(len, found.values()))} unmarked pictures ...")
+        result = watermark.detect(pixels, thorough=True)
+        found[kind].append((result.present, result.score))
+        if (so_far := sum(map(len, found.values()))) % 1000 == 0:
+            note(f"{so_far} unmarked pictures ...")
     return found
 
 
@@ -149,25 +180,20 @@ def timings(photos: Sequence[Array]) -> dict[str, Estimate]:
 
 
 def measure(pipe: FacePipeline, photos: Sequence[Array], *, pictures: int, own: int, count: int) -> Report:
-    """The report: of `pictures` photos in all sizes, `own` images of the model, and `count` unmarked pictures."""
-    full, rows = Tally(), {f"{size} px": Tally() for size in SIZES}
+    """The report: of `pictures` photos in all sizes, `own` images and edits of the model, and `count` unmarked
+    pictures."""
+    rows = {f"{size} px": Tally() for size in SIZES} | {"its edits": Tally()}
     for number in range(pictures):
         size = SIZES[number % len(SIZES)]
-        image = photo_of(photos, number // len(SIZES), size)
-        for tally in [rows[f"{size} px"], *([full] if size >= _FULL else [])]:
-            tally.add(image, number)
+        rows[f"{size} px"].add(photo_of(photos, number // len(SIZES), size), number)
         if number % 100 == 99:
             note(f"{number + 1} marked pictures ...")
-    changes, plain, ours = [], [], Tally()
-    for number, (image, person) in enumerate(generated(pipe, own)):
-        marked = ours.add(image, pictures + number)
-        plain.append(np.asarray(image))
-        before, after = pipe.reader.identify([np.asarray(image), marked])
-        if before is not None and after is not None:
-            changes.append(abs(float((after.vector - before.vector) @ person.vector)))
-    rows["the model's own"] = ours
-    seen = false_positives(photos, plain, count)
-    every = [one for kind in seen.values() for one in kind]
+    for number, (image, area) in enumerate(edited(pipe, photos, own)):
+        rows["its edits"].add(image, pictures + number, area)
+    full = Tally.of([tally for name, tally in rows.items() if name not in _SMALL])
+    rows["its own images"], plain, change = _of_generated(pipe, own, pictures + own)
+    results = false_positives(photos, plain, count)
+    every = [one for kind in results.values() for one in kind]
     threshold = watermark.bundled().facts.threshold
     bound = 1 - 0.05 ** (1 / len(every))
     return assemble(
@@ -175,23 +201,36 @@ def measure(pipe: FacePipeline, photos: Sequence[Array], *, pictures: int, own: 
         subject=f"watermark {watermark.bundled().facts.decoder[:8]}",
         settings={"pictures": pictures, "own": own, "unmarked": count, "threshold": threshold},
         figures={
-            "psnr": estimate.mean(np.array(full.psnr)),
-            "likeness_change": estimate.mean(np.array(changes)) if changes else estimate.UNKNOWN,
+            "psnr": estimate.mean(np.array(full.psnr)) if full.psnr else estimate.UNKNOWN,
+            "likeness_change": change,
             **full.shares(),
-            "wrong": estimate.proportion(np.array([one for tally in rows.values() for one in tally.wrong])),
+            "wrong": estimate.proportion(np.array(Tally.of(list(rows.values())).wrong or [False])),
             "false_positives": estimate.proportion(np.array([present for present, _ in every])),
             "above_threshold": estimate.proportion(np.array([score >= threshold for _, score in every])),
             **timings(photos),
         },
         groups={
             "pictures": {name: tally.row() for name, tally in rows.items() if tally.psnr},
-            "unmarked": {kind: _scores(results) for kind, results in seen.items()},
+            "unmarked": {kind: _scores(found) for kind, found in results.items()},
         },
         caveats=[
             f"no mark in {len(every)} pictures proves a rate below {bound:.2g} at 95 % confidence, if there was none",
+            "messages: pictures from 256 px on, and edits, of which only the changed part is marked; others by size",
+            "unmarked pictures and edits are looked at as `personae detect` does, parts included, the others once",
             "photos are 224 px wide; larger pictures are enlarged ones and sheets of several",
         ],
     )
+
+
+def _of_generated(pipe: FacePipeline, count: int, first: int) -> tuple[Tally, list[Array], Estimate]:
+    """The model's images marked, as they were, and how far their likeness moves."""
+    tally, plain, changes = Tally(), [], []
+    for number, (image, person) in enumerate(generated(pipe, count)):
+        plain.append(np.asarray(image))
+        before, after = pipe.reader.identify([plain[-1], tally.add(image, first + number)])
+        if before is not None and after is not None:
+            changes.append(abs(float((after.vector - before.vector) @ person.vector)))
+    return tally, plain, estimate.mean(np.array(changes)) if changes else estimate.UNKNOWN
 
 
 def _scores(results: Sequence[tuple[bool, float]]) -> dict[str, Estimate]:
