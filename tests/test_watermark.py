@@ -1,16 +1,21 @@
-"""The mark in the pixels with networks of a few steps: what is trained, what ships, what it promises."""
+"""The mark in the pixels: what is trained, what ships, what it promises; and the bundled networks at their task."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from PIL import Image
 
 from personae import provenance
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
+from personae.evaluation import reencoding, tables
+from personae.evaluation.measures import KINDS
+from personae.evaluation.suites import watermark as suite
+from personae.pipeline import FacePipeline
 from personae.provenance import pixel_mark, watermark
-from personae.provenance.message import Message
+from personae.provenance.message import Message, message_of
 from personae.provenance.watermark import Watermark
 from personae.training.loop import Schedule, train
 from personae.training.methods.watermark import attacks
@@ -184,3 +189,85 @@ def test_an_edit_is_marked_where_it_changed_and_says_that_it_is_a_part(
     assert (marked[~area] == photo[~area]).all()
     assert (marked[area] != photo[area]).mean() > 0.3
     assert [one.part for one in messages] == [True]
+
+
+# ---------------------------------------------------------------------- the bundled networks
+
+
+def _astronaut(side: int) -> Array:
+    return np.asarray(Image.fromarray(skimage.data.astronaut()).resize((side, side), Image.Resampling.LANCZOS))
+
+
+@pytest.fixture(scope="module")
+def marked() -> Array:
+    return watermark.mark(_astronaut(256), MESSAGE)
+
+
+@pytest.mark.parametrize("name", reencoding.CHANGES)
+def test_a_message_survives(name: str, marked: Array) -> None:
+    after = reencoding.CHANGES[name](Image.fromarray(marked), np.random.default_rng(0))
+    found = watermark.detect(np.asarray(after))
+    assert found.present
+    assert found.message == MESSAGE
+    assert found.score > found.threshold + 1
+
+
+def test_nobody_sees_it_and_nothing_else_has_it(marked: Array) -> None:
+    for side in (128, 256, 512):
+        plain = _astronaut(side)
+        error = np.square(watermark.mark(plain, MESSAGE).astype(float) - plain).mean()
+        assert 10 * np.log10(255**2 / error) > (40 if side < 256 else 43)
+        assert not watermark.detect(plain, thorough=True).present
+    difference = marked.astype(int) - _astronaut(256)
+    assert (difference[..., 0] == difference[..., 1]).mean() > 0.95, "it has no colour"
+
+
+def test_a_part_and_a_small_crop_are_found_by_looking_thoroughly(marked: Array) -> None:
+    small = marked[20:150, 60:190]
+    assert not watermark.detect(small).present
+    found = watermark.detect(small, thorough=True)
+    assert found.message == MESSAGE
+    assert found.scale == pytest.approx(256 / 130, rel=0.02)
+    assert watermark.detect(marked[:, ::-1], thorough=True).mirrored
+    area = np.zeros((512, 512), bool)
+    area[100:300, 180:400] = True
+    photo = Image.fromarray(_astronaut(512))
+    after = pixel_mark.with_mark(photo, MESSAGE, area)
+    message = pixel_mark.DETECT([np.asarray(after)]).message
+    assert message is not None
+    assert message.part
+    assert message.recipe == MESSAGE.recipe
+
+
+def test_frames_say_together_what_each_shows_too_faintly() -> None:
+    rng, plain = np.random.default_rng(0), _astronaut(256).astype(float)
+    faint = plain + (watermark.mark(_astronaut(256), MESSAGE) - plain) * 0.7
+    frames = [np.clip(faint + rng.normal(0, 16, faint.shape), 0, 255).astype(np.uint8) for _ in range(10)]
+    alone = [watermark.detect(frame) for frame in frames]
+    assert sum(one.present for one in alone) < 5
+    together = watermark.detect_together(frames)
+    assert together.message == MESSAGE
+    assert together.score > np.mean([one.score for one in alone]) + 1
+
+
+def test_an_image_is_marked_by_hand() -> None:
+    recipe = {"model": {"name": "nano", "sha256": "3f" * 32}, "seed": 7}
+    image = Image.fromarray(_astronaut(200)).convert("RGBA")
+    marked = provenance.mark(image, recipe)
+    assert marked.mode == "RGBA"
+    assert watermark.detect(np.asarray(marked.convert("RGB"))).message == message_of(recipe)
+    with pytest.raises(BadOption, match="128 a side"):
+        provenance.mark(image.resize((100, 100)), recipe)
+
+
+def test_the_suite_reports_what_it_explains(nano_like: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "SIZES", (128, 256))
+    monkeypatch.setattr(suite, "_TIMINGS", 1)
+    monkeypatch.setattr(suite, "CHANGES", {name: reencoding.CHANGES[name] for name in ("plain", "jpeg70")})
+    report = suite.measure(nano_like, [_astronaut(224), _photo(224, 224)], pictures=4, own=0, count=3)
+    assert set(report["figures"]) <= set(KINDS["watermark"])
+    assert report["figures"]["plain"] == {"value": 1.0, "low": report["figures"]["plain"]["low"], "high": 1.0, "n": 2}
+    assert report["figures"]["false_positives"]["value"] == 0
+    assert set(report["groups"]["pictures"]) == {"128 px", "256 px"}
+    assert "false_positives" in report["groups"]["unmarked"]["photos"]
+    assert "at 95 %" in tables.markdown(report)

@@ -50,6 +50,7 @@ class Detection:
     message: what it says; None: not present.
     scale: how much larger the pattern lies in the picture than it was written for the picture's size: 1.25, where four
         fifths of a side are left.
+    mirrored: whether left and right are exchanged.
     """
 
     present: bool
@@ -57,6 +58,7 @@ class Detection:
     threshold: float
     message: Message | None
     scale: float
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +121,15 @@ class Watermark:
 
     def detect(self, pixels: UInt8[Array, "H W 3"], *, thorough: bool = False) -> Detection:
         """See `detect`."""
-        found = self.judged([self.evidence(pixels, carriers.SIDE)])
+        evidence = self.evidence(pixels, carriers.SIDE)
+        found = self.judged([evidence])
         if found.present or not thorough:
             return found
+        mirrored = replace(self.judged([evidence[:, ::-1]]), mirrored=True)
+        if mirrored.present:
+            return mirrored
         for side in (one for one in _THOROUGH if one <= 2.1 * min(pixels.shape[:2])):
-            for window in _windows(self.evidence(pixels, side)):
+            for window in _windows(evidence if side == carriers.SIDE else self.evidence(pixels, side)):
                 part = self._best(window, search.WIDE)
                 scaled = replace(part, scale=round(part.scale * carriers.SIDE / side, 3))
                 if part.present:
@@ -184,8 +190,9 @@ def mark(pixels: UInt8[Array, "H W 3"], message: Message) -> UInt8[Array, "H W 3
 def detect(pixels: Array, *, thorough: bool = False) -> Detection:
     """Whether pixels (H, W, 3) RGB uint8 bear the mark, and what it says.
 
-    thorough: look also for parts of a picture that bear it by themselves, as an edited face does, and for pieces that
-    are smaller than two thirds of the marked picture; that takes a second for a large photo without one.
+    thorough: look also for parts of a picture that bear it by themselves, as an edited face does, for mirrored
+    pictures, and for pieces smaller than two thirds of the marked picture; that takes a second for a large photo
+    without one.
 
     Raises `WeightsMissing`.
     """

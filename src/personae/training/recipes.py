@@ -268,7 +268,7 @@ RECIPES = {
             build=builders.watermark,
             # Not compiled: attacks change sizes.
             schedule=Schedule(
-                steps=4000,
+                steps=2400,
                 batch=16,
                 lr=2e-3,
                 warmup=100,

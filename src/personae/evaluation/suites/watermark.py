@@ -59,7 +59,8 @@ def photo_of(photos: Sequence[Array], number: int, size: int) -> Image.Image:
 
 def generated(pipe: FacePipeline, count: int) -> Iterator[tuple[Image.Image, Any]]:
     """The model's images of people who do not exist, each with the identity that was requested."""
-    for seed, person in enumerate(strangers(pipe.folder, count, seed=0)):
+    people = strangers(pipe.folder, count, seed=0) if count and pipe.folder else []
+    for seed, person in enumerate(people):
         yield pipe([person], seed=seed, measure_likeness=False).images[0], person
 
 
@@ -130,10 +131,10 @@ class Tally:
         }
 
 
-def unmarked(photos: Sequence[Array], count: int) -> Iterator[tuple[str, Array]]:
-    """`count` pictures without a mark, of three kinds: photos as they are, crops and compressed crops of them, and
-    textures drawn from nothing."""
-    for number in range(count):
+def unmarked(photos: Sequence[Array], first: int, count: int) -> Iterator[tuple[str, Array]]:
+    """`count` pictures without a mark, from number `first` on, of three kinds: photos as they are, crops and compressed
+    crops of them, and textures drawn from nothing."""
+    for number in range(first, first + count):
         rng = np.random.default_rng([1, number])
         if number < len(photos):
             yield "photos", photos[number]
@@ -147,10 +148,13 @@ def unmarked(photos: Sequence[Array], count: int) -> Iterator[tuple[str, Array]]
             yield "textures", texture(rng, int(rng.integers(128, 320)))
 
 
-def false_positives(photos: Sequence[Array], own: Sequence[Array], count: int) -> dict[str, list[tuple[bool, float]]]:
-    """By kind of unmarked picture, whether a mark is found in each, and its score; `own`: the model's images."""
+def false_positives(
+    photos: Sequence[Array], own: Sequence[Array], first: int, count: int
+) -> dict[str, list[tuple[bool, float]]]:
+    """By kind of unmarked picture, whether a mark is found in each, and its score; `own`: the model's images; the
+    others as `unmarked`."""
     found: dict[str, list[tuple[bool, float]]] = defaultdict(list)
-    for kind, pixels in [*(("generated", one) for one in own), *unmarked(photos, max(0, count - len(own)))]:
+    for kind, pixels in [*(("generated", one) for one in own), *unmarked(photos, first, max(0, count - len(own)))]:
         result = watermark.detect(pixels, thorough=True)
         found[kind].append((result.present, result.score))
         if (so_far := sum(map(len, found.values()))) % 1000 == 0:
@@ -179,9 +183,11 @@ def timings(photos: Sequence[Array]) -> dict[str, Estimate]:
     return found
 
 
-def measure(pipe: FacePipeline, photos: Sequence[Array], *, pictures: int, own: int, count: int) -> Report:
+def measure(
+    pipe: FacePipeline, photos: Sequence[Array], *, pictures: int, own: int, count: int, first: int = 0
+) -> Report:
     """The report: of `pictures` photos in all sizes, `own` images and edits of the model, and `count` unmarked
-    pictures."""
+    pictures from number `first` on."""
     rows = {f"{size} px": Tally() for size in SIZES} | {"its edits": Tally()}
     for number in range(pictures):
         size = SIZES[number % len(SIZES)]
@@ -192,14 +198,14 @@ def measure(pipe: FacePipeline, photos: Sequence[Array], *, pictures: int, own: 
         rows["its edits"].add(image, pictures + number, area)
     full = Tally.of([tally for name, tally in rows.items() if name not in _SMALL])
     rows["its own images"], plain, change = _of_generated(pipe, own, pictures + own)
-    results = false_positives(photos, plain, count)
+    results = false_positives(photos, plain, first, count)
     every = [one for kind in results.values() for one in kind]
     threshold = watermark.bundled().facts.threshold
     bound = 1 - 0.05 ** (1 / len(every))
     return assemble(
         kind="watermark",
         subject=f"watermark {watermark.bundled().facts.decoder[:8]}",
-        settings={"pictures": pictures, "own": own, "unmarked": count, "threshold": threshold},
+        settings={"pictures": pictures, "own": own, "unmarked": count, "first": first, "threshold": threshold},
         figures={
             "psnr": estimate.mean(np.array(full.psnr)) if full.psnr else estimate.UNKNOWN,
             "likeness_change": change,
@@ -227,7 +233,8 @@ def _of_generated(pipe: FacePipeline, count: int, first: int) -> tuple[Tally, li
     tally, plain, changes = Tally(), [], []
     for number, (image, person) in enumerate(generated(pipe, count)):
         plain.append(np.asarray(image))
-        before, after = pipe.reader.identify([plain[-1], tally.add(image, first + number)])
+        marked = tally.add(image, first + number)
+        before, after = (None, None) if pipe.reader is None else pipe.reader.identify([plain[-1], marked])
         if before is not None and after is not None:
             changes.append(abs(float((after.vector - before.vector) @ person.vector)))
     return tally, plain, estimate.mean(np.array(changes)) if changes else estimate.UNKNOWN
@@ -248,6 +255,7 @@ def main(
     pictures: Annotated[int, typer.Option(help="Marked photos, in all sizes.")] = 140,
     own: Annotated[int, typer.Option(help="Images of the model.")] = 20,
     unmarked: Annotated[int, typer.Option(help="Unmarked pictures.")] = 1000,
+    first: Annotated[int, typer.Option(help="Number of the first unmarked picture: several runs can share them.")] = 0,
     people: Annotated[int | None, typer.Option(help="Held-out photos.", show_default="all")] = None,
     source: Source = None,
 ) -> None:
@@ -255,7 +263,7 @@ def main(
     pipe = personae.load(model)
     pipe.set_progress_bar_config(disable=True)
     photos = [person.photo.pixels for person in held_out_people(source, people)]
-    publish(measure(pipe, photos, pictures=pictures, own=own, count=unmarked), out)
+    publish(measure(pipe, photos, pictures=pictures, own=own, count=unmarked, first=first), out)
 
 
 if __name__ == "__main__":
