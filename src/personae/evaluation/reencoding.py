@@ -1,7 +1,6 @@
 """What happens to a picture on its way: compressed, reduced, cut, softened, lit.
 
-for name, change in CHANGES.items():
-    change(image, np.random.default_rng(0))      # PIL RGB -> PIL RGB
+after = CHANGES["jpeg70"](image, np.random.default_rng(0))      # PIL RGB -> PIL RGB
 """
 
 import io

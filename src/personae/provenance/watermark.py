@@ -31,6 +31,7 @@ from personae.types import Array
 LEAST_SIDE = 128  # pixels
 _LARGEST = 4  # pixels of a canonical pixel at most: larger pictures bear more tiles
 _MULTIPLE = 4  # canonical sides are multiples of it
+_ROWS = 64  # pixels to which a residual is added at a time
 _LONGEST = 1024  # canonical pixels that the networks take at a time, along the longer side
 _THOROUGH = (128, 256, 512, 1024)  # pixels that a picture's shorter side gets when its parts are looked for
 # Of the residual, by the picture's shorter side: what is small has fewer pixels to bear it, and loses more of them.
@@ -110,7 +111,10 @@ class Watermark:
         parts = [self._encoder(part[None])[0][0, 0] for part in _pieces(canvas)]
         strength = np.float32(np.interp(min(pixels.shape[:2]), _SIDES, _STRENGTHS))
         residual = strength * _enlarged(np.concatenate(parts, axis=_longer(canvas) - 1), pixels.shape[:2])
-        found: Array = np.clip(np.rint(pixels + residual[..., None]), 0, 255).astype(np.uint8)
+        found = np.empty_like(pixels)
+        for top in range(0, len(pixels), _ROWS):  # a large photo's floats are not all held at once
+            rows = slice(top, top + _ROWS)
+            found[rows] = np.clip(np.rint(pixels[rows] + residual[rows, :, None]), 0, 255)
         return found
 
     def evidence(self, pixels: UInt8[Array, "H W 3"], side: int) -> Float32[Array, "h w"]:
