@@ -53,7 +53,8 @@ Detect = Callable[[Sequence[Array]], Found]
 
 MARK: Mark = watermark.mark
 DETECT: Detect = _detect
-FALSE_POSITIVES: str | None = None  # the rate at the threshold and how it was measured, in words
+# At the threshold, as docs/figures/watermark.json has it.
+FALSE_POSITIVES: str | None = "0 of 8,600 unmarked pictures: below 0.035 % at 95 % confidence"
 LEAST_SIDE = watermark.LEAST_SIDE  # pixels, of what was changed
 
 
