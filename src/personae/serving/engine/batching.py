@@ -14,7 +14,7 @@ from typing import Any
 
 from personae.controls import registry
 from personae.controls.request import per_person
-from personae.serving.engine.requests import Generate, Request
+from personae.serving.engine.requests import EngineRequest, Generate
 from personae.types import Generation
 
 
@@ -23,7 +23,7 @@ def images_of(request: Generate) -> int:
     return len(request.people) * request.num_images_per_prompt
 
 
-def key_of(request: Request) -> Hashable | None:
+def key_of(request: EngineRequest) -> Hashable | None:
     """Requests of equal keys may share a call; None: it goes alone."""
     if not isinstance(request, Generate) or not request.batch or _alone(request):
         return None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from personae.errors import BadOption, JobCancelled, unknown_name
 from personae.serving.engine import requests
 from personae.serving.engine.models import ModelFacts, ModelShelf
-from personae.serving.engine.requests import Request
+from personae.serving.engine.requests import EngineRequest
 from personae.serving.engine.ticket import Ticket
 from personae.serving.engine.waiting import WaitingLine
 from personae.serving.engine.worker import Worker
@@ -107,7 +107,7 @@ class Engine:
 
     # ------------------------------------------------------------------ requests
 
-    def submit(self, request: Request) -> Ticket:
+    def submit(self, request: EngineRequest) -> Ticket:
         """Queue a request; its ticket at once. Raises `QueueFull`; `BadOption` for a model that there is not."""
         name = request.model or self.models[0]
         self._require_known(name)
@@ -119,7 +119,7 @@ class Engine:
         self._line.put(ticket, retry_after=self.retry_after())
         return ticket
 
-    def run(self, request: Request) -> Any:
+    def run(self, request: EngineRequest) -> Any:
         """Queue a request and wait for its result. Raises as `submit` and `Ticket.result`."""
         return self.submit(request).result()
 

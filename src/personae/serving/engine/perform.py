@@ -252,7 +252,7 @@ def _detect(pipe: "FacePipeline", ticket: Ticket, policy: Policy) -> Any:
     return detect(request.file)
 
 
-_ALONE: dict[type[requests.Request], Callable[..., Any]] = {
+_ALONE: dict[type[requests.EngineRequest], Callable[..., Any]] = {
     requests.Read: _read,
     requests.Edit: _edit,
     requests.Animate: _animate,

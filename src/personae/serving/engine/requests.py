@@ -49,7 +49,7 @@ def _count(name: str, value: Any, most: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class EngineRequest:
     """What all requests have in common.
 
     model: a name that the engine was opened with; None: its first. timeout: seconds from `submit` to the end; None:
@@ -70,7 +70,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read(Request):
+class Read(EngineRequest):
     """The faces of a photo, largest first. motion: pose, expression and landmarks, too. Result: a list of `Face`."""
 
     kind: ClassVar[str] = "read"
@@ -80,7 +80,7 @@ class Read(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate(Request):
+class Generate(EngineRequest):
     """New images of people. Result: a `Generation`, as of `FacePipeline.__call__`.
 
     people: 1 to 16, each a photo (its largest face counts), a face or an identity. seed: of the first image, the others
@@ -110,7 +110,7 @@ class Generate(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edit(Request):
+class Edit(EngineRequest):
     """A photo edited. Result: `personae.types.Edit`. Fields: those of `FacePipeline.edit`, and `options` of the
     registry."""
 
@@ -142,7 +142,7 @@ class Edit(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Animate(Request):
+class Animate(EngineRequest):
     """A photo that does what a driver does. Result: an `Animation`. Fields: those of `video.animate.animate`.
 
     driver: a video's or track's file, or a track. out: where the video is written. settings: seed, smoothing, which
@@ -166,7 +166,7 @@ class Animate(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mean(Request):
+class Mean(EngineRequest):
     """The mean of several photos or identities of one person. Result: an `Identity`."""
 
     kind: ClassVar[str] = "mean"
@@ -176,7 +176,7 @@ class Mean(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blend(Request):
+class Blend(EngineRequest):
     """The identity `amount` (0-1) of the way from `first` to `second`. Result: an `Identity`."""
 
     kind: ClassVar[str] = "blend"
@@ -187,7 +187,7 @@ class Blend(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(Request):
+class Sample(EngineRequest):
     """Random people of the model's space, who do not exist. Result: a list of `Identity`. seed: None: drawn."""
 
     kind: ClassVar[str] = "sample"
@@ -202,7 +202,7 @@ class Sample(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shift(Request):
+class Shift(EngineRequest):
     """A person with attributes changed, `by` standard deviations each. Result: an `Identity`."""
 
     kind: ClassVar[str] = "shift"
@@ -212,7 +212,7 @@ class Shift(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detect(Request):
+class Detect(EngineRequest):
     """Where a picture or video comes from. Result: a `provenance.detection.Detected`."""
 
     kind: ClassVar[str] = "detect"

@@ -12,7 +12,7 @@ from typing import Any
 
 from personae.errors import JobCancelled, JobTimedOut
 from personae.serving.engine.progress import Progress
-from personae.serving.engine.requests import Request
+from personae.serving.engine.requests import EngineRequest
 from personae.types import Face, Identity
 
 Listener = Callable[[Progress], None]
@@ -25,7 +25,7 @@ class Ticket:
     `Generate`, whose images were requested, photos read: what `provenance.writer` asks for.
     """
 
-    def __init__(self, request: Request, deadline: float | None = None) -> None:
+    def __init__(self, request: EngineRequest, deadline: float | None = None) -> None:
         self.request, self.deadline = request, deadline
         self.submitted = time.monotonic()
         self.began: float | None = None  # when a worker took it

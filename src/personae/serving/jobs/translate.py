@@ -22,7 +22,7 @@ from personae.types import Identity
 Who = Identity | Path
 
 
-def request_of(job: Job, files: JobFiles) -> requests.Request:
+def request_of(job: Job, files: JobFiles) -> requests.EngineRequest:
     """The engine's request of a job. Raises `BadOption`, `BadIdentity`."""
     of_all = {name: job.request[name] for name in ("model", "timeout", "previews") if job.request.get(name) is not None}
     return _KINDS[job.kind](_Sent(job, files), of_all)
@@ -72,17 +72,17 @@ class _Sent:
         return self._files.results_folder(self._job) / name
 
 
-def _read(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
+def _read(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
     return requests.Read(photo=sent.file(sent["photo"]), **sent.some("motion"), **of_all)  # type: ignore[arg-type]
 
 
-def _generate(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
+def _generate(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
     own = sent.some("num_images_per_prompt", "seed", "measure_likeness") | {"batch": sent["batch"] == "auto"}
     people = [sent.person(one) for one in sent["people"]]
     return requests.Generate(people=people, options=sent.options(), **own, **of_all)
 
 
-def _edit(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
+def _edit(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
     own = sent.some("region", "face", "all_faces", "shift", "expression", "seed", "num_images", "measure_likeness")
     photos = {name: sent.file(value) for name, value in sent.some("source", "target", "mask").items()}
     tokens = {name: sent.file(value) for name, value in (sent.some("tokens").get("tokens") or {}).items()}
@@ -97,7 +97,7 @@ def _edit(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
     )
 
 
-def _animate(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
+def _animate(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
     from personae.video.animation import Settings  # late: it brings smoothing
 
     settings = Settings(**sent.some("seed", "smooth", "portrait", "on_no_face", "face", "driver_face"))
@@ -118,28 +118,28 @@ def _animate(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
     )
 
 
-def _mean(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
+def _mean(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
     return requests.Mean(people=[sent.person(one) for one in sent["people"]], **sent.some("weights"), **of_all)
 
 
-def _blend(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
+def _blend(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
     first, second = (sent.person(sent[name]) for name in ("first", "second"))
     return requests.Blend(first=first, second=second, **sent.some("amount"), **of_all)
 
 
-def _sample(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
+def _sample(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
     return requests.Sample(**sent.some("count", "seed"), **of_all)
 
 
-def _shift(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
+def _shift(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
     return requests.Shift(person=sent.person(sent["person"]), by=sent["by"], **of_all)
 
 
-def _detect(sent: _Sent, of_all: dict[str, Any]) -> requests.Request:
+def _detect(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
     return requests.Detect(file=sent.file(sent["file"]), **of_all)  # type: ignore[arg-type]
 
 
-_KINDS: dict[str, Callable[[_Sent, dict[str, Any]], requests.Request]] = {
+_KINDS: dict[str, Callable[[_Sent, dict[str, Any]], requests.EngineRequest]] = {
     "read": _read,
     "generate": _generate,
     "edit": _edit,

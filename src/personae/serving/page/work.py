@@ -19,7 +19,7 @@ from typing import Any
 
 from personae.errors import JobCancelled, PersonaeError
 from personae.serving.engine.engine import Engine
-from personae.serving.engine.requests import Request
+from personae.serving.engine.requests import EngineRequest
 from personae.serving.engine.ticket import Ticket
 from personae.serving.page import results
 from personae.serving.page.consent import ConsentLog
@@ -60,7 +60,7 @@ class Desk:
     consent: ConsentLog
     running: Running = field(default_factory=Running)
 
-    def ask(self, request: Request, session: str) -> Any:
+    def ask(self, request: EngineRequest, session: str) -> Any:
         """The result of a request that takes no time worth showing. Raises as `Ticket.result`."""
         ticket = self.engine.submit(request)
         self.running.add(session, ticket)
@@ -78,7 +78,7 @@ class Order:
 
     kind: str
     stem: str
-    request: Callable[[int], Request]
+    request: Callable[[int], EngineRequest]
     encode: Callable[[Any], bytes]
     command: Callable[[int], str]
     alt: Callable[[int], str]
