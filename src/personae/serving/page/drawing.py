@@ -57,7 +57,8 @@ def _lit(normals: Array) -> Array:
 
 
 def head_html(pose: Pose, amounts: Mapping[str, float], words: Words, shape: Array | None = None) -> str:
-    """The drawing inside the page, with what it shows in words. Raises as `head_picture`."""
+    """The drawing inside the page, with what it shows in words. shape (K, 3): as in `head_picture`, which also says
+    what is raised."""
     buffer = io.BytesIO()
     Image.fromarray(head_picture(pose, amounts, shape)).save(buffer, "WEBP", quality=80, method=2)
     alt = words("head_alt", yaw=pose.yaw, pitch=pose.pitch, roll=pose.roll)

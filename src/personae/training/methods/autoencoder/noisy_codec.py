@@ -12,6 +12,7 @@ class NoisyCodec(nn.Module):
         self.vae = vae
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures again, of latents with `noise`, and the latents without."""
+        """Pictures again (N, 3, H, W), of the latents of `images` (N, 3, H, W) with `noise` (N, c, h, w), and the latents
+        (N, c, h, w) without."""
         latents = self.vae.encoder(images)
         return self.vae.decoder(latents + noise), latents
