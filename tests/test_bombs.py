@@ -462,7 +462,7 @@ def test_a_shard_that_is_packed_or_a_pipe_is_refused(tmp_path: Path) -> None:
 
 def test_a_prompt_of_bytes_that_are_no_text_is_one_error(sd15_like: FacePipeline) -> None:
     for told in ("\udcff", "a {person} \udcff"):
-        with pytest.raises(BadOption, match=r"text in UTF-8, got .*udcff"):
+        with pytest.raises(BadOption, match=r"text in UTF-8 .*got .*udcff"):
             sd15_like(made_up(sd15_like, 1), prompt=told if "{" in told else told + "{person}", num_inference_steps=1)
     with pytest.raises(BadOption, match="text in UTF-8"):
         sd15_like(made_up(sd15_like, 1), negative_prompt="\ud800", num_inference_steps=1)

@@ -476,7 +476,7 @@ def test_bad_embeddings(run: Run, model: Path, tmp_path: Path) -> None:
 
 def test_unknown_names_are_answered(run: Run, model: Path, photo: Path) -> None:
     fails(run("generate", photo, "-m", "nanoo"), "unknown model 'nanoo'", "'nano'")
-    fails(run("generate", photo, "-m", model, "--scheduler", "flow-eule"), "unknown scheduler", "'flow-euler'")
+    fails(run("generate", photo, "-m", model, "--scheduler", "flow-eule"), "unknown --scheduler", "'flow-euler'")
     fails(run("generate", photo, "-m", "arc2face"), "non-commercial", "--accept-licence")
     fails(run("generate", photo, "-m", photo.parent), catalog.INDEX)
     fails(run("generrate", photo), "generrate")

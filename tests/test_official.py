@@ -374,7 +374,7 @@ def test_the_command_line_generates_from_published_files(copied: Path, generate,
         (lambda folder: (folder / "encoder" / "config.json").unlink(), (), "lacks encoder/config.json from"),
         (lambda folder: hostile(folder / "encoder" / "pytorch_model.bin"), (), "could run code"),
         (lambda folder: (folder / "arc2face" / "config.json").write_text("{"), (), "cannot be read"),
-        (lambda folder: None, ("--scheduler", "dpm+"), "unknown scheduler 'dpm+'"),
+        (lambda folder: None, ("--scheduler", "dpm+"), "unknown --scheduler 'dpm+'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(

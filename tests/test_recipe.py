@@ -153,7 +153,7 @@ def test_what_personae_writes_is_in_range(recipe: dict[str, Any]) -> None:
         ({"dtype": "float8"}, "dtype of the recipe must be 'float32' or 'bfloat16' or 'float16'"),
         ({"noise": 3}, "noise"),
         ({"format": "personae.recipe/3"}, "this version reads personae.recipe/2"),
-        ({"model": {"name": "a" * 300}}, "name of model of the recipe must be text of at most 255"),
+        ({"model": {"name": "a" * 300}}, "name of model of the recipe must be text in UTF-8 of at most 255"),
         ({"settings": {"num_images_per_prompt": 10**9}}, "'num_images_per_prompt', which this version"),
         ({"settings": {"num_inference_steps": 10**9}}, "between 1 and 1000, got 1000000000"),
         ({"settings": {"height": 10**7}}, "height of settings"),

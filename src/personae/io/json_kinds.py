@@ -35,7 +35,7 @@ class Text:
 
     @property
     def says(self) -> str:
-        return f"text of at most {self.most} letters"
+        return f"text in UTF-8 of at most {self.most} letters"
 
     def fits(self, value: Any) -> bool:
         right = isinstance(value, str) and len(value) <= self.most

@@ -1,8 +1,7 @@
 """Reading a network's own folder, `config.json` and `model.safetensors`: what may be wrong with it, in our errors.
 
-with reading(folder, "face tokens"):
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    network.load_state_dict(load_file(folder / FILE))
+with reading(folder, "face tokens"):    # what json and safetensors raise inside becomes an error of ours
+    ...
 """
 
 from collections.abc import Iterator
