@@ -216,7 +216,11 @@ def test_only_the_watermark_is_left_of_a_screenshot(tmp_path: Path, run: Run) ->
     assert found.stripped == ["recipe, signature and label: only the watermark is left, as of a screenshot"]
     assert found["watermark"].facts["recipe"] == message_of(read_recipe(one)).recipe.hex()
     lines = run("detect", tmp_path / "shot.png").lines
-    assert any("score 2.0, present from 1.0 on; false positives: 0 of 20,000" in line for line in lines)
+    [place] = [number for number, line in enumerate(lines) if line.split() == ["watermark", "present"]]
+    assert "score 2.0, present from 1.0 on; false positives: 0 of 20,000" in lines[place + 1]
+    signed = run("detect", one).lines
+    [place] = [number for number, line in enumerate(signed) if line.split() == ["watermark", "present"]]
+    assert "score 2.0" in signed[place + 1]  # once, among what the signature proves
     other = writer.encode(Image.open(tmp_path / "shot.png"), "png", RECIPE | {"seed": 8}, marks=Marks(watermark=False))
     (tmp_path / "other.png").write_bytes(other)
     found = detect(tmp_path / "other.png")

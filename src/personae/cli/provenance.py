@@ -59,13 +59,12 @@ def _lines(found: "Detected") -> list[str]:
         lines.append(f"  {one.mark:10} {one.state}")
         if one.facts.get("reason"):
             lines.append(f"{'':13}{one.facts['reason']}")
+        if "score" in one.facts:
+            rate = one.facts.get("false_positives")
+            confidence = f"score {one.facts['score']:.1f}, present from {one.facts['threshold']:.1f} on"
+            lines.append(f"{'':13}{confidence}" + (f"; false positives: {rate}" if rate else ""))
         if one.found:
             lines += [f"{'':13}proves: {one.proves}", f"{'':13}does not prove: {one.proves_not}"]
-    marked = found["watermark"].facts
-    if "score" in marked:
-        rate = marked.get("false_positives")
-        confidence = f"score {marked['score']:.1f}, present from {marked['threshold']:.1f} on"
-        lines.insert(3, f"{'':13}{confidence}" + (f"; false positives: {rate}" if rate else ""))
     if found.frames:
         count = sum(bool(one["watermark"]) for one in found.frames)
         lines.append(f"  frames     the watermark is in {count} of {len(found.frames)} that were looked at")

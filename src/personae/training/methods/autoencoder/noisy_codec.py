@@ -12,7 +12,7 @@ class NoisyCodec(nn.Module):
         self.vae = vae
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures again (N, 3, H, W), of the latents of `images` (N, 3, H, W) with `noise` (N, c, h, w), and the latents
-        (N, c, h, w) without."""
+        """Of `images` (N, 3, H, W), the pictures again (N, 3, H, W), from latents with `noise` (N, c, h, w), and the
+        latents (N, c, h, w) without."""
         latents = self.vae.encoder(images)
         return self.vae.decoder(latents + noise), latents
