@@ -29,6 +29,7 @@ from personae.gather import strangers
 from personae.pipeline import FacePipeline
 from personae.provenance import pixel_mark, watermark
 from personae.provenance.message import Message
+from personae.shapes import Bool, UInt8
 from personae.types import Array
 
 SIZES = (128, 192, 256, 384, 512, 768, 1024)  # of the shorter side
@@ -40,7 +41,7 @@ _TIMED = (256, 512)
 _TIMINGS = 15
 
 
-def photo_of(photos: Sequence[Array], number: int, size: int) -> Image.Image:
+def photo_of(photos: Sequence[UInt8[Array, "H W 3"]], number: int, size: int) -> Image.Image:
     """Picture `number` whose shorter side has `size` pixels: a photo, or from 384 px on every other time a sheet of
     photos; some are not square."""
     rng = np.random.default_rng(number)
@@ -64,7 +65,9 @@ def generated(pipe: FacePipeline, count: int) -> Iterator[tuple[Image.Image, Any
         yield pipe([person], seed=seed, measure_likeness=False).images[0], person
 
 
-def edited(pipe: FacePipeline, photos: Sequence[Array], count: int) -> Iterator[tuple[Image.Image, Array]]:
+def edited(
+    pipe: FacePipeline, photos: Sequence[UInt8[Array, "H W 3"]], count: int
+) -> Iterator[tuple[Image.Image, Bool[Array, "H W"]]]:
     """Photos of 448 px into which somebody else was put, each with the part (H, W) that the model changed; those whose
     part is too small for a mark, or who show no face, are left out."""
     for seed, (image, _) in enumerate(generated(pipe, count)):
@@ -86,7 +89,7 @@ class Tally:
         self.psnr: list[float] = []
         self.wrong: list[bool] = []
 
-    def add(self, image: Image.Image, number: int, area: Array | None = None) -> Array:
+    def add(self, image: Image.Image, number: int, area: Bool[Array, "H W"] | None = None) -> UInt8[Array, "H W 3"]:
         """Mark a picture, or `area` (H, W) of it, change it in every way, look for the message; of a part, as
         `personae detect` does. Returns the marked pixels."""
         message = Message(
@@ -131,7 +134,9 @@ class Tally:
         }
 
 
-def unmarked(photos: Sequence[Array], first: int, count: int) -> Iterator[tuple[str, Array]]:
+def unmarked(
+    photos: Sequence[UInt8[Array, "H W 3"]], first: int, count: int
+) -> Iterator[tuple[str, UInt8[Array, "H W 3"]]]:
     """`count` pictures without a mark, from number `first` on, of three kinds: photos as they are, crops and compressed
     crops of them, and textures drawn from nothing."""
     for number in range(first, first + count):
@@ -149,7 +154,7 @@ def unmarked(photos: Sequence[Array], first: int, count: int) -> Iterator[tuple[
 
 
 def false_positives(
-    photos: Sequence[Array], own: Sequence[Array], first: int, count: int
+    photos: Sequence[UInt8[Array, "H W 3"]], own: Sequence[UInt8[Array, "H W 3"]], first: int, count: int
 ) -> dict[str, list[tuple[bool, float]]]:
     """By kind of unmarked picture, whether a mark is found in each, and its score; `own`: the model's images; the
     others as `unmarked`."""
@@ -162,7 +167,7 @@ def false_positives(
     return found
 
 
-def timings(photos: Sequence[Array]) -> dict[str, Estimate]:
+def timings(photos: Sequence[UInt8[Array, "H W 3"]]) -> dict[str, Estimate]:
     """CPU milliseconds, which other programs on the machine lengthen less than seconds; the median of some calls."""
     found = {}
     for size in _TIMED:
@@ -184,7 +189,7 @@ def timings(photos: Sequence[Array]) -> dict[str, Estimate]:
 
 
 def measure(
-    pipe: FacePipeline, photos: Sequence[Array], *, pictures: int, own: int, count: int, first: int = 0
+    pipe: FacePipeline, photos: Sequence[UInt8[Array, "H W 3"]], *, pictures: int, own: int, count: int, first: int = 0
 ) -> Report:
     """The report: of `pictures` photos in all sizes, `own` images and edits of the model, and `count` unmarked
     pictures from number `first` on."""
