@@ -129,7 +129,7 @@ class Network:
         """Compute on `device`, as `session.Session.to`."""
         self._session.to(device)
 
-    def __call__(self, tensor: Float32[Array, "N 3 S S"]) -> list[Shaped[Array, "N ..."]]:
+    def __call__(self, tensor: Float32[Array, "N C H W"]) -> list[Shaped[Array, "N ..."]]:
         """The outputs, in the order of `results`, for one batch (N, 3, S, S) float32 in [-1, 1]."""
         with errors_as(WeightsCorrupt, f"{self.path} cannot be run on {tensor.shape}"):
             found = self._session.run(list(self.results), {self.source: tensor})
@@ -156,6 +156,6 @@ class OnnxPart:
         self._network.to(device)
 
 
-def to_tensor(crops: UInt8[Array, "N S S 3"]) -> Float32[Array, "N 3 S S"]:
+def to_tensor(crops: UInt8[Array, "N S S 3"]) -> Float32[Array, "N C H W"]:
     """(N, 3, S, S) float32 in [-1, 1] of (N, S, S, 3) RGB uint8."""
     return np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(127.5) - np.float32(1)
