@@ -156,6 +156,6 @@ class OnnxPart:
         self._network.to(device)
 
 
-def to_tensor(crops: UInt8[Array, "N S S 3"]) -> Float32[Array, "N C H W"]:
+def to_tensor(crops: UInt8[Array, "N S S 3"]) -> Float32[Array, "N 3 S S"]:
     """(N, 3, S, S) float32 in [-1, 1] of (N, S, S, 3) RGB uint8."""
     return np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(127.5) - np.float32(1)
