@@ -30,6 +30,9 @@ pytestmark = [
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PATIENCE = 120_000  # ms: the machine may be busy
 SHOTS = os.environ.get("PAGE_SHOTS")  # a folder for pictures of the page, if somebody wants to look
+# Every animation that ends has ended.
+SETTLED = """() => Promise.all(document.getAnimations()
+    .filter((one) => one.effect.getComputedTiming().iterations !== Infinity).map((one) => one.finished))"""
 WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa"]}}
 TABS = ("generate", "words", "edit", "motion", "people", "video", "origin")
 
@@ -127,6 +130,7 @@ class Visit:
 
     def look(self, name: str) -> None:
         """No fault that axe finds, and a picture for whoever wants one."""
+        self.page.evaluate(SETTLED)  # a card that is still fading in has no contrast
         found = axe.Axe().run(self.page, options=WCAG).response["violations"]
         assert not found, [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found]
         if SHOTS:
