@@ -80,7 +80,7 @@ def ran(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     for name in ("user", "temporary", "log"):
         (apart / name).mkdir()
     env = {"HOME": str(apart / "user"), "TMPDIR": str(apart / "temporary"), "PYTHONDONTWRITEBYTECODE": "1"}
-    env["XDG_CONFIG_HOME"] = ""  # the tests' own
+    env |= dict.fromkeys(("PERSONAE_CONFIG", "PERSONAE_CACHE", "XDG_CONFIG_HOME"), "")  # the tests' own
     run = plainly if needs_strace.args[0] else watched
     record = run([sys.executable, "-c", RUN_ALL, json.dumps(COMMANDS)], apart / "log", cwd=home, env=env)
     assert record.done.returncode == 0, record.done.stderr
@@ -108,7 +108,7 @@ def test_the_commands_open_no_socket_and_write_nothing_but_their_results(ran: Ra
     allowed = (ran.home, *own, Path("/dev"), Path("/proc"))
     strays = {path for path in ran.record.written if not any(map(path.is_relative_to, allowed))}
     assert not strays - {parent for place in own for parent in place.parents}
-    assert {path.name for path in ran.record.written if path.is_relative_to(own[1]) and path.is_file()} <= {"local.pem"}
+    assert {path.name for path in ran.record.written if path.is_relative_to(own[1]) and path.is_file()} == {"local.pem"}
 
 
 def test_the_python_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
