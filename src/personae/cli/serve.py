@@ -44,6 +44,9 @@ def serve(
     no_output_filter: Annotated[
         bool, typer.Option("--no-output-filter", help="Serve models that came from elsewhere without one.")
     ] = False,
+    no_page: Annotated[
+        bool, typer.Option("--no-page", help="Without the page at /page, which a server without keys has.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Serve models over HTTP: docs/guides/server.md. Ctrl-C ends it; jobs at work go on with the next start.
@@ -72,6 +75,7 @@ def serve(
         deny_list=deny_list,
         output_filter=output_filter,
         without_filter=no_output_filter,
+        page=not no_page,
         **chosen,  # type: ignore[arg-type]
     )
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="personae: %(message)s")

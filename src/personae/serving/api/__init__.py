@@ -4,5 +4,6 @@ app.py       the application: what is put together, its life
 settings.py  what an operator chooses; keys.py   who may ask, how much
 bodies.py    what may be sent; views.py   what is answered; schema.py   both, for OpenAPI
 uploads.py   a request's body, read within bounds; routes.py, job_routes.py, info_routes.py   the addresses
+page_mount.py   the page at /page, built when the models are ready
 events.py    progress as server-sent events; metrics.py   for Prometheus; problems.py   errors as answers
 """

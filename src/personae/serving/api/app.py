@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from personae.serving.api import info_routes, job_routes, problems, routes
 from personae.serving.api.bodies import BODIES
 from personae.serving.api.guard import Guard
+from personae.serving.api.page_mount import PATH, PageMount, reason_against
 from personae.serving.api.service import Service, running
 from personae.serving.api.settings import Settings
 from personae.version import __version__
@@ -35,12 +36,17 @@ base64.
 def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     """A server's application. service: its parts, if they run already; None: they start with it, and end with it."""
 
+    page = None
+    if reason_against(settings) is None:
+        page = PageMount(settings.state / "page", most_bytes=settings.most_bytes)
+
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         parts = running(settings) if service is None else nullcontext(service)
         app.state.service = await run_in_threadpool(parts.__enter__)
         try:
-            yield
+            async with nullcontext() if page is None else page.life(app.state.service.engine):
+                yield
         finally:
             await run_in_threadpool(parts.__exit__, None, None, None)
 
@@ -56,6 +62,9 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     )
     for one in (routes, job_routes, info_routes):
         app.include_router(one.router)
+    app.state.page = page
+    if page is not None:
+        app.mount(PATH, page)
     problems.install(app)
     hosts = [*_LOOPBACK_NAMES, settings.host, *settings.allowed_hosts]
     app.add_middleware(Guard)

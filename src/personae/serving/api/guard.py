@@ -3,12 +3,14 @@
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from personae.serving.api.page_mount import PATH
 from personae.serving.api.problems import answer
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "frame-ancestors 'none'",
 }
 
 
@@ -24,12 +26,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        metrics = scope["app"].state.service.metrics  # now: an application that is mounted puts itself there
+
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
-                _count(scope, message["status"])
+                metrics.requests.labels(_address(scope), str(message["status"])).inc()
             await send(message)
 
         if _is_foreign(Headers(scope=scope)):
@@ -45,6 +49,8 @@ def _is_foreign(headers: Headers) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
-def _count(scope: Scope, status: int) -> None:
-    path = getattr(scope.get("route"), "path", "other")  # never the address itself, of which there are any number
-    scope["app"].state.service.metrics.requests.labels(path, str(status)).inc()
+def _address(scope: Scope) -> str:
+    """What a request is counted under: never the address itself, of which there are any number."""
+    if scope["path"].startswith(f"{PATH}/"):
+        return PATH
+    return getattr(scope.get("route"), "path", "other")

@@ -7,6 +7,7 @@ import uvicorn
 
 from personae.errors import BadOption, PersonaeError
 from personae.serving.api.app import create_app
+from personae.serving.api.page_mount import PATH, PageMount
 from personae.serving.api.service import Service, running
 from personae.serving.api.settings import Settings
 
@@ -24,8 +25,9 @@ def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> No
 
 
 def _serve(settings: Settings, service: Service, ready: Callable[[str], None] | None) -> None:
+    app = create_app(settings, service)
     config = uvicorn.Config(
-        create_app(settings, service),
+        app,
         host=settings.host,
         port=settings.port,
         log_level="warning",
@@ -36,7 +38,7 @@ def _serve(settings: Settings, service: Service, ready: Callable[[str], None] | 
         server_header=False,
     )
     server = _Server(config)
-    watcher = threading.Thread(target=_watch, args=(service, server, ready), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(service, server, app.state.page, ready), daemon=True)
     server.on_startup = watcher.start
     server.run()
     if server.failure is not None:
@@ -63,16 +65,21 @@ class _Server(uvicorn.Server):
             self.on_startup()
 
 
-def _watch(service: Service, server: _Server, ready: Callable[[str], None] | None) -> None:
-    """Wait for the models in a thread of its own: the server answers meanwhile."""
+def _watch(
+    service: Service, server: _Server, page: PageMount | None, ready: Callable[[str], None] | None
+) -> None:
+    """Wait for the models, then for the page, in a thread of its own: the server answers meanwhile."""
     try:
         service.engine.wait_until_ready()
     except PersonaeError as error:
         server.failure = error
         server.should_exit = True
         return
-    if ready is not None:
-        for one in server.servers:
-            for socket in one.sockets:
-                host, port = socket.getsockname()[:2]
-                ready(f"serving at http://{host}:{port}")
+    if ready is None:
+        return
+    addresses = [socket.getsockname() for one in server.servers for socket in one.sockets]
+    for host, port, *_ in addresses:
+        ready(f"serving at http://{host}:{port}")
+    if page is not None and page.complete.wait():
+        for host, port, *_ in addresses:
+            ready(f"the page is at http://{host}:{port}{PATH}")

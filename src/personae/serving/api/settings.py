@@ -25,8 +25,8 @@ class Settings:
     have come. most_waiting: jobs in the queue. at_once: jobs in the engine. job_seconds: that a job may take, waiting
     included; results_for: seconds that its results stay. lease: seconds without progress until a job is begun again.
     deny_list: a file of `safety.DenyList`. output_filter: `package.module:function`, asked about every picture;
-    without_filter: serve models that need one without. memory: bytes for the weights of models. docs: show OpenAPI's
-    own page, whose scripts come from another host.
+    without_filter: serve models that need one without. memory: bytes for the weights of models. page: serve
+    `personae.serving.page`, too, if nobody else can reach this server (`page_mount`).
 
     Raises `BadOption` for a public address without a key.
     """
@@ -49,6 +49,7 @@ class Settings:
     output_filter: str | None = None
     without_filter: bool = False
     memory: int | None = None
+    page: bool = False
 
     def __post_init__(self) -> None:
         if not is_loopback(self.host) and not self.keys:
