@@ -1,4 +1,4 @@
-"""The page inside `personae serve`: later than the models, behind the server's guard, obeying what the operator forbids."""
+"""The page inside `personae serve`: after the models, behind the server's guard, obeying what the operator forbids."""
 
 import os
 import signal
@@ -66,9 +66,7 @@ def photos(nano: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 @pytest.fixture(scope="module")
-def running(
-    nano: FacePipeline, photos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
+def running(nano: FacePipeline, photos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with a page, on whose deny-list Ann is."""
     folder = tmp_path_factory.mktemp("server")
     [ann] = nano.read(photos["ann"])
@@ -182,6 +180,21 @@ def test_the_guard_stands_before_the_page(running: Running) -> None:
     metrics = httpx.get(f"{running.address}/metrics").text
     assert 'personae_http_requests_total{path="/page",status="413"}' in metrics
     assert "gradio_api" not in metrics
+
+
+@pytest.mark.timeout(600)
+def test_an_address_is_no_upload(running: Running) -> None:
+    """What a browser may name instead of an upload, a client names here: nothing is fetched."""
+    config = httpx.get(f"{running.address}/page/config").json()
+    photo = next(one["id"] for one in config["components"] if one["props"].get("elem_id") == "origin-file")
+    number = next(one["id"] for one in config["dependencies"] if one["inputs"] == [photo])
+    file = {"path": "http://192.0.2.1/x.png", "meta": {"_type": "gradio.FileData"}}
+    call = {"data": [file], "fn_index": number, "session_hash": "x"}
+    assert httpx.post(f"{running.address}/page/gradio_api/queue/join", json=call).status_code == 200
+    with httpx.stream("GET", f"{running.address}/page/gradio_api/queue/data?session_hash=x", timeout=60) as stream:
+        last = next(line for line in stream.iter_lines() if "process_completed" in line)
+    assert '"success":false' in last
+    assert "an address is no upload" in last
 
 
 @pytest.mark.timeout(600)

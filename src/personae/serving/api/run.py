@@ -65,9 +65,7 @@ class _Server(uvicorn.Server):
             self.on_startup()
 
 
-def _watch(
-    service: Service, server: _Server, page: PageMount | None, ready: Callable[[str], None] | None
-) -> None:
+def _watch(service: Service, server: _Server, page: PageMount | None, ready: Callable[[str], None] | None) -> None:
     """Wait for the models, then for the page, in a thread of its own: the server answers meanwhile."""
     try:
         service.engine.wait_until_ready()

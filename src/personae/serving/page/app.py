@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio_client.utils import is_http_url_like
 
 from personae.io.user_folders import config_folder
 from personae.serving.engine.engine import Engine
@@ -37,6 +38,7 @@ TABS: tuple[tuple[str, Callable[[Ui], None]], ...] = (
     ("tab_video", video.build),
     ("tab_origin", origin.build),
 )
+_FETCH = "async_move_resource_to_block_cache"
 _LARGEST_UPLOAD = "512mb"  # a video; photos have a limit of their own, where they are read
 
 
@@ -61,7 +63,21 @@ def blocks(engine: Engine, *, folder: Path | None = None, consent: Path | None =
                 with gr.Tab(i18n(name), id=name):
                     build(ui)
         _on_load(page, ui)
+    for component in page.blocks.values():
+        if hasattr(component, _FETCH):
+            setattr(component, _FETCH, _only_uploads(getattr(component, _FETCH)))
     return page
+
+
+def _only_uploads(take: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Gradio's way to a file that a browser names, without addresses: it would open any that is not of this network."""
+
+    async def take_upload(path: Any) -> Any:
+        if is_http_url_like(str(path)):
+            raise gr.Error("an address is no upload: choose a file")
+        return await take(path)
+
+    return take_upload
 
 
 def look() -> dict[str, Any]:
