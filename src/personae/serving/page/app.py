@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio_client.utils import is_http_url_like
 
 from personae.io.user_folders import config_folder
 from personae.serving.engine.engine import Engine
@@ -73,7 +72,7 @@ def _only_uploads(take: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Gradio's way to a file that a browser names, without addresses: it would open any that is not of this network."""
 
     async def take_upload(path: Any) -> Any:
-        if is_http_url_like(str(path)):
+        if str(path).lower().startswith(("http:", "https:")):
             raise gr.Error("an address is no upload: choose a file")
         return await take(path)
 
