@@ -72,7 +72,7 @@ def plain_lcm(pipe: FacePipeline, lora: Path, told: Conditioning, seeds: Sequenc
         text_encoder=pipe.text_encoder,
         tokenizer=pipe.tokenizer,
         unet=deepcopy(pipe.unet),
-        scheduler=diffusers.LCMScheduler.from_config(pipe.scheduler.config),
+        scheduler=diffusers.LCMScheduler.from_config(pipe.scheduler.config, steps_offset=1),  # as it wants it
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -66,6 +66,18 @@ def test_ranges_and_defaults_are_the_registry_s() -> None:
     assert strength.facts["force_input"]
 
 
+def test_what_a_node_cannot_do_without_is_the_registry_s_too() -> None:
+    seed, count = sockets.own("seed", most=2**32 - 1), sockets.own("num_images_per_prompt", id="count", most=64)
+    assert (seed.kind, seed.facts["min"], seed.facts["max"], seed.facts["optional"]) == ("INT", 0, 2**32 - 1, False)
+    assert (count.id, count.facts["min"], count.facts["default"]) == ("count", 1, 1)
+    prompt = sockets.own("prompt", default="a {person}")
+    assert (prompt.kind, prompt.facts["default"]) == ("STRING", "a {person}")
+    assert prompt.facts["tooltip"] == registry.options()["prompt"].help
+    shown = {one.id: one.facts for one in sockets.of_edits()}
+    assert not set(registry.set_by_edits()) & set(shown)
+    assert shown["num_inference_steps"]["default"] == 0
+
+
 def test_what_nobody_set_sets_nothing() -> None:
     """All sockets at their first values are a call without options."""
     shown = sockets.sockets_of(sockets.generation_options(words=True))
@@ -157,13 +169,20 @@ def test_install(run: Run, tmp_path: Path) -> None:
 
 
 def graph(photo: str) -> dict[str, dict[str, object]]:
-    """read -> shift -> blend -> generate -> edit -> detect."""
+    """read -> shift -> blend -> generate -> edit -> detect, and blend -> mean -> text and face: all nodes there are."""
     nodes: dict[str, tuple[str, dict[str, object]]] = {
         "model": ("PersonaeLoadModel", {"name": "nano", "accept_licence": False}),
         "photo": ("LoadImage", {"image": photo}),
         "ann": ("PersonaeRead", {"model": ["model", 0], "image": ["photo", 0], "face": 1, "consent": True}),
         "older": ("PersonaeShift", {"model": ["model", 0], "person": ["ann", 0], "amounts": "age=1"}),
         "blend": ("PersonaeBlend", {"first": ["ann", 0], "second": ["older", 0], "amount": 0.5}),
+        "mean": ("PersonaeMean", {"person_1": ["ann", 0], "person_3": ["blend", 0]}),
+        "words": (
+            "PersonaeTextAndFace",
+            {"model": ["model", 0], "person": ["mean", 0], "prompt": "a smiling {person}", "seed": 5, "count": 2}
+            | {"speed": "fast", "num_inference_steps": 4},
+        ),
+        "preview": ("PreviewImage", {"images": ["words", 0]}),
         "new": (
             "PersonaeGenerate",
             {"model": ["model", 0], "person": ["blend", 0], "seed": 1, "count": 1, "speed": "fast", "pose": "10,0,0"},
@@ -171,7 +190,7 @@ def graph(photo: str) -> dict[str, dict[str, object]]:
         "edit": (
             "PersonaeEdit",
             {"model": ["model", 0], "task": "swap", "target": ["new", 0], "source": ["photo", 0], "face": 1}
-            | {"seed": 2, "count": 1, "consent": True},
+            | {"seed": 2, "count": 1, "consent": True, "num_inference_steps": 6},
         ),
         "found": ("PersonaeDetect", {"image": ["edit", 0]}),
         "saved": ("SaveImage", {"images": ["edit", 0], "filename_prefix": "personae-test"}),
@@ -200,8 +219,10 @@ def test_comfyui_runs_a_workflow(photo: torch.Tensor) -> None:
     found = executed(workflow)
     assert found["errors"] == []
     assert found["outputs"]["found"]["text"][0].startswith("image 1: watermark ")
+    assert len(found["outputs"]["preview"]["images"]) == 2
     [image] = found["outputs"]["saved"]["images"]
     with Image.open(Path(COMFYUI) / "output" / image["filename"]) as saved:
         assert saved.size == (128, 128)
-    del workflow["new"]["inputs"]["person"]
-    assert executed(workflow)["errors"] == {"new": ["required_input_missing"]}
+    del workflow["new"]["inputs"]["person"], workflow["words"]["inputs"]["seed"]
+    missing = ["required_input_missing"]
+    assert executed(workflow)["errors"] == {"new": missing, "words": missing}  # in ComfyUI's own words

@@ -32,7 +32,8 @@ PATIENCE = 120_000  # ms: the machine may be busy
 SHOTS = os.environ.get("PAGE_SHOTS")  # a folder for pictures of the page, if somebody wants to look
 # Every animation that ends has ended.
 SETTLED = """() => Promise.all(document.getAnimations()
-    .filter((one) => one.effect.getComputedTiming().iterations !== Infinity).map((one) => one.finished))"""
+    .filter((one) => one.effect.getComputedTiming().iterations !== Infinity)
+    .map((one) => one.finished.catch(() => {})))"""  # one that was cancelled has ended, too
 WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa"]}}
 TABS = ("generate", "words", "edit", "motion", "people", "video", "origin")
 

@@ -32,8 +32,6 @@ from personae.shapes import Float
 from personae.types import Face, Generation, Identity
 
 Person = Face | Identity
-EDIT_OPTIONS = ("pose", "expression", "strength", "likeness_guidance", "motion_guidance")
-UNSET_IN_EDITS = ("strength",)  # a task has its own
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
 # ComfyUI runs nodes in inference mode, in which nothing can be led by a gradient: neither by a call nor by weights
 # that were loaded there.
@@ -149,7 +147,7 @@ def edit(
         face=face,
         seed=seed,
         num_images=count,
-        **sockets.options_from(_with_photos(values), unset=UNSET_IN_EDITS),
+        **sockets.options_from(_with_photos(values), unset=sockets.UNSET_IN_EDITS),
     )
     return _as_written(writer.files_of_edit(out, names=False, marks=_marks()))
 

@@ -1,6 +1,7 @@
 """The inputs of nodes, derived from the registry of options.
 
     sockets_of(["pose", "speed"])               # what a node shows
+    own("seed", most=2**32 - 1)                 # an option that the node cannot do without
     options_from({"pose": "20,0,0"})            # what `pipe(face, **options)` takes
 
 A widget of ComfyUI always holds a value, an option may be unset. So: a number without a default is a socket to wire, a
@@ -24,6 +25,12 @@ _READ_FROM_PHOTOS = ("pose", "expression")
 _OF_WORDS = frozenset({"Words", "Words and face"})  # groups of options
 _NOT_GENERATED = frozenset({"Editing", "Several people"})
 _OF_THE_NODE = ("prompt", "seed", "num_images_per_prompt")  # inputs of its own
+# Of an edit. Saved workflows know them by their order: new ones stand at the end.
+_EDIT_OPTIONS = (
+    *("pose", "expression", "strength", "likeness_guidance", "motion_guidance"),
+    *("num_inference_steps", "guidance_scale"),
+)
+UNSET_IN_EDITS = ("strength",)  # a task has its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +46,20 @@ def generation_options(*, words: bool) -> list[str]:
     """The options of a node that generates, by name; words: those of text beside a face among them."""
     apart = _NOT_GENERATED | (frozenset() if words else _OF_WORDS)
     return [row["name"] for row in registry.rows() if row["group"] not in apart and row["name"] not in _OF_THE_NODE]
+
+
+def own(name: str, *, id: str | None = None, most: float | None = None, **facts: Any) -> Socket:  # noqa: A002
+    """An option without which a node does nothing, called `id` there: its input must have a value. most: a lower end of
+    its range. facts: what the node has beside its declaration."""
+    [row] = [row for row in registry.rows() if row["name"] == name]
+    [found] = _sockets(row, ())
+    limits = {} if row["low"] is None else {"min": row["low"], "max": row["high"] if most is None else most}
+    return replace(found, id=id or name, facts=dict(found.facts) | limits | {"optional": False} | facts)
+
+
+def of_edits() -> list[Socket]:
+    """The inputs of a node that edits, beside photos and wishes."""
+    return sockets_of(_EDIT_OPTIONS, unset=UNSET_IN_EDITS)
 
 
 def sockets_of(
