@@ -1,6 +1,8 @@
 """The suite that loads a server, its clients against one in this process: what they count is what happened."""
 
 import asyncio
+import json
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -11,6 +13,7 @@ import pytest
 import uvicorn
 
 from conftest import made_up
+from personae.errors import BadOutput
 from personae.evaluation.suites import serving
 from personae.pipeline import FacePipeline
 from personae.serving.api.app import create_app
@@ -60,6 +63,46 @@ def test_clients_lose_nothing_and_hear_only_what_is_documented(here: Here, nano_
     assert load.answers["202"] == figures["accepted"] > 4
     assert ends == {"statuses": Counter(done=len(load.accepted)), "files": Counter({"1": len(load.accepted)})}
     assert figures["requests_per_call"] > 1
+
+
+class Answers(serving.Server):
+    """A server that says the same of every job, one word after the other."""
+
+    def __init__(self, *statuses: str) -> None:
+        self._statuses, self.polls = list(statuses), 0
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+        if method == "POST":
+            return 202, {}, json.dumps({"id": f"{self.polls:032x}"}).encode()
+        self.polls += 1
+        status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
+        if status == "lost":
+            return 404, {}, b'{"error": {}}'
+        return 200, {}, json.dumps({"status": status, "result": None}).encode()
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled", "lost"])
+def test_a_client_whose_job_did_not_end_well_sends_the_next(end: str) -> None:
+    load = serving.Load(clients=1, steps=1, identity={}, stop=time.monotonic() + 0.05)
+    asyncio.run(asyncio.wait_for(serving._client(Answers(end), load), 5))
+    assert len(load.accepted) > 1
+    assert not load.waits
+
+
+def test_only_jobs_that_ended_well_count_as_images() -> None:
+    load = serving.Load(clients=1, steps=1, identity={}, accepted={f"{number:032x}": 0.0 for number in range(4)})
+    ends = asyncio.run(serving._ends(Answers("done", "failed", "cancelled", "lost"), load, patience=1))
+    assert ends["statuses"] == Counter({"done": 1, "failed": 1, "cancelled": 1, "lost (404)": 1})
+    assert serving._rates(ends, seconds=2.0, bulk=1.0) == {"images_per_second": 0.5, "share_of_bulk": 0.5}
+
+
+def test_a_server_that_is_never_ready_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server, plain = serving.Server(tmp_path, "nano"), subprocess.Popen
+    monkeypatch.setattr(serving, "_MOST_SECONDS_TO_READY", 0.2)
+    monkeypatch.setattr(subprocess, "Popen", lambda words: plain(["sleep", "60"]))
+    with pytest.raises(BadOutput, match="not ready within"):
+        server.start()
+    assert server.memory == 0
 
 
 def test_a_lost_job_is_counted(here: Here) -> None:
