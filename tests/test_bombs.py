@@ -29,6 +29,7 @@ from personae.io.boundary import errors_as
 from personae.models import catalog
 from personae.models.official import layout
 from personae.pipeline import FacePipeline
+from personae.provenance.detection import detect
 from personae.provenance.recipe import find_recipe
 from personae.reading import blocks, photo
 from personae.reading.onnx_file import content_of, file_sha256
@@ -212,6 +213,14 @@ def test_heic_and_avif_are_answered_with_what_lacks(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(photo, "FORMATS", ("JPEG", "PNG", "WEBP"))
     with pytest.raises(BadImage, match="AVIF picture, which this Pillow was built without"):
         load_photo(b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(100))
+
+
+@pytest.mark.parametrize(("width", "height"), [(16, 3_000), (60_000, 16)])
+def test_a_mark_is_looked_for_in_the_middle_of_what_is_very_long(width: int, height: int) -> None:
+    """Its shorter side is enlarged to 256 pixels: a hundred bytes took 7 GiB."""
+    content = encoded(Image.new("RGB", (width, height), "navy"))
+    detect(encoded(Image.new("RGB", (64, 64))))  # what stays: networks and tables
+    assert peak(lambda: detect(content)) < 64 << 20
 
 
 def test_a_promise_of_pixels_is_refused_by_its_header() -> None:

@@ -239,6 +239,13 @@ def test_a_part_and_a_small_crop_are_found_by_looking_thoroughly(marked: Array) 
     assert message.recipe == MESSAGE.recipe
 
 
+@pytest.mark.parametrize("upright", [False, True])
+def test_of_a_very_long_picture_the_middle_is_looked_at(upright: bool) -> None:
+    strip = np.tile(skimage.data.astronaut()[:256], (1, 6, 1))[:, :2881]
+    marked = watermark.mark(strip.transpose(1, 0, 2) if upright else strip, MESSAGE)
+    assert watermark.detect(marked).message == MESSAGE
+
+
 def test_frames_say_together_what_each_shows_too_faintly() -> None:
     rng, plain = np.random.default_rng(0), _astronaut(256).astype(float)
     faint = plain + (watermark.mark(_astronaut(256), MESSAGE) - plain) * 0.7

@@ -37,6 +37,9 @@ _THOROUGH = (128, 256, 512, 1024)  # pixels that a picture's shorter side gets w
 # Of the residual, by the picture's shorter side: what is small has fewer pixels to bear it, and loses more of them.
 _SIDES, _STRENGTHS = (128, 256), (1.0, 0.65)
 _WINDOW = 4 * carriers.TILE  # samples of the parts that are looked at
+# Of a picture longer than so many times its shorter side, as a stranger's of 16 x 60,000 pixels is, only the middle is
+# looked at: in its canonical size it would take gigabytes.
+LONGEST_RATIO = 8
 _FACTS = "watermark.json"
 _FOLDER = Path(str(files("personae") / "weights" / "watermark"))
 
@@ -118,8 +121,9 @@ class Watermark:
         return found
 
     def evidence(self, pixels: UInt8[Array, "H W 3"], side: int) -> Float32[Array, "h w"]:
-        """(H, W) float32: what the decoder sees of the pattern, when the picture's shorter side has `side` pixels."""
-        canvas = _unshuffled(_canonical(pixels, side))
+        """(H, W) float32: what the decoder sees of the pattern, when the picture's shorter side has `side` pixels; of a
+        picture longer than `LONGEST_RATIO` times that side, in its middle."""
+        canvas = _unshuffled(_canonical(_middle_of_long(pixels), side))
         parts = [self._decoder(part[None])[0][0, 0] for part in _pieces(canvas)]
         return np.concatenate(parts, axis=_longer(canvas) - 1)
 
@@ -196,7 +200,7 @@ def detect(pixels: Array, *, thorough: bool = False) -> Detection:
 
     thorough: look also for parts of a picture that bear it by themselves, as an edited face does, for mirrored
     pictures, and for pieces smaller than two thirds of the marked picture; that takes a second for a large photo
-    without one.
+    without one. Of a picture longer than eight times its shorter side only the middle is looked at.
 
     Raises `WeightsMissing`.
     """
@@ -213,6 +217,13 @@ def detect_together(frames: Sequence[Array]) -> Detection:
 
 
 # ---------------------------------------------------------------------- sizes
+
+
+def _middle_of_long(pixels: Array) -> Array:
+    """At most `LONGEST_RATIO` times as long as the shorter side."""
+    most = LONGEST_RATIO * min(pixels.shape[:2])
+    top, left = (max(0, (length - most) // 2) for length in pixels.shape[:2])
+    return pixels[top : top + most, left : left + most]
 
 
 def _side_of(pixels: Array) -> int:
