@@ -94,7 +94,13 @@ def load(
     dtypes = {"unet": dtype, "vae": dtype, "default": torch.float32}
     with model_folder.no_bars():
         pipe = FacePipeline.from_pretrained(
-            name, dtype=dtypes, reader=reader, base=base, revision=revision, accept_licence=accept_licence
+            name,
+            dtype=dtypes,
+            reader=reader,
+            base=base,
+            revision=revision,
+            accept_licence=accept_licence,
+            convolutions=modes.CONVOLUTIONS,
         ).to(place)
     pipe.name = str(name)
     pipe.set_progress_bar_config(disable=None)  # None: only on a terminal

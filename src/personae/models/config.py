@@ -63,6 +63,12 @@ def require_index(folder: Path) -> list[str]:
     return [name for name in parts if index[name][0] is not None]
 
 
+def class_of(folder: Path, name: str) -> str:
+    """The class of a part that `require_index` let through, such as "UNet2DConditionModel". Raises as it."""
+    index = regular.read_object(folder / INDEX, WeightsCorrupt, missing=WeightsMissing, advice=_ADVICE)
+    return str(index[name][1])
+
+
 def as_saved(text: str) -> str:
     """A `model_index.json` as diffusers would write it, without the rows of optional components, which older versions
     of personae refuse, and without the path that the model was loaded from, which is its owner's business."""

@@ -22,8 +22,11 @@ from personae.errors import WeightsCorrupt, WeightsMissing
 from personae.io import atomic
 from personae.io.boundary import errors_as
 from personae.models import config as model_config
+from personae.models import network_weights
 
 _ADVICE = "install or fetch the model again"
+# Options of diffusers' under which it reads other files, or brings weights to where they are not converted.
+_ELSEWHERE = frozenset({"device_map", "disable_mmap", "low_cpu_mem_usage", "quantization_config", "variant"})
 _PREFIX = "text_model."  # transformers' text encoders carry it or not, as the version that saved them did
 
 
@@ -38,6 +41,25 @@ def load_options(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         require_text_fits(folder)
     # Without it diffusers falls back to pickles, which can run code.
     return {"use_safetensors": True} | dict(options) | {"local_files_only": True}
+
+
+def networks(folder: Path, options: Mapping[str, Any], convolutions: torch.memory_format) -> dict[str, Any]:
+    """UNet and autoencoder of a folder as `options` of diffusers ask for them, each weight in memory once; those that
+    are in `options`, or that are stored or asked for in another way than as one file for the CPU, are left to
+    diffusers.
+
+    convolutions: the layout of their weights.
+    """
+    dtypes = options.get("torch_dtype") or options.get("dtype")
+    if options.keys() & _ELSEWHERE or dtypes is None or not options.get("use_safetensors"):
+        return {}
+    found = {}
+    for name in {"unet", "vae"} - options.keys():
+        dtype = dtypes if isinstance(dtypes, torch.dtype) else dtypes.get(name, dtypes.get("default", torch.float32))
+        if isinstance(dtype, torch.dtype) and network_weights.is_one_file(folder / name):
+            cls = getattr(diffusers, model_config.class_of(folder, name))
+            found[name] = network_weights.load(cls, folder / name, dtype=dtype, layout=convolutions)
+    return found
 
 
 @contextmanager

@@ -182,10 +182,12 @@ class StoredPipeline(DiffusionPipeline):
         base: str | Path | None = None,
         revision: str | None = None,
         accept_licence: bool = False,
+        convolutions: torch.memory_format = torch.preserve_format,
         **kwargs: Any,
     ) -> Self:
         """Diffusers' own, for a model folder with its `reader/`, a Hub id, a named model, or Arc2Face's published
-        files. float32 unless `dtype` says otherwise; the other arguments as `personae.load`.
+        files. float32 unless `dtype` says otherwise; convolutions: the layout of their weights, `preserve_format` as
+        stored; the other arguments as `personae.load`.
 
         Raises `WeightsMissing`; `WeightsCorrupt` if a file is not what the folder's `sha256.json` promises, or cannot
         be read; `LicenceRefused`.
@@ -194,17 +196,19 @@ class StoredPipeline(DiffusionPipeline):
         if not {"dtype", "torch_dtype"} & set(kwargs):
             kwargs["dtype"] = torch.float32
         if model is not None and model.hub is not None:
-            pipe = cls._published(layout.of_named(model, accept_licence=accept_licence), reader, accept_licence, kwargs)
+            found = layout.of_named(model, accept_licence=accept_licence)
+            pipe = cls._published(found, reader, accept_licence, convolutions, kwargs)
             pipe._on_hub = model.extras
             return pipe
         folder = catalog.resolve(pretrained_model_name_or_path, revision=revision)
         catalog.verify(folder)
         if catalog.is_published(folder):
-            return cls._published(layout.find(folder, base=base), reader, accept_licence, kwargs)
+            return cls._published(layout.find(folder, base=base), reader, accept_licence, convolutions, kwargs)
         options = model_folder.load_options(folder, kwargs)
         if reader is None and (folder / READER).is_dir():
             reader = open_folder(folder / READER)
         with model_folder.loading_errors(folder):
+            options = model_folder.networks(folder, options, convolutions) | options
             pipe = super().from_pretrained(str(folder), reader=reader or None, **options)
         model_folder.require_weights(folder, pipe)
         pipe.name, pipe.folder = str(folder), folder
@@ -216,13 +220,20 @@ class StoredPipeline(DiffusionPipeline):
         found: layout.Layout,
         reader: FaceReader | Literal[False] | None,
         accept_licence: bool,
+        convolutions: torch.memory_format,
         options: dict[str, Any],
     ) -> Self:
         """Of Arc2Face's published files. options: of `from_pretrained`: a dtype, networks to take instead."""
         dtypes = options.pop("torch_dtype", None) or options.pop("dtype")
         space = options.pop("identity_space", None)
         parts = published.arguments(
-            found, dtypes, reader=reader, accept_licence=accept_licence, identity_space=space, replacements=options
+            found,
+            dtypes,
+            reader=reader,
+            accept_licence=accept_licence,
+            identity_space=space,
+            convolutions=convolutions,
+            replacements=options,
         )
         pipe = cls(**parts)
         pipe.name, pipe.folder, pipe._files = str(found.folder), found.folder, found.files()

@@ -22,6 +22,7 @@ from personae.errors import PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.io.tensors import save_tensors
 from personae.models import config as model_config
 from personae.models import folder as model_folder
+from personae.models import network_weights
 from personae.models.official.layout import Layout
 
 NAMES = frozenset(("vae", "text_encoder", "tokenizer", "unet", "scheduler"))
@@ -34,11 +35,13 @@ def load(
     layout: Layout,
     dtypes: Mapping[str, torch.dtype] | torch.dtype = torch.float32,
     *,
+    convolutions: torch.memory_format = torch.preserve_format,
     replacements: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """`vae`, `text_encoder`, `tokenizer`, `unet`, `scheduler`: the last one DPM-Solver++ on the base's noise schedule.
 
-    dtypes: by part, with a "default", or one for all. replacements: networks to take instead of those of the files.
+    dtypes: by part, with a "default", or one for all. convolutions: the layout of their weights. replacements: networks
+    to take instead of those of the files.
     Raises `WeightsCorrupt` for a file that cannot be read, lacks a weight, or would run code.
     """
 
@@ -46,10 +49,12 @@ def load(
         return dtypes if isinstance(dtypes, torch.dtype) else dtypes.get(part, dtypes.get("default", torch.float32))
 
     readers: dict[str, Callable[[], Any]] = {
-        "vae": lambda: _network(diffusers.AutoencoderKL, layout.base / "vae", dtype("vae")),
+        "vae": lambda: _network(diffusers.AutoencoderKL, layout.base / "vae", dtype("vae"), convolutions),
         "text_encoder": lambda: text_encoder(layout.folder / "encoder").to(dtype("text_encoder")),
         "tokenizer": lambda: CLIPTokenizer.from_pretrained(layout.base / "tokenizer", local_files_only=True),
-        "unet": lambda: _network(diffusers.UNet2DConditionModel, layout.folder / "arc2face", dtype("unet")),
+        "unet": lambda: _network(
+            diffusers.UNet2DConditionModel, layout.folder / "arc2face", dtype("unet"), convolutions
+        ),
         "scheduler": lambda: diffusers.DPMSolverMultistepScheduler.from_pretrained(
             layout.base / "scheduler", local_files_only=True
         ),
@@ -119,8 +124,8 @@ def _state(folder: Path) -> dict[str, Tensor]:
     return state
 
 
-def _network(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
-    network = cls.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+def _network(cls: Any, folder: Path, dtype: torch.dtype, convolutions: torch.memory_format) -> Any:
+    network = network_weights.load(cls, folder, dtype=dtype, layout=convolutions)
     model_folder.require_filled(network, folder)
     return network.eval()
 

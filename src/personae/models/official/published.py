@@ -23,6 +23,7 @@ def arguments(
     reader: FaceReader | Literal[False] | None = None,
     accept_licence: bool = False,
     identity_space: str | None = None,
+    convolutions: torch.memory_format = torch.preserve_format,
     replacements: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Networks, reader and settings of a published model.
@@ -33,6 +34,7 @@ def arguments(
         reader: instead of its own; False: none.
         accept_licence: of the recogniser and the detector, if they are opened here.
         identity_space: of its identities, where its files do not name one.
+        convolutions: the layout of their weights.
         replacements: networks to take instead of those of the files, by component.
 
     Raises `BadOption` for a replacement of what it has not, `SpaceMismatch` for a reader of another width, and as
@@ -50,7 +52,7 @@ def arguments(
             f"({reader.space}): use the reader that belongs to it"
         )
     return {
-        **parts.load(found, dtypes, replacements=replacements),
+        **parts.load(found, dtypes, convolutions=convolutions, replacements=replacements),
         **SETTINGS,
         "reader": reader or None,
         "identity_space": identity_space or found.space(),

@@ -19,6 +19,7 @@ from personae.sampling.fast.deep_cache import DeepCache
 from personae.sampling.fast.mode_table import Mode
 from personae.shapes import Float, Num
 
+CONVOLUTIONS = torch.channels_last  # the layout of their weights
 _DECODED_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}  # pixels: one picture of 512 px, or eight
 
 
@@ -45,7 +46,7 @@ def prepare(pipe: Any, *, compile: bool = False) -> None:  # noqa: A002 (torch's
     UNet is in bfloat16 and this machine was measured to be faster in it. Optionally compile the UNet and the decoder,
     once for each batch size, which pays off from a few dozen images on."""
     for network in (pipe.unet, pipe.vae):
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=CONVOLUTIONS)
     for module in pipe.vae.decoder.modules():
         if isinstance(module, torch.nn.SiLU):  # after a norm or convolution, whose result nobody else needs
             module.inplace = True
