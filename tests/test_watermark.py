@@ -1,5 +1,6 @@
 """The mark in the pixels: what is trained, what ships, what it promises; and the bundled networks at their task."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from personae.evaluation import reencoding, tables
 from personae.evaluation.measures import KINDS
 from personae.evaluation.suites import watermark as suite
 from personae.pipeline import FacePipeline
-from personae.provenance import pixel_mark, watermark
+from personae.provenance import pixel_mark, watermark, writer
+from personae.provenance.marks import Marks
 from personae.provenance.message import Message, message_of
 from personae.provenance.watermark import Watermark
 from personae.training.loop import Schedule, train
@@ -244,6 +246,69 @@ def test_of_a_very_long_picture_the_middle_is_looked_at(upright: bool) -> None:
     strip = np.tile(skimage.data.astronaut()[:256], (1, 6, 1))[:, :2881]
     marked = watermark.mark(strip.transpose(1, 0, 2) if upright else strip, MESSAGE)
     assert watermark.detect(marked).message == MESSAGE
+
+
+def _disc(side: int, across: int, first: tuple[int, int]) -> Array:
+    rows, columns = np.mgrid[0:side, 0:side]
+    return (rows - first[0] - across / 2) ** 2 + (columns - first[1] - across / 2) ** 2 < (across / 2) ** 2
+
+
+@pytest.mark.parametrize(
+    ("side", "across", "first"),
+    [(384, 132, (30, 200)), (512, 176, (300, 90)), (768, 130, (501, 77)), (1024, 150, (130, 600)), (384, 300, (5, 60))],
+)
+def test_a_round_part_is_found_wherever_it_lies(side: int, across: int, first: tuple[int, int]) -> None:
+    """It lies askew in the windows of the search, and fills three quarters of its box."""
+    area = _disc(side, across, first)
+    after = np.asarray(pixel_mark.with_mark(Image.fromarray(_astronaut(side)), MESSAGE, area))
+    found = watermark.detect(after, thorough=True)
+    assert found.message == replace(MESSAGE, part=True)
+    assert found.score > 9
+    assert found.scale == pytest.approx(across / side, rel=0.05)
+
+
+def test_each_region_of_an_edit_is_marked_by_itself() -> None:
+    """Two faces far apart, and one that is too small."""
+    photo, small = Image.fromarray(_astronaut(600)), _disc(600, 100, (20, 300))
+    one, other = _disc(600, 160, (40, 40)), _disc(600, 170, (400, 420))
+    after = pixel_mark.with_mark(photo, MESSAGE, one | other | small)
+    changed = (np.asarray(after) != np.asarray(photo)).any(2)
+    assert changed[one].mean() > 0.3
+    assert changed[other].mean() > 0.3
+    assert not changed[small].any()
+    for box in ((0, 0, 260, 260), (340, 340, 600, 600)):
+        found = watermark.detect(np.asarray(after.crop(box)), thorough=True)
+        assert found.message == replace(MESSAGE, part=True)
+
+
+def test_what_could_not_be_found_is_not_marked() -> None:
+    area = np.zeros((3000, 3200), bool)
+    area[:200, :220] = True
+    assert pixel_mark.why_not(Image.new("RGB", (3200, 3000)), area) == (
+        "the changed region is 220 x 200 pixels, it needs 247 a side"
+    )
+    for sides in ((128, 128), (300, 3000), (1024, 1500), (1500, 2000)):
+        assert watermark.least_part(*sides) == 128
+    assert watermark.least_part(128, 20_000) <= 128, "all of a picture is large enough"
+
+
+@pytest.mark.parametrize("task", ["swap", "attribute"])
+def test_an_edited_photo_is_known_by_its_pixels_alone(
+    task: str, nano: FacePipeline, two_photos: list[Array], tmp_path: Path
+) -> None:
+    """A face of 190 pixels in a photo of 384."""
+    face = Image.fromarray(two_photos[0]).resize((190, 190), Image.Resampling.LANCZOS)
+    scene = Image.fromarray(_astronaut(384)[::-1])
+    scene.paste(face, (150, 31))
+    request: dict[str, object] = {"source": two_photos[1]} if task == "swap" else {"expression": {"smile": 0.9}}
+    edit = nano.edit(task, target=np.asarray(scene), seed=1, num_inference_steps=4, **request)
+    [path] = writer.save_edit(edit, tmp_path, marks=Marks.of_environment(c2pa=False))
+    with Image.open(path) as file:
+        assert min(file.size) == 384
+        file.convert("RGB").save(tmp_path / "bare.jpg", quality=90)
+    for name in (path, tmp_path / "bare.jpg"):
+        found = provenance.detect(str(name))["watermark"]
+        assert found.state == "present", f"{name}: {found}"
 
 
 def test_frames_say_together_what_each_shows_too_faintly() -> None:

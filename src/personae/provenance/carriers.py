@@ -71,16 +71,26 @@ def square(waves: Array) -> Array:
 
 
 def exponentials(positions: Float[Array, " n"], lowest: int) -> Shaped[Array, "n K"]:
-    """(count, HIGHEST - lowest + 1) complex64: e^(2 pi i k x) for k = lowest ... HIGHEST."""
-    numbers = np.arange(lowest, int(HIGHEST) + 1)
-    found: Array = np.exp(2j * np.pi * np.outer(positions, numbers)).astype(np.complex64)
+    """(count, HIGHEST - lowest + 1) complex64: e^(2 pi i k x) for k = lowest ... HIGHEST; lowest: 0 or less."""
+    turn = np.exp(2j * np.pi * np.asarray(positions))[:, None]
+    # Powers by multiplication: an exponential of each would be most of what a search takes.
+    upward = np.cumprod(np.concatenate([np.ones_like(turn), *(turn,) * int(HIGHEST)], axis=1), axis=1)
+    found: Array = np.concatenate([upward[:, -lowest:0:-1].conj(), upward], axis=1).astype(np.complex64)
     return found
 
 
 def tile_wave(chips: Float[Array, " C"], down: Float[Array, " H"], across: Float[Array, " W"]) -> Float32[Array, "H W"]:
     """(H, W) float32 of unit variance over whole tiles: the pattern at positions (in tiles) down and across."""
-    reach = int(HIGHEST)
-    table = square(amplitudes(chips))
-    wave = exponentials(down, -reach) @ table @ exponentials(across, 0).T
+    return _wave(amplitudes(chips), down, across)
+
+
+def sync_wave(down: Float[Array, " H"], across: Float[Array, " W"]) -> Float32[Array, "H W"]:
+    """(H, W) float32 of unit variance over whole tiles: what all patterns have in common."""
+    return _wave(signatures()[0], down, across)
+
+
+def _wave(waves: Array, down: Array, across: Array) -> Array:
+    """(H, W) float32 of amplitudes (K,)."""
+    wave = exponentials(down, -int(HIGHEST)) @ square(waves) @ exponentials(across, 0).T
     found: Array = wave.real.astype(np.float32) * np.float32(np.sqrt(2))
     return found

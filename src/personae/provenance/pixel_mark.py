@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage  # type: ignore[import-untyped]
 
 from personae.provenance import watermark
 from personae.provenance.message import Message, message_of
@@ -55,17 +56,19 @@ MARK: Mark = watermark.mark
 DETECT: Detect = _detect
 # At the threshold, as docs/figures/watermark.json has it.
 FALSE_POSITIVES: str | None = "0 of 8,600 unmarked pictures: below 0.035 % at 95 % confidence"
-LEAST_SIDE = watermark.LEAST_SIDE  # pixels, of what was changed
 
 
 def why_not(image: Image.Image, area: Bool[Array, "H W"] | None) -> str | None:
-    """Why an image gets no watermark, None: it gets one."""
+    """Why an image gets no watermark, None: it gets one. Of an edit with several changed regions, those are marked that
+    are large enough."""
     if MARK is watermark.mark and not watermark.available():
         return "this version has none"
-    left, top, right, bottom = region_of(image, area)
-    if min(right - left, bottom - top) < LEAST_SIDE:
-        return f"the changed region is {right - left} x {bottom - top} pixels, it needs {LEAST_SIDE} a side"
-    return None
+    least, parts = _least(image), _parts(image, area)
+    if any(_shorter(window) >= least for window, _ in parts):
+        return None
+    rows, columns = max((window for window, _ in parts), key=_shorter, default=np.s_[0:0, 0:0])
+    sides = f"{columns.stop - columns.start} x {rows.stop - rows.start}"
+    return f"the changed region is {sides} pixels, it needs {least} a side"
 
 
 def can_detect() -> bool:
@@ -73,31 +76,40 @@ def can_detect() -> bool:
     return DETECT is not _detect or watermark.available()
 
 
-def region_of(image: Image.Image, area: Bool[Array, "H W"] | None) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the pixels that were changed; all 0 if none were."""
-    if area is None:
-        return (0, 0, image.width, image.height)
-    rows, columns = np.flatnonzero(area.any(1)), np.flatnonzero(area.any(0))
-    if not len(rows):
-        return (0, 0, 0, 0)
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
 def with_mark(image: Image.Image, message: Message, area: Bool[Array, "H W"] | None) -> Image.Image:
-    """A copy whose pixels in `area` carry the watermark; all others, and alpha, stay as they are. Only for an image to
-    which `why_not` has nothing to say."""
-    left, top, right, bottom = region_of(image, area)
-    window = np.s_[top:bottom, left:right]
-    values = np.array(image)
-    pixels = _rgb(values[window])
-    residual = MARK(pixels, replace(message, part=area is not None)).astype(np.int32) - pixels
-    if area is not None:
-        residual *= area[window][..., None]
-    values[window] = _plus(values[window], residual)
+    """A copy whose pixels in `area` carry the watermark, each region of it by itself; all others, and alpha, stay as
+    they are. Only for an image to which `why_not` has nothing to say."""
+    values, message = np.array(image), replace(message, part=area is not None)
+    least = 0 if area is None else _least(image)
+    for window, inside in _parts(image, area):
+        if _shorter(window) < least:
+            continue
+        pixels = _rgb(values[window])
+        residual = MARK(pixels, message).astype(np.int32) - pixels
+        values[window] = _plus(values[window], residual * inside[..., None])
     marked = Image.fromarray(values)
     assert marked.mode == image.mode
     marked.info |= image.info
     return marked
+
+
+def _least(image: Image.Image) -> int:
+    """Pixels a side that a region needs to be marked."""
+    return watermark.least_part(image.height, image.width)
+
+
+def _shorter(window: tuple[slice, slice]) -> int:
+    return min(side.stop - side.start for side in window)
+
+
+def _parts(image: Image.Image, area: Array | None) -> list[tuple[tuple[slice, slice], Array]]:
+    """The regions of an image that hang together: the rows and columns (h, w) that each lies in, and which of these
+    pixels (h, w) bool are its own."""
+    if area is None:
+        area = np.ones((image.height, image.width), bool)
+    numbers, _ = ndimage.label(area, np.ones((3, 3)))
+    windows = ndimage.find_objects(numbers)
+    return [(window, numbers[window] == number) for number, window in enumerate(windows, 1)]
 
 
 def mark(image: Image.Image, recipe: Mapping[str, Any]) -> Image.Image:

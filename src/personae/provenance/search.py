@@ -18,14 +18,14 @@ import numpy as np
 
 from personae.provenance import carriers
 from personae.provenance.carriers import HIGHEST, axis, exponentials, signatures, wave_numbers
-from personae.shapes import Float
+from personae.shapes import Float, Shaped
 from personae.types import Array
 
 _REACH = int(HIGHEST)
 _GRID = 2 * carriers.TILE  # places per axis of a tile
 _STEP = 1.012  # from scale to scale
 SCALES = tuple(float(_STEP**k) for k in range(-4, 36))  # 0.95 to 1.5: pictures of which two thirds of a side are left
-WIDE = tuple(float(_STEP**k) for k in range(-28, 36))  # 0.72 to 1.5: parts of pictures, looked at in sizes that double
+WIDE = tuple(float(_STEP**k) for k in range(-36, 36))  # 0.65 to 1.5: parts of pictures, looked at in sizes that double
 _CANDIDATES = 3
 
 
@@ -43,22 +43,22 @@ def search(evidence: Array, scales: Sequence[float] = SCALES) -> list[Place]:
     """The likeliest places in evidence (H, W) float32, the best first: at most three, each of another scale, and where
     the pattern lies in a picture that was not cut."""
     tables = _projections(evidence, tuple(scales))
-    waves = tables[:, wave_numbers()[0] + _REACH, wave_numbers()[1]]
-    scores = _correlated(waves)
+    waves = tables[:, *wave_places()]
+    scores = correlated(waves)
     best = scores.reshape(len(scales), -1).max(1)
     found: list[Place] = []
     for index in np.argsort(-best):
         if len(found) == _CANDIDATES:
             break
         if all(abs(np.log(scales[index] / place.scale)) > 2.5 * np.log(_STEP) for place in found):
-            down, across = np.unravel_index(int(scores[index].argmax()), scores[index].shape)
-            found.append(_refined(evidence, scales[index], (down / _GRID, across / _GRID)))
+            row, column = np.unravel_index(int(scores[index].argmax()), scores[index].shape)
+            found.append(_refined(evidence, scales[index], (row / _GRID, column / _GRID)))
     found.append(_uncut(evidence))
     return sorted(found, key=lambda place: -place.score)
 
 
 def _uncut(evidence: Array) -> Place:
-    waves = _whitened(_projections(evidence, (1.0,))[0, wave_numbers()[0] + _REACH, wave_numbers()[1]])
+    waves = _whitened(_projections(evidence, (1.0,))[0, *wave_places()])
     score = (waves @ signatures()[0].conj()).real * _to_deviations(waves)
     return Place(scale=1.0, first=(0.0, 0.0), score=float(score))
 
@@ -73,6 +73,12 @@ def chips_at(evidence: Float[Array, "H W"], place: Place) -> Float[Array, " C"]:
     waves = _whitened(table[numbers[0] + _REACH, numbers[1] + _REACH] * _phase(place.first).conj())
     found: Array = (signatures()[1].conj() @ waves).real
     return found
+
+
+def wave_places() -> tuple[Array, Array]:
+    """(K,) rows and columns of the waves in a table (2R+1, R+1)."""
+    down, across = wave_numbers()
+    return down + _REACH, across
 
 
 def _phase(first: tuple[float, float]) -> Array:
@@ -115,8 +121,8 @@ def _projections(evidence: Array, scales: tuple[float, ...]) -> Array:
     return found
 
 
-def _correlated(waves: Array) -> Array:
-    """(S, K) -> (S, grid, grid): the correlation with the sync sequence at every place, in standard deviations."""
+def correlated(waves: Shaped[Array, "S K"]) -> Float[Array, "S G G"]:
+    """(S, K) -> (S, G, G): the correlation with the sync sequence at every place of a tile, in standard deviations."""
     down, across = wave_numbers()
     waves = _whitened(waves)
     product = waves.conj() * signatures()[0]
@@ -145,7 +151,7 @@ def _near() -> tuple[list[tuple[float, float]], Array]:
 def _refined(evidence: Array, scale: float, first: tuple[float, float]) -> Place:
     """The best place near one of the grid's: scale and place together, since one makes up for the other."""
     scales = tuple(scale * (1 + (_STEP - 1) * share) for share in np.linspace(-0.8, 0.8, 9))
-    waves = _whitened(_projections(evidence, scales)[:, wave_numbers()[0] + _REACH, wave_numbers()[1]])
+    waves = _whitened(_projections(evidence, scales)[:, *wave_places()])
     offsets, turns = _near()
     product = waves * (signatures()[0] * _phase(first)).conj()
     near = (product @ turns.conj().T).real * _to_deviations(waves)[:, None]

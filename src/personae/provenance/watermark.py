@@ -10,11 +10,11 @@ residual, enlarged, is added to the picture. Another network tells the pattern f
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from personae.io import regular
 from personae.io.fields import build
 from personae.provenance import carriers, payload, search
 from personae.provenance.message import Message
+from personae.provenance.parts import likely_parts
 from personae.shapes import Float, Float32, UInt8
 from personae.types import Array
 
@@ -33,10 +34,12 @@ _LARGEST = 4  # pixels of a canonical pixel at most: larger pictures bear more t
 _MULTIPLE = 4  # canonical sides are multiples of it
 _ROWS = 64  # pixels to which a residual is added at a time
 _LONGEST = 1024  # canonical pixels that the networks take at a time, along the longer side
-_THOROUGH = (128, 256, 512, 1024)  # pixels that a picture's shorter side gets when its parts are looked for
+# A picture is looked at for its parts in sizes that double, its shorter side from 128 pixels up to what shows parts of
+# 128 pixels at two thirds of the size that they were written in, or to the most that takes seconds.
+_SMALLEST, _FINEST, _MOST_PIXELS = 128, 2048, 2 * 2048**2
+_REDUCED = search.WIDE[0] * 1.01  # of a pattern, at most
 # Of the residual, by the picture's shorter side: what is small has fewer pixels to bear it, and loses more of them.
-_SIDES, _STRENGTHS = (128, 256), (1.0, 0.65)
-_WINDOW = 4 * carriers.TILE  # samples of the parts that are looked at
+_SIDES, _STRENGTHS = (128, 256, 512, 1024), (1.0, 0.65, 0.7, 0.8)
 # Of a picture longer than so many times its shorter side, as a stranger's of 16 x 60,000 pixels is, only the middle is
 # looked at: in its canonical size it would take gigabytes.
 LONGEST_RATIO = 8
@@ -136,9 +139,9 @@ class Watermark:
         mirrored = replace(self.judged([evidence[:, ::-1]]), mirrored=True)
         if mirrored.present:
             return mirrored
-        for side in (one for one in _THOROUGH if one <= 2.1 * min(pixels.shape[:2])):
-            for window in _windows(evidence if side == carriers.SIDE else self.evidence(pixels, side)):
-                part = self._best(window, search.WIDE)
+        for side in _sides_of_parts(*pixels.shape[:2]):
+            for piece, scales in likely_parts(self.evidence(pixels, side), search.WIDE):
+                part = self._best(piece, scales)
                 scaled = replace(part, scale=round(part.scale * carriers.SIDE / side, 3))
                 if part.present:
                     return scaled
@@ -198,9 +201,9 @@ def mark(pixels: UInt8[Array, "H W 3"], message: Message) -> UInt8[Array, "H W 3
 def detect(pixels: Array, *, thorough: bool = False) -> Detection:
     """Whether pixels (H, W, 3) RGB uint8 bear the mark, and what it says.
 
-    thorough: look also for parts of a picture that bear it by themselves, as an edited face does, for mirrored
-    pictures, and for pieces smaller than two thirds of the marked picture; that takes a second for a large photo
-    without one. Of a picture longer than eight times its shorter side only the middle is looked at.
+    thorough: look also for parts of a picture that bear it by themselves, as an edited face does (`least_part`), for
+    mirrored pictures, and for pieces smaller than two thirds of the marked picture; that takes seconds for a large
+    photo without one. Of a picture longer than eight times its shorter side only the middle is looked at.
 
     Raises `WeightsMissing`.
     """
@@ -217,6 +220,12 @@ def detect_together(frames: Sequence[Array]) -> Detection:
 
 
 # ---------------------------------------------------------------------- sizes
+
+
+def least_part(height: int, width: int) -> int:
+    """Pixels a side that a part of a picture needs, so that its own mark is found in it."""
+    finest = _sides_of_parts(height, width)[-1]
+    return max(LEAST_SIDE, math.ceil(_REDUCED * carriers.SIDE * min(height, width) / finest))
 
 
 def _middle_of_long(pixels: Array) -> Array:
@@ -279,12 +288,11 @@ def _middle(evidence: Array) -> Array:
     return evidence[starts[0] : starts[0] + most, starts[1] : starts[1] + most]
 
 
-def _windows(evidence: Array) -> Iterator[Array]:
-    """Overlapping squares of evidence (H, W), each half a square from the next."""
-    for top, left in product(*(_starts(length) for length in evidence.shape)):
-        yield evidence[top : top + _WINDOW, left : left + _WINDOW]
-
-
-def _starts(length: int) -> list[int]:
-    count = 1 + max(0, -(-(length - _WINDOW) * 2 // _WINDOW))
-    return [round(start) for start in np.linspace(0, max(0, length - _WINDOW), count)]
+def _sides_of_parts(height: int, width: int) -> list[int]:
+    """In which sizes a picture is looked at for parts of it, the smallest first."""
+    shorter = min(height, width)
+    longer = min(max(height, width), LONGEST_RATIO * shorter)
+    most = min(_FINEST, math.isqrt(_MOST_PIXELS * shorter // longer))
+    finest = min(most, math.ceil(carriers.SIDE / LEAST_SIDE * _REDUCED * shorter))
+    halves = (finest >> k for k in range(finest.bit_length()))
+    return [_SMALLEST, *reversed([side for side in halves if side > 1.25 * _SMALLEST])]
