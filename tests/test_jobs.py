@@ -1,6 +1,7 @@
 """The database of jobs: nothing accepted is lost, nothing is done twice, whoever is killed in between."""
 
 import json
+import stat
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from personae.errors import BadData, BadOption, QueueFull
 from personae.serving.jobs.files import JobFiles
 from personae.serving.jobs.record import Job
-from personae.serving.jobs.store import JobStore, LimitReached
+from personae.serving.jobs.store import JobStore, LimitReached, StoreUnavailable
 
 # A process that accepts jobs, works on them, and says what it has accepted, until it is killed.
 WORKER = """
@@ -144,8 +145,46 @@ def test_what_has_ended_holds_no_vector(store: JobStore, tmp_path: Path) -> None
     assert not store.cancel(store.get(job(2).id), expires=time.time() + 60)
     for number in (1, 2):
         assert store.get(job(number).id).request == {"consent": True}
+    store.clear_log()
+    assert b"0.123456789" not in b"".join(file.read_bytes() for file in tmp_path.glob("jobs.sqlite*"))
+    store.add(job(3, request=private))
+    store.delete(job(3).id)
+    store.clear_log()
+    assert b"0.123456789" not in b"".join(file.read_bytes() for file in tmp_path.glob("jobs.sqlite*"))
+
+
+def test_a_full_disk_is_an_error_of_ours_and_leaves_no_transaction(store: JobStore) -> None:
+    store.add(job(1))
+    claimed = store.claim(lease=60)
+    pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+    store._database.execute(f"PRAGMA max_page_count = {pages}")
+    large = {"files": [], "data": {"text": "x" * 10**6}}
+    with pytest.raises(StoreUnavailable, match="full"):
+        store.finish(claimed, large, expires=time.time() + 60)
+    store._database.execute("PRAGMA max_page_count = 1000000")
+    assert store.finish(claimed, large, expires=time.time() + 60)
     store.close()
-    assert b"0.123456789" not in (tmp_path / "jobs.sqlite").read_bytes()
+    for use in (store.counts, store.ids, store.expired, lambda: store.get(job(1).id), store.clear_log):
+        with pytest.raises(StoreUnavailable):
+            use()
+
+
+def test_a_claim_leaves_out_what_the_caller_has(store: JobStore) -> None:
+    store.add(job(1))
+    assert store.claim(lease=-1).id == job(1).id
+    assert store.claim(lease=60, besides=(job(1).id, "other")) is None
+    assert store.claim(lease=60, besides=("other",)).tries == 2
+
+
+def test_whoever_was_alone_when_the_process_died_has_fewer_tries(store: JobStore) -> None:
+    store.add(job(1))
+    store.add(job(2))
+    store.claim(lease=60), store.claim(lease=60)
+    assert store.release_all(tries_if_alone=6) == 2
+    assert [store.get(job(number).id).tries for number in (1, 2)] == [1, 1]
+    store.claim(lease=60)
+    assert store.release_all(tries_if_alone=6) == 1
+    assert sorted(store.get(job(number).id).tries for number in (1, 2)) == [1, 8]
 
 
 def test_a_job_comes_back_as_it_went_in(store: JobStore) -> None:
@@ -170,6 +209,8 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 def test_files_have_names_of_the_servers_making(tmp_path: Path) -> None:
     files = JobFiles(tmp_path / "jobs")
     names = files.put_uploads("a" * 32, {"../../evil.png": b"1", "me.JPG": b"2", "x.sh": b"3", "y.png\0.sh": b"4"})
+    for folder in (tmp_path / "jobs", *(tmp_path / "jobs").rglob("*")):
+        assert not stat.S_IMODE(folder.stat().st_mode) & 0o077, folder
     assert names == {"../../evil.png": "0.png", "me.JPG": "1.jpg", "x.sh": "2", "y.png\0.sh": "3"}
     one = job(10, id="a" * 32, uploads=names, result={"files": [{"name": "0.png"}]})
     assert files.upload(one, "me.JPG").read_bytes() == b"2"

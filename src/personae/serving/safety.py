@@ -3,7 +3,8 @@
     DenyList.of([ann, bob], threshold=0.5).save("denied.safetensors")
     Policy(deny_list=DenyList.load("denied.safetensors"), output_filter=my_filter)
 
-Both are asked by the engine, so that whatever stands on it obeys: server, page, nodes, Python.
+The engine asks both, so that whatever stands on it obeys: the server, the page, programs that open an `Engine`. What
+calls a pipeline itself does not: the command line, ComfyUI's nodes.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Policy:
     """What an operator forbids; None: nothing.
 
     deny_list: whom. output_filter: called with every finished picture, before anyone gets it; says why it may not
-    leave, or None. With a filter there are no previews, which it could not judge.
+    leave, or None; so is every frame of a video. With a filter there are no previews, which it could not judge.
     """
 
     deny_list: DenyList | None = None
@@ -107,8 +108,11 @@ class Policy:
 
     def check_result(self, result: Any) -> None:
         """Raise `Refused` if the output filter objects to one of the pictures of a result."""
-        if self.output_filter is None or not isinstance(result, Generation | Edit):
-            return
-        for image in result.images:
+        if isinstance(result, Generation | Edit):
+            self.check_images(result.images)
+
+    def check_images(self, images: Iterable[Image.Image]) -> None:
+        """Raise `Refused` if the output filter objects to one of them."""
+        for image in images if self.output_filter is not None else ():
             if reason := self.output_filter(image):
                 raise Refused(f"the output filter refused a picture: {reason}")

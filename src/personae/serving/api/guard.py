@@ -1,11 +1,14 @@
 """What stands before every address: other sites' pages are refused, answers get headers, all are counted."""
 
+import logging
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from personae.serving.api.page_mount import PATH
 from personae.serving.api.problems import answer
 
+_log = logging.getLogger(__name__)
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -28,8 +31,12 @@ class Guard:
 
         metrics = scope["app"].state.service.metrics  # now: an application that is mounted puts itself there
 
+        begun = False
+
         async def sent(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
@@ -39,8 +46,14 @@ class Guard:
         if _is_foreign(Headers(scope=scope)):
             refusal = answer(403, "Forbidden", "requests of other sites' pages are refused")
             await refusal(scope, receive, sent)
-        else:
+            return
+        try:
             await self._app(scope, receive, sent)
+        except Exception:  # a bug: in our form, and counted, as any other answer
+            if begun:
+                raise
+            _log.exception("a request could not be answered")
+            await answer(500, "ServerError", "the server could not do this: its log says why")(scope, receive, sent)
 
 
 def _is_foreign(headers: Headers) -> bool:

@@ -20,7 +20,7 @@ from personae.serving.engine.requests import MOST_IMAGES, MOST_PEOPLE
 
 router = APIRouter(tags=["what there is"])
 _OF_KEYS = problems_of(401, 422, 429)
-_LOADING: Responses = {503: {"model": ProblemView, "description": "The models are not loaded yet."}}
+_LOADING: Responses = {503: {"model": ProblemView, "description": "The models are not loaded yet, or cannot be."}}
 _COUNTERS: Responses = {
     200: {"description": "For Prometheus.", "content": {"text/plain": {"schema": {"type": "string"}}}},
     **problems_of(401, 429),
@@ -82,7 +82,11 @@ async def lives() -> HealthView:
 
 @router.get("/readyz", responses=_LOADING)
 async def serves(service: Serves) -> HealthView:
-    """Whether the server serves: its first model is loaded and warm."""
+    """Whether the server serves: its first model is loaded and warm, and jobs begin and end."""
+    if service.engine.failure is not None:
+        raise Problem(503, "the models could not be loaded: the server's log says why")
+    if not service.runner.alive:
+        raise Problem(503, "jobs are no longer served: the server's log says why, and it must be started again")
     if not service.engine.ready:
         raise Problem(503, "the models are being loaded", retry_after=2)
     return HealthView(status="ready")
@@ -91,5 +95,5 @@ async def serves(service: Serves) -> HealthView:
 @router.get("/metrics", response_class=Response, responses=_COUNTERS)
 async def count(service: Serves, owner: Owner) -> Response:
     """Counters of this process, as Prometheus reads them."""
-    text = await run_in_threadpool(service.metrics.text, service.engine, service.store)
+    text = await run_in_threadpool(service.metrics.text, service.engine, service.store, service.runner)
     return Response(text, media_type="text/plain; version=0.0.4")

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from personae.serving.engine.engine import Engine
 from personae.serving.jobs.record import Job
+from personae.serving.jobs.runner import Runner
 from personae.serving.jobs.store import JobStore
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
@@ -30,6 +31,7 @@ class Metrics:
             registry=self.registry,
         )
         self._jobs = Gauge("personae_jobs", "Jobs in the database.", ("status",), registry=self.registry)
+        self._alive = Gauge("personae_runner_alive", "1: jobs begin and end; 0: they do not.", registry=self.registry)
         self._engine = {
             name: Gauge(f"personae_engine_{name}", words, registry=self.registry)
             for name, words in (
@@ -46,11 +48,12 @@ class Metrics:
         self.jobs.labels(job.kind, status).inc()
         self.seconds.labels(job.kind).observe(max(0.0, time.time() - job.created))
 
-    def text(self, engine: Engine, store: JobStore) -> bytes:
+    def text(self, engine: Engine, store: JobStore, runner: Runner) -> bytes:
         """All of it, as Prometheus reads it."""
         counts, stats = store.counts(), engine.stats()
         for status in ("queued", "running", "done", "failed", "cancelled"):
             self._jobs.labels(status).set(counts.get(status, 0))
         for name, gauge in self._engine.items():
             gauge.set(getattr(stats, name))
+        self._alive.set(runner.alive)
         return generate_latest(self.registry)

@@ -1,5 +1,6 @@
 """Errors as answers: `{"error": {"type": "BadOption", "message": "..."}}`, and a status that says whose fault."""
 
+import logging
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from personae.errors import BadOutput, PersonaeError, QueueFull, Refused
 from personae.serving.jobs.store import LimitReached
 
+_log = logging.getLogger(__name__)
 # What an error of ours means to a client; all others are 422: what was sent cannot be done.
 _STATUS: tuple[tuple[type[PersonaeError], int], ...] = (
     (LimitReached, 429),
@@ -25,7 +27,6 @@ _NAMES = {
     404: "NotFound",
     405: "MethodNotAllowed",
     408: "TooSlow",
-    409: "NotReady",
     413: "TooLarge",
     415: "UnknownMediaType",
     422: "Invalid",
@@ -56,7 +57,10 @@ def install(app: FastAPI) -> None:
     async def of_personae(request: Request, error: PersonaeError) -> JSONResponse:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
         headers = {"Retry-After": str(math.ceil(getattr(error, "retry_after", 5)))} if status in (429, 503) else None
-        message = "the server cannot store this now" if isinstance(error, BadOutput) else str(error)
+        message = str(error)
+        if isinstance(error, BadOutput):  # whose words name the server's folders
+            _log.error("a request could not be stored", exc_info=error)
+            message = "the server cannot store this now"
         return answer(status, type(error).__name__, message, headers)
 
     @app.exception_handler(HTTPException)

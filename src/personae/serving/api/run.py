@@ -1,11 +1,14 @@
 """The server's process: uvicorn around the application, and a word when it serves."""
 
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 import uvicorn
 
-from personae.errors import BadOption, PersonaeError
+from personae.errors import BadOption
 from personae.serving.api.app import create_app
 from personae.serving.api.page_mount import PATH, PageMount
 from personae.serving.api.service import Service, running
@@ -16,12 +19,32 @@ _IDLE = 15  # seconds that an idle connection stays
 
 
 def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> None:
-    """Serve until a signal ends it. ready: hears where, once the models are loaded, or what keeps them from it.
+    """Serve until a signal ends it, in order: what is at work is queued again, the database is closed. ready: hears
+    where, once the models are loaded.
 
     Raises `BadOption` if the address is taken; what kept the server from starting.
     """
-    with running(settings) as service:  # before anything listens: what is wrong is one error
+    # What is wrong is one error, before anything listens.
+    with _orderly_at_sigterm(), running(settings) as service:
         _serve(settings, service, ready)
+
+
+@contextmanager
+def _orderly_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM leave the blocks that it comes in, instead of ending the process at once: uvicorn raises it again
+    when it has closed its connections, but before anybody else could close anything."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _serve(settings: Settings, service: Service, ready: Callable[[str], None] | None) -> None:
@@ -48,7 +71,7 @@ def _serve(settings: Settings, service: Service, ready: Callable[[str], None] | 
 class _Server(uvicorn.Server):
     """Uvicorn's own, which says where it listens, and why it does not."""
 
-    failure: Exception | None = None
+    failure: BaseException | None = None
     on_startup: Callable[[], None] | None = None
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
@@ -69,7 +92,7 @@ def _watch(service: Service, server: _Server, page: PageMount | None, ready: Cal
     """Wait for the models, then for the page, in a thread of its own: the server answers meanwhile."""
     try:
         service.engine.wait_until_ready()
-    except PersonaeError as error:
+    except BaseException as error:  # of whatever kind: without models it serves nobody
         server.failure = error
         server.should_exit = True
         return

@@ -23,10 +23,11 @@ class Settings:
     comes from. keys: who may ask; empty: anyone, which only a loopback address may. allowed_hosts: names that a request
     may be addressed to, beside the loopback's. most_bytes: of a request. body_seconds: in which a request's body must
     have come. most_waiting: jobs in the queue. at_once: jobs in the engine. job_seconds: that a job may take, waiting
-    included; results_for: seconds that its results stay. lease: seconds without progress until a job is begun again.
-    deny_list: a file of `safety.DenyList`. output_filter: `package.module:function`, asked about every picture;
-    without_filter: serve models that need one without. memory: bytes for the weights of models. page: serve
-    `personae.serving.page`, too, if nobody else can reach this server (`page_mount`).
+    included, and a client may say fewer; results_for: seconds that its results stay. lease: seconds until a job is
+    begun again that the database calls running and nobody works on. deny_list: a file of `safety.DenyList`.
+    output_filter: `package.module:function`, asked about every picture; without_filter: serve models that need one
+    without. memory: bytes for the weights of models. page: serve `personae.serving.page`, too, if nobody else can reach
+    this server (`page_mount`).
 
     Raises `BadOption` for a public address without a key.
     """

@@ -57,7 +57,7 @@ class Engine:
             limit.
         waiting: how many requests may wait; one more is `QueueFull`.
         most_images: of one shared call.
-        timeout: seconds that a request may take, waiting included, unless it says otherwise; None: no limit.
+        timeout: seconds that a request may take, waiting included; a request may say fewer. None: no limit.
         policy: what the operator forbids.
         warm: models to load, and call once, at the start; None: the first. (): each when it is first wanted.
     """
@@ -107,15 +107,16 @@ class Engine:
 
     # ------------------------------------------------------------------ requests
 
-    def submit(self, request: EngineRequest) -> Ticket:
-        """Queue a request; its ticket at once. Raises `QueueFull`; `BadOption` for a model that there is not."""
+    def submit(self, request: EngineRequest, *, waited: float = 0.0) -> Ticket:
+        """Queue a request; its ticket at once. waited: seconds of its time that are over already. Raises `QueueFull`;
+        `BadOption` for a model that there is not; what kept the engine from starting."""
         name = request.model or self.models[0]
         self._require_known(name)
         drawn: dict[str, Any] = {"model": name}
         if isinstance(request, requests.Generate | requests.Edit | requests.Sample) and request.seed is None:
             drawn["seed"] = secrets.randbelow(_LARGEST_DRAWN)
-        timeout = request.timeout or self._timeout
-        ticket = Ticket(replace(request, **drawn), None if timeout is None else time.monotonic() + timeout)
+        limits = [seconds for seconds in (request.timeout, self._timeout) if seconds is not None]
+        ticket = Ticket(replace(request, **drawn), min(limits, default=None), waited=waited)
         self._line.put(ticket, retry_after=self.retry_after())
         return ticket
 
@@ -146,9 +147,21 @@ class Engine:
         return all(worker.ready.is_set() and worker.is_alive() for worker in self._workers)
 
     @property
+    def failure(self) -> BaseException | None:
+        """What kept a worker from starting; None: nothing so far."""
+        return next((worker.failure for worker in self._workers if worker.failure is not None), None)
+
+    @property
     def facts(self) -> dict[str, ModelFacts]:
         """What is known of each model that was loaded so far."""
         return {name: facts for worker in self._workers for name, facts in dict(worker.shelf.facts).items()}
+
+    def in_models_words(self, message: str) -> str:
+        """A message about a model's files, with the model's name instead of where they are."""
+        for name, facts in self.facts.items():
+            if facts.folder is not None:
+                message = message.replace(str(facts.folder), f"model {name!r}")
+        return message
 
     def stats(self) -> Stats:
         """What was done so far."""

@@ -26,6 +26,7 @@ class ModelFacts:
 
     side: of its images, in pixels. components: the optional ones that it has. directions: names that a shift takes.
     reads: whether it has a reader for photos. bundled: whether it came with the package. memory: bytes of its weights.
+    folder: where it lies; None: it came without files.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ModelFacts:
     dtype: str
     sha256: str | None
     memory: int
+    folder: Path | None
 
 
 class ModelShelf:
@@ -154,4 +156,5 @@ def _facts(name: str, pipe: Any) -> ModelFacts:
         dtype=str(pipe.unet.dtype).removeprefix("torch."),
         sha256=pipe.sha256,
         memory=size_of(pipe),
+        folder=folder,
     )

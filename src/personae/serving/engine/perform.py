@@ -1,15 +1,18 @@
 """How each kind of request is carried out on a pipeline, by the thread that owns it.
 
-    results = perform(pipe, tickets, policy)       # of one kind, which share a call
+    perform(pipe, tickets, policy)       # of one kind, which share a call; each ticket gets its result
 
 Every request of a batch ends by itself: one whose photo cannot be read, or that nobody wants any more, leaves the
 others to go on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from personae import identity
+from personae.controls import registry
 from personae.errors import NoFaceFound, PersonaeError, WeightsMissing
 from personae.gather import strangers
 from personae.identity import directions
@@ -54,6 +57,7 @@ def _generate(pipe: "FacePipeline", tickets: Sequence[Ticket], policy: Policy) -
     for ticket in tickets:
         try:
             people[ticket] = _people(pipe, ticket.request.people, policy)  # type: ignore[attr-defined]
+            _check_photos(pipe, _photos_of(ticket.request.options), policy)  # type: ignore[attr-defined]
             ticket.people = people[ticket]
         except PersonaeError as error:
             ticket.fail(error)
@@ -151,6 +155,23 @@ def _people(pipe: "FacePipeline", people: Sequence[Any], policy: Policy) -> list
     return found
 
 
+def _check_photos(pipe: "FacePipeline", photos: Iterable[Any], policy: Policy) -> None:
+    """Raise `Refused` if anybody in a photo may not be shown, the largest face or another: a request chooses among
+    them, or takes the picture as it is."""
+    if policy.deny_list is None:
+        return
+    for one in photos:
+        faces = [one] if isinstance(one, Face) else pipe.read(one, motion=False)
+        policy.check_people(face.identity for face in faces if face.identity is not None)
+
+
+def _photos_of(options: Mapping[str, Any]) -> list[Any]:
+    """The photos among options; of `pose` and `expression` only angles and amounts are taken over."""
+    kinds = {row["name"]: row["type"] for row in registry.rows()}
+    found = [value for name, value in options.items() if kinds.get(name) == "photo" and value is not None]
+    return [photo for value in found for photo in (value if isinstance(value, list | tuple) else [value])]
+
+
 # ---------------------------------------------------------------------- the others
 
 
@@ -164,10 +185,8 @@ def _edit(pipe: "FacePipeline", ticket: Ticket, policy: Policy) -> Any:
     request = ticket.request
     assert isinstance(request, requests.Edit)
     photos = {"source": request.source, "target": request.target}
-    for one in (*photos.values(), *request.tokens.values()):
-        if one is not None and policy.deny_list is not None:
-            faces = [one] if isinstance(one, Face) else pipe.read(one, motion=False)
-            policy.check_people(face.identity for face in faces if face.identity is not None)
+    sources = [one for one in (*photos.values(), *request.tokens.values()) if one is not None]
+    _check_photos(pipe, [*sources, *_photos_of(request.options)], policy)
     return pipe.edit(
         request.task,
         **photos,
@@ -188,18 +207,18 @@ def _edit(pipe: "FacePipeline", ticket: Ticket, policy: Policy) -> Any:
 
 
 def _animate(pipe: "FacePipeline", ticket: Ticket, policy: Policy) -> Any:
-    from personae.video.animate import animate  # late: it brings a mesh, and PyAV
+    from personae.io import video_file  # late, as the next: PyAV, and a mesh
+    from personae.video.animate import animate
 
     request = ticket.request
     assert isinstance(request, requests.Animate)
-    if policy.deny_list is not None:
-        _people(pipe, [request.source], policy)
+    _check_photos(pipe, [request.source, *_photos_of(request.options)], policy)
 
     def on_frame(stage: str, done: int, total: int | None) -> None:
         if not ticket.report(Progress(stage=stage, step=done, steps=total or 0)):
             raise _Unwanted
 
-    return animate(
+    result = animate(
         pipe,
         request.source,
         request.driver,
@@ -211,6 +230,14 @@ def _animate(pipe: "FacePipeline", ticket: Ticket, policy: Policy) -> Any:
         on_frame=on_frame,
         **request.options,
     )
+    if policy.output_filter is not None:
+        try:
+            policy.check_images(Image.fromarray(pixels) for pixels in video_file.frames(result.path))
+        except BaseException:
+            result.path.unlink()
+            result.report.unlink()
+            raise
+    return result
 
 
 def _mean(pipe: "FacePipeline", ticket: Ticket, policy: Policy) -> Identity:

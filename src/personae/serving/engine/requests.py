@@ -52,8 +52,8 @@ def _count(name: str, value: Any, most: int) -> None:
 class EngineRequest:
     """What all requests have in common.
 
-    model: a name that the engine was opened with; None: its first. timeout: seconds from `submit` to the end; None:
-    the engine's own. previews: how many looks at unfinished images are wanted on the way.
+    model: a name that the engine was opened with; None: its first. timeout: seconds from `submit` to the end, at
+    most those of the engine; None: as many. previews: how many looks at unfinished images are wanted on the way.
     """
 
     kind: ClassVar[str] = "request"

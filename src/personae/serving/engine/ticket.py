@@ -21,13 +21,14 @@ Listener = Callable[[Progress], None]
 class Ticket:
     """One request on its way. Any thread may call any of its methods.
 
-    request: as it was submitted, its seed drawn. deadline: of `time.monotonic()`; None: there is none. people: of a
-    `Generate`, whose images were requested, photos read: what `provenance.writer` asks for.
+    request: as it was submitted, its seed drawn. seconds: that it may take, waiting included; None: any number. waited:
+    how many of them were over before. people: of a `Generate`, whose images were requested, photos read: what
+    `provenance.writer` asks for.
     """
 
-    def __init__(self, request: EngineRequest, deadline: float | None = None) -> None:
-        self.request, self.deadline = request, deadline
-        self.submitted = time.monotonic()
+    def __init__(self, request: EngineRequest, seconds: float | None = None, *, waited: float = 0.0) -> None:
+        self.request, self._seconds = request, seconds
+        self.deadline = None if seconds is None else time.monotonic() + seconds - waited  # of `time.monotonic()`
         self.began: float | None = None  # when a worker took it
         self.people: Sequence[Face | Identity] = ()
         self._changed = threading.Condition()
@@ -68,6 +69,12 @@ class Ticket:
             if self._error is not None:
                 raise self._error
             return self._result
+
+    def end_if_late(self) -> None:
+        """End it if its time is over: nobody has to ask for its result to hear so."""
+        with self._changed:
+            if self.expired and not self._ended:
+                self._end(error=self._late())
 
     def cancel(self) -> bool:
         """End it: at once if it waits, at the next step if it runs. Returns whether there was something to end."""
@@ -153,10 +160,8 @@ class Ticket:
             listener(progress)
 
     def _late(self) -> JobTimedOut:
-        assert self.deadline is not None
         return JobTimedOut(
-            f"not done within {self.deadline - self.submitted:.0f} seconds: ask for fewer images or steps, or for more "
-            "time"
+            f"not done within {self._seconds or 0:.0f} seconds: ask for fewer images or steps, or for more time"
         )
 
     def _left(self) -> float | None:

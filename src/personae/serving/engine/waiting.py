@@ -29,7 +29,7 @@ class WaitingLine:
                 raise self._failure
             if self._closed:
                 raise QueueFull("the engine is closed: it takes no requests any more", retry_after=retry_after)
-            self._tickets = [one for one in self._tickets if not one.done]  # those cancelled while they waited
+            self._drop_ended()
             if len(self._tickets) >= self.most:
                 raise QueueFull(
                     f"{self.most} requests wait already: ask again in {retry_after:.0f} seconds",
@@ -43,7 +43,7 @@ class WaitingLine:
         left."""
         with self._changed:
             while True:
-                self._tickets = [one for one in self._tickets if not one.done]
+                self._drop_ended()
                 if self._tickets:
                     break
                 if self._closed:
@@ -55,6 +55,12 @@ class WaitingLine:
                     batch.append(ticket)
             self._tickets = [ticket for ticket in self._tickets if ticket not in batch]
             return batch
+
+    def _drop_ended(self) -> None:
+        """Those that were cancelled while they waited, or have no time left, which ends them."""
+        for ticket in self._tickets:
+            ticket.end_if_late()
+        self._tickets = [ticket for ticket in self._tickets if not ticket.done]
 
     def close(self, failure: BaseException | None = None) -> list[Ticket]:
         """Take no more; returns those that still wait, and forgets them. failure: why nobody will ever serve it."""

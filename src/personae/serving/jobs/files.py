@@ -41,7 +41,7 @@ class JobFiles:
         folder = self.place(job) / "uploads"
         names = {}
         with atomic.errors_about(folder):
-            folder.mkdir(parents=True, mode=0o700)
+            self._make(folder)
             for number, (name, content) in enumerate(contents.items()):
                 ending = PurePosixPath(name).suffix.lower()
                 names[name] = f"{number}{ending if ending in _ENDINGS else ''}"
@@ -69,8 +69,14 @@ class JobFiles:
         folder = self.place(job.id) / "results"
         with atomic.errors_about(folder):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True, mode=0o700)
+            self._make(folder)
         return folder
+
+    def _make(self, folder: Path) -> None:
+        """A folder of a job and the job's own, each for its owner alone: `mkdir(parents=True)` leaves those above to
+        the umask."""
+        folder.parent.mkdir(exist_ok=True, mode=0o700)
+        folder.mkdir(mode=0o700)
 
     def result(self, job: Job, name: str) -> tuple[Path, dict[str, Any]]:
         """The path of one of a job's results, and what is known of it. Raises `BadOption` for a name that is none."""
@@ -82,6 +88,10 @@ class JobFiles:
     def delete_uploads(self, job: str) -> None:
         """Remove what came with a request."""
         shutil.rmtree(self.place(job) / "uploads", ignore_errors=True)
+
+    def delete_results(self, job: str) -> None:
+        """Remove what was written for a job."""
+        shutil.rmtree(self.place(job) / "results", ignore_errors=True)
 
     def delete(self, job: str) -> None:
         """Remove all files of a job."""

@@ -6,8 +6,14 @@
     runner.cancel(job)
     runner.close()                               # what runs is queued again, for the next process
 
-One thread keeps the engine busy and the leases fresh, one writes results. A job during which the process ended many
-times is given up.
+One thread keeps the engine busy and the leases fresh, one writes results; neither ends by an error, and an end that
+cannot be stored now (the disk is full, say) is stored later. Nothing is claimed before the engine is ready: what keeps
+it from starting is no job's fault, and they wait for the next process.
+
+A lease is the database's word that somebody works on a job. This process never claims what it has itself, so that a
+model that takes long to load, or a machine that slept, begins nothing twice; what the process has lost, because an
+error came between the claim and the work, is begun again when its lease is over. A job during which the process ended
+many times is given up.
 """
 
 import logging
@@ -25,11 +31,13 @@ from personae.serving.engine.progress import Progress
 from personae.serving.engine.ticket import Ticket
 from personae.serving.jobs import results, translate
 from personae.serving.jobs.files import JobFiles
-from personae.serving.jobs.record import Job
-from personae.serving.jobs.store import JobStore
+from personae.serving.jobs.record import CANCELLED, RUNNING, Job
+from personae.serving.jobs.store import JobStore, StoreUnavailable
 
 _MOST_TRIES = 20  # many: whoever kills the server kills all that it has claimed, guilty or not
+_TRIES_IF_ALONE = 6  # that a death counts more of a job that nothing was at work beside: the third is the last
 _TICK = 0.2  # seconds between two looks at what goes on
+_PAUSE = 1.0  # seconds until what failed is tried again
 _log = logging.getLogger(__name__)
 
 OnEnd = Callable[[Job, str], None]  # a job, and how it ended
@@ -37,28 +45,26 @@ OnEnd = Callable[[Job, str], None]  # a job, and how it ended
 
 @dataclass
 class Live:
-    """A job at work. version: counts its changes. renewed: the version at its last renewal. previews: how many there
-    were; preview: the latest."""
+    """A job at work. previews: how many there were; preview: the latest."""
 
     job: Job
     ticket: Ticket
     progress: Progress = field(default_factory=lambda: Progress(stage="waiting"))
-    version: int = 0
-    renewed: int = -1
     previews: int = 0
     preview: Any = None
 
     def hear(self, progress: Progress) -> None:
         """Take note of a change."""
-        self.progress, self.version = progress, self.version + 1
+        self.progress = progress
         if progress.preview is not None:
             self.preview, self.previews = progress.preview, self.previews + 1
 
 
 class Runner:
     """Arguments:
-    at_once: jobs that the engine has at one time, of which it makes its batches. lease: seconds without progress
-    after which a job is begun again. results_for: seconds that results stay. on_end: hears of every end.
+    at_once: jobs that the engine has at one time, of which it makes its batches. lease: seconds after which a job is
+    begun again that the database calls running and nobody works on. results_for: seconds that results stay. on_end:
+    hears of every end.
     """
 
     def __init__(
@@ -77,8 +83,8 @@ class Runner:
         self._live: dict[str, Live] = {}
         self._ended: queue.SimpleQueue[Live | None] = queue.SimpleQueue()
         self._wake, self._closing = threading.Event(), False
-        self._swept = 0.0
-        store.release_all()
+        self._swept = self._renewed = 0.0
+        store.release_all(tries_if_alone=_TRIES_IF_ALONE)
         files.sweep(store.ids())
         self._threads = [
             threading.Thread(target=work, name=f"personae-jobs-{number}", daemon=True)
@@ -115,6 +121,11 @@ class Runner:
         return self._live.get(name)
 
     @property
+    def alive(self) -> bool:
+        """Whether its threads are there: without them nothing is begun, or nothing ends."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    @property
     def at_work(self) -> int:
         """How many jobs the engine has."""
         return len(self._live)
@@ -145,38 +156,54 @@ class Runner:
             live.ticket.cancel()
         self._ended.put(None)
         self._threads[1].join()
-        self._store.release_all()
+        try:
+            self._store.release_all()
+        except StoreUnavailable:  # the next start does the same
+            _log.exception("what was at work is queued again at the next start")
 
     # ------------------------------------------------------------------ its own threads
 
     def _feed(self) -> None:
         while not self._closing:
-            try:
-                while len(self._live) < self._at_once and (job := self._store.claim(lease=self._lease)) is not None:
-                    self._begin(job)
-                self._renew()
-                self._expire()
-            except Exception:  # a full disk, say: it may have room again later
-                _log.exception("jobs cannot be served at the moment")
-                time.sleep(1)
+            if self._engine.failure is not None:
+                _log.error("the engine could not start: all jobs wait for the next process")
+                return
+            if self._engine.ready:
+                self._go_on()
             self._wake.wait(_TICK)
             self._wake.clear()
 
-    def _begin(self, job: Job) -> None:
-        if (before := self._live.pop(job.id, None)) is not None:
-            before.ticket.cancel()  # it showed no progress for the time of a lease
-        if job.tries > _MOST_TRIES:
-            self._fail(job, RuntimeError(f"the server stopped {_MOST_TRIES} times while it was at work on this job"))
-            return
+    def _go_on(self) -> None:
+        """One look at everything. Leases first: after the machine slept all of them are over."""
         try:
-            ticket = self._engine.submit(translate.request_of(job, self._files))
+            for live in list(self._live.values()):
+                live.ticket.end_if_late()
+            self._renew()
+            while len(self._live) < self._at_once and (job := self._claim()) is not None:
+                if not self._begin(job):
+                    break
+            self._expire()
+        except Exception:  # a full disk, say: it may have room again later
+            _log.exception("jobs cannot be served at the moment")
+            time.sleep(_PAUSE)
+
+    def _claim(self) -> Job | None:
+        return self._store.claim(lease=self._lease, besides=tuple(self._live))
+
+    def _begin(self, job: Job) -> bool:
+        """Give a job to the engine; False if it takes no more now."""
+        if job.tries > _MOST_TRIES:
+            self._fail(job, RuntimeError("the server stopped too often while it was at work on this job"))
+            return True
+        try:
+            request = translate.request_of(job, self._files)
+            ticket = self._engine.submit(request, waited=max(0.0, time.time() - job.created))
         except QueueFull:
             self._store.release(job)
-            time.sleep(_TICK)
-            return
+            return False
         except Exception as error:
             self._fail(job, error)
-            return
+            return True
         live = Live(job=job, ticket=ticket)
         self._live[job.id] = live
 
@@ -186,14 +213,13 @@ class Runner:
                 self._ended.put(live)
 
         ticket.listen(hear)
+        return True
 
     def _renew(self) -> None:
-        """Leases of what goes on, or waits for the engine."""
-        fresh = [one for one in list(self._live.values()) if one.version != one.renewed or one.ticket.began is None]
-        if fresh:
-            self._store.renew([one.job for one in fresh], lease=self._lease)
-        for one in fresh:
-            one.renewed = one.version
+        """Leases of all that this process has, well before they are over; by the clock that goes on in sleep."""
+        if self._live and abs(time.time() - self._renewed) > self._lease / 3:
+            self._store.renew([one.job for one in list(self._live.values())], lease=self._lease)
+            self._renewed = time.time()
 
     def _expire(self) -> None:
         if time.monotonic() - self._swept < 1:
@@ -202,46 +228,87 @@ class Runner:
         for job in self._store.expired():
             self._store.delete(job.id)
             self._files.delete(job.id)
+        self._store.clear_log()
 
     def _write(self) -> None:
-        while (live := self._ended.get()) is not None:
+        left: list[Live] = []  # whose ends could not be stored so far
+        while True:
             try:
-                self._end(live)
-            except Exception as error:
-                _log.exception("the result of job %s cannot be written", live.job.id)
-                self._fail(live.job, error)
-            if self._live.get(live.job.id) is live:
-                del self._live[live.job.id]
-            self._wake.set()
+                live = self._ended.get(timeout=_PAUSE if left else None)
+            except queue.Empty:
+                left = [one for one in left if not self._try_end(one)]
+                continue
+            if live is None:
+                return
+            if not self._try_end(live):
+                left.append(live)
+
+    def _try_end(self, live: Live) -> bool:
+        """End a job; False if that cannot be stored now."""
+        try:
+            self._end(live)
+        except Exception:
+            _log.exception("the end of job %s cannot be stored: it is tried again", live.job.id)
+            return False
+        self._live.pop(live.job.id, None)
+        self._wake.set()
+        return True
 
     def _end(self, live: Live) -> None:
+        """Write a result, or say what went wrong. Raises what keeps it from being stored."""
         job = live.job
+        if not self._is_wanted(job):
+            self._clear(job)
+            return
         try:
             value = live.ticket.result(0)
-        except JobCancelled:  # by its client, who has ended it already; or by the end of the process
-            if not self._closing:
-                self._files.delete_uploads(job.id)
+            result = results.write(job, self._files, live.ticket, value)
+            stored = self._store.finish(job, result, expires=time.time() + self._results_for)
+        except JobCancelled:  # by the end of the process: whom its client has cancelled is not wanted any more
             return
+        except StoreUnavailable:
+            raise
         except Exception as error:
             self._fail(job, error)
             return
-        result = results.write(job, self._files, live.ticket, value)
-        if self._store.finish(job, result, expires=time.time() + self._results_for):
+        if not stored:
+            self._clear(job)
+            return
+        self._files.delete_uploads(job.id)
+        self._on_end(job, "done")
+
+    def _is_wanted(self, job: Job) -> bool:
+        """Whether the database still has this try of a job at work."""
+        now = self._store.get(job.id)
+        return now is not None and (now.status, now.tries) == (RUNNING, job.tries)
+
+    def _clear(self, job: Job) -> None:
+        """Remove the files of a job that was cancelled or deleted meanwhile; those of one that goes on stay."""
+        now = self._store.get(job.id)
+        if now is None:
+            self._files.delete(job.id)
+        elif now.status == CANCELLED:
             self._files.delete_uploads(job.id)
-            self._on_end(job, "done")
+            self._files.delete_results(job.id)
 
     def _fail(self, job: Job, error: Exception) -> None:
-        """A user's mistake in its own words; of a bug, the name alone: its words may name paths."""
+        """A user's mistake in its own words; of a bug, the name alone: its words may name paths. What keeps the engine
+        from its work is no job's fault."""
+        if error is self._engine.failure:
+            self._store.release(job)
+            return
         ours = isinstance(error, PersonaeError)
         message = "the server could not do this: its log says why"
         if ours:
-            message = self._files.in_clients_words(job, str(error))
+            message = self._files.in_clients_words(job, self._engine.in_models_words(str(error)))
         words = {"type": type(error).__name__ if ours else "ServerError", "message": message}
         if not ours:
             _log.error("job %s failed", job.id, exc_info=error)
         if self._store.fail(job, words, expires=time.time() + self._results_for):
             self._files.delete_uploads(job.id)
             self._on_end(job, "failed")
+        else:
+            self._clear(job)
 
 
 def _check_photos(job: Job, files: JobFiles) -> None:

@@ -4,7 +4,7 @@
     store.add(job)                            # QueueFull beyond the limit
     job = store.claim(lease=300)              # the oldest that waits, or whose lease is over; None: there is none
     store.renew([job], lease=300)             # it goes on
-    store.finish(job, result)                 # False: somebody else has it by now
+    store.finish(job, result, expires=t)      # False: it was cancelled or deleted, or somebody else has it by now
 
 SQLite in WAL mode, one connection behind a lock. All times are Python's: SQLite before 3.42 has none in fractions.
 """
@@ -13,13 +13,13 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from personae.errors import BadData, QueueFull
+from personae.errors import BadData, BadOutput, QueueFull
 from personae.io import atomic
 from personae.serving.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job
 
@@ -40,6 +40,19 @@ class LimitReached(QueueFull):
     """One owner's jobs fill its share of the queue."""
 
 
+class StoreUnavailable(BadOutput):
+    """The database can be neither read nor written now: the disk is full, say."""
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"the database of jobs cannot be used now: {error}") from error
+
+
 class JobStore:
     """Jobs in a file. Any thread may call it.
 
@@ -48,6 +61,7 @@ class JobStore:
 
     def __init__(self, path: Path, *, most_waiting: int) -> None:
         self._most_waiting, self._lock = most_waiting, threading.RLock()
+        self._in_log = True  # whether the log may hold requests that have ended since; of a process before, too
         try:
             with atomic.errors_about(path):
                 path.touch(mode=0o600)
@@ -67,17 +81,18 @@ class JobStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, _errors():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
+                self._database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                if self._database.in_transaction:  # SQLite has ended it itself where the disk is full
+                    self._database.execute("ROLLBACK")
                 raise
-            self._database.execute("COMMIT")
 
     def _rows(self, sql: str, *values: Any) -> list[Job]:
-        with self._lock:
+        with self._lock, _errors():
             return [_job(row) for row in self._database.execute(sql, values).fetchall()]
 
     # ------------------------------------------------------------------ in and out
@@ -121,19 +136,21 @@ class JobStore:
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are of each status."""
-        with self._lock:
+        with self._lock, _errors():
             rows = self._database.execute("SELECT status, count(*) FROM jobs GROUP BY status").fetchall()
         return dict(rows)
 
     # ------------------------------------------------------------------ for the runner
 
-    def claim(self, *, lease: float) -> Job | None:
-        """The oldest job that waits, or whose lease is over, for `lease` seconds; None: there is none."""
-        now = time.time()
+    def claim(self, *, lease: float, besides: Collection[str] = ()) -> Job | None:
+        """The oldest job that waits, or whose lease is over, for `lease` seconds; None: there is none. besides: ids of
+        those that are not to be had: the caller's own."""
+        now, places = time.time(), ", ".join("?" * len(besides))
         found = self._rows(
             "UPDATE jobs SET status = ?, lease = ?, started = coalesce(started, ?), tries = tries + 1 WHERE id = ("
-            "SELECT id FROM jobs WHERE status = ? OR (status = ? AND lease < ?) ORDER BY created LIMIT 1) RETURNING *",
-            *(RUNNING, now + lease, now, QUEUED, RUNNING, now),
+            f"SELECT id FROM jobs WHERE (status = ? OR (status = ? AND lease < ?)) AND id NOT IN ({places}) "
+            "ORDER BY created LIMIT 1) RETURNING *",
+            *(RUNNING, now + lease, now, QUEUED, RUNNING, now, *besides),
         )
         return found[0] if found else None
 
@@ -154,10 +171,17 @@ class JobStore:
                 (QUEUED, job.id, job.tries, RUNNING),
             )
 
-    def release_all(self) -> int:
-        """Queue again what was at work: at the start, of the process before. Returns how many."""
+    def release_all(self, *, tries_if_alone: int = 0) -> int:
+        """Queue again what was at work: at the start, of the process before. Returns how many. tries_if_alone: that
+        count beside the one, of a job that nothing was at work beside: whatever ended the process, it was not another.
+        """
         with self._transaction() as database:
-            return database.execute("UPDATE jobs SET status = ? WHERE status = ?", (QUEUED, RUNNING)).rowcount
+            count = database.execute("SELECT count(*) FROM jobs WHERE status = ?", (RUNNING,)).fetchone()[0]
+            database.execute(
+                "UPDATE jobs SET status = ?, tries = tries + ? WHERE status = ?",
+                (QUEUED, tries_if_alone if count == 1 else 0, RUNNING),
+            )
+            return int(count)
 
     def finish(self, job: Job, result: dict[str, Any], *, expires: float) -> bool:
         """End a job well; False if it was ended, deleted or claimed again meanwhile."""
@@ -176,7 +200,7 @@ class JobStore:
                     status,
                     _text(result),
                     _text(error),
-                    _forgotten(job),
+                    without_personal_data(job),
                     time.time(),
                     expires,
                     job.id,
@@ -184,6 +208,7 @@ class JobStore:
                     RUNNING,
                 ),
             )
+            self._in_log = True
             return done.rowcount == 1
 
     def cancel(self, job: Job, *, expires: float) -> bool:
@@ -192,14 +217,23 @@ class JobStore:
             done = database.execute(
                 "UPDATE jobs SET status = ?, request = ?, ended = ?, expires = ?, lease = NULL "
                 "WHERE id = ? AND status IN (?, ?)",
-                (CANCELLED, _forgotten(job), time.time(), expires, job.id, QUEUED, RUNNING),
+                (CANCELLED, without_personal_data(job), time.time(), expires, job.id, QUEUED, RUNNING),
             )
+            self._in_log = True
             return done.rowcount == 1
 
     def delete(self, name: str) -> None:
         """Forget a job."""
         with self._transaction() as database:
             database.execute("DELETE FROM jobs WHERE id = ?", (name,))
+            self._in_log = True
+
+    def clear_log(self) -> None:
+        """Have what has ended gone from the disk: the log of changes, too, holds requests until it is emptied."""
+        with self._lock, _errors():
+            if self._in_log:
+                busy = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                self._in_log = bool(busy)
 
     def expired(self) -> list[Job]:
         """Jobs whose time to be deleted has come."""
@@ -207,11 +241,11 @@ class JobStore:
 
     def ids(self) -> set[str]:
         """Of all jobs."""
-        with self._lock:
+        with self._lock, _errors():
             return {row[0] for row in self._database.execute("SELECT id FROM jobs")}
 
 
-def _forgotten(job: Job) -> str:
+def without_personal_data(job: Job) -> str:
     """What stays of a request when its job has ended: that consent was attested, and no vector."""
     return json.dumps({"consent": job.request.get("consent")})
 
