@@ -5,6 +5,8 @@ A request to the server, its progress, its files: with Python's own library alon
 
 import json
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 ADDRESS = "http://127.0.0.1:8000"
+TRIES = 5
 
 
 class Client:
@@ -26,7 +29,8 @@ class Client:
         return urllib.request.urlopen(request)
 
     def post(self, path: str, request: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
-        """Send a request with its files by name; returns the job."""
+        """Send a request with its files by name; returns the job. Sent again if the line breaks or the server is busy:
+        the key makes it the same job, although the server may have had it before."""
         border = uuid4().hex
         parts = [
             f'--{border}\r\nContent-Disposition: form-data; name="request"\r\n\r\n{json.dumps(request)}\r\n'.encode()
@@ -35,19 +39,34 @@ class Client:
             head = f'--{border}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
             parts += [head.encode(), file.read_bytes(), b"\r\n"]
         headers = {"Content-Type": f"multipart/form-data; boundary={border}", "Idempotency-Key": border}
-        with self.fetch(path, b"".join([*parts, f"--{border}--\r\n".encode()]), headers) as answer:
-            return json.load(answer)
+        body = b"".join([*parts, f"--{border}--\r\n".encode()])
+        for left in reversed(range(TRIES)):
+            pause = 1.0
+            try:
+                with self.fetch(path, body, headers) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code not in (429, 503) or not left:
+                    raise
+                pause = float(error.headers["Retry-After"] or pause)
+            except OSError:
+                if not left:
+                    raise
+            time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
 
     def events(self, job: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The name and content of each event of a job; the last one is `end`, with the whole job."""
-        with self.fetch(job["events"]) as stream:
-            name = ""
-            for line in stream:
-                key, _, value = line.decode().rstrip().partition(": ")
-                if key == "event":
-                    name = value
-                elif key == "data":
-                    yield name, json.loads(value)
+        """The name and content of each event of a job; the last one is `end`, with the whole job. A stream ends after
+        some minutes: the next one goes on."""
+        name = ""
+        while name != "end":
+            with self.fetch(job["events"]) as stream:
+                for line in stream:
+                    key, _, value = line.decode().rstrip().partition(": ")
+                    if key == "event":
+                        name = value
+                    elif key == "data":
+                        yield name, json.loads(value)
 
 
 def main(photo: str, folder: str = "personae-out", *, address: str = ADDRESS, steps: int = 12) -> list[Path]:
@@ -66,8 +85,8 @@ def main(photo: str, folder: str = "personae-out", *, address: str = ADDRESS, st
             sys.stderr.write(f"{content['stage']} {content['step']}/{content['steps']}\n")
         else:
             job = content
-    if job["error"]:
-        raise SystemExit(job["error"]["message"])
+    if job["status"] != "done":  # it failed, and says why; or somebody has cancelled it
+        raise SystemExit(job["error"]["message"] if job["error"] else f"the job was {job['status']}")
     paths = []
     Path(folder).mkdir(parents=True, exist_ok=True)
     for row in job["result"]["files"]:

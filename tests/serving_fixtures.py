@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from personae.errors import QueueFull
 from personae.pipeline import FacePipeline
 from personae.serving.api.app import create_app
+from personae.serving.api.events import OpenAnswers
 from personae.serving.api.metrics import Metrics
 from personae.serving.api.service import Service
 from personae.serving.api.settings import Settings
@@ -54,7 +55,16 @@ def hollow(state: Path, engine: FakeEngine | None = None, **settings: Any) -> It
     store, files = JobStore(state / "jobs.sqlite", most_waiting=chosen.most_waiting), JobFiles(state / "jobs")
     own: Any = engine or FakeEngine()
     runner = Runner(own, store, files, at_once=chosen.at_once, results_for=chosen.results_for, on_end=metrics.ended)
-    parts = Service(settings=chosen, engine=own, store=store, files=files, runner=runner, metrics=metrics)
+    answers = OpenAnswers(chosen.streams)
+    parts = Service(
+        settings=chosen,
+        engine=own,
+        store=store,
+        files=files,
+        runner=runner,
+        metrics=metrics,
+        open_answers=answers,
+    )
     with TestClient(create_app(chosen, parts), base_url=ADDRESS, raise_server_exceptions=False) as client:
         client.service = parts
         yield client

@@ -249,3 +249,14 @@ def test_nothing_else_in_the_package_writes_and_renames() -> None:
         if BY_HAND.search(line)
     ]
     assert found == []
+
+
+def test_folders_that_were_looked_through_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server writes into a new folder for every job, for months."""
+    monkeypatch.setattr(atomic, "_MOST_SWEEPS", 3)
+    for number in range(10):
+        place = tmp_path / str(number)
+        place.mkdir()
+        atomic.write(place / "0.png", b"x")
+    assert len(atomic._sweeps) == 3
+    assert (os.getpid(), place) in atomic._sweeps

@@ -3,7 +3,8 @@
 import re
 import shlex
 import socket
-from pathlib import Path
+import tomllib
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -108,13 +109,47 @@ def test_the_command_line_takes_what_they_pass(
 
 
 def test_the_dockerfile_names_what_there_is() -> None:
-    text = (ROOT / "packaging" / "Dockerfile").read_text()
-    assert "constraints.txt" in text
-    extras = re.search(r"\[([\w,]+)\]\"", text)
+    """Every file that it copies is there, in the repository and in what is sent to the builder."""
+    lines = (ROOT / "packaging" / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    copies = [line.split()[1:] for line in lines if line.startswith("COPY ") and "--from=" not in line]
+    sources = {source for *some, _ in copies for source in some}
+    assert sources == {".", "constraints.txt"}
+    extras = re.search(r"\[([\w,]+)\]\"", "\n".join(lines))
     assert extras is not None
-    declared = (ROOT / "pyproject.toml").read_text()
-    assert all(f"\n{extra} = [" in declared for extra in extras[1].split(","))
-    ignored = (ROOT / ".dockerignore").read_text().split()
-    needed = {"src", "pyproject.toml", "README.md", "constraints.txt", "LICENSE"}
-    assert all((ROOT / name).exists() for name in needed)
-    assert not needed & set(ignored)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras[1].split(",")) <= set(project["optional-dependencies"])
+    # What the wheel is built of: the sources, and the files that pyproject.toml names.
+    named = {project["readme"], *project.get("license-files", ())} - {""}
+    built = {"pyproject.toml", "constraints.txt", *(name for name in named if (ROOT / name).is_file())}
+    built |= {str(path.relative_to(ROOT)) for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".onnx")}
+    assert len(built) > 100
+    left_out = sorted(name for name in built if is_ignored(name))
+    assert not left_out
+    assert is_ignored("tests/conftest.py") or is_ignored(".git/config")  # it says something at all
+
+
+def is_ignored(name: str) -> bool:
+    """Whether .dockerignore leaves a file out: its last line that matches the file, or a folder that it is in."""
+    places, found = [name, *map(str, PurePosixPath(name).parents)], False
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.strip().removeprefix("!").strip("/")
+        if not pattern or pattern.startswith("#"):
+            continue
+        # `**/` is any number of folders; `*` is within one name.
+        words = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+        if any(re.fullmatch(words.replace(r"\?", "[^/]"), place) for place in places):
+            found = not line.startswith("!")
+    return found
+
+
+def test_the_units_paths_fit_together() -> None:
+    """systemd makes /var/lib/NAME of StateDirectory; nothing else may be written, so that all must lie there."""
+    text = (ROOT / "packaging" / "personae.service").read_text()
+    [folder] = re.findall(r"^StateDirectory=(\S+)$", text, re.MULTILINE)
+    [words] = commands(text)
+    assert words[words.index("--state") + 1] == f"/var/lib/{folder}"
+    variables = dict(one.split("=", 1) for one in re.findall(r"\b(XDG_\w+=\S+)", text))
+    assert variables.keys() == {"XDG_CACHE_HOME", "XDG_CONFIG_HOME"}
+    assert all(Path(value).is_relative_to(f"/var/lib/{folder}") for value in variables.values())
+    assert "ProtectSystem=strict" in text
+    assert "ReadWritePaths" not in text

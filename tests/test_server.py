@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import os
 import stat
 import threading
 import time
@@ -23,7 +24,7 @@ from personae.errors import BadOption, BadOutput, SpaceMismatch
 from personae.pipeline import FacePipeline
 from personae.provenance.recipe import read_recipe
 from personae.serving import DenyList
-from personae.serving.api.keys import Key, Keys
+from personae.serving.api.keys import Key, Keys, _others_may_read
 from personae.serving.api.service import require_filter
 from personae.serving.api.settings import Settings, is_loopback
 from personae.types import Identity
@@ -449,12 +450,23 @@ def test_a_keys_share_of_the_queue(nano_like: FacePipeline, photo: bytes, tmp_pa
         gate.opened.set()
 
 
-def test_files_of_keys(tmp_path: Path) -> None:
+def test_files_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "keys.txt"
     path.write_text("# ours\nann aaaaaaaaaaaaaaaaaaaa 60/minute 4\nbob bbbbbbbbbbbbbbbbbbbb\n")
     path.chmod(0o644)
     with pytest.raises(BadOption, match="chmod 600"):
         Keys.read(path)
+    for mode, owner, me, others in (
+        (0o600, 10001, 10001, False),
+        (0o440, 0, 10001, False),  # a container's secret, of a group that the server is in
+        (0o444, 0, 10001, True),
+        (0o460, 0, 10001, True),
+        (0o440, 10001, 10001, True),
+        (0o440, 0, 0, True),
+    ):
+        monkeypatch.setattr(os, "geteuid", lambda me=me: me)
+        row = os.stat_result((stat.S_IFREG | mode, 1, 1, 1, owner, 0, 0, 0, 0, 0))
+        assert _others_may_read(row) is others, (oct(mode), owner, me)
     path.chmod(0o600)
     keys = Keys.read(path)
     assert keys.owner_of("a" * 20) == "ann"

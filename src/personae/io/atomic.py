@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,8 @@ from personae.io.process import Owner
 _PARTIAL = re.compile(r"\..*\.(?P<host>[A-Za-z0-9-]{1,24})-(?P<pid>\d+)-(?P<started>\d+)-\d+\.partial", re.DOTALL)
 _MOST_OF_A_NAME = 180  # bytes; file systems allow 255, and ours adds at most 70
 _number = itertools.count()
-_sweeps: set[tuple[int, Path]] = set()  # folders that this process has looked through
+_MOST_SWEEPS = 1024
+_sweeps: OrderedDict[tuple[int, Path], None] = OrderedDict()  # folders that this process has looked through, lately
 
 
 def write(path: str | Path, content: bytes, *, replace: bool = False, private: bool = False) -> Path:
@@ -115,10 +117,14 @@ def move(place: Path, target: Path) -> None:
 
 
 def sweep(place: Path) -> None:
-    """Remove what processes that are gone have left half-written in a folder; looked for once per process."""
+    """Remove what processes that are gone have left half-written in a folder; a process looks for it once, unless it
+    has written into very many since."""
     if (key := (os.getpid(), place.absolute())) in _sweeps:
         return
-    _sweeps.add(key)
+    _sweeps[key] = None
+    with suppress(KeyError):  # another thread was faster
+        while len(_sweeps) > _MOST_SWEEPS:  # a server writes into a new folder for every job
+            _sweeps.popitem(last=False)
     with suppress(OSError), os.scandir(place) as entries:
         for entry in entries:
             found = _PARTIAL.fullmatch(entry.name)

@@ -113,6 +113,8 @@ class Policy:
 
     def check_images(self, images: Iterable[Image.Image]) -> None:
         """Raise `Refused` if the output filter objects to one of them."""
-        for image in images if self.output_filter is not None else ():
+        if self.output_filter is None:
+            return
+        for image in images:
             if reason := self.output_filter(image):
                 raise Refused(f"the output filter refused a picture: {reason}")

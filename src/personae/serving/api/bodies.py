@@ -48,7 +48,7 @@ class Body(BaseModel):
     ] = None
 
 
-class Attested(Body):
+class RequestWithConsent(Body):
     """A request about people."""
 
     consent: Annotated[
@@ -58,7 +58,7 @@ class Attested(Body):
 
     @field_validator("consent", mode="before")
     @classmethod
-    def _attested(cls, value: Any) -> Any:
+    def _require_consent(cls, value: Any) -> Any:
         if value is not True:
             raise ValueError("attest that everyone shown agreed to this, or does not exist: consent must be true")
         return value
@@ -116,14 +116,14 @@ Options = _options(of_edits=False)
 EditOptions = _options(of_edits=True)
 
 
-class ReadBody(Attested):
+class ReadBody(RequestWithConsent):
     """Read the faces of a photo."""
 
     photo: FileName
     motion: Annotated[bool, Field(description="Pose, expression and landmarks, too.")] = True
 
 
-class Pictures(Attested):
+class Pictures(RequestWithConsent):
     """A request for pictures."""
 
     format: Literal[tuple(FORMATS)] = "png"  # type: ignore[valid-type]
@@ -174,7 +174,7 @@ class EditBody(Pictures):
     options: EditOptions | None = None  # type: ignore[valid-type]
 
 
-class AnimateBody(Attested):
+class AnimateBody(RequestWithConsent):
     """A photo that does what a driver does."""
 
     source: FileName
@@ -191,14 +191,14 @@ class AnimateBody(Attested):
     options: EditOptions | None = None  # type: ignore[valid-type]
 
 
-class MeanBody(Attested):
+class MeanBody(RequestWithConsent):
     """Several photos of one person as one identity."""
 
     people: People
     weights: Annotated[list[Annotated[float, Field(ge=0, le=1e6)]] | None, Field(max_length=MOST_PEOPLE)] = None
 
 
-class BlendBody(Attested):
+class BlendBody(RequestWithConsent):
     """Someone between two people."""
 
     first: Who
@@ -213,7 +213,7 @@ class SampleBody(Body):
     seed: Seed = None
 
 
-class ShiftBody(Attested):
+class ShiftBody(RequestWithConsent):
     """A person with attributes changed."""
 
     person: Who

@@ -33,7 +33,7 @@ class Guard:
 
         begun = False
 
-        async def sent(message: Message) -> None:
+        async def send_counted(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
@@ -45,15 +45,16 @@ class Guard:
 
         if _is_foreign(Headers(scope=scope)):
             refusal = answer(403, "Forbidden", "requests of other sites' pages are refused")
-            await refusal(scope, receive, sent)
+            await refusal(scope, receive, send_counted)
             return
         try:
-            await self._app(scope, receive, sent)
+            await self._app(scope, receive, send_counted)
         except Exception:  # a bug: in our form, and counted, as any other answer
             if begun:
                 raise
             _log.exception("a request could not be answered")
-            await answer(500, "ServerError", "the server could not do this: its log says why")(scope, receive, sent)
+            fault = answer(500, "ServerError", "the server could not do this: its log says why")
+            await fault(scope, receive, send_counted)
 
 
 def _is_foreign(headers: Headers) -> bool:

@@ -1,9 +1,10 @@
 """GET /v1/jobs/...: how far jobs are, their previews and results; DELETE: cancel and forget."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -26,6 +27,17 @@ _BYTES = {"content": {one: {"schema": {"type": "string", "format": "binary"}} fo
 _PRIVATE = {"Cache-Control": "private, no-store"}
 
 
+async def _place(service: Serves, job: OwnJob) -> AsyncIterator[None]:
+    """A place among the answers that an owner may hold open. Raises `Problem`: 429 if there is none."""
+    with service.open_answers.place(job.owner) as free:
+        if not free:
+            raise Problem(429, f"{service.settings.streams} answers are open with this key: read fewer", retry_after=5)
+        yield
+
+
+OpenAnswer = Annotated[None, Depends(_place)]
+
+
 @router.get("", responses=problems_of(401, 422, 429))
 async def list_jobs(service: Serves, owner: Owner, most: Annotated[int, Query(ge=1, le=200)] = 50) -> JobsView:
     """Your jobs, the newest first."""
@@ -40,10 +52,12 @@ async def get_job(service: Serves, job: OwnJob) -> JobView:
 
 
 @router.get("/{job}/events", response_class=EventSourceResponse, responses=_UNKNOWN)
-async def follow_job(service: Serves, job: OwnJob) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: `progress` at every change, `end` with the whole job at its end."""
-    async for event in events_of(service, job):
-        yield event
+async def follow_job(service: Serves, job: OwnJob, place: OpenAnswer) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: `progress` at every change, `end` with the whole job at its end. A stream ends after some
+    minutes without one: ask for it again."""
+    async with aclosing(events_of(service, job, service.settings.stream_seconds)) as events:
+        async for event in events:
+            yield event
 
 
 @router.get(

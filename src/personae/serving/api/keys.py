@@ -63,8 +63,9 @@ class Keys:
 
     @classmethod
     def read(cls, path: str | Path) -> "Keys":
-        """Of a file. Raises `BadOption` for one that others may read, or a line that says something else."""
-        if os.name == "posix" and Path(path).exists() and stat.S_IMODE(Path(path).stat().st_mode) & 0o077:
+        """Of a file. Raises `BadOption` for one that others may read, or a line that says something else. A file of
+        root's may be readable by its group (0440, as a container's secret is), of which this process then is one."""
+        if os.name == "posix" and Path(path).exists() and _others_may_read(Path(path).stat()):
             raise BadOption(f"{path} can be read by others: chmod 600 {path}")
         lines = regular.read_text(path, _MOST_BYTES, BadOption).splitlines()
         rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
@@ -95,6 +96,11 @@ class Keys:
         """How many of an owner's jobs may be on their way; None: as many as there is room for."""
         key = self._by_owner.get(owner)
         return None if key is None else key.jobs
+
+
+def _others_may_read(file: os.stat_result) -> bool:
+    forbidden = 0o037 if file.st_uid == 0 and os.geteuid() != 0 else 0o077
+    return bool(stat.S_IMODE(file.st_mode) & forbidden)
 
 
 def _key(number: int, row: Sequence[str]) -> Key:

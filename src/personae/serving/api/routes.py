@@ -1,6 +1,5 @@
 """POST /v1/read, /v1/generate, /v1/edit, ...: every one makes a job, and may wait for it."""
 
-import asyncio
 import secrets
 import time
 from typing import Annotated, Any
@@ -10,16 +9,13 @@ from fastapi.concurrency import run_in_threadpool
 
 from personae.serving.api.access import Owner, Serves
 from personae.serving.api.bodies import BODIES, EXAMPLES, PATHS, Body
+from personae.serving.api.events import wait_for_end
 from personae.serving.api.problems import Problem
-from personae.serving.api.service import Service
 from personae.serving.api.uploads import read_body
 from personae.serving.api.views import JobView, ProblemView, job_view
 from personae.serving.jobs.record import Job
 
 router = APIRouter(tags=["requests"])
-_LOOK = 0.05  # seconds between two looks at a job that is waited for
-_LOOK_AT_DISK = 0.4  # ... and at the database
-
 Responses = dict[int | str, dict[str, Any]]
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the job's end before the answer.")]
 IdempotencyKey = Annotated[
@@ -81,25 +77,26 @@ def _route(kind: str, body: type[Body]) -> None:
         wait: Wait = 0,
         idempotency_key: IdempotencyKey = None,
     ) -> JobView:
-        sent = await read_body(request, body, service.settings)
-        if sent.body.model is not None and sent.body.model not in service.engine.models:
-            raise Problem(422, f"there is no model {sent.body.model!r}: /v1/models names them")
+        whole = await read_body(request, body, service.settings)
+        if whole.fields.model is not None and whole.fields.model not in service.engine.models:
+            raise Problem(422, f"there is no model {whole.fields.model!r}: /v1/models names them")
         job = Job(
             id=secrets.token_hex(16),
             kind=kind,
             owner=owner,
-            request=sent.body.model_dump(mode="json", exclude={"files"}),
+            request=whole.fields.model_dump(mode="json", exclude={"files"}),
             created=time.time(),
             idempotency_key=idempotency_key,
-            digest=sent.digest,
+            digest=whole.digest,
         )
         most = service.settings.keys.jobs_of(owner)
-        accepted = await run_in_threadpool(service.runner.accept, job, sent.files, most_of_owner=most)
+        accepted = await run_in_threadpool(service.runner.accept, job, whole.files, most_of_owner=most)
         if accepted.digest != job.digest:
             raise Problem(422, "this idempotency key came with another request before: draw a new one")
         if accepted.id != job.id:
             response.headers["Idempotency-Replayed"] = "true"
-        accepted = await _waited(service, accepted, wait)
+        with service.open_answers.place(owner) as free:  # beyond its share an owner is answered at once
+            accepted = await wait_for_end(service, accepted, wait if free else 0)
         response.status_code = 200 if accepted.done else 202
         response.headers["Location"] = f"/v1/jobs/{accepted.id}"
         return job_view(accepted, service.live(accepted.id))
@@ -117,21 +114,6 @@ def _route(kind: str, body: type[Body]) -> None:
         responses={**_ENDED, **PROBLEMS},
         openapi_extra=_body_schema(kind),
     )
-
-
-async def _waited(service: Service, job: Job, seconds: float) -> Job:
-    """A job when it has ended, or as it is after so many seconds."""
-    until, worked = time.monotonic() + seconds, False
-    while not job.done and time.monotonic() < until:
-        live = service.live(job.id)
-        if live is not None and not live.ticket.done:
-            worked = True
-            await asyncio.sleep(_LOOK)
-            continue
-        # At its end, or in the queue: hundreds may wait there, whom memory knows nothing of.
-        job = await run_in_threadpool(service.latest, job)
-        await asyncio.sleep(_LOOK if worked else _LOOK_AT_DISK)
-    return await run_in_threadpool(service.latest, job)
 
 
 for _kind, _body in BODIES.items():

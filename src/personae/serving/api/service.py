@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from personae.errors import BadOption
 from personae.io import atomic, lock
+from personae.serving.api.events import OpenAnswers
 from personae.serving.api.metrics import Metrics
 from personae.serving.api.settings import Settings, filter_of
 from personae.serving.engine.engine import Engine
@@ -47,6 +48,7 @@ class Service:
     files: JobFiles
     runner: Runner
     metrics: Metrics
+    open_answers: OpenAnswers
 
     def get(self, name: str) -> Job | None:
         """A job of the database."""
@@ -98,4 +100,12 @@ def running(settings: Settings) -> Iterator[Service]:
             on_end=metrics.ended,
         )
         stack.callback(runner.close)
-        yield Service(settings=settings, engine=engine, store=store, files=files, runner=runner, metrics=metrics)
+        yield Service(
+            settings=settings,
+            engine=engine,
+            store=store,
+            files=files,
+            runner=runner,
+            metrics=metrics,
+            open_answers=OpenAnswers(settings.streams),
+        )

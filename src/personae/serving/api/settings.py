@@ -21,13 +21,14 @@ class Settings:
 
     host, port: where it listens. state: its folder, for jobs and their files. models: names, or names with where each
     comes from. keys: who may ask; empty: anyone, which only a loopback address may. allowed_hosts: names that a request
-    may be addressed to, beside the loopback's. most_bytes: of a request. body_seconds: in which a request's body must
-    have come. most_waiting: jobs in the queue. at_once: jobs in the engine. job_seconds: that a job may take, waiting
-    included, and a client may say fewer; results_for: seconds that its results stay. lease: seconds until a job is
-    begun again that the database calls running and nobody works on. deny_list: a file of `safety.DenyList`.
-    output_filter: `package.module:function`, asked about every picture; without_filter: serve models that need one
-    without. memory: bytes for the weights of models. page: serve `personae.serving.page`, too, if nobody else can reach
-    this server (`page_mount`).
+    may be addressed to, beside the loopback's. most_bytes: of a request. body_seconds: that a request's body may pause,
+    and after which it must have come at `body_rate` bytes a second. streams: answers that one owner may hold open,
+    events of a job or a wait for its end; stream_seconds: after which one ends. most_waiting: jobs in the queue.
+    at_once: jobs in the engine. job_seconds: that a job may take, waiting included, and a client may say fewer;
+    results_for: seconds that its results stay. lease: seconds until a job is begun again that the database calls
+    running and nobody works on. deny_list: a file of `safety.DenyList`. output_filter: `package.module:function`, asked
+    about every picture; without_filter: serve models that need one without. memory: bytes for the weights of models.
+    page: serve `personae.serving.page`, too, if nobody else can reach this server (`page_mount`).
 
     Raises `BadOption` for a public address without a key.
     """
@@ -41,6 +42,9 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     most_bytes: int = 64 * MIB
     body_seconds: float = 30.0
+    body_rate: float = 32 * 1024
+    streams: int = 128
+    stream_seconds: float = 600.0
     most_waiting: int = 256
     at_once: int = 32
     job_seconds: float = 3600.0

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from personae.controls import registry
 from personae.controls.batch import BatchControl
 from personae.errors import BadOption
+from personae.reading.photo import size_of
 
 if TYPE_CHECKING:
     from personae.reading.photo import PhotoSource
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 64  # of one request
 MOST_PEOPLE = 16
+MOST_EDITED_PIXELS = 160_000_000  # of all results of one edit, each as large as its photo: two of the largest photos
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,6 +140,7 @@ class Edit(EngineRequest):
         super().__post_init__()
         _count("num_images", self.num_images, MOST_IMAGES)
         _count("face", self.face, 1000)
+        _require_room(self.source if self.target is None else self.target, self.num_images)
         _require_seed(self.seed)
         object.__setattr__(self, "region", (self.region,) if isinstance(self.region, str) else tuple(self.region))
         object.__setattr__(self, "options", checked_options(self.options))
@@ -218,6 +223,18 @@ class Detect(EngineRequest):
     kind: ClassVar[str] = "detect"
 
     file: str | Path | bytes
+
+
+def _require_room(photo: Any, count: int) -> None:
+    """Raise `BadOption` for more results than fit in memory, by the header of the photo: the rest is known later."""
+    size = photo.shape[1::-1] if isinstance(photo, np.ndarray) else None
+    if isinstance(photo, str | Path):
+        size = size_of(photo)
+    if size is not None and count * size[0] * size[1] > MOST_EDITED_PIXELS:
+        most = max(1, MOST_EDITED_PIXELS // (size[0] * size[1]))
+        raise BadOption(
+            f"{count} images of {size[0]} x {size[1]} pixels are too many for one request: at most {most} of this photo"
+        )
 
 
 def _require_seed(seed: Any) -> None:

@@ -40,7 +40,8 @@ def write(job: Job, files: JobFiles, ticket: Ticket, value: Any) -> dict[str, An
         case [Face(), *_] | []:
             return {"files": [], "data": {"faces": [describe.face(one) for one in value]}}
         case Detected():
-            return {"files": [], "data": json.loads(json.dumps(value.as_json() | {"file": job.request["file"]}))}
+            data = json.loads(json.dumps(value.as_json() | {"file": job.request["file"]}))
+            return {"files": [], "data": _in_clients_words(job, files, data)}
         case _:  # an animation, which lies there already
             return {"files": [_row(path) for path in (value.path, value.report)], "data": {"drawn": value.drawn}}
 
@@ -57,17 +58,30 @@ def _images(job: Job, files: JobFiles, ticket: Ticket, value: Generation | Edit)
     if isinstance(value, Generation):
         for row, person in zip(facts, value.people, strict=True):
             row["person"] = person
-    places = _written(files.results_folder(job), contents, format)
+    places = _write_files(files.results_folder(job), contents, format)
     return {"files": [_row(path) | row for path, row in zip(places, facts, strict=True)], "data": {}}
+
+
+def _in_clients_words(job: Job, files: JobFiles, value: Any) -> Any:
+    """JSON whose texts name the client's files as the client does."""
+    match value:
+        case str():
+            return files.in_clients_words(job, value)
+        case list():
+            return [_in_clients_words(job, files, one) for one in value]
+        case dict():
+            return {name: _in_clients_words(job, files, one) for name, one in value.items()}
+        case _:
+            return value
 
 
 def _people(folder: Path, people: Iterable[Identity]) -> dict[str, Any]:
     some = list(people)
-    places = _written(folder, (identity.encode(one) for one in some), "identity")
+    places = _write_files(folder, (identity.encode(one) for one in some), "identity")
     return {"files": [_row(path) for path in places], "data": {"people": [describe.person(one) for one in some]}}
 
 
-def _written(folder: Path, contents: Iterable[bytes], ending: str) -> Iterator[Path]:
+def _write_files(folder: Path, contents: Iterable[bytes], ending: str) -> Iterator[Path]:
     for number, content in enumerate(contents):
         yield writer.write(folder / f"{number}.{ending}", content)
 

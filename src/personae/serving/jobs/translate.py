@@ -25,11 +25,11 @@ Who = Identity | Path
 def request_of(job: Job, files: JobFiles) -> requests.EngineRequest:
     """The engine's request of a job. Raises `BadOption`, `BadIdentity`."""
     of_all = {name: job.request[name] for name in ("model", "timeout", "previews") if job.request.get(name) is not None}
-    return _KINDS[job.kind](_Sent(job, files), of_all)
+    return _KINDS[job.kind](ResolvedRequest(job, files), of_all)
 
 
-class _Sent:
-    """What was sent, with its files' names resolved."""
+class ResolvedRequest:
+    """A job's request, the names of its files resolved to where they are."""
 
     def __init__(self, job: Job, files: JobFiles) -> None:
         self._job, self._files = job, files
@@ -38,7 +38,7 @@ class _Sent:
         return self._job.request[name]
 
     def some(self, *names: str) -> dict[str, Any]:
-        """Those of the fields that were sent."""
+        """Those of the fields that it has."""
         return {name: self[name] for name in names if self._job.request.get(name) is not None}
 
     def file(self, name: str | None) -> Path | None:
@@ -72,74 +72,74 @@ class _Sent:
         return self._files.results_folder(self._job) / name
 
 
-def _read(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
-    return requests.Read(photo=sent.file(sent["photo"]), **sent.some("motion"), **of_all)  # type: ignore[arg-type]
+def _read(request: ResolvedRequest, of_all: dict[str, Any]) -> requests.EngineRequest:
+    return requests.Read(photo=request.file(request["photo"]), **request.some("motion"), **of_all)  # type: ignore[arg-type]
 
 
-def _generate(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
-    own = sent.some("num_images_per_prompt", "seed", "measure_likeness") | {"batch": sent["batch"] == "auto"}
-    people = [sent.person(one) for one in sent["people"]]
-    return requests.Generate(people=people, options=sent.options(), **own, **of_all)
+def _generate(request: ResolvedRequest, of_all: dict[str, Any]) -> requests.EngineRequest:
+    own = request.some("num_images_per_prompt", "seed", "measure_likeness") | {"batch": request["batch"] == "auto"}
+    people = [request.person(one) for one in request["people"]]
+    return requests.Generate(people=people, options=request.options(), **own, **of_all)
 
 
-def _edit(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
-    own = sent.some("region", "face", "all_faces", "shift", "expression", "seed", "num_images", "measure_likeness")
-    photos = {name: sent.file(value) for name, value in sent.some("source", "target", "mask").items()}
-    tokens = {name: sent.file(value) for name, value in (sent.some("tokens").get("tokens") or {}).items()}
+def _edit(request: ResolvedRequest, of_all: dict[str, Any]) -> requests.EngineRequest:
+    own = request.some("region", "face", "all_faces", "shift", "expression", "seed", "num_images", "measure_likeness")
+    photos = {name: request.file(value) for name, value in request.some("source", "target", "mask").items()}
+    tokens = {name: request.file(value) for name, value in (request.some("tokens").get("tokens") or {}).items()}
     return requests.Edit(
-        task=sent["task"],
+        task=request["task"],
         tokens=tokens,  # type: ignore[arg-type]
-        pose=sent.some("pose").get("pose"),
-        options=sent.options(),
+        pose=request.some("pose").get("pose"),
+        options=request.options(),
         **photos,  # type: ignore[arg-type]
         **own,
         **of_all,
     )
 
 
-def _animate(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
+def _animate(request: ResolvedRequest, of_all: dict[str, Any]) -> requests.EngineRequest:
     from personae.video.animation import Settings  # late: it brings smoothing
 
-    settings = Settings(**sent.some("seed", "smooth", "portrait", "on_no_face", "face", "driver_face"))
-    driver = sent.file(sent["driver"])
+    settings = Settings(**request.some("seed", "smooth", "portrait", "on_no_face", "face", "driver_face"))
+    driver = request.file(request["driver"])
     assert driver is not None
     if driver.suffix == "":
         raise BadOption("a driver is a video (.mp4, .mov, .mkv, .webm) or a track (.json, .csv, .npz), by its name")
-    frames = sent.some("frames").get("frames")
+    frames = request.some("frames").get("frames")
     return requests.Animate(
-        source=sent.file(sent["source"]),  # type: ignore[arg-type]
+        source=request.file(request["source"]),  # type: ignore[arg-type]
         driver=driver,
-        out=sent.out("0.mp4"),
+        out=request.out("0.mp4"),
         settings=settings,
         frames=None if frames is None else tuple(frames),
-        options=sent.options(),
-        **sent.some("fps", "audio"),
+        options=request.options(),
+        **request.some("fps", "audio"),
         **of_all,
     )
 
 
-def _mean(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
-    return requests.Mean(people=[sent.person(one) for one in sent["people"]], **sent.some("weights"), **of_all)
+def _mean(request: ResolvedRequest, of_all: dict[str, Any]) -> requests.EngineRequest:
+    return requests.Mean(people=[request.person(one) for one in request["people"]], **request.some("weights"), **of_all)
 
 
-def _blend(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
-    first, second = (sent.person(sent[name]) for name in ("first", "second"))
-    return requests.Blend(first=first, second=second, **sent.some("amount"), **of_all)
+def _blend(request: ResolvedRequest, of_all: dict[str, Any]) -> requests.EngineRequest:
+    first, second = (request.person(request[name]) for name in ("first", "second"))
+    return requests.Blend(first=first, second=second, **request.some("amount"), **of_all)
 
 
-def _sample(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
-    return requests.Sample(**sent.some("count", "seed"), **of_all)
+def _sample(request: ResolvedRequest, of_all: dict[str, Any]) -> requests.EngineRequest:
+    return requests.Sample(**request.some("count", "seed"), **of_all)
 
 
-def _shift(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
-    return requests.Shift(person=sent.person(sent["person"]), by=sent["by"], **of_all)
+def _shift(request: ResolvedRequest, of_all: dict[str, Any]) -> requests.EngineRequest:
+    return requests.Shift(person=request.person(request["person"]), by=request["by"], **of_all)
 
 
-def _detect(sent: _Sent, of_all: dict[str, Any]) -> requests.EngineRequest:
-    return requests.Detect(file=sent.file(sent["file"]), **of_all)  # type: ignore[arg-type]
+def _detect(request: ResolvedRequest, of_all: dict[str, Any]) -> requests.EngineRequest:
+    return requests.Detect(file=request.file(request["file"]), **of_all)  # type: ignore[arg-type]
 
 
-_KINDS: dict[str, Callable[[_Sent, dict[str, Any]], requests.EngineRequest]] = {
+_KINDS: dict[str, Callable[[ResolvedRequest, dict[str, Any]], requests.EngineRequest]] = {
     "read": _read,
     "generate": _generate,
     "edit": _edit,
