@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from personae.pipeline import FacePipeline
 from personae.serving import Blend, DenyList, Edit, Engine, Generate, Mean, Policy, Read, Sample, Shift, Ticket
 from personae.serving.engine.models import ModelShelf, size_of
 from personae.serving.engine.preview import steps_with_preview
+from personae.serving.engine.waiting import WaitingLine
 from personae.types import Generation, Identity
 
 SMALL = {"num_inference_steps": 2}
@@ -481,3 +483,38 @@ def test_a_listener_after_the_end_hears_of_it() -> None:
     heard = []
     ticket.listen(heard.append)
     assert [one.stage for one in heard] == ["failed"]
+
+
+# ---------------------------------------------------------------------- without a model
+
+
+@pytest.fixture
+def idle() -> Iterator[Engine]:
+    """An engine that allows 10 seconds, and whose model cannot be loaded."""
+    with Engine({"tiny": lambda: 1 / 0}, warm=(), timeout=10) as made:  # type: ignore[arg-type, return-value]
+        yield made
+
+
+@pytest.mark.parametrize(("wanted", "allowed"), [(None, 10), (3, 3), (3600, 10)])
+def test_a_request_may_ask_for_less_time_and_not_for_more(idle: Engine, wanted: float | None, allowed: float) -> None:
+    began = time.monotonic()
+    ticket = idle.submit(Sample(timeout=wanted), waited=1)
+    assert ticket.deadline == pytest.approx(began + allowed - 1, abs=0.5)
+
+
+def test_whoever_has_no_time_left_leaves_the_line_at_once() -> None:
+    line, heard = WaitingLine(1), []
+    late = Ticket(Sample(), 5, waited=6)
+    late.listen(heard.append)
+    line.put(late, retry_after=1)
+    line.put(Ticket(Sample()), retry_after=1)  # there is room again
+    assert [progress.stage for progress in heard] == ["failed"]
+    with pytest.raises(JobTimedOut, match="within 5 seconds"):
+        late.result(0)
+    [batch] = [line.take(lambda batch, ticket: False)]
+    assert late not in batch
+
+
+def test_messages_name_a_model_and_not_its_folder(idle: Engine, tmp_path: Path) -> None:
+    idle._workers[0].shelf.facts["tiny"] = SimpleNamespace(folder=tmp_path)  # type: ignore[assignment]
+    assert idle.in_models_words(f"{tmp_path} holds no directions") == "model 'tiny' holds no directions"

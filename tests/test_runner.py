@@ -1,6 +1,7 @@
 """What carries jobs to the engine and back, with an engine of the test's own: nothing is lost by a full disk, a lease
 that is over, a start that goes wrong, a client that cancels at the wrong moment."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from personae.errors import BadOption
+from personae.provenance.detection import Detected
+from personae.provenance.findings import Finding
 from personae.serving.jobs import results, runner
 from personae.serving.jobs.files import JobFiles
 from personae.serving.jobs.record import Job
@@ -227,6 +230,20 @@ def test_words_of_errors_name_neither_the_servers_folders_nor_the_models(place: 
     here.engine.tickets[0].fail(BadOption(f"{upload} is damaged, /models/nano has no directions"))
     until(lambda: here.status(job) == "failed")
     assert here.store.get(job.id).error["message"] == "me.csv is damaged, model 'nano' has no directions"
+
+
+def test_results_do_not_name_the_servers_folders(place: Callable[..., Place], tmp_path: Path) -> None:
+    here = place()
+    fields = {"id": "1" * 32, "kind": "detect", "owner": "ann", "created": time.time()}
+    job = here.runner.accept(Job(**fields, request={"file": "me.csv"}), {"me.csv": b"x"})  # type: ignore[arg-type]
+    until(lambda: here.engine.tickets)
+    words = f"the recipe in {here.files.upload(job, 'me.csv')} is damaged"
+    mark = Finding(mark="recipe", state="none", proves=words, proves_not="", facts={"why": [words]})
+    found = Detected(file="0.csv", kind="text/csv", marks=[mark], stripped=[words], inputs=[], frames=[], verdict=words)
+    here.engine.tickets[0].succeed(found)
+    until(lambda: here.status(job) == "done")
+    assert str(tmp_path) not in json.dumps(here.store.get(job.id).result)
+    assert here.store.get(job.id).result["data"]["verdict"] == "the recipe in me.csv is damaged"
 
 
 def test_a_job_that_ends_the_process_alone_is_given_up_soon(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ event: end           data: a `JobView`
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Protocol
 
@@ -51,7 +51,7 @@ class OpenAnswers:
                 del self._open[owner]
 
 
-async def looks_at(jobs: Jobs, job: Job, seconds: float) -> AsyncIterator[tuple[Job, Live | None]]:
+async def looks_at(jobs: Jobs, job: Job, seconds: float) -> AsyncGenerator[tuple[Job, Live | None], None]:
     """A job as it is now, time and again: until it has ended, which is the last look, is deleted, or `seconds` are
     over."""
     until, since_disk, worked = time.monotonic() + seconds, _LOOK_AT_DISK, False
@@ -71,7 +71,7 @@ async def looks_at(jobs: Jobs, job: Job, seconds: float) -> AsyncIterator[tuple[
         since_disk += pause
 
 
-async def events_of(jobs: Jobs, job: Job, seconds: float) -> AsyncIterator[ServerSentEvent]:
+async def events_of(jobs: Jobs, job: Job, seconds: float) -> AsyncGenerator[ServerSentEvent, None]:
     """Every change of a job's progress, and its end; a slow reader misses some. Ends when the job is deleted, or
     `seconds` are over, too."""
     before = None
