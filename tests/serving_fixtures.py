@@ -4,12 +4,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi.testclient import TestClient
 
 from personae.errors import QueueFull
-from personae.pipeline import FacePipeline
 from personae.serving.api.app import create_app
 from personae.serving.api.events import OpenAnswers
 from personae.serving.api.metrics import Metrics
@@ -21,6 +20,9 @@ from personae.serving.engine.ticket import Ticket
 from personae.serving.jobs.files import JobFiles
 from personae.serving.jobs.runner import Runner
 from personae.serving.jobs.store import JobStore
+
+if TYPE_CHECKING:
+    from personae.pipeline import FacePipeline
 
 ADDRESS = "http://127.0.0.1:8000"
 
@@ -73,7 +75,7 @@ def hollow(state: Path, engine: FakeEngine | None = None, **settings: Any) -> It
 
 
 @contextmanager
-def server(pipe: FacePipeline, state: Path, **settings: Any) -> Iterator[TestClient]:
+def server(pipe: "FacePipeline", state: Path, **settings: Any) -> Iterator[TestClient]:
     """A client of a server whose models are warm."""
     own = {"models": {"tiny": lambda: pipe}, "state": state} | settings
     app = create_app(Settings(**own))

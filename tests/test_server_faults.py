@@ -256,7 +256,7 @@ def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
             assert time.monotonic() < until
             time.sleep(0.05)
         server.send_signal(signal.SIGTERM)
-        out, err = server.communicate(timeout=30)
+        out, err = server.communicate(timeout=300)
     assert out.splitlines() == ["closed"], err
     assert server.returncode == 0
     assert not (tmp_path / "jobs.sqlite-wal").exists()  # SQLite removes it when the last connection is closed
@@ -266,7 +266,7 @@ def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
 
 def test_a_start_that_fails_of_any_error_ends_the_process(tmp_path: Path) -> None:
     with process(tmp_path, "fails") as server:
-        out, err = server.communicate(timeout=60)
+        out, err = server.communicate(timeout=300)
     assert server.returncode == 1
     assert "CUDA out of memory" in err
     assert out.splitlines() == ["closed"]
