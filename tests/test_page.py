@@ -25,7 +25,7 @@ from personae.pipeline import FacePipeline
 from personae.provenance.recipe import read_recipe
 from personae.reading.face_regions import GROUPS, REGIONS
 from personae.serving import Engine
-from personae.serving.page import commands, edit_orders, faces, generate, options_form, people, results, work
+from personae.serving.page import commands, edit_orders, faces, generate, options_form, people, results, together, work
 from personae.serving.page.consent import ConsentLog
 from personae.serving.page.drawing import head_picture
 from personae.serving.page.edit_orders import EditFields
@@ -232,6 +232,15 @@ def test_consent_is_recorded_without_anybody(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "consent.jsonl").stat().st_mode & 0o777 == 0o600
 
 
+def test_only_files_of_the_shelf_are_edited_further(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    inside, outside = shelf.put("a.png", b"1"), tmp_path / "me.png"
+    outside.write_bytes(b"2")
+    assert shelf.own(str(inside)) == inside
+    for typed in (str(outside), f"{inside.parent}/../../../me.png", str(inside.parent), "", "a.png"):
+        assert shelf.own(typed) is None
+
+
 def test_what_strangers_wrote_is_text(tmp_path: Path) -> None:
     nasty = '"><script>alert(1)</script>'
     card = Card(path=tmp_path / f"{nasty}.png", seed=1, likeness=float("nan"), command=nasty, alt=nasty)
@@ -258,6 +267,7 @@ def test_edits_as_their_command_says_them(tmp_path: Path) -> None:
         fields = EditFields(source=ann, target=both, **facts)
         return edit_orders.order_of(fields, {"strength": 0.5}, model="nano", words=EN, shelf=shelf).command(3)
 
+    assert "--all-faces" in line(task="swap", face=edit_orders.ALL_FACES)
     assert line(task="swap", face=2) == "personae edit swap ann.jpg both.png --seed 3 --face 2 --strength 0.5"
     assert line(task="reenact").startswith("personae edit reenact ann.jpg both.png")
     assert line(task="mix", pieces=["hair"]) == "personae edit mix both.png --seed 3 --hair ann.jpg --strength 0.5"
@@ -272,7 +282,7 @@ def test_edits_as_their_command_says_them(tmp_path: Path) -> None:
     )
     assert "--mask mask.png" in order.command(0)
     [(name, place)] = order.more
-    assert name == "mask.png"
+    assert name == EN("save_mask")
     assert (np.asarray(Image.open(place)) > 0).sum() == 9
 
 
@@ -310,6 +320,56 @@ def test_faces_are_buttons_where_they_are() -> None:
     assert "<button" not in faces.picker(Path("/up/one.png"), found[:1], 1, EN)
 
 
+# ---------------------------------------------------------------------- several people
+
+
+def test_regions_in_equal_parts_or_as_typed() -> None:
+    assert together.boxes_of("row", "", 2) == [(0, 0, 0.5, 1), (0.5, 0, 1, 1)]
+    assert together.boxes_of("column", "", 2) == [(0, 0, 1, 0.5), (0, 0.5, 1, 1)]
+    assert together.boxes_of("own", "0,0,0.5,1; 0.5,0,1,0.9", 2)[1] == (0.5, 0, 1, 0.9)
+    assert together.size_of("row", 3, 128) == {"width": 384, "height": 128}
+    assert together.size_of("column", 3, 128) == {"width": 128, "height": 384}
+    for wrong in ("0,0,1,1", "0,0,1;0,0,1,1", "a.png;b.png", "0,0,2,1;0,0,1,1", "1,0,0,1;0,0,1,1", "nan,0,1,1;0,0,1,1"):
+        with pytest.raises(BadOption, match="region"):
+            together.boxes_of("own", wrong, 2)
+
+
+def test_a_picture_of_several_people_and_its_command(desk: Desk, nano_like: FacePipeline) -> None:
+    photos, who = [Path("/up/ann.jpg"), Path("/up/bob.jpg"), Path("/up/cem.jpg")], made_up(nano_like, 3)
+    boxes, side = together.boxes_of("row", "", 3), desk.engine.facts["tiny"].side
+    options = {**SMALL, **together.size_of("row", 3, side)}
+    made = together.order_of(who, photos, boxes, options, model="tiny", words=EN)
+    words = shlex.split(made.command(7))
+    assert words[2:5] == ["ann.jpg", "bob.jpg", "cem.jpg"]
+    typed = [words[at + 1] for at, word in enumerate(words) if word == "--region"]
+    assert [[float(share) for share in text.split(",")] for text in typed] == [list(box) for box in boxes]
+    last = list(work.make(desk, made, session="a", seed=7, count=1, words=EN))[-1]
+    assert "Done: 1" in last.status
+    [path] = desk.shelf.folder.rglob("*.png")
+    assert Image.open(path).size == (side * 3, side)
+    assert together.plan(boxes, photos, {"width": 3, "height": 1}, EN).count("<img") == 3
+
+
+# ---------------------------------------------------------------------- several models
+
+
+def test_a_page_with_several_models_offers_them_and_their_own_defaults(nano_like: FacePipeline, tmp_path: Path) -> None:
+    from personae.serving.page import blocks
+
+    for names in (["tiny"], ["tiny", "/models/other"]):
+        with Engine({name: lambda: nano_like for name in names}) as engine:
+            assert engine.wait_until_ready(60)
+            page = blocks(engine, folder=tmp_path / "page", consent=tmp_path / "consent.jsonl")
+        parts = page.blocks.values()
+        [column] = [one for one in parts if one.elem_id == "model"]
+        assert column.visible == (len(names) > 1)
+        [picker] = column.children[0].children if hasattr(column.children[0], "children") else column.children
+        assert picker.choices == [(Path(name).name, name) for name in names]
+        steps = [one.value for one in parts if getattr(one, "label", None) and "num_inference_steps" in str(one.label)]
+        assert steps
+        assert all((value is None) == (len(names) > 1) for value in steps[:1])
+
+
 # ---------------------------------------------------------------------- pose, people, video
 
 
@@ -336,7 +396,7 @@ def test_somebody_between_two_and_their_command(desk: Desk, nano_like: FacePipel
     for name, who in (("ann", ann), ("bob", bob)):
         identity.save(tmp_path / f"{name}.identity", who)
         slots.append(Slot(file=tmp_path / f"{name}.identity"))
-    found = people.between(desk, slots, 0.25, {}, "a")
+    found = people.between(desk, slots, 0.25, {}, "a", "tiny")
     np.testing.assert_allclose(found.vector, identity.blend(ann, bob, 0.25).vector, atol=1e-6)
     made = people.order_of(
         slots, found, {}, amount=0.25, by={"age": 1.0}, model="nano", words=EN, file=tmp_path / "x.identity"

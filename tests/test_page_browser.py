@@ -1,9 +1,11 @@
 """The page in headless Chromium: every tab does its work, nothing is fetched from elsewhere, axe finds no fault."""
 
+import io
 import os
 import re
 import shlex
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ pytest.importorskip("gradio", reason="the extra page is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
+from typer.testing import CliRunner  # noqa: E402
+
+from personae.cli.app import app  # noqa: E402
+from personae.provenance.recipe import read_recipe  # noqa: E402
 from personae.serving import Engine, Generate, Sample  # noqa: E402
 from personae.serving.page import serve  # noqa: E402
 from personae.video import motion_track  # noqa: E402
@@ -35,7 +41,7 @@ SETTLED = """() => Promise.all(document.getAnimations()
     .filter((one) => one.effect.getComputedTiming().iterations !== Infinity)
     .map((one) => one.finished.catch(() => {})))"""  # one that was cancelled has ended, too
 WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa"]}}
-TABS = ("generate", "words", "edit", "motion", "people", "video", "origin")
+TABS = ("generate", "words", "together", "edit", "motion", "people", "video", "origin")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +135,13 @@ class Visit:
     def commands(self, name: str) -> list[str]:
         return [one.get_attribute("data-copy") for one in self.page.locator(f"#{name}-results [data-copy]").all()]
 
+    def fetched(self, name: str, kind: str) -> bytes:
+        """The file of the only result, or what lies beside it, by the end of its name."""
+        [link] = self.page.locator(f"#{name}-results a[download$='{kind}']").all()
+        answer = self.page.request.get(f"{self.address}{link.get_attribute('href')}")
+        assert answer.ok
+        return bytes(answer.body())
+
     def look(self, name: str) -> None:
         """No fault that axe finds, and a picture for whoever wants one."""
         self.page.evaluate(SETTLED)  # a card that is still fading in has no contrast
@@ -151,6 +164,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def address(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERSONAE_CONFIG", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("PERSONAE_NO_WATERMARK", "1")  # so that pixels can be compared; test_page.py has a marked picture
         page, address = serve(engine, wait=False)
         yield address
         page.close()
@@ -163,7 +177,43 @@ def visit(browser: Any, address: str) -> Iterator[Visit]:
     context.close()
 
 
-def test_generate_wants_consent_and_makes_a_row(visit: Visit, files: Path) -> None:
+@pytest.fixture
+def typed_again(visit: Visit, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run the copied command of a tab's only result where its photos lie, and compare pixel for pixel."""
+
+    def run(name: str, *beside: str) -> None:
+        [line, *_] = visit.commands(name)
+        monkeypatch.chdir(shutil.copytree(files, tmp_path / "home"))
+        for file in beside:
+            Path(file).write_bytes(visit.fetched(name, file))
+        for command in line.split(" && "):
+            _, *words = shlex.split(command)
+            done = CliRunner().invoke(app, words)
+            assert done.exit_code == 0, (command, done.output)
+        kind = ".mp4" if name == "video" else "-seed*.png"
+        [made] = [path for path in Path.cwd().rglob(f"*{kind}") if "people" not in path.parts]
+        page, shell = (_pixels(content) for content in (_only(visit, name), made.read_bytes()))
+        np.testing.assert_array_equal(page, shell)
+
+    return run
+
+
+def _only(visit: Visit, name: str) -> bytes:
+    [first, *_] = visit.page.locator(f"#{name}-results a[download]").all()
+    return bytes(visit.page.request.get(f"{visit.address}{first.get_attribute('href')}").body())
+
+
+def _pixels(content: bytes) -> np.ndarray:
+    """(H, W, 3) of a picture; (F, H, W, 3) of a video."""
+    if content[4:8] != b"ftyp":
+        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    import av
+
+    with av.open(io.BytesIO(content)) as film:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)])
+
+
+def test_generate_wants_consent_and_makes_a_row(visit: Visit, files: Path, typed_again: Callable[..., None]) -> None:
     visit.tab("generate")
     visit.upload("generate-photos", files / "ann.png")
     visit.page.locator("#generate-photos img").first.wait_for()
@@ -184,9 +234,10 @@ def test_generate_wants_consent_and_makes_a_row(visit: Visit, files: Path) -> No
     visit.page.locator("#generate-results [data-copy]").first.click()
     sync_api.expect(visit.page.locator("#generate-results [data-copy]").first).to_have_text("Copied")
     visit.look("generate")
+    typed_again("generate")
 
 
-def test_words_beside_a_face(visit: Visit, files: Path) -> None:
+def test_words_beside_a_face(visit: Visit, files: Path, typed_again: Callable[..., None]) -> None:
     visit.tab("words")
     visit.upload("words-photos", files / "bob.png")
     visit.page.locator("#words-prompt textarea").fill("photo of a man, black and white")
@@ -197,9 +248,24 @@ def test_words_beside_a_face(visit: Visit, files: Path) -> None:
     [line] = visit.commands("words")
     assert "--prompt" in shlex.split(line)
     visit.look("words")
+    typed_again("words")
 
 
-def test_a_face_is_picked_and_swapped(visit: Visit, files: Path) -> None:
+def test_several_people_in_one_picture(visit: Visit, files: Path, typed_again: Callable[..., None]) -> None:
+    visit.tab("together")
+    visit.upload("together-photos", files / "ann.png", files / "bob.png")
+    visit.page.locator("#together-plan img").nth(1).wait_for()
+    visit.agree("together")
+    visit.count("together", 1)
+    visit.make("together")
+    [line] = visit.commands("together")
+    assert "--region 0,0,0.5,1 --region 0.5,0,1,1" in line
+    assert visit.page.evaluate("document.querySelector('#together-results img').naturalWidth") == 256
+    visit.look("together")
+    typed_again("together")
+
+
+def test_a_face_is_picked_and_swapped(visit: Visit, files: Path, typed_again: Callable[..., None]) -> None:
     visit.tab("edit")
     visit.upload("edit-source", files / "ann.png")
     visit.upload("edit-target", files / "both.png")
@@ -217,9 +283,32 @@ def test_a_face_is_picked_and_swapped(visit: Visit, files: Path) -> None:
     slider.press("Home")
     slider.fill("50")
     visit.look("edit")
+    typed_again("edit")
 
 
-def test_what_is_painted_over_is_made_anew(visit: Visit, files: Path) -> None:
+def test_the_next_face_gets_another_source(visit: Visit, files: Path, tmp_path: Path) -> None:
+    """A result is edited further; and all faces at once."""
+    visit.tab("edit")
+    first = visit.page.locator("#edit-results a[download]").get_attribute("download")
+    visit.page.locator("[data-further]").click()
+    sync_api.expect(visit.page.locator("#edit-target img").first).to_have_attribute("src", re.compile(re.escape(first)))
+    sync_api.expect(visit.page.locator("#edit-consent input")).not_to_be_checked()
+    sync_api.expect(visit.page.locator("#edit-faces img")).to_have_attribute("src", re.compile(re.escape(first)))
+    visit.page.locator("#edit-face label").last.click()
+    sync_api.expect(visit.page.locator("[data-face='1']")).to_have_attribute("aria-pressed", "true")
+    visit.agree("edit")
+    visit.make("edit")
+    [line] = visit.commands("edit")
+    assert line.startswith(f"personae edit swap ann.png {first} --seed")
+    assert "--all-faces" in line
+    (tmp_path / "twice.png").write_bytes(_only(visit, "edit"))
+    assert len(read_recipe(tmp_path / "twice.png")["earlier"]) == 1, "the first edit is remembered"
+    visit.page.locator("#edit-target button[aria-label]").first.click()
+    visit.upload("edit-target", files / "both.png")
+    sync_api.expect(visit.page.locator("#edit-faces img")).to_have_attribute("src", re.compile("both.png"))
+
+
+def test_what_is_painted_over_is_made_anew(visit: Visit, typed_again: Callable[..., None]) -> None:
     visit.tab("edit")
     visit.page.locator("#edit-task label").nth(3).click()
     canvas = visit.page.locator("#edit-mask canvas").first
@@ -240,9 +329,10 @@ def test_what_is_painted_over_is_made_anew(visit: Visit, files: Path) -> None:
     assert "--mask mask.png" in line
     assert visit.page.locator("#edit-results a[download='mask.png']").count() == 1
     visit.look("inpaint")
+    typed_again("edit", "mask.png")
 
 
-def test_the_drawn_head_follows_the_sliders(visit: Visit, files: Path) -> None:
+def test_the_drawn_head_follows_the_sliders(visit: Visit, files: Path, typed_again: Callable[..., None]) -> None:
     visit.tab("motion")
     head = visit.page.locator("#motion-head img")
     before = head.get_attribute("src")
@@ -263,9 +353,10 @@ def test_the_drawn_head_follows_the_sliders(visit: Visit, files: Path) -> None:
     assert "--pose 20,0,0" in line
     assert "--expression smile=1" in line
     visit.look("motion")
+    typed_again("motion")
 
 
-def test_people_who_do_not_exist_need_no_consent(visit: Visit) -> None:
+def test_people_who_do_not_exist_need_no_consent(visit: Visit, typed_again: Callable[..., None]) -> None:
     visit.tab("people")
     for slot in ("first", "second"):
         visit.page.locator(f"#people-{slot}-random").click()
@@ -281,9 +372,10 @@ def test_people_who_do_not_exist_need_no_consent(visit: Visit) -> None:
 
     assert identity.load(download.value.path()).vector.shape == (128,)
     visit.look("people")
+    typed_again("people")
 
 
-def test_a_photo_does_what_a_track_does(visit: Visit, files: Path) -> None:
+def test_a_photo_does_what_a_track_does(visit: Visit, files: Path, typed_again: Callable[..., None]) -> None:
     pytest.importorskip("av", reason="the extra video is not installed")
     visit.tab("video")
     visit.upload("video-photo", files / "ann.png")
@@ -295,6 +387,7 @@ def test_a_photo_does_what_a_track_does(visit: Visit, files: Path) -> None:
     [line] = visit.commands("video")
     assert line.startswith("personae edit animate ann.png turn.json")
     visit.look("video")
+    typed_again("video")
 
 
 def test_where_a_picture_comes_from(visit: Visit, tmp_path: Path) -> None:
@@ -329,8 +422,7 @@ def test_a_phone_by_night_and_other_languages(
     for name in TABS:
         visit.tab(name)
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, name
-        if scheme == "dark":
-            visit.look(f"phone-{name}")
+        visit.look(f"phone-{name}-{language[:2]}")
     visit.tab("generate")
     visit.page.locator("#generate-run").click()
     problem = {"de-DE": "bestätigen", "es-ES": "Confirma"}[language]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from personae.cli.options import Licence, Model, Quiet
+from personae.cli.options import Licence, Quiet
 from personae.cli.terminal import spinner
 from personae.console import say
 from personae.errors import PersonaeError
@@ -15,7 +15,10 @@ def page(
         int | None, typer.Option(min=1, max=65535, help="Of 127.0.0.1.", show_default="the first free one from 7860")
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-    model: Model = "nano",
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Name, folder or Hub id; more than one, to choose from: repeat."),
+    ] = None,
     accept_licence: Licence = False,
     quiet: Quiet = False,
 ) -> None:
@@ -32,9 +35,12 @@ def page(
         from personae.serving import page as pages
     except ImportError as error:
         raise PersonaeError("the page needs Gradio: pip install 'personae[page]'") from error
-    catalog.resolve(model, accept_licence=accept_licence)
-    with Engine([model]) as engine:
-        with spinner(f"loading {model}", quiet):
+    wanted = dict.fromkeys(models or ["nano"])
+    for model in wanted:
+        catalog.resolve(model, accept_licence=accept_licence)
+    # By the very words that `--model` takes: the page's commands say them again.
+    with Engine({model: model for model in wanted}) as engine:
+        with spinner(f"loading {next(iter(wanted))}", quiet):
             engine.wait_until_ready()
         served, address = pages.serve(engine, port=port, inbrowser=open_browser, wait=False)
         say(address)

@@ -21,7 +21,7 @@ import gradio as gr
 
 from personae.io.user_folders import config_folder
 from personae.serving.engine.engine import Engine
-from personae.serving.page import edit, generate, motion, origin, people, text_and_face, theme, video
+from personae.serving.page import edit, generate, motion, origin, people, text_and_face, theme, together, video
 from personae.serving.page.consent import ConsentLog
 from personae.serving.page.results import HOUR, Shelf
 from personae.serving.page.texts import translations
@@ -31,6 +31,7 @@ from personae.serving.page.work import Desk
 TABS: tuple[tuple[str, Callable[[Ui], None]], ...] = (
     ("tab_generate", generate.build),
     ("tab_words", text_and_face.build),
+    ("tab_together", together.build),
     ("tab_edit", edit.build),
     ("tab_motion", motion.build),
     ("tab_people", people.build),
@@ -55,8 +56,9 @@ def blocks(engine: Engine, *, folder: Path | None = None, consent: Path | None =
     desk = Desk(engine=engine, shelf=Shelf(own.resolve() / "results"), consent=log)
     i18n = gr.I18n(**translations())
     with gr.Blocks(title="personae", analytics_enabled=False, delete_cache=(int(HOUR), int(HOUR))) as page:
-        gr.HTML(f'<h1>personae</h1><p class="p-lead">{i18n("lead")}</p>', elem_classes=["p-head"])
-        ui = Ui.of(desk, i18n)
+        with gr.Row(elem_classes=["p-top"]):
+            gr.HTML(f'<h1>personae</h1><p class="p-lead">{i18n("lead")}</p>', elem_classes=["p-head"], scale=1)
+            ui = Ui.of(desk, i18n)
         with gr.Tabs():
             for name, build in TABS:
                 with gr.Tab(i18n(name), id=name):

@@ -10,6 +10,7 @@ import gradio as gr
 from personae.reading.photo import load_photo
 from personae.serving.page import results, work
 from personae.serving.page.edit_orders import (
+    ALL_FACES,
     FIELDS,
     OPTIONS,
     PIECES,
@@ -24,7 +25,7 @@ from personae.serving.page.faces import picker
 from personae.serving.page.photos import path_of, photo_field
 from personae.serving.page.reading import faces_of
 from personae.serving.page.texts import Words
-from personae.serving.page.ui import Studio, Ui, edit_rows, session_of, words_of
+from personae.serving.page.ui import Studio, Ui, direction_label, edit_rows, session_of, words_of
 from personae.serving.page.work import Order
 
 _FIRST = "swap"
@@ -51,23 +52,24 @@ def build(ui: Ui) -> None:
         with gr.Column(scale=3, min_width=300):
             studio = Studio.finish(ui, controls, name="edit", wide=True)
     shifts = [own[name] for name in own if name.startswith("shift_")]
+    _connect_further(ui, studio, task, source, target)
     _connect_fields(ui, task, about, source, target, own, faces, face)
 
-    def prepare(values: Sequence[Any], words: Words, session: str) -> Order:
+    def prepare(values: Sequence[Any], words: Words, session: str, model: str) -> Order:
         kind, first, second, number, regions, mask, prompt, pieces, *rest = values
         amounts, options = rest[: len(shifts)], form.read(rest[len(shifts) :])
         fields = EditFields(
             task=kind,
             source=path_of(first),
             target=path_of(second),
-            face=int(number or 1),
+            face=1 if number is None else int(number),
             regions=regions or (),
             mask=None if second is None else painted(mask, _size_of(second)) if kind == "inpaint" else None,
             prompt=prompt or "",
             pieces=pieces or (),
             shift={name: amount for name, amount in zip(_directions(ui), amounts, strict=True) if amount},
         )
-        return order_of(fields, options, model=ui.model, words=words, shelf=ui.desk.shelf)
+        return order_of(fields, options, model=model, words=words, shelf=ui.desk.shelf)
 
     inputs = [task, source, target, face, own["regions"], own["mask"], own["prompt"], own["pieces"], *shifts]
     studio.connect([*inputs, *form.widgets], prepare)
@@ -78,11 +80,15 @@ def _directions(ui: Ui) -> list[str]:
     return [name for name in ui.directions if name in _STANDARD]
 
 
+def _parts(words: Words, names: Sequence[str]) -> list[tuple[str, str]]:
+    return [(words(f"part_{name}"), name) for name in names]
+
+
 def _own_fields(ui: Ui) -> dict[str, Any]:
     """The fields of single tasks, hidden until their task is chosen."""
     i18n = ui.i18n
     fields: dict[str, Any] = {
-        "regions": gr.CheckboxGroup(list(REGIONS), label=i18n("regions"), visible=False),
+        "regions": gr.CheckboxGroup(_parts(Words(), REGIONS), label=i18n("regions"), visible=False),
         "mask": gr.ImageMask(
             label=i18n("mask"),
             type="pil",
@@ -96,11 +102,13 @@ def _own_fields(ui: Ui) -> dict[str, Any]:
         "prompt": gr.Textbox(
             label=i18n("option_prompt"), placeholder="photo of a {person}, black and white", visible=False
         ),
-        "pieces": gr.CheckboxGroup(list(PIECES), value=["hair"], label=i18n("pieces"), visible=False),
+        "pieces": gr.CheckboxGroup(_parts(Words(), PIECES), value=["hair"], label=i18n("pieces"), visible=False),
     }
+    ui.choices(fields["regions"], lambda words: _parts(words, REGIONS))
+    ui.choices(fields["pieces"], lambda words: _parts(words, PIECES))
     for name in _directions(ui):
         fields[f"shift_{name}"] = gr.Slider(
-            -_SHIFTED, _SHIFTED, value=0, step=0.1, label=name.capitalize(), visible=False
+            -_SHIFTED, _SHIFTED, value=0, step=0.1, label=direction_label(ui, name), visible=False
         )
     return fields
 
@@ -123,17 +131,18 @@ def _connect_fields(
             *(gr.update(visible=name.partition("_")[0] in wanted) for name in own),
         ]
 
-    def look(request: gr.Request, kind: str, first: Any, second: Any) -> list[Any]:
+    def look(request: gr.Request, model: str, kind: str, first: Any, second: Any) -> list[Any]:
         words = words_of(request)
         photo = path_of(first if changes_source(kind) else second)
         nothing = [gr.update(choices=[("1", 1)], value=1, visible=False), gr.skip()]
         if photo is None:
             return ["", *nothing]
         try:
-            found = faces_of(ui.desk, photo, session_of(request), motion=False)
+            found = faces_of(ui.desk, photo, session_of(request), model, motion=False)
         except Exception as error:
             return [results.error(work.explained(error, words)), *nothing]
         choices = [(words("face_number", number=number), number) for number in range(1, len(found) + 1)]
+        choices += [(words("all_faces"), ALL_FACES)]
         picture = {"background": str(photo), "layers": [], "composite": None} if kind == "inpaint" else gr.skip()
         return [
             picker(photo, found, 1, words),
@@ -143,7 +152,21 @@ def _connect_fields(
 
     task.change(choose, task, [about, source, target, *own.values()], queue=False, **hidden)
     for changed in (task, source, target):
-        changed.change(look, [task, source, target], [faces, face, own["mask"]], concurrency_limit=None, **hidden)
+        changed.change(
+            look, [ui.picker, task, source, target], [faces, face, own["mask"]], concurrency_limit=None, **hidden
+        )
+
+
+def _connect_further(ui: Ui, studio: Studio, task: Any, source: Any, target: Any) -> None:
+    """*Edit further*: a result becomes the photo that is changed, so that its next face may get another source."""
+
+    def go_on(event: gr.EventData, kind: str) -> list[Any]:
+        path = ui.desk.shelf.own(str((event._data or {}).get("further", "")))
+        if path is None:
+            return [gr.skip(), gr.skip()]
+        return [str(path), gr.skip()] if changes_source(kind) else [gr.skip(), str(path)]
+
+    studio.row.click(go_on, task, [source, target], show_progress="hidden", api_visibility="private")
 
 
 def _size_of(photo: Any) -> tuple[int, int]:

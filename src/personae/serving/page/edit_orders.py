@@ -22,6 +22,7 @@ from personae.serving.page.work import Order
 # Of `personae edit`, beside what only some tasks take; tests/test_page.py compares.
 OPTIONS = ("num_inference_steps", "guidance_scale", "likeness_guidance", "motion_guidance", "strength")
 REGIONS = ("face", "head", "skin", "brows", "eyes", "nose", "mouth", "hair", "surroundings")
+ALL_FACES = 0  # in place of a face's number
 PIECES = (
     *("identity", "skin", "brows", "eyes", "nose", "mouth", "hair", "surroundings"),
     *("pose", "expression", "texture", "light", "gaze"),
@@ -50,8 +51,10 @@ def changes_source(task: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class EditFields:
-    """What the fields hold. mask: (H, W) bool, painted; None: nothing is. moved: pose and expression as a request has
-    them, of the tab of that name."""
+    """What the fields hold.
+
+    face: its number, 1 the largest, or `ALL_FACES`. mask: (H, W) bool, painted; None: nothing is. moved: pose and
+    expression as a request has them, of the tab of that name."""
 
     task: str
     source: Path | None
@@ -87,7 +90,7 @@ def order_of(fields: EditFields, options: Mapping[str, Any], *, model: str, word
     fields.require_whole(words)
     task, canvas = fields.task, fields.canvas
     assert canvas is not None  # the fields are whole
-    wishes, flags, more = _wishes(fields, shelf)
+    wishes, flags, more = _wishes(fields, shelf, words)
     options = {**options, **({"prompt": fields.prompt.strip()} if task == "style" and fields.prompt.strip() else {})}
 
     def encode(result: Any) -> bytes:
@@ -96,7 +99,7 @@ def order_of(fields: EditFields, options: Mapping[str, Any], *, model: str, word
     return Order(
         kind=f"edit {task}",
         stem=f"{canvas.stem}-{task}",
-        request=lambda seed: Edit(task=task, face=fields.face, seed=seed, options=options, model=model, **wishes),
+        request=lambda seed: Edit(task=task, seed=seed, options=options, model=model, **wishes),
         encode=encode,
         command=lambda seed: commands.edit(task, _typed_photos(fields), options, seed=seed, model=model, **flags),
         alt=lambda seed: words("alt_edit", seed=seed),
@@ -105,11 +108,14 @@ def order_of(fields: EditFields, options: Mapping[str, Any], *, model: str, word
     )
 
 
-def _wishes(fields: EditFields, shelf: Shelf) -> tuple[dict[str, Any], dict[str, Any], list[tuple[str, Path]]]:
+def _wishes(
+    fields: EditFields, shelf: Shelf, words: Words
+) -> tuple[dict[str, Any], dict[str, Any], list[tuple[str, Path]]]:
     """Photos and changes as a request has them; the same as flags; files that the flags name."""
     task, more = fields.task, list[tuple[str, Path]]()
-    wishes: dict[str, Any] = {"target": fields.target}
-    flags: dict[str, Any] = {"face": fields.face} if fields.face != 1 else {}
+    all_faces = fields.face == ALL_FACES
+    wishes: dict[str, Any] = {"target": fields.target, "all_faces": all_faces, "face": 1 if all_faces else fields.face}
+    flags: dict[str, Any] = {"all_faces": True} if all_faces else {"face": fields.face} if fields.face != 1 else {}
     if takes_two(task) and task != "mix":
         wishes["source"] = fields.source
     if task == "mix":
@@ -125,7 +131,7 @@ def _wishes(fields: EditFields, shelf: Shelf) -> tuple[dict[str, Any], dict[str,
             buffer = io.BytesIO()
             picture.save(buffer, "PNG")
             place = shelf.put("mask.png", buffer.getvalue())
-            flags["mask"], more = place.name, [("mask.png", place)]
+            flags["mask"], more = place.name, [(words("save_mask"), place)]
     if task == "attribute":
         wishes |= {"shift": dict(fields.shift), **fields.moved}
         flags |= {name: f"{amount:g}" for name, amount in fields.shift.items()} | commands.flags(fields.moved)

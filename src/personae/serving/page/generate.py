@@ -47,10 +47,10 @@ def order_of(
     )
 
 
-def photos_field(ui: Ui, name: str) -> gr.Gallery:
-    """For one or several photos of one person."""
+def photos_field(ui: Ui, name: str, *, label: str = "photos") -> gr.Gallery:
+    """For several photos: of one person, or whatever else its label says."""
     return gr.Gallery(
-        label=ui.i18n("photos"),
+        label=ui.i18n(label),
         file_types=["image"],
         type="filepath",
         interactive=True,
@@ -75,11 +75,11 @@ def build(ui: Ui) -> None:
         with gr.Column(scale=3, min_width=300):
             studio = Studio.finish(ui, controls, name="generate")
 
-    def prepare(values: Sequence[Any], words: Words, session: str) -> Order:
+    def prepare(values: Sequence[Any], words: Words, session: str, model: str) -> Order:
         gallery, *rest = values
         options, paths = form.read(rest), paths_of(gallery)
-        person = person_of(ui.desk, paths, session, words)
-        return order_of(person, paths, options, model=ui.model, words=words)
+        person = person_of(ui.desk, paths, session, words, model)
+        return order_of(person, paths, options, model=model, words=words)
 
     studio.connect([photos, *form.widgets], prepare)
     studio.ask_again(photos)

@@ -89,7 +89,7 @@ def build(ui: Ui) -> None:
                 with gr.Column(min_width=240):
                     angles = [
                         gr.Slider(-most, most, value=0, step=1, label=i18n(name), elem_id=f"motion-{name}")
-                        for name, most in limits_of(ui.model).items()
+                        for name, most in limits_of(ui.desk.engine.models[0]).items()
                     ]
             shapes = _shapes(ui)
             more = gr.Textbox(label=i18n("more_shapes"), info=i18n("more_shapes_info"), elem_id="motion-more")
@@ -103,7 +103,7 @@ def build(ui: Ui) -> None:
     moving = [*angles, *shapes]
     _connect_drawing(head, rest, moving, more)
 
-    def prepare(values: Sequence[Any], words: Words, session: str) -> Order:
+    def prepare(values: Sequence[Any], words: Words, session: str, model: str) -> Order:
         source, kind, typed, *others = values
         movement = Movement.of(others[: len(moving)], typed or "")
         options, path = form.read(others[len(moving) :]), path_of(source)
@@ -111,10 +111,10 @@ def build(ui: Ui) -> None:
             raise BadOption(words("photo_missing").rstrip("."))
         if kind == PHOTO:
             own = {name: value for name, value in options.items() if name in edit_orders.OPTIONS}
-            return photo_order(path, movement, own, model=ui.model, words=words, ui=ui)
-        person = person_of(ui.desk, [path], session, words)
+            return photo_order(path, movement, own, model=model, words=words, ui=ui)
+        person = person_of(ui.desk, [path], session, words, model)
         whole = {**movement.options(), **options}
-        return generate.order_of(person, [path], whole, model=ui.model, words=words, kind="pose")
+        return generate.order_of(person, [path], whole, model=model, words=words, kind="pose")
 
     studio.connect([photo, way, more, *moving, *form.widgets], prepare)
     studio.ask_again(photo)

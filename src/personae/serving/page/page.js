@@ -26,12 +26,19 @@
       choice?.click();
     }
   });
+  document.addEventListener("click", (event) => {  // where one column holds all, what comes is below
+    const run = event.target.closest("button[id$='-run']");
+    if (!run || window.innerWidth > 700) return;
+    const row = document.getElementById(run.id.replace("-run", "-results"));
+    setTimeout(() => row?.scrollIntoView({ behavior: "smooth", block: "center" }), 400);
+  });
   document.addEventListener("change", (event) => {
     const choice = event.target.closest("#edit-face input");
     if (!choice) return;
     const chosen = [...document.querySelectorAll("#edit-face input")].indexOf(choice) + 1;
-    for (const face of document.querySelectorAll("[data-face]")) {
-      face.setAttribute("aria-pressed", String(Number(face.dataset.face) === chosen));
+    const faces = document.querySelectorAll("[data-face]");
+    for (const face of faces) {  // the choice after the last face is all of them
+      face.setAttribute("aria-pressed", String(chosen > faces.length || Number(face.dataset.face) === chosen));
     }
   });
   document.addEventListener("input", (event) => {

@@ -16,7 +16,7 @@ from personae.serving.engine.requests import Blend, Generate, Mean, Shift
 from personae.serving.page import commands, results, work
 from personae.serving.page.slots import Slot, draw, portrait
 from personae.serving.page.texts import Words
-from personae.serving.page.ui import MOST_DRAWN, Studio, Ui, session_of, words_of
+from personae.serving.page.ui import MOST_DRAWN, Studio, Ui, direction_label, session_of, words_of
 from personae.serving.page.work import Desk, Order
 from personae.types import Identity
 
@@ -24,15 +24,17 @@ _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 _SHIFTED = 3.0  # standard deviations, either way
 
 
-def between(desk: Desk, slots: Sequence[Slot], amount: float, by: Mapping[str, float], session: str) -> Identity:
+def between(
+    desk: Desk, slots: Sequence[Slot], amount: float, by: Mapping[str, float], session: str, model: str
+) -> Identity:
     """One person: of two, everyone first shifted, `amount` (0-1) of the way from the first to the second."""
-    people = [slot.subject(desk, session) for slot in slots]
+    people = [slot.subject(desk, session, model) for slot in slots]
     if by:
-        people = [desk.ask(Shift(person=person, by=by), session) for person in people]
+        people = [desk.ask(Shift(person=person, by=by, model=model), session) for person in people]
     if len(people) == 1:
-        alone: Identity = desk.ask(Mean(people=people), session)
+        alone: Identity = desk.ask(Mean(people=people, model=model), session)
         return alone
-    found: Identity = desk.ask(Blend(first=people[0], second=people[1], amount=amount), session)
+    found: Identity = desk.ask(Blend(first=people[0], second=people[1], amount=amount, model=model), session)
     return found
 
 
@@ -82,7 +84,7 @@ def build(ui: Ui) -> None:
                 with gr.Accordion(i18n("shift"), open=False):
                     gr.HTML(f'<p class="p-note">{i18n("shift_info")}</p>')
                     shifts = [
-                        gr.Slider(-_SHIFTED, _SHIFTED, value=0, step=0.1, label=name.capitalize())
+                        gr.Slider(-_SHIFTED, _SHIFTED, value=0, step=0.1, label=direction_label(ui, name))
                         for name in ui.directions
                     ]
             controls = Studio.controls(ui, run="run_people", name="people")
@@ -91,17 +93,17 @@ def build(ui: Ui) -> None:
         with gr.Column(scale=3, min_width=300):
             studio = Studio.finish(ui, controls, name="people")
 
-    def prepare(values: Sequence[Any], words: Words, session: str) -> Order:
+    def prepare(values: Sequence[Any], words: Words, session: str, model: str) -> Order:
         one, two, share, *rest = values
         slots = [slot for slot in (one, two) if slot is not None]
         if not slots:
             raise BadOption(words("person_missing").rstrip("."))
         by = {name: value for name, value in zip(ui.directions, rest[: len(shifts)], strict=True) if value}
         options = form.read(rest[len(shifts) :])
-        person = between(ui.desk, slots, share, by, session)
+        person = between(ui.desk, slots, share, by, session, model)
         stem = "-".join(dict.fromkeys(slot.file.stem for slot in slots))
         file = ui.desk.shelf.put(f"{stem}.identity", identity.encode(person))
-        return order_of(slots, person, options, amount=share, by=by, model=ui.model, words=words, file=file)
+        return order_of(slots, person, options, amount=share, by=by, model=model, words=words, file=file)
 
     def nobody_real(values: Sequence[Any]) -> bool:
         slots = [slot for slot in values[:2] if slot is not None]
@@ -120,32 +122,32 @@ def _slot(ui: Ui, label: str, name: str) -> gr.State:
         file = gr.File(
             label=ui.i18n("person_file"),
             file_types=["image", ".identity"],
-            height=150,
+            height=170,
             elem_id=f"{name}-file",
         )
         draws = gr.Button(ui.i18n("random_person"), size="sm", elem_id=f"{name}-random")
 
-    def upload(request: gr.Request, path: Any) -> Any:
-        return _fill(ui, None if path is None else Slot(file=Path(path)), request)
+    def upload(request: gr.Request, model: str, path: Any) -> Any:
+        return _fill(ui, None if path is None else Slot(file=Path(path)), request, model)
 
-    def somebody(request: gr.Request) -> Any:
+    def somebody(request: gr.Request, model: str) -> Any:
         try:
-            found = draw(ui.desk, secrets.randbelow(MOST_DRAWN), session_of(request), ui.model)
+            found = draw(ui.desk, secrets.randbelow(MOST_DRAWN), session_of(request), model)
         except Exception as error:
             return None, results.error(work.explained(error, words_of(request)))
-        return _fill(ui, found, request)
+        return _fill(ui, found, request, model)
 
-    file.change(upload, file, [slot, look], concurrency_limit=None, **_HIDDEN)
-    draws.click(somebody, None, [slot, look], concurrency_limit=None, **_HIDDEN)
+    file.change(upload, [ui.picker, file], [slot, look], concurrency_limit=None, **_HIDDEN)
+    draws.click(somebody, ui.picker, [slot, look], concurrency_limit=None, **_HIDDEN)
     return slot
 
 
-def _fill(ui: Ui, slot: Slot | None, request: gr.Request) -> tuple[Slot | None, str]:
+def _fill(ui: Ui, slot: Slot | None, request: gr.Request, model: str) -> tuple[Slot | None, str]:
     """A slot, and a look at who is in it; empty, with a sentence, if there is nobody."""
     if slot is None:
         return None, ""
     words = words_of(request)
     try:
-        return slot, portrait(ui.desk, slot, session_of(request), ui.model, words)
+        return slot, portrait(ui.desk, slot, session_of(request), model, words)
     except Exception as error:
         return None, results.error(work.explained(error, words))

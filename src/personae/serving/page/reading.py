@@ -14,24 +14,26 @@ from personae.serving.page.work import Desk
 from personae.types import Face, Identity
 
 
-def faces_of(desk: Desk, photo: Path, session: str, *, motion: bool = True) -> list[Face]:
-    """All faces of a photo, largest first. Raises `NoFaceFound`, `BadImage`."""
-    faces: list[Face] = desk.ask(Read(photo=photo, motion=motion), session)
+def faces_of(desk: Desk, photo: Path, session: str, model: str, *, motion: bool = True) -> list[Face]:
+    """All faces of a photo, largest first, as a model reads them. Raises `NoFaceFound`, `BadImage`."""
+    faces: list[Face] = desk.ask(Read(photo=photo, motion=motion, model=model), session)
     if not faces:
         raise NoFaceFound(f"no face was found in {photo.name}: give a photo that shows one clearly")
     return faces
 
 
-def person_of(desk: Desk, photos: Sequence[Path], session: str, words: Words) -> Face | Identity:
+def person_of(desk: Desk, photos: Sequence[Path], session: str, words: Words, model: str) -> Face | Identity:
     """One person: the largest face of a photo, what an `.identity` file holds, or the mean of several photos."""
     if not photos:
         raise BadOption(words("photo_missing").rstrip("."))
-    people = [_one(desk, photo, session) for photo in photos]
+    people = [one_of(desk, photo, session, model) for photo in photos]
     if len(people) == 1:
         return people[0]
-    mean: Identity = desk.ask(Mean(people=people), session)
+    mean: Identity = desk.ask(Mean(people=people, model=model), session)
     return mean
 
 
-def _one(desk: Desk, source: Path, session: str) -> Face | Identity:
-    return identity.load(source) if source.suffix == SUFFIX else faces_of(desk, source, session)[0]
+def one_of(desk: Desk, source: Path, session: str, model: str) -> Face | Identity:
+    """Who is in a file: the largest face of a photo, or what an `.identity` file holds. Raises as `faces_of`, and
+    `BadIdentity`."""
+    return identity.load(source) if source.suffix == SUFFIX else faces_of(desk, source, session, model)[0]

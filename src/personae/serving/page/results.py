@@ -47,6 +47,11 @@ class Shelf:
         own.mkdir(mode=0o700)
         return own / name
 
+    def own(self, typed: str) -> Path | None:
+        """A file of this shelf by its place, as a browser names it; None: there is none, or it lies elsewhere."""
+        path = Path(str(typed)).resolve()
+        return path if path.is_relative_to(self.folder.resolve()) and path.is_file() else None
+
     def sweep(self) -> None:
         """Delete what is too old."""
         oldest = time.time() - self.age
@@ -96,6 +101,11 @@ def _card(card: Card, words: Words) -> str:
         f'<a href="{escape(url(path), quote=True)}" download="{escape(path.name, quote=True)}">{escape(text)}</a>'
         for text, path in links
     )
+    if card.before is not None:
+        actions += (
+            f'<button type="button" data-further="{escape(str(card.path), quote=True)}">'
+            f"{escape(words('further'))}</button>"
+        )
     actions += (
         f'<button type="button" data-copy="{escape(card.command, quote=True)}" '
         f'data-done="{escape(words("copied"), quote=True)}">{escape(words("copy"))}</button>'

@@ -12,7 +12,7 @@ from personae.gather import SUFFIX
 from personae.provenance import writer
 from personae.serving.engine.requests import Generate, Sample
 from personae.serving.page import commands
-from personae.serving.page.reading import faces_of
+from personae.serving.page.reading import one_of
 from personae.serving.page.results import url
 from personae.serving.page.texts import Words
 from personae.serving.page.work import Desk
@@ -39,9 +39,9 @@ class Slot:
         """As a command names it."""
         return self.file.name if self.drawn is None else commands.stranger(self.drawn)
 
-    def subject(self, desk: Desk, session: str) -> Face | Identity:
+    def subject(self, desk: Desk, session: str, model: str) -> Face | Identity:
         """Who it is. Raises `NoFaceFound`, `BadImage`, `BadIdentity`."""
-        return identity.load(self.file) if self.file.suffix == SUFFIX else faces_of(desk, self.file, session)[0]
+        return one_of(desk, self.file, session, model)
 
 
 def draw(desk: Desk, seed: int, session: str, model: str) -> Slot:
@@ -52,9 +52,9 @@ def draw(desk: Desk, seed: int, session: str, model: str) -> Slot:
 
 def portrait(desk: Desk, slot: Slot, session: str, model: str, words: Words) -> str:
     """A look at who is in a place, as HTML: the photo, or a picture made quickly."""
+    person = slot.subject(desk, session, model)  # of a photo, too: one without a face will not do
     if slot.file.suffix != SUFFIX:
         return _picture(slot.file, words("photo"))
-    person = slot.subject(desk, session)
     wanted = Generate(
         people=[person],
         seed=_PORTRAIT_SEED,

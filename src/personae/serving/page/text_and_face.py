@@ -55,13 +55,13 @@ def build(ui: Ui) -> None:
     for sliding in weights.widgets:
         sliding.input(lambda: OWN, None, look, queue=False, show_progress="hidden", api_visibility="private")
 
-    def prepare(values: Sequence[Any], words: Words, session: str) -> Order:
+    def prepare(values: Sequence[Any], words: Words, session: str, model: str) -> Order:
         gallery, text, style, *rest = values
         at = len(weights.rows)
         options = options_of(text or "", style or OWN, read(weights.rows, rest[:at]), more.read(rest[at:]))
         paths = paths_of(gallery)
-        person = person_of(ui.desk, paths, session, words)
-        return order_of(person, paths, options, model=ui.model, words=words)
+        person = person_of(ui.desk, paths, session, words, model)
+        return order_of(person, paths, options, model=model, words=words)
 
     studio.connect([photos, prompt, look, *weights.widgets, *more.widgets], prepare)
     studio.ask_again(photos)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,12 +14,17 @@ from personae.controls import registry
 from personae.errors import BadOption
 from personae.serving.page import results, work
 from personae.serving.page.options_form import OptionsForm, Row, Translate, offered
-from personae.serving.page.texts import Words
+from personae.serving.page.texts import LANGUAGES, Words
 from personae.serving.page.work import Desk, Order
 
 MOST_DRAWN = 1_000_000  # seeds, as the command line draws them: short enough to be typed again
 _MOST_PICTURES = 8
-Prepare = Callable[[Sequence[Any], Words, str], Order]
+# A card's *Edit further* says which file it means.
+_ON_LOAD = """element.addEventListener("click", (event) => {
+    const card = event.target.closest("[data-further]");
+    if (card) trigger("click", { further: card.dataset.further });
+});"""
+Prepare = Callable[[Sequence[Any], Words, str, str], Order]
 
 
 def words_of(request: gr.Request) -> Words:
@@ -45,12 +51,14 @@ def first_seed(typed: Any, lock: Any) -> int:
 class Ui:
     """What tabs are built with.
 
-    i18n: a text's key -> what the browser translates. rows: the options, with the first model's own defaults.
+    i18n: a text's key -> what the browser translates. picker: of the model, if there are several to choose from.
+    rows: the options; of a page with one model, with that model's own defaults.
     localised: fields whose choices are named in the reader's language when the page is opened.
     """
 
     desk: Desk
     i18n: Translate
+    picker: gr.Dropdown
     rows: Sequence[Row]
     components: frozenset[str] | None
     directions: tuple[str, ...] = ()
@@ -58,8 +66,14 @@ class Ui:
 
     @classmethod
     def of(cls, desk: Desk, i18n: Translate) -> Ui:
-        """For an engine's first model, as far as it is loaded."""
-        facts = desk.engine.facts.get(desk.engine.models[0])
+        """For an engine's models; the picker is drawn where the page is being built. What is known of the only one
+        (its defaults, its optional components) shapes the forms; of several, each says by itself what it cannot do."""
+        names = desk.engine.models
+        with gr.Column(scale=0, min_width=240, visible=len(names) > 1, elem_id="model"):
+            choices = [(Path(name).name, name) for name in names]
+            picker = gr.Dropdown(choices, value=names[0], label=i18n("model"))
+        known = [desk.engine.facts[name] for name in names if name in desk.engine.facts]
+        facts = known[0] if known and len(names) == 1 else None
         own: dict[str, dict[str, Any]] = {}
         if facts is not None:
             side = {"default": facts.side, "soft_low": facts.side // 2, "soft_high": facts.side * 2}
@@ -72,15 +86,11 @@ class Ui:
         return cls(
             desk=desk,
             i18n=i18n,
+            picker=picker,
             rows=[row | own.get(row["name"], {}) for row in registry.rows()],
             components=None if facts is None else frozenset(facts.components),
-            directions=() if facts is None else facts.directions,
+            directions=tuple(dict.fromkeys(name for one in known for name in one.directions)),
         )
-
-    @property
-    def model(self) -> str:
-        """The model that the page works with: the engine's first."""
-        return self.desk.engine.models[0]
 
     def intro(self, key: str) -> None:
         """A sentence at the head of a tab."""
@@ -161,7 +171,8 @@ class Studio:
         """The results, drawn where the page is being built."""
         status = gr.HTML("", elem_classes=["p-status"], elem_id=f"{name}-status")
         empty = f'<div class="p-empty">{ui.i18n("results_empty")}</div>'
-        row = gr.HTML(empty, elem_id=f"{name}-results", elem_classes=["p-wide"] if wide else [])
+        classes = ["p-wide"] if wide else []
+        row = gr.HTML(empty, elem_id=f"{name}-results", elem_classes=classes, js_on_load=_ON_LOAD)
         return cls(ui=ui, **controls, status=status, row=row)
 
     def connect(
@@ -171,11 +182,12 @@ class Studio:
         *,
         consented: Callable[[Sequence[Any]], bool] = lambda values: False,
     ) -> None:
-        """Let the button work: `prepare` makes an order out of the inputs' values. consented: whether these need no
+        """Let the button work: `prepare` makes an order out of the inputs' values, the reader's words, the session and
+        the name of the model. consented: whether these need no
         consent, since nobody in them exists."""
         desk = self.ui.desk
 
-        def run(request: gr.Request, count: Any, seed: Any, lock: Any, agreed: Any, *values: Any) -> Any:
+        def run(request: gr.Request, model: str, count: Any, seed: Any, lock: Any, agreed: Any, *values: Any) -> Any:
             words, session = words_of(request), session_of(request)
             first: Any = seed
             try:
@@ -184,7 +196,7 @@ class Studio:
                 if not agreed and not free:
                     raise BadOption(words("consent_missing").rstrip("."))
                 yield results.sentence(words("reading")), gr.skip(), first
-                order = prepare(values, words, session)
+                order = prepare(values, words, session, model)
                 if not free:
                     desk.consent.record(order.kind, pictures=int(count))
             except Exception as error:
@@ -193,7 +205,7 @@ class Studio:
             for view in work.make(desk, order, session=session, seed=first, count=int(count), words=words):
                 yield view.status, view.row, first
 
-        self.start(run, [self.count, self.seed, self.lock, self.consent, *inputs])
+        self.start(run, [self.ui.picker, self.count, self.seed, self.lock, self.consent, *inputs])
 
     def start(self, run: Callable[..., Any], inputs: Sequence[gr.components.Component]) -> None:
         """Let the buttons work. run: (request, *values) -> views of status, row and seed, one after the other."""
@@ -218,6 +230,11 @@ class Studio:
             photo.change(
                 lambda: False, None, self.consent, queue=False, show_progress="hidden", api_visibility="private"
             )
+
+
+def direction_label(ui: Ui, name: str) -> Any:
+    """What a direction of people is called; one that a model brings by its own name."""
+    return ui.i18n(f"direction_{name}") if f"direction_{name}" in LANGUAGES["en"] else name.capitalize()
 
 
 def edit_rows(rows: Sequence[Row], names: Sequence[str], usual: str) -> list[Row]:

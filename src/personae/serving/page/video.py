@@ -129,10 +129,11 @@ def build(ui: Ui) -> None:
             )
             frames = gr.Textbox(label=i18n("frames"), info=i18n("frames_info"), elem_id="video-frames")
             with gr.Row():
-                smooth = gr.Dropdown(list(SMOOTHING), value=SMOOTHING[0], label=i18n("smooth"))
+                smooth = gr.Dropdown([(name, name) for name in SMOOTHING], value=SMOOTHING[0], label=i18n("smooth"))
                 no_face = gr.Dropdown(
                     [(name, name) for name in NO_FACE], value=NO_FACE[0], label=i18n("no_face_frames")
                 )
+            ui.choices(smooth, lambda words: [(words(f"smooth_{name}"), name) for name in SMOOTHING])
             ui.choices(no_face, lambda words: [(words(f"no_face_{name}"), name) for name in NO_FACE])
             controls = Studio.controls(ui, run="run_video", name="video", several=False)
             rows = [row for row in offered(ui.rows, components=ui.components) if row["name"] in OPTIONS]
@@ -143,7 +144,7 @@ def build(ui: Ui) -> None:
 
 
 def _connect(ui: Ui, studio: Studio, form: OptionsForm, inputs: Sequence[gr.components.Component]) -> None:
-    def run(request: gr.Request, seed: Any, lock: Any, agreed: Any, *values: Any) -> Any:
+    def run(request: gr.Request, model: str, seed: Any, lock: Any, agreed: Any, *values: Any) -> Any:
         words = words_of(request)
         first: Any = seed
         photo, driver, frames, smooth, no_face, *rest = values
@@ -163,9 +164,9 @@ def _connect(ui: Ui, studio: Studio, form: OptionsForm, inputs: Sequence[gr.comp
         except Exception as error:
             yield results.error(work.explained(error, words)), gr.skip(), first
             return
-        facts: dict[str, Any] = {"session": session_of(request), "seed": first, "model": ui.model, "words": words}
+        facts: dict[str, Any] = {"session": session_of(request), "seed": first, "model": model, "words": words}
         for status, row in animated(ui.desk, fields, options, **facts):
             yield status, row, first
 
-    studio.start(run, [studio.seed, studio.lock, studio.consent, *inputs, *form.widgets])
+    studio.start(run, [ui.picker, studio.seed, studio.lock, studio.consent, *inputs, *form.widgets])
     studio.ask_again(inputs[0], inputs[1])

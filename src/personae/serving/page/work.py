@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """What all tabs work with. titles: of the pictures of a deny-listed ... see the engine's policy."""
+    """What all tabs work with."""
 
     engine: Engine
     shelf: Shelf
@@ -107,7 +107,7 @@ def explained(problem: BaseException, words: Words) -> str:
         _log.error("the page failed", exc_info=problem)
         return words("bug")
     text = " ".join(part.rpartition("/")[2] if part.startswith("/") else part for part in str(problem).split(" "))
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text if '.' in text.partition(' ')[0] else text[:1].upper() + text[1:]}."  # a file keeps its name
 
 
 def make(desk: Desk, order: Order, *, session: str, seed: int, count: int, words: Words) -> Iterator[View]:
@@ -152,8 +152,3 @@ def _card(shelf: Shelf, order: Order, result: Any, seed: int) -> Card:
         before=order.before,
         more=order.more,
     )
-
-
-def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are set."""
-    return {name: value for name, value in options.items() if value is not None}
