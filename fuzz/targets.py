@@ -173,7 +173,7 @@ def video(folder: Path) -> Target:
 def detect(folder: Path) -> Target:
     """Files with signatures, recipes and labels, their own and those of the photos that they were made of. A signature
     is drawn at random, so what runs a finding again is its input, not its seed."""
-    from personae.provenance import credentials, detection, signing, writer
+    from personae.provenance import credentials, detection, pixel_mark, signing, writer
     from personae.types import Ingredient
 
     os.environ["PERSONAE_CONFIG"] = str(folder / "config")
@@ -196,7 +196,18 @@ def detect(folder: Path) -> Target:
             builder.set_remote_url("https://example.org/manifest.c2pa")
         builder.sign(mime, io.BytesIO(content), file)
         seeds.append(file.getvalue())
-    return Target(once=lambda rng: mutated(rng.choice(seeds), rng), read=_by_path(folder / "x.bin", detection.detect))
+    marked = pixel_mark.mark(image.resize((128, 128)), facts)
+
+    def once(rng: random.Random) -> bytes:
+        if rng.random() < 0.8:
+            return mutated(rng.choice(seeds), rng)
+        recipe = json.loads(json.dumps(facts))  # beside a watermark, which is compared with it
+        recipe["model"] = changed(recipe["model"], rng)
+        if rng.random() < 0.5:
+            recipe = changed(recipe, rng)
+        return writer._file(marked, "png", json.dumps(recipe), writer._BY_A_MODEL)
+
+    return Target(once=once, read=_by_path(folder / "x.bin", detection.detect))
 
 
 def _encoded(image: Image.Image, kind: str) -> bytes:

@@ -114,5 +114,7 @@ def test_the_message_is_that_of_the_recipe_in_the_file(tmp_path: Path, monkeypat
         assert heard == []
     assert message_of(recipe).recipe.hex() == recipe_sha256(recipe)[:8]
     assert message_of({"seed": 1}).model == 0
+    for sha256 in ("zz", "", "-1", "3f", "3f" * 31 + "3g", "3f" * 33, "\u0663" * 64, 7, None):
+        assert message_of({"model": {"sha256": sha256}}).model == 0, "a stranger's recipe names its model by anything"
     with pytest.raises(BadOption, match="0-255"):
         Message(model=256, recipe=bytes(4))

@@ -136,6 +136,12 @@ def test_inspect_says_whether_the_recipe_is_the_one_that_was_signed(run: Run, tm
     assert not run("inspect", _picture(tmp_path / "b.png", marks=Marks(c2pa=False))).err
 
 
+def test_to_inspect_a_picture_looks_at_no_pixel(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = _picture(tmp_path / "a.png")
+    monkeypatch.setattr(pixel_mark, "DETECT", lambda pictures: pytest.fail("the watermark was looked for"))
+    assert "it is the recipe that was signed with this file" in run("inspect", one).err
+
+
 # ---------------------------------------------------------------------- what other verbs write
 
 
@@ -213,7 +219,9 @@ def test_only_the_watermark_is_left_of_a_screenshot(tmp_path: Path, run: Run) ->
     Image.open(one).save(tmp_path / "shot.png")
     found = detect(tmp_path / "shot.png")
     assert found["watermark"].state == "present"
-    assert found.stripped == ["recipe, signature and label: only the watermark is left, as of a screenshot"]
+    assert found.stripped == [
+        "the recipe and the label of a file that personae wrote: only the watermark is left, as of a screenshot"
+    ]
     assert found["watermark"].facts["recipe"] == message_of(read_recipe(one)).recipe.hex()
     lines = run("detect", tmp_path / "shot.png").lines
     [place] = [number for number, line in enumerate(lines) if line.split() == ["watermark", "present"]]
@@ -231,7 +239,7 @@ def test_only_the_watermark_is_left_of_a_screenshot(tmp_path: Path, run: Run) ->
         writer._file(Image.fromarray(painted), "png", json.dumps(read_recipe(one)), writer._BY_A_MODEL)
     )
     assert (
-        "the watermark: the recipe says that there was one; the pixels are others"
+        "the watermark: the recipe says that there was one, and it is not found in these pixels"
         in detect(tmp_path / "painted.png").stripped
     )
 

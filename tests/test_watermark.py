@@ -1,5 +1,6 @@
 """The mark in the pixels: what is trained, what ships, what it promises; and the bundled networks at their task."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import skimage.data
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from personae import provenance
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
@@ -320,6 +322,16 @@ def test_frames_say_together_what_each_shows_too_faintly() -> None:
     together = watermark.detect_together(frames)
     assert together.message == MESSAGE
     assert together.score > np.mean([one.score for one in alone]) + 1
+
+
+def test_a_strangers_recipe_beside_a_mark_is_no_error(marked: Array, tmp_path: Path) -> None:
+    for sha256 in ("zz", "", "-1", None):
+        info = PngInfo()
+        recipe = {"format": "personae.recipe/2", "model": {"sha256": sha256}}
+        info.add_itxt("personae", json.dumps(recipe))
+        Image.fromarray(marked).save(tmp_path / "a.png", pnginfo=info)
+        found = provenance.detect(tmp_path / "a.png")
+        assert found["watermark"].facts["names_this_recipe"] is False
 
 
 def test_an_image_is_marked_by_hand() -> None:

@@ -14,12 +14,15 @@ from personae import identity
 from personae.errors import BadImage
 from personae.gather import SUFFIX
 from personae.identity import directions
+from personae.io import regular
 from personae.models import catalog
-from personae.provenance.detection import detect
-from personae.provenance.findings import HOLDS, RECIPE, SIGNATURE
-from personae.provenance.recipe import read_recipe
+from personae.provenance import credentials, findings, signing
+from personae.provenance.recipe import find_recipe, read_recipe
+from personae.provenance.signature import read_signature
+from personae.reading.metadata import mime_of
 from personae.types import BLENDSHAPES, Array, Face, Identity, Motion
 
+_HEAD = 64  # bytes of a file that tell its kind
 _NOTABLE = 0.3  # an expression below this is not worth a word
 
 
@@ -100,12 +103,18 @@ def recipe_word(where: str | Path) -> str | None:
     of what is no image, and of one without a signature."""
     if not Path(where).is_file() or Path(where).suffix == SUFFIX:
         return None
-    found = detect(where)
-    recipe, signature = found[RECIPE], found[SIGNATURE]
-    if not (recipe.found and signature.found):
+    recipe = find_recipe(where)
+    with regular.opened(where, None, BadImage) as file:
+        kind = mime_of(file.read(_HEAD))
+        if recipe is None or kind not in signing.READABLE or signing.library() is None:
+            return None
+        file.seek(0)
+        signature = read_signature(file, kind, anchors=credentials.roots())
+    if signature is None:
         return None
-    broken = "" if recipe.state == HOLDS else f"; the signature: {signature.proves}"
-    return f"{where}: of the recipe is proven: {recipe.proves}{broken}"
+    found = findings.of_recipe(recipe, None, signature)
+    broken = "" if found.state == findings.HOLDS else f"; the signature: {findings.of_signature(signature).proves}"
+    return f"{where}: of the recipe is proven: {found.proves}{broken}"
 
 
 def _pose(motion: Motion) -> dict[str, float]:

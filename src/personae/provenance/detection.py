@@ -22,11 +22,13 @@ from personae.io import regular, video_file
 from personae.io.boundary import errors_as
 from personae.provenance import credentials, findings, pixel_mark, signing
 from personae.provenance.findings import Finding
-from personae.provenance.manifest import BY_A_MODEL
+from personae.provenance.manifest import BY_A_MODEL, foremost
 from personae.provenance.pixel_mark import Found
-from personae.provenance.recipe import history, parsed
+from personae.provenance.recipe import history, is_recipe, parsed
 from personae.provenance.signature import Signature, read_signature
-from personae.reading.metadata import mime_of, text_in
+from personae.provenance.verdict import verdict
+from personae.provenance.watermark import LONGEST_RATIO
+from personae.reading.metadata import like_a_recipe, mime_of, text_in
 from personae.reading.photo import load_photo
 from personae.types import Array
 
@@ -36,7 +38,7 @@ FRAMES = 32  # of a video that are looked at, spread evenly over it
 _MOST_POOLED = 2**28  # bytes of these frames
 _HEAD = 64
 _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w{1,64})")
-_VIDEO_LABEL = re.compile(r'AI generated|"ai_generated": ?true')  # in its metadata: a MOV has no description
+_VIDEO_LABEL = "AI generated"  # a video's description, no more and no less; a MOV has none, its recipe says so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +99,9 @@ def _of_picture(content: bytes, name: str, anchors: bytes) -> Detected:
     kind = mime_of(content[:_HEAD])
     if kind is None:
         raise BadImage(f"{name} is no picture (JPEG, PNG, WebP, AVIF, HEIC) and no video (MP4, MOV, MKV)")
-    text, fault = None, None
+    recipe, fault = None, None
     try:
-        text = text_in(io.BytesIO(content), name)
+        recipe, fault = _recipe_in(text_in(io.BytesIO(content), name))
     except BadRecipe as error:
         fault = str(error)
     except BadImage:  # a format that carries none, or is damaged
@@ -107,15 +109,24 @@ def _of_picture(content: bytes, name: str, anchors: bytes) -> Detected:
     watermark, reason = None, "this version has none"
     if pixel_mark.can_detect():
         try:
-            watermark, reason = pixel_mark.DETECT([load_photo(content, max_bytes=MOST_BYTES).pixels]), ""
+            pixels = load_photo(content, max_bytes=MOST_BYTES).pixels
+            watermark, reason = pixel_mark.DETECT([pixels]), _left_out(pixels)
         except PersonaeError as error:
             reason = str(error)
-    evidence = _Evidence(text, fault, _label_of(content), watermark, reason)
+    evidence = _Evidence(recipe, fault, _label_of(content), watermark, reason)
     return _judged(name, kind, io.BytesIO(content), anchors, evidence, frames=())
 
 
+def _left_out(pixels: Array) -> str:
+    """Which part of a picture is not looked at, if any."""
+    shorter, longer = sorted(pixels.shape[:2])
+    if longer <= LONGEST_RATIO * shorter:
+        return ""
+    return f"only the middle was looked at: one side is {longer / shorter:.0f} times the other"
+
+
 def _label_of(content: bytes) -> str | None:
-    """The IPTC DigitalSourceType in a picture's XMP, by its header alone."""
+    """The IPTC DigitalSourceType in a picture's XMP, by its header alone; of several, one that names AI."""
     try:
         with errors_as(BadImage, "its header cannot be read"), Image.open(io.BytesIO(content)) as image:
             texts = [image.info.get(key) for key in ("xmp", "XML:com.adobe.xmp")]
@@ -123,8 +134,8 @@ def _label_of(content: bytes) -> str | None:
         return None
     for text in texts:
         xmp = text.encode("utf-8", "replace") if isinstance(text, str) else text
-        if isinstance(xmp, bytes) and (found := _SOURCE_TYPE.search(xmp)) is not None:
-            return found[1].decode()
+        if isinstance(xmp, bytes) and (found := _SOURCE_TYPE.findall(xmp)):
+            return foremost(one.decode() for one in found)
     return None
 
 
@@ -136,7 +147,9 @@ def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
         notes, unread = video_file.notes(name), None
     except (BadVideo, BadOption) as error:  # damaged, or without the extra `video`
         notes, unread = {}, str(error)
-    label = BY_A_MODEL if _VIDEO_LABEL.search(notes.get("description", "") + notes.get("comment", "")) else None
+    text = notes.get("comment")
+    recipe, fault = _recipe_in(text if text is not None and _may_be_ours(text) else None)
+    labelled = notes.get("description") == _VIDEO_LABEL or (recipe or {}).get("ai_generated") is True
     frames: list[dict[str, Any]] = []
     watermark, reason = None, unread or "this version has none"
     if pixel_mark.can_detect() and unread is None:
@@ -144,7 +157,7 @@ def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
             watermark, frames = _of_frames(name)
         except PersonaeError as error:
             reason = str(error)
-    evidence = _Evidence(notes.get("comment"), None, label, watermark, reason)
+    evidence = _Evidence(recipe, fault, BY_A_MODEL if labelled else None, watermark, reason)
     return _judged(name, kind, file, anchors, evidence, frames=frames)
 
 
@@ -172,6 +185,26 @@ def _spread(frames: Iterator[Array]) -> list[tuple[int, Array]]:
     return some
 
 
+# ---------------------------------------------------------------------- recipes
+
+
+def _recipe_in(text: str | None) -> tuple[Mapping[str, Any] | None, str | None]:
+    """The recipe that a text is, and why it cannot be read. Other objects are other programs' own."""
+    try:
+        found = None if text is None else parsed(text)
+    except BadRecipe as error:
+        return None, str(error)
+    return (found if found is not None and is_recipe(found) else None), None
+
+
+def _may_be_ours(comment: str) -> bool:
+    """Whether a video's comment is a recipe, whole or damaged: any program may write one."""
+    try:
+        return is_recipe(parsed(comment))
+    except BadRecipe:
+        return like_a_recipe(comment.encode("utf-8", "replace"))
+
+
 # ---------------------------------------------------------------------- the judgement
 
 
@@ -179,7 +212,7 @@ def _spread(frames: Iterator[Array]) -> list[tuple[int, Array]]:
 class _Evidence:
     """What was read beside the signature."""
 
-    text: str | None
+    recipe: Mapping[str, Any] | None
     fault: str | None
     label: str | None
     watermark: Found | None
@@ -189,11 +222,7 @@ class _Evidence:
 def _judged(
     name: str, kind: str, file: BinaryIO, anchors: bytes, evidence: _Evidence, frames: Sequence[Mapping[str, Any]]
 ) -> Detected:
-    recipe, fault = None, evidence.fault
-    try:
-        recipe = None if evidence.text is None else parsed(evidence.text)
-    except BadRecipe as error:
-        fault = str(error)
+    recipe, fault = evidence.recipe, evidence.fault
     signature, unread = _signature(file, kind, anchors)
     marks = [
         findings.of_signature(signature) if unread is None else _unread(unread),
@@ -201,7 +230,7 @@ def _judged(
         findings.of_recipe(recipe, fault, signature),
         findings.of_label(evidence.label),
     ]
-    lost = [] if unread is not None else findings.stripped(recipe, signature, evidence.watermark, evidence.label)
+    lost = [] if unread is not None else findings.stripped(recipe, fault, signature, evidence.watermark, evidence.label)
     return Detected(
         file=name,
         kind=kind,
@@ -209,7 +238,7 @@ def _judged(
         stripped=lost,
         inputs=_inputs(signature, recipe),
         frames=frames,
-        verdict=findings.verdict(marks),
+        verdict=verdict(marks),
     )
 
 

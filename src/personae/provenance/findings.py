@@ -5,22 +5,23 @@
 A finding's `state` is for programs, its sentences are for people. That a mark is absent never proves anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from personae.provenance import pixel_mark
 from personae.provenance import signature as signatures
-from personae.provenance.manifest import BY_A_MODEL, IN_PART
+from personae.provenance.manifest import AI_TYPES
 from personae.provenance.message import Message, message_of, recipe_sha256
 from personae.provenance.pixel_mark import Found
+from personae.provenance.recipe import EDIT
 from personae.provenance.signature import Signature
 
 SIGNATURE, WATERMARK, RECIPE, LABEL = "c2pa", "watermark", "recipe", "label"
 ABSENT = "absent"
 HOLDS, CHANGED, UNSIGNED, DAMAGED = "holds", "changed", "unsigned", "damaged"
 PRESENT, UNSEARCHED = "present", "not looked for"
-AI_TYPES = (BY_A_MODEL, IN_PART)
+OTHER = "other"  # a label that does not name AI
 _NOTHING = "nothing: marks are lost when a picture is saved again, and nobody has to set them"
 
 
@@ -79,6 +80,7 @@ def of_signature(found: Signature | None) -> Finding:
         "time_stamp": found.time,
         "generator": found.generator,
         "actions": [dict(one) for one in found.actions],
+        "ai": found.ai,
         "faults": list(found.faults),
     }
     return Finding(
@@ -126,13 +128,14 @@ def recipe_state(sha256: str, signature: Signature | None) -> str:
 
 
 def of_watermark(found: Found | None, reason: str | None, recipe: Mapping[str, Any] | None) -> Finding:
-    """The mark in the pixels. reason: why it was not looked for."""
+    """The mark in the pixels. reason: why it was not looked for, or not everywhere."""
     rate = {"false_positives": pixel_mark.FALSE_POSITIVES} if pixel_mark.FALSE_POSITIVES else {}
     if found is None:
         return Finding(
             mark=WATERMARK, state=UNSEARCHED, proves="nothing", proves_not="anything", facts={"reason": reason}
         )
     facts: dict[str, Any] = {"score": round(found.score, 2), "threshold": round(found.threshold, 2)} | rate
+    facts |= {"reason": reason} if reason else {}
     if not found.present or found.message is None:
         return Finding(mark=WATERMARK, state=ABSENT, proves="nothing", proves_not=_NOTHING, facts=facts)
     facts |= {"model": f"{found.message.model:02x}", "recipe": found.message.recipe.hex()}
@@ -156,12 +159,12 @@ def names(message: Message, recipe: Mapping[str, Any]) -> bool:
 
 
 def of_label(source_type: str | None) -> Finding:
-    """The IPTC mark for AI-generated media."""
+    """The IPTC mark for AI-generated media: a source type that names AI; cameras write others."""
     if source_type is None:
         return Finding(mark=LABEL, state=ABSENT, proves="nothing", proves_not=_NOTHING)
     return Finding(
         mark=LABEL,
-        state=PRESENT,
+        state=PRESENT if source_type in AI_TYPES else OTHER,
         proves="that some program labelled it so",
         proves_not="that it is true: anybody can write or remove a label",
         facts={"source_type": source_type},
@@ -172,47 +175,46 @@ def of_label(source_type: str | None) -> Finding:
 
 
 def stripped(
-    recipe: Mapping[str, Any] | None, signature: Signature | None, watermark: Found | None, label: str | None
+    recipe: Mapping[str, Any] | None,
+    fault: str | None,
+    signature: Signature | None,
+    watermark: Found | None,
+    label: str | None,
 ) -> list[str]:
-    """What the file must have had, by what is left in it, and has no more."""
+    """What the file must have had, by what is left in it, and has no more.
+
+    fault: why a recipe could not be read. label: the IPTC source type."""
     marks = (recipe or {}).get("marks")
     marks = marks if isinstance(marks, Mapping) else {}
+    holds = signature is not None and signature.holds
+    labelled, has_recipe = label in AI_TYPES, recipe is not None or fault is not None
     lost = []
     if signature is None and marks.get("c2pa") is True:
         lost.append("the signature (C2PA): the recipe says that there was one")
-    if recipe is None and signature is not None and signature.recipe_sha256 is not None:
+    if not has_recipe and signature is not None and signature.recipe_sha256 is not None:
         lost.append("the recipe: the signature speaks of one")
-    if watermark is not None and not watermark.present and marks.get("watermark") is True:
-        lost.append("the watermark: the recipe says that there was one; the pixels are others")
+    if watermark is not None and not watermark.present and marks.get("watermark") is True and not holds:
+        lost.append("the watermark: the recipe says that there was one, and it is not found in these pixels")
     message = None if watermark is None else watermark.message
-    if message is not None and recipe is not None and not names(message, recipe):
+    if message is not None and recipe is not None and _of_another_recipe(message, recipe):
         lost.append("the recipe that the watermark names: the one in the file is another picture's")
-    if watermark is not None and watermark.present and recipe is None and signature is None:
-        lost.append("recipe, signature and label: only the watermark is left, as of a screenshot")
-    elif label is None and (recipe is not None or signature is not None):
+    if watermark is not None and watermark.present and signature is None and not has_recipe and not labelled:
+        lost.append(
+            "the recipe and the label of a file that personae wrote: only the watermark is left, as of a screenshot"
+        )
+    elif not labelled and _had_label(recipe, signature):
         lost.append("the label")
     return lost
 
 
-def verdict(marks: Sequence[Finding]) -> str:
-    """All findings in one line: the strongest of them."""
-    by = {one.mark: one for one in marks}
-    signature, watermark, recipe, label = (by[name] for name in (SIGNATURE, WATERMARK, RECIPE, LABEL))
-    actions = signature.facts.get("actions", ())
-    types = {one.get("source_type") for one in actions}
-    what = "made or changed by AI" if types & set(AI_TYPES) else "signed, and no word of AI"
-    if signature.state == signatures.TRUSTED:
-        line = f"{what}, by the signature of {signature.facts.get('signer')}, which you trust"
-    elif signature.state in (signatures.VALID, signatures.EXPIRED):
-        line = f"{what}, by a signature that holds, of a certificate you don't trust"
-    elif signature.state in (signatures.TAMPERED, signatures.DAMAGED, signatures.INVALID):
-        line = "changed after it was signed: don't believe its signature"
-    elif watermark.state == PRESENT:
-        line = "made or changed by AI: personae's watermark is in its pixels"
-    elif recipe.state in (UNSIGNED, CHANGED) or label.state == PRESENT:
-        line = "says of itself that AI made it; nothing proves it"
-    else:
-        return "no mark found, which proves nothing"
-    if recipe.state == CHANGED:
-        line += "; its recipe is not the one that was signed"
-    return line
+def _of_another_recipe(message: Message, recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe beside a watermark cannot be the one that it names. In the photo of an edit, the mark that it
+    had before lies beside the edit's own."""
+    edited = recipe.get("task") == EDIT
+    return not names(message, recipe) and message.part == edited and not recipe.get("earlier")
+
+
+def _had_label(recipe: Mapping[str, Any] | None, signature: Signature | None) -> bool:
+    """Whether personae wrote the file, which labels all of its own; others need not."""
+    by_us = signature is not None and (signature.generator or "").startswith("personae ")
+    return by_us or (recipe is not None and recipe.get("ai_generated") is True)

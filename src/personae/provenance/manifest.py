@@ -7,7 +7,7 @@ and the model, and nobody's identity, no file's place and no setting. The recipe
 of ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from personae.provenance.message import recipe_sha256
@@ -19,6 +19,7 @@ RECIPE_LABEL = "personae.recipe"  # of the assertion that binds the recipe
 TASK, MODEL, MODEL_SHA256 = "personae.task", "personae.model", "personae.model_sha256"
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 BY_A_MODEL, IN_PART = "trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"
+AI_TYPES = (BY_A_MODEL, IN_PART)
 _AGENT = {"name": "personae", "version": __version__}
 
 
@@ -49,6 +50,12 @@ def definition(
         ],
         "ingredients": [ingredient(one, recipe) for one in ingredients if one.role not in apart],
     }
+
+
+def foremost(source_types: Iterable[str | None]) -> str | None:
+    """Of several source types the one to be reported: the first that names AI, else the first."""
+    known = [one for one in source_types if one is not None]
+    return next((one for one in known if one in AI_TYPES), next(iter(known), None))
 
 
 def ingredient(one: Ingredient, recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ message_of(recipe)       # Message(model=0x3f, recipe=b"\\x91\\x07\\xd2\\x4c")
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from personae.errors import BadOption
 from personae.provenance.recipe import canonical
 
 UNKNOWN_MODEL = 0
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +34,10 @@ class Message:
 
 
 def message_of(recipe: Mapping[str, Any]) -> Message:
-    """The message of an output, from its recipe as the file holds it."""
+    """The message of an output, from its recipe as the file holds it; a stranger's may name its model by anything."""
     model = recipe.get("model")
     sha256 = model.get("sha256") if isinstance(model, Mapping) else None
-    number = int(sha256[:2], 16) if isinstance(sha256, str) else UNKNOWN_MODEL
+    number = int(sha256[:2], 16) if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else UNKNOWN_MODEL
     return Message(model=number, recipe=bytes.fromhex(recipe_sha256(recipe)[:8]))
 
 

@@ -22,10 +22,11 @@ import numpy as np
 from personae.errors import BadIdentity, BadImage, BadRecipe
 from personae.io.json_kinds import FILE, excerpt
 from personae.provenance.recipe_schema import AROUND, FILES, HISTORY, HISTORY_SETTINGS, RECIPE, require
-from personae.reading.metadata import MAX_TEXT, text_of
+from personae.reading.metadata import FIRST_KEYS, MAX_TEXT, RECIPES, text_of
 from personae.types import Identity
 
-FORMAT = "personae.recipe/2"
+FORMAT = f"{RECIPES}2"
+ANIMATE = "animate"  # the task of a video, whose text has no format
 EDIT = "edit"  # a recipe's task, if it is an edit's
 MASK = "mask"  # what an edit's recipe calls the picture of what is made anew
 PHOTO = "photo"  # what a generation's input is called
@@ -54,9 +55,15 @@ def find_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         recipe = None if text is None else parsed(text)
     except BadRecipe as error:
         raise BadRecipe(f"the recipe in {path} is damaged: {error}") from error
-    if recipe is not None and not {"seed", "model", "settings"} <= recipe.keys():
+    if recipe is not None and not set(FIRST_KEYS) <= recipe.keys():
         raise BadRecipe(f"the recipe in {path} is damaged: it lacks the model, its settings or the seed")
     return recipe
+
+
+def is_recipe(found: Mapping[str, Any]) -> bool:
+    """Whether an object is a recipe: of an image of any version, or what a video's metadata hold in its place."""
+    named = str(found.get("format")).startswith(RECIPES) or set(FIRST_KEYS) <= found.keys()
+    return named or (found.get("task") == ANIMATE and found.get("ai_generated") is True)
 
 
 def parsed(text: str) -> dict[str, Any]:

@@ -6,17 +6,19 @@ found.state                                     # "trusted", "valid", "tampered"
 
 import io
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from personae.errors import BadOption, PersonaeError
 from personae.io.boundary import errors_as
-from personae.provenance.manifest import MODEL, RECIPE_LABEL, SOURCE_TYPES, TASK
+from personae.provenance.manifest import AI_TYPES, MODEL, RECIPE_LABEL, TASK, foremost
 from personae.provenance.signing import library
 
 TRUSTED, VALID, TAMPERED, EXPIRED, INVALID = "trusted", "valid", "tampered", "expired", "invalid"
-DAMAGED, ELSEWHERE = "damaged", "elsewhere"
+DAMAGED, ELSEWHERE, UNKNOWN = "damaged", "elsewhere", "unknown"
+IN_ACTIONS, IN_INPUTS = "actions", "inputs"  # where a manifest names AI
 # The specification's codes for what no longer is what was signed.
 _CHANGED = ("mismatch", "missing", "malformed", "inaccessible", "multipleManifests", "undeclared")
 _EXPIRED = ("claimSignature.outsideValidity", "signingCredential.expired")
@@ -41,8 +43,10 @@ class Signature:
     refuses; `damaged`: its manifest cannot be read; `elsewhere`: the file only names an address, which is not fetched.
     signer, issuer: names in the certificate, which prove nothing by themselves. time: of a time stamp. generator: which
     program signed. actions: what was done, each with `action`, and `source_type`, `task`, `model` where it says so.
-    inputs: what the file was made of, each with `title`, `relationship`, and the `state` and `generator` of its own
-    manifest where it has one. recipe_sha256: of the recipe that was signed. faults: the specification's codes.
+    inputs: what the file was made of, each with `title`, `relationship`, and, where it has a manifest of its own, its
+    `generator`, `source_type` and `state`, all of this by the word of this signature: `valid`, `invalid`, or `unknown`
+    where nothing is said of how it was checked. ai: where it names AI, `IN_ACTIONS` or else `IN_INPUTS`; None: nowhere.
+    recipe_sha256: of the recipe that was signed. faults: the specification's codes.
     """
 
     state: str
@@ -52,6 +56,7 @@ class Signature:
     generator: str | None = None
     actions: Sequence[Mapping[str, str]] = ()
     inputs: Sequence[Mapping[str, str]] = ()
+    ai: str | None = None
     recipe_sha256: str | None = None
     faults: Sequence[str] = ()
 
@@ -112,6 +117,7 @@ def _of_report(report: Mapping[str, Any]) -> Signature:
     for delta in results.get("ingredientDeltas") or ():
         failures += _codes(delta.get("validationDeltas", {}))
     signed_by = active.get("signature_info") or {}
+    ingredients = active.get("ingredients") or ()
     return Signature(
         state=_state(report.get("validation_state"), failures),
         signer=_text(signed_by.get("common_name")),
@@ -119,10 +125,17 @@ def _of_report(report: Mapping[str, Any]) -> Signature:
         time=_text(signed_by.get("time")),
         generator=_generator(active),
         actions=[_action(one) for one in _actions(active)[:_MOST_LISTED]],
-        inputs=[_input(one, manifests) for one in (active.get("ingredients") or ())[:_MOST_LISTED]],
+        inputs=[_input(one, manifests) for one in ingredients[:_MOST_LISTED]],
+        ai=_names_ai(active, [one.get("active_manifest") for one in ingredients], manifests),
         recipe_sha256=_recipe_sha256(active),
         faults=list(dict.fromkeys(failures))[:_MOST_LISTED],
     )
+
+
+def _names_ai(active: Mapping[str, Any], inputs: Sequence[Any], manifests: Mapping[str, Any]) -> str | None:
+    if foremost(map(_source_type, _actions(active))) in AI_TYPES:
+        return IN_ACTIONS
+    return IN_INPUTS if foremost(_source_types(inputs, manifests)) in AI_TYPES else None
 
 
 def _codes(results: Mapping[str, Any]) -> list[str]:
@@ -161,14 +174,19 @@ def _actions(one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _action(one: Mapping[str, Any]) -> dict[str, str]:
     parameters = one.get("parameters") or {}
-    source_type = one.get("digitalSourceType")
     found = {
         "action": one.get("action"),
-        "source_type": None if source_type is None else str(source_type).removeprefix(SOURCE_TYPES),
+        "source_type": _source_type(one),
         "task": parameters.get(TASK),
         "model": parameters.get(MODEL),
     }
     return {name: str(value)[:_LONGEST] for name, value in found.items() if value is not None}
+
+
+def _source_type(action: Mapping[str, Any]) -> str | None:
+    """The last part of its address in IPTC's vocabulary, or in C2PA's."""
+    found = action.get("digitalSourceType")
+    return None if found is None else str(found).rstrip("/").rpartition("/")[2]
 
 
 def _input(one: Mapping[str, Any], manifests: Mapping[str, Any]) -> dict[str, str]:
@@ -176,13 +194,37 @@ def _input(one: Mapping[str, Any], manifests: Mapping[str, Any]) -> dict[str, st
     found = {"title": one.get("title"), "relationship": one.get("relationship")}
     label = one.get("active_manifest")
     if label is not None:
-        failures = _codes((one.get("validation_results") or {}).get("activeManifest", {}))
-        changed = any(code != _UNTRUSTED for code in failures)
-        its_own = manifests.get(label) or {}
-        found |= {"state": INVALID if changed else VALID, "generator": _generator(its_own)}
-        types = [action.get("source_type") for action in map(_action, _actions(its_own))]
-        found["source_type"] = next((one for one in types if one is not None), None)
+        found |= {"state": _state_of_input(one), "generator": _generator(manifests.get(label) or {})}
+        found["source_type"] = foremost(_source_types([label], manifests))
     return {name: str(value)[:_LONGEST] for name, value in found.items() if value is not None}
+
+
+def _state_of_input(one: Mapping[str, Any]) -> str:
+    """As whoever signed found it. Older programs list what failed alone, or nothing at all."""
+    results = one.get("validation_results")
+    checked = isinstance(results, Mapping) and isinstance(results.get("activeManifest"), Mapping)
+    failures = (
+        _codes(results["activeManifest"])
+        if checked
+        else [str(status.get("code")) for status in one.get("validation_status") or ()]
+    )
+    if any(code != _UNTRUSTED for code in failures):
+        return INVALID
+    return VALID if checked else UNKNOWN
+
+
+def _source_types(labels: Sequence[Any], manifests: Mapping[str, Any]) -> list[str | None]:
+    """Of some manifests and of all that these were made of in turn."""
+    found: list[str | None] = []
+    waiting, visited = deque(labels), set()
+    while waiting:
+        label = waiting.popleft()
+        if label in visited or label not in manifests:
+            continue
+        visited.add(label)
+        found += map(_source_type, _actions(manifests[label]))
+        waiting += [one.get("active_manifest") for one in manifests[label].get("ingredients") or ()]
+    return found
 
 
 def _recipe_sha256(active: Mapping[str, Any]) -> str | None:

@@ -2,8 +2,9 @@
 
     text_of("me-seed7.png")         # the recipe's JSON, or None
 
-PNG: the chunk `personae` (iTXt, or what other programs make of it); JPEG and WebP: EXIF's UserComment. The file is a
-stranger's: only regular files are opened, only headers are walked, at most `MAX_TEXT` bytes are kept.
+PNG: the chunk `personae` (iTXt, or what other programs make of it); JPEG and WebP: EXIF's UserComment, which cameras
+and other programs write as well: what is not like a recipe is theirs (`like_a_recipe`). The file is a stranger's: only
+regular files are opened, only headers are walked, at most `MAX_TEXT` bytes are kept.
 """
 
 import os
@@ -29,6 +30,7 @@ _MIMES = (  # by the first bytes: how they begin, and what stands at the eighth
 USER_COMMENT, EXIF_IFD = 0x9286, 0x8769
 ASCII = b"ASCII\0\0\0"  # EXIF's name for the character set of a UserComment
 MAX_TEXT = 2**20
+RECIPES, FIRST_KEYS = "personae.recipe/", ("seed", "model", "settings")  # the format of all; what the first ones had
 _MOST_PARTS = 100_000  # chunks or segments of a file; a PNG of 240 MB in libpng's usual chunks has 30,000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"iTXt", b"tEXt", b"zTXt")
@@ -68,6 +70,12 @@ def mime_of(head: bytes) -> str | None:
     if head.startswith(b"\x1aE\xdf\xa3"):
         return MATROSKA
     return "video/mp4" if head[4:8] == b"ftyp" else None
+
+
+def like_a_recipe(text: bytes) -> bool:
+    """Whether a text that anybody may have written seems to be a recipe, whole or damaged: it has the name of the
+    format, or the keys of the first version, which had no name."""
+    return RECIPES.encode() in text or all(f'"{key}"'.encode() in text for key in FIRST_KEYS)
 
 
 def may_be_signed(encoded: bytes) -> bool:
@@ -176,4 +184,4 @@ def _of_exif(tiff: bytes) -> bytes | None:
         return None
     count, place = number(comment + 4, 4), number(comment + 8, 4)
     content = tiff[place : place + count]
-    return content[len(ASCII) :] if content.startswith(ASCII) else None
+    return content[len(ASCII) :] if content.startswith(ASCII) and like_a_recipe(content) else None

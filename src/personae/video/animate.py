@@ -25,7 +25,7 @@ from personae.model import Model
 from personae.models.limits import Limits
 from personae.provenance import writer
 from personae.provenance.marks import Marks
-from personae.provenance.recipe import canonical
+from personae.provenance.recipe import ANIMATE, canonical
 from personae.types import Face
 from personae.video import face_tracker, smoothing
 from personae.video import motion_track as tracks
@@ -290,7 +290,7 @@ def write_video(
     force: bool,
 ) -> None:
     """The video, whole or not at all, from the store's frames, with its marks. facts: for the file's metadata."""
-    text = canonical(dict(facts) | {"task": "animate", "ai_generated": True})
+    text = canonical(dict(facts) | {"task": ANIMATE, "ai_generated": True})
     video_file.write(
         target,
         label.in_pixels((store.get(number) for number in film.pictures), text),
