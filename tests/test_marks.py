@@ -89,6 +89,22 @@ def test_an_edit_is_marked_where_it_changed_the_photo(mode: str) -> None:
 
 
 @pytest.mark.usefixtures("with_a_watermark")
+def test_modes_whose_numbers_are_no_colours_are_converted_or_refused() -> None:
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 200, (160, 160, 3), dtype=np.uint8))
+    palette = colours.quantize(64)
+    marked = pixel_mark.mark(palette, RECIPE)
+    assert marked.mode == "RGB"
+    difference = np.asarray(marked).astype(int) - np.asarray(palette.convert("RGB"))
+    assert (difference[20:] == 9).mean() > 0.95, "as the watermark of these tests is"
+    palette.info["transparency"] = 3
+    assert pixel_mark.mark(palette, RECIPE).mode == "RGBA"
+    assert pixel_mark.mark(colours.convert("1"), RECIPE).mode == "L"
+    for mode in ("CMYK", "YCbCr", "LAB", "HSV", "I", "F", "RGBX", "PA", "RGBa"):
+        with pytest.raises(BadOption, match=f"RGB, RGBA, L, LA, I;16, 1, P, got {mode}"):
+            pixel_mark.mark(Image.new(mode, (160, 160)), RECIPE)
+
+
+@pytest.mark.usefixtures("with_a_watermark")
 def test_a_small_change_gets_none_and_the_recipe_says_why(tmp_path: Path) -> None:
     image, area = Image.new("RGB", (300, 300)), np.zeros((300, 300), bool)
     area[100:227, 100:300] = True

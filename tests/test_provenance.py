@@ -21,7 +21,7 @@ from PIL import Image
 from certificate_fixtures import KEYS, issued
 from personae import provenance
 from personae.errors import BadImage, BadOption, BadOutput
-from personae.provenance import credentials, recipe, signature, signing, writer
+from personae.provenance import credentials, recipe, signature, signer, signing, writer
 from personae.provenance.credentials import Credentials
 from personae.provenance.detection import detect
 from personae.provenance.marks import Marks
@@ -353,7 +353,7 @@ def test_the_key_is_the_users_alone_and_made_once(config: Path) -> None:
     facts = credentials.facts(one)
     assert int(facts["until"][:4]) >= 2050, "without a time stamp a signature lives as long as its certificate"
     before = writer.encode(picture(), "png", RECIPE)
-    other = credentials.renew()
+    other = signer.renew()
     assert other.chain != one.chain
     assert detect(before)["c2pa"].state == "trusted", "the root before is still known"
     assert detect(writer.encode(picture(), "png", RECIPE))["c2pa"].state == "trusted"
@@ -379,7 +379,7 @@ def test_a_users_own_chain_and_key_sign(config: Path, tmp_path: Path) -> None:
     (tmp_path / "chain.pem").write_bytes(own.chain)
     (tmp_path / "key.pem").write_bytes(own.key)
     (config / "provenance" / "local.pem").unlink()
-    credentials.choose(tmp_path / "chain.pem", tmp_path / "key.pem")
+    signer.choose(tmp_path / "chain.pem", tmp_path / "key.pem")
     assert credentials.of_user().chain == own.chain
     content = writer.encode(picture(), "png", RECIPE)
     assert detect(content)["c2pa"].state == "trusted"
@@ -388,8 +388,79 @@ def test_a_users_own_chain_and_key_sign(config: Path, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="holds no private key"):
         writer.encode(picture(), "png", RECIPE)
     (config / "provenance" / "signer.json").write_text("{}")
-    with pytest.raises(BadOption, match="personae provenance setup again"):
+    with pytest.raises(BadOption, match="personae provenance setup --chain"):
         credentials.of_user()
+
+
+def _files(folder: Path, chain: bytes, key: bytes) -> tuple[Path, Path]:
+    paths = folder / "chain.pem", folder / "key.pem"
+    for path, content in zip(paths, (chain, key), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def test_what_cannot_sign_is_not_chosen(config: Path, tmp_path: Path) -> None:
+    own, other = issued(), issued()
+    with pytest.raises(BadOption, match=r"cannot sign.*does not match"):
+        signer.choose(*_files(tmp_path, own.chain, other.key))
+    for algorithm in ("ps256", "es384", "ed25519"):
+        with pytest.raises(BadOption, match=f"cannot sign.*{algorithm}"):
+            signer.choose(*_files(tmp_path, own.chain, own.key), algorithm=algorithm)
+    for locked in (
+        own.key.replace(b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY"),
+        own.key.replace(b"KEY-----\n", b"KEY-----\nProc-Type: 4,ENCRYPTED\n", 1),
+    ):
+        with pytest.raises(BadOption, match="locked by a password"):
+            signer.choose(*_files(tmp_path, own.chain, locked))
+    assert not config.exists()
+    with pytest.raises(BadOutput, match="does not match"):  # not a file that everybody takes for tampered
+        writer.encode(picture(), "png", RECIPE, marks=Marks(credentials=Credentials(chain=own.chain, key=other.key)))
+
+
+def test_whoever_issued_a_users_chain_is_not_trusted_with_it(config: Path, tmp_path: Path) -> None:
+    """All other customers of the same authority would be."""
+    own = issued()
+    signer.choose(*_files(tmp_path, own.chain, own.key))
+    assert credentials.roots() == b""
+    assert credentials.to_hand_out() == own.root
+    content = writer.encode(picture(), "png", RECIPE)
+    assert detect(content)["c2pa"].state == "valid"
+    assert detect(content, trust=own.root)["c2pa"].state == "trusted"
+
+
+@pytest.mark.parametrize("lost", ["key.pem", "chain.pem", "signer.json", "local.pem", "earlier-roots.pem"])
+def test_a_choice_that_is_broken_stops_nobody(lost: str, config: Path, tmp_path: Path) -> None:
+    content = writer.encode(picture(), "png", RECIPE)  # by the local certificate
+    signer.renew()
+    own = issued()
+    signer.choose(*_files(tmp_path, own.chain, own.key))
+    place = (tmp_path if lost in ("key.pem", "chain.pem") else config / "provenance") / lost
+    place.write_bytes(b"-----BEGIN NONSENSE")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        state = detect(content)["c2pa"].state
+    assert state == ("valid" if lost == "earlier-roots.pem" else "trusted")
+    assert [str(one.message) for one in caught if "are not trusted" in str(one.message)] or lost == "key.pem"
+    with warnings.catch_warnings(action="ignore"):
+        if lost != "local.pem":
+            assert signer.use_local() == credentials.of_user()
+            signer.choose(*_files(tmp_path, own.chain, own.key))
+            place.write_bytes(b"-----BEGIN NONSENSE")
+        assert signer.renew() == credentials.of_user()
+        assert detect(writer.encode(picture(), "png", RECIPE))["c2pa"].state == "trusted"
+
+
+def test_a_wrong_key_is_found_before_the_work(config: Path, tmp_path: Path) -> None:
+    own = issued()
+    signer.choose(*_files(tmp_path, own.chain, own.key))
+    assert signer.settled(Marks()).credentials == credentials.own()
+    assert signer.settled(Marks(c2pa=False)) == Marks(c2pa=False)
+    (tmp_path / "key.pem").write_bytes(issued().key)
+    with pytest.raises(BadOption, match="cannot sign"):
+        signer.settled(Marks())
+    (tmp_path / "key.pem").unlink()
+    with pytest.raises(BadOption, match=r"key\.pem.*--local"):
+        signer.settled(Marks())
 
 
 @pytest.mark.parametrize("algorithm", KEYS)

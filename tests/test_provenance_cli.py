@@ -16,7 +16,7 @@ from personae import identity
 from personae.errors import BadOutput
 from personae.io import video_file
 from personae.pipeline import FacePipeline, load
-from personae.provenance import pixel_mark, writer
+from personae.provenance import credentials, pixel_mark, signer, writer
 from personae.provenance.detection import FRAMES, _spread, detect
 from personae.provenance.marks import Marks
 from personae.provenance.message import Message, message_of
@@ -122,8 +122,66 @@ def test_who_signs_is_chosen_and_said(run: Run, config: Path, tmp_path: Path) ->
         run("provenance", "setup", "--chain", tmp_path / "chain.pem", "--key", tmp_path / "key.pem", "--json").out
     )
     assert (own["signs"], own["sha256"]) == ("own", new["sha256"])
-    for words in (("--chain", tmp_path / "chain.pem"), ("--time-stamps", "https://example.org")):
-        assert run("provenance", "setup", *words).code == 2
+    both = ("--chain", tmp_path / "chain.pem", "--key", tmp_path / "key.pem")
+    for words in (
+        both[:2],
+        ("--time-stamps", "https://example.org"),
+        ("--algorithm", "es256"),
+        (*both, "--algorithm", "rot13"),
+        (*both, "--algorithm", "ps256"),
+        (*both, "--local"),
+        ("--new", "--local"),
+    ):
+        assert run("provenance", "setup", *words).code == 2, words
+    (tmp_path / "key.pem").unlink()
+    assert "--local" in run("provenance", "setup").err
+    back = json.loads(run("provenance", "setup", "--local", "--json").out)
+    assert (back["signs"], back["sha256"]) == ("local", new["sha256"])
+
+
+@pytest.mark.parametrize("module", ["c2pa", "cryptography"])
+@pytest.mark.parametrize("words", [("setup",), ("setup", "--new"), ("setup", "--local"), ("show",), ("export-root",)])
+def test_without_the_extra_the_verbs_say_so(
+    run: Run, config: Path, module: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    done = run("provenance", *words)
+    assert done.code == 2
+    assert "pip install 'personae[provenance]'" in done.err
+    assert done.err.count("\n") == 1
+    assert not config.exists()
+
+
+@pytest.mark.parametrize("verb", ["generate", "edit", "demo", "replay", "animate"])
+def test_who_cannot_sign_is_told_before_a_model_is_loaded(
+    verb: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if verb == "animate":
+        pytest.importorskip("av")
+    folder = tiny_model_folder(tmp_path / "model")
+    photo = face_photo(tmp_path / "photo.png")
+    identity.save(tmp_path / "a.identity", made_up(load(folder), 1)[0])
+    once = run("generate", tmp_path / "a.identity", "-m", folder, "--steps", 1, "--no-c2pa", "-o", tmp_path / "a.png")
+    local = credentials.local()
+    assert local.key is not None
+    (tmp_path / "chain.pem").write_bytes(local.chain)
+    (tmp_path / "key.pem").write_bytes(local.key)
+    signer.choose(tmp_path / "chain.pem", tmp_path / "key.pem")
+    (tmp_path / "key.pem").unlink()
+    for module in ("generate", "edit", "inspect", "animate"):
+        monkeypatch.setattr(f"personae.cli.{module}.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    words = {
+        "generate": ("generate", tmp_path / "a.identity"),
+        "edit": ("edit", "attribute", photo, "--expression", "smile=0.5"),
+        "demo": ("demo",),
+        "replay": ("replay", *once.lines),
+        "animate": ("edit", "animate", photo, tmp_path / "driver.mp4"),
+    }[verb]
+    out = tmp_path / "out" / {"animate": "b.mp4", "demo": "b"}.get(verb, "b.png")
+    done = run(*words, "-m", folder, "-o", out)
+    assert done.code == 2
+    assert "key.pem" in done.err
+    assert not out.exists()
 
 
 def test_inspect_says_whether_the_recipe_is_the_one_that_was_signed(run: Run, tmp_path: Path) -> None:

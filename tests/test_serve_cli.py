@@ -45,6 +45,13 @@ def test_what_is_chosen(run: Run, started: list[Settings], tmp_path: Path) -> No
         (["--host", "0.0.0.0"], "give a file of keys"),
         (["-m", "nano", "-m", "other/nano"], "two models are called"),
         (["--keys", "nothing.txt"], "nothing.txt"),
+        (["-m", ""], "NAME=FOLDER"),
+        (["-m", "mine="], "NAME=FOLDER"),
+        (["-m", "=runs/mine"], "NAME=FOLDER"),
+        (["-m", "/"], "NAME=FOLDER"),
+        *((["--memory", value], "--memory is a number of GiB above 0") for value in ("nan", "inf", "-1", "0", "1e300")),
+        *(([flag, "nan"], flag) for flag in ("--job-seconds", "--results-for")),
+        *(([flag, "inf"], f"{flag} is a number of seconds") for flag in ("--job-seconds", "--results-for")),
     ],
 )
 def test_what_is_refused(run: Run, started: list[Settings], words: list[str], reason: str) -> None:
@@ -53,6 +60,25 @@ def test_what_is_refused(run: Run, started: list[Settings], words: list[str], re
     assert reason in done.err
     assert done.err.count("\n") == 1
     assert not started
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(
+    run: Run, started: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "lr=2").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine")
+    words = ["/models/lr=1e-4", "mine=/runs/lr=1/x", "lr=2", "runs/a/", "ann/hers", "best=ann/theirs"]
+    assert run("serve", *(word for one in words for word in ("-m", one)), "--no-output-filter").code == 0
+    assert started.pop().models == {
+        "lr=1e-4": "/models/lr=1e-4",
+        "mine": "/runs/lr=1/x",
+        "lr=2": "lr=2",
+        "a": "runs/a/",
+        "hers": "ann/hers",
+        "best": "ann/theirs",
+    }
+    assert run("serve", "-m", ".", "--no-output-filter").code == 0
+    assert started.pop().models == {"mine": "."}
 
 
 def test_what_keeps_it_from_starting_is_one_line(run: Run, tmp_path: Path) -> None:

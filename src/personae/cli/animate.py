@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from personae.cli import inputs
-from personae.cli.destination import prepared, refuse_stdout
+from personae.cli.destination import prepared, refuse_stdout, settled_marks
 from personae.cli.option_groups import with_options
 from personae.cli.options import Base, Force, Guidance, Json, Licence, Model, NoC2pa, NoWatermark, Quiet, Steps
 from personae.cli.report import say_written
@@ -19,7 +19,6 @@ from personae.cli.steering import typer_option
 from personae.cli.terminal import is_silent, load_model, require_reader
 from personae.console import say_json
 from personae.errors import BadOption
-from personae.provenance.marks import Marks
 
 
 class NoFaceInFrame(StrEnum):
@@ -114,6 +113,7 @@ def animate(
     video_file.format_of(out)
     photo = inputs.one(source)
     writer.refuse_overwriting([out], options.force)
+    marks = settled_marks(no_watermark=options.no_watermark, no_c2pa=options.no_c2pa)
     pipe = load_model(options.model, options.quiet, base=options.base, accept_licence=options.accept_licence)
     from personae.video.animate import animate as run
     from personae.video.animation import Settings
@@ -133,7 +133,7 @@ def animate(
             audio=not options.no_audio,
             batch_size=options.batch_size,
             keep_frames=options.keep_frames,
-            marks=Marks.of_environment(watermark=not options.no_watermark, c2pa=not options.no_c2pa),
+            marks=marks,
             force=options.force,
             on_frame=on_frame,
             **options.of_a_call,

@@ -28,6 +28,15 @@ _FORMATS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp"}
 _OTHERS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".svg", ".tif", ".tiff")
 
 
+def settled_marks(*, no_watermark: bool, no_c2pa: bool) -> "Marks":
+    """What the results are marked with, and who signs them, tried before a model is loaded: what cannot be signed is
+    not written. Raises `BadOption` for credentials that cannot sign."""
+    from personae.provenance import signer
+    from personae.provenance.marks import Marks
+
+    return signer.settled(Marks.of_environment(watermark=not no_watermark, c2pa=not no_c2pa))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Destination:
     """folder: where files go; None: standard output. name: of the one file, else each is named after its person or

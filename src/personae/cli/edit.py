@@ -16,7 +16,7 @@ import typer
 from personae.cli import inputs
 from personae.cli.animate import animate, track
 from personae.cli.completion import starting
-from personae.cli.destination import destination, prepared
+from personae.cli.destination import destination, prepared, settled_marks
 from personae.cli.option_groups import with_options
 from personae.cli.options import (
     Base,
@@ -41,7 +41,6 @@ from personae.console import note
 from personae.controls.expression import read_expression
 from personae.controls.pose import read_pose
 from personae.errors import BadOption, BadOutput, NoFaceFound
-from personae.provenance.marks import Marks
 from personae.reading.region_table import GROUPS, REGIONS
 
 if TYPE_CHECKING:
@@ -99,11 +98,6 @@ class Common:
         }
         picked = {"face": self.face or 1, "all_faces": self.all_faces, "num_images": self.count}
         return picked | {name: value for name, value in optional.items() if value is not None}
-
-    @property
-    def marks(self) -> Marks:
-        """What the results are marked with."""
-        return Marks.of_environment(watermark=not self.no_watermark, c2pa=not self.no_c2pa)
 
 
 # ---------------------------------------------------------------------- the verbs
@@ -299,6 +293,7 @@ def _run(
         reader = require_reader(options.model, base=base, accept_licence=accepted)
         same = _same_for_all(reader, shared) | options.of_a_call
         same |= {name: value for name, value in changes.items() if value not in (None, {}, [])}
+        marks = settled_marks(no_watermark=options.no_watermark, no_c2pa=options.no_c2pa)
         pipe = load_model(options.model, options.quiet, reader, base=base, accept_licence=accepted)
         with progress(options.quiet, options.steps or pipe.config.steps) as stage:
             for job in jobs:
@@ -306,7 +301,7 @@ def _run(
                     call = {canvas: job.photo.source, "seed": job.seeds} | same | stage(job.stem, options.count)
                     done = pipe.edit(task, **call)
                     names, force = not options.no_identity, options.force
-                    paths = place.save_edit(done, stem=job.stem, names=names, marks=options.marks, force=force)
+                    paths = place.save_edit(done, stem=job.stem, names=names, marks=marks, force=force)
                     report.wrote(answer(done, paths))
         if not report.rows:
             raise NoFaceFound(f"no face found in any of {len(photos)} photos: nothing is left to do")

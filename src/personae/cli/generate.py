@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personae.cli import inputs
-from personae.cli.destination import destination, prepared, refuse_stdout
+from personae.cli.destination import destination, prepared, refuse_stdout, settled_marks
 from personae.cli.options import (
     Base,
     Force,
@@ -31,7 +31,6 @@ from personae.cli.steering import controls_from, with_controls
 from personae.cli.terminal import answer, load_model, progress, reader_for
 from personae.console import note, say
 from personae.errors import BadOption
-from personae.provenance.marks import Marks
 
 if TYPE_CHECKING:
     from personae.gather import Person
@@ -61,9 +60,9 @@ def demo(
     if photo is not None:
         inputs.one(photo)
     with prepared(out):
+        marks = settled_marks(no_watermark=no_watermark, no_c2pa=no_c2pa)
         pipe = load_model(model, quiet)
         with progress(quiet, steps or pipe.config.steps) as stage:
-            marks = Marks.of_environment(watermark=not no_watermark, c2pa=not no_c2pa)
             page = story.run(pipe, out, photo=photo, seed=seed, steps=steps, marks=marks, stage=stage)
     say(page)
 
@@ -136,6 +135,7 @@ def generate(
         index = [person for person in range(len(stems)) for _ in range(count)]
         seeds = [first + i for i in range(len(index) * attempts)]  # those of later tries count on
         place.require_room(index * attempts, seeds, stems, force)
+        marks = settled_marks(no_watermark=no_watermark, no_c2pa=no_c2pa)
         pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence)
         with progress(quiet, options.get("num_inference_steps") or options.get("fast") or pipe.config.steps) as stage:
             generation, shortfall = _generated(
@@ -152,7 +152,6 @@ def generate(
             note(shortfall)
         if not generation.images:
             raise typer.Exit(2)
-        marks = Marks.of_environment(watermark=not no_watermark, c2pa=not no_c2pa)
         paths = place.save(generation, people=who, stems=stems, identity=not no_identity, marks=marks, force=force)
         report.wrote(_rows(generation, paths))
         if sheet:

@@ -6,12 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from personae.cli import inputs
-from personae.cli.destination import prepared, refuse_stdout
+from personae.cli.destination import prepared, refuse_stdout, settled_marks
 from personae.cli.options import Base, Force, Json, Licence, Model, NoC2pa, NoWatermark, Quiet
 from personae.cli.terminal import load_model, require_reader
 from personae.console import note, say, say_json
 from personae.errors import BadImage, BadOption
-from personae.provenance.marks import Marks
 
 weights = typer.Typer(help="Which models there are, under which licence. Example: personae models")
 
@@ -144,10 +143,10 @@ def replay(
         # Before the model is loaded: what the file or its inputs lack should be said at once.
         recipe = replaying.readable(path)
         inputs_by_name = replaying.taken(recipe, inputs_by_name)
+        marks = None if out is None else settled_marks(no_watermark=no_watermark, no_c2pa=no_c2pa)
         pipe = None if model is None else load_model(model, quiet, dtype=recipe.get("dtype"))
         again = replaying.remake(path, pipe=pipe, inputs=inputs_by_name, budget=budget)
         if out is not None:
-            marks = Marks.of_environment(watermark=not no_watermark, c2pa=not no_c2pa)
             content = writer.encode(again.image, "png", again.recipe, marks=marks, area=again.area)
             writer.write(out, content, force=force)
     drift = again.drift

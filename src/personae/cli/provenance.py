@@ -1,5 +1,6 @@
 """personae detect | provenance: where pictures come from, and who signs this user's own."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,19 @@ from personae.errors import BadOption, PersonaeError
 
 if TYPE_CHECKING:
     from personae.provenance.detection import Detected
+
+
+class Algorithm(StrEnum):
+    """Of a key that signs."""
+
+    es256 = "es256"
+    es384 = "es384"
+    es512 = "es512"
+    ps256 = "ps256"
+    ps384 = "ps384"
+    ps512 = "ps512"
+    ed25519 = "ed25519"
+
 
 signing = typer.Typer(help="Who signs what you make (C2PA). Example: personae provenance show")
 
@@ -83,7 +97,8 @@ def _of_input(one: "dict[str, Any] | Any") -> str:
     if "state" not in one:
         return f"{title}, which had no signature"
     kind = f", {one['source_type']}" if "source_type" in one else ""
-    return f"{title}, signed by {one.get('generator', 'some program')}{kind}: {one['state']} when it was taken in"
+    signed = f"signed by {one.get('generator', 'some program')}{kind}: {one['state']}"
+    return f"{title}, {signed}, by the word of this signature"
 
 
 @signing.command()
@@ -92,9 +107,7 @@ def setup(
         Path | None, typer.Option(help="Your certificates (PEM), the signing one first; with --key.")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM, PKCS 8); it stays where it is.")] = None,
-    algorithm: Annotated[str, typer.Option(help="Of the key: es256, es384, es512, ps256, ps384, ps512, ed25519.")] = (
-        "es256"
-    ),
+    algorithm: Annotated[Algorithm | None, typer.Option(help="Of the key; with --chain.", show_default="es256")] = None,
     time_stamps: Annotated[
         str | None,
         typer.Option(help="URL of a time-stamp authority, which is then asked over the network for every picture."),
@@ -102,29 +115,49 @@ def setup(
     new: Annotated[
         bool, typer.Option("--new", help="Another local certificate; the old root is still trusted here.")
     ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Back to the local certificate from a chain of your own.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Choose who signs what you make: a local certificate (made on first use anyway), or your own chain and key.
 
     Example: personae provenance setup
     """
-    from personae.provenance import credentials
-
     if (chain is None) != (key is None):
         raise BadOption("--chain and --key go together: give both")
-    if chain is not None and key is not None:
-        if new:
-            raise BadOption("--new makes a local certificate, --chain brings another: give one of the two")
-        credentials.choose(chain, key, algorithm=algorithm, time_stamps=time_stamps)
-    elif time_stamps is not None:
+    if sum((chain is not None, new, local)) > 1:
+        raise BadOption(
+            "--chain brings a certificate, --new makes one, --local goes back to the one made before: give one"
+        )
+    if chain is None and algorithm is not None:
+        raise BadOption("--algorithm goes with --chain and --key: the local certificate has its own")
+    if chain is None and time_stamps is not None:
         raise BadOption(
             "--time-stamps goes with --chain and --key: an authority stamps for certificates that are known"
         )
+    _require_extra()
+    from personae.provenance import credentials, signer
+
+    if chain is not None and key is not None:
+        signer.choose(chain, key, algorithm=(algorithm or Algorithm.es256).value, time_stamps=time_stamps)
     elif new:
-        credentials.renew()
+        signer.renew()
+    elif local:
+        signer.use_local()
     else:
         credentials.of_user()
     show(as_json=as_json)
+
+
+def _require_extra() -> None:
+    """Raise `BadOption` unless what makes and reads certificates and signatures is installed."""
+    from importlib.util import find_spec
+
+    from personae.provenance import signing
+
+    if signing.library() is None or find_spec("cryptography") is None:
+        raise BadOption("nothing is signed: pip install 'personae[provenance]'")
 
 
 @signing.command()
@@ -133,10 +166,9 @@ def show(as_json: Json = False) -> None:
 
     Example: personae provenance show
     """
-    from personae.provenance import credentials, signing
+    _require_extra()
+    from personae.provenance import credentials
 
-    if signing.library() is None:
-        raise BadOption("nothing is signed: pip install 'personae[provenance]'")
     own = credentials.own()
     if own is None and not (credentials.folder() / credentials.LOCAL).exists():
         answer: dict[str, Any] = {"signs": "nobody yet: a local certificate is made when the first picture is written"}
@@ -157,14 +189,14 @@ def export_root(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write the certificate by which others can trust what you sign; there is nothing secret in it.
+    """Write the certificate by which others can trust what you sign, and those before; there is nothing secret in it.
 
     Example: personae provenance export-root -o my-root.pem
     """
+    _require_extra()
     from personae.provenance import credentials, writer
 
-    credentials.of_user()
-    content = credentials.roots()
+    content = credentials.to_hand_out()
     if out is None or str(out) == "-":
         say(*content.decode().splitlines())
     else:

@@ -1,6 +1,7 @@
 """personae serve: the HTTP API."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 from personae.cli.options import Quiet
 from personae.console import note
 from personae.errors import BadOption
+
+_MOST = 1e9  # GiB, or seconds
 
 
 def serve(
@@ -55,6 +58,9 @@ def serve(
     """
     from personae.serving.api.extra import require_extra
 
+    _require_number("--memory", memory, "GiB above 0")
+    _require_number("--job-seconds", job_seconds, "seconds, 1 or more")
+    _require_number("--results-for", results_for, "seconds, 1 or more")
     require_extra()
     from personae.serving.api.keys import Keys
     from personae.serving.api.settings import MIB, Settings
@@ -86,12 +92,30 @@ def serve(
     run(settings, ready=None if quiet else note)
 
 
+def _last_part(place: str) -> str:
+    """What a folder or a Hub id is called: also where it is `.` or `..`."""
+    last = Path(place).name
+    return last if last.strip(".") or not place else Path(place).resolve().name
+
+
+def _require_number(flag: str, value: float | None, words: str) -> None:
+    """Raise `BadOption` for what is no number that can be counted with: Typer's own limits let nan pass."""
+    if value is not None and not (math.isfinite(value) and 0 < value < _MOST):
+        raise BadOption(f"{flag} is a number of {words}, got {value:g}")
+
+
 def _by_name(models: list[str]) -> dict[str, str]:
-    """`mine=runs/mine` -> {"mine": "runs/mine"}; a folder or Hub id without a name by its last part."""
+    """`mine=runs/mine` -> {"mine": "runs/mine"}; a folder or Hub id without a name by its last part. A folder may have
+    an = in its own name: what comes before it has a slash then, or the folder is there."""
     found: dict[str, str] = {}
     for one in models:
-        name, _, source = one.rpartition("=")
-        name = name or Path(source).name
+        name, equals, source = one.partition("=")
+        if not equals or "/" in name or Path(one).exists():
+            name, source = _last_part(one), one
+        if not (name and source):
+            raise BadOption(
+                f"a model is a name, a folder, a Hub id or NAME=FOLDER, got {one!r}: name it with NAME=FOLDER"
+            )
         if name in found:
             raise BadOption(f"two models are called {name!r}: name one of them with NAME={source}")
         found[name] = source

@@ -1,8 +1,8 @@
 """Who signs: a certificate of this user's own, made on first use, or the user's chain and key, or a module's callback.
 
-    credentials = of_user()            # what `personae provenance setup` chose; else the local one, made if need be
+    credentials = of_user()            # what `signer.choose` noted; else the local one, made if need be
     credentials.chain                  # PEM, the signing certificate first
-    roots()                            # PEM: what the user may hand out, so that others can trust these signatures
+    roots()                            # PEM: whom this user trusts without being asked: their own local certificates
 
 The local certificate: a root of its own signs one leaf, and the root's key is thrown away at once, so nothing else can
 ever be signed in its name. Key and chain lie in one file, `provenance/local.pem` of the user's configuration folder,
@@ -10,13 +10,14 @@ readable by the user alone, which appears whole or not at all: two processes tha
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from personae.errors import BadOption, BadOutput
+from personae.errors import BadOption, BadOutput, PersonaeError
 from personae.io import atomic, regular
 from personae.io.boundary import errors_as
 from personae.io.user_folders import config_folder
@@ -26,7 +27,11 @@ ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
 ROOT_YEARS, LEAF_YEARS = 40, 30
 _BEGIN_CERTIFICATE, _END = b"-----BEGIN CERTIFICATE-----", b"-----END "
 _MOST_BYTES = 2**18  # of a PEM file
+_ORGANISATION, _ROOT = "personae", "local root"
 LOCAL, SETTINGS, EARLIER = "local.pem", "signer.json", "earlier-roots.pem"
+_INSTEAD = (
+    "choose others (personae provenance setup --chain CHAIN --key KEY), or sign by the local certificate (--local)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ def folder() -> Path:
 
 
 def of_user() -> Credentials:
-    """The user's own credentials if `choose` was called, else the local ones, made on first use. Raises `BadOption` for
+    """The user's own credentials if they chose some, else the local ones, made on first use. Raises `BadOption` for
     files that cannot be used, `BadOutput` if the local ones cannot be written."""
     return own() or local()
 
@@ -72,26 +77,20 @@ def own() -> Credentials | None:
     place = folder() / SETTINGS
     if not regular.is_file(place):
         return None
-    found = regular.read_object(place, BadOption)
-    with errors_as(BadOption, f"{place} cannot be used", "run personae provenance setup again"):
-        return _of_files(found["chain"], found["key"], found["algorithm"], found["time_stamps"])
+    with errors_as(BadOption, f"{place} cannot be used", _INSTEAD):
+        found = regular.read_object(place, BadOption)
+        words = [found[name] for name in ("chain", "key", "algorithm", "time_stamps")]
+    try:
+        return of_files(*words)
+    except BadOption as error:
+        raise BadOption(f"{error}; {_INSTEAD}") from error
 
 
-def choose(
-    chain: str | Path, key: str | Path, *, algorithm: str = "es256", time_stamps: str | None = None
-) -> Credentials:
-    """From now on sign with a chain and a key of the user's, PEM files that stay where they are. Raises `BadOption`,
-    `BadOutput`."""
-    places = [Path(chain).absolute(), Path(key).absolute()]
-    found = _of_files(str(places[0]), str(places[1]), algorithm, time_stamps)
-    _make_folder()
-    words = {"chain": str(places[0]), "key": str(places[1]), "algorithm": algorithm, "time_stamps": time_stamps}
-    atomic.write_json(folder() / SETTINGS, words)
-    return found
-
-
-def _of_files(chain: str, key: str, algorithm: str, time_stamps: str | None) -> Credentials:
+def of_files(chain: str, key: str, algorithm: str, time_stamps: str | None) -> Credentials:
+    """Credentials of two PEM files. Raises `BadOption`."""
     certificates, secret = (regular.read(place, _MOST_BYTES, BadOption) for place in (chain, key))
+    if b"ENCRYPTED" in secret:
+        raise BadOption(f"the key in {key} is locked by a password: give one without (openssl pkcs8 -topk8 -nocrypt)")
     if b"PRIVATE KEY" not in secret:
         raise BadOption(f"{key} holds no private key: give one in PEM (PKCS 8), without a password")
     return Credentials(chain=certificates, key=secret, algorithm=algorithm, time_stamps=time_stamps)
@@ -102,46 +101,74 @@ def local() -> Credentials:
     damaged."""
     place = folder() / LOCAL
     if not regular.is_file(place):
-        _make_folder()
+        make_folder()
         try:
-            atomic.write(place, _new_pem(), private=True)
+            atomic.write(place, new_pem(), private=True)
         except BadOutput:
             if not regular.is_file(place):  # else another process was faster: its are the ones
                 raise
     content = regular.read(place, _MOST_BYTES, BadOption)
     key, *chain = _blocks(content)
     if b"PRIVATE KEY" not in key or not chain:
-        raise BadOption(f"{place} is damaged: remove it, and another is made (personae provenance setup)")
+        raise BadOption(f"{place} is damaged: make another (personae provenance setup --new)")
     return Credentials(chain=b"".join(chain), key=key)
 
 
-def renew() -> Credentials:
-    """Local credentials made anew, and the user's choice forgotten; the root before stays among `roots`, so that what
-    was signed with it is still known. Raises `BadOutput`."""
-    _make_folder()
-    earlier = roots()
-    if earlier:
-        atomic.write(folder() / EARLIER, earlier, replace=True)
-    (folder() / SETTINGS).unlink(missing_ok=True)
-    atomic.write(folder() / LOCAL, _new_pem(), private=True, replace=True)
-    return local()
-
-
 def roots() -> bytes:
-    """PEM of the certificates that this user's own signatures go back to: the last one of the chain that signs, and the
-    roots of credentials before. Nothing is made; empty: there is none yet."""
+    """PEM of the certificates that `detect` trusts without being asked: the roots of this user's local certificates,
+    the one in use and those before. Of a chain of the user's own only such a root counts: whoever else issued it
+    vouches for others as well. Nothing is made and no key is read; what cannot be read is left out with a warning."""
     found = []
-    if regular.is_file(folder() / SETTINGS):
-        found += [one for one in (own(),) if one is not None]
-    if regular.is_file(folder() / LOCAL):
-        found += [local()]
-    last = [_blocks(one.chain)[-1] for one in found]
-    if regular.is_file(folder() / EARLIER):
-        last += _blocks(regular.read(folder() / EARLIER, _MOST_BYTES, BadOption))
-    return b"".join(dict.fromkeys(last))
+    for name, anchors_of in ((SETTINGS, _of_choice), (LOCAL, _last), (EARLIER, _certificates)):
+        place = folder() / name
+        if regular.is_file(place):
+            try:
+                with errors_as(BadOption, "it cannot be read"):
+                    found += anchors_of(place)
+            except PersonaeError as error:
+                warnings.warn(f"the certificates of {place} are not trusted: {error}", stacklevel=2)
+    return b"".join(dict.fromkeys(found))
 
 
-def _make_folder() -> None:
+def to_hand_out() -> bytes:
+    """PEM of the certificates by which others can trust what this user signs: the last one of the chain that signs, and
+    the roots of local ones. They are made if there are none. Raises as `of_user`."""
+    last = _blocks(of_user().chain)[-1]
+    return last + roots().replace(last, b"")
+
+
+def _last(place: Path) -> list[bytes]:
+    return _certificates(place)[-1:]
+
+
+def _of_choice(place: Path) -> list[bytes]:
+    return [one for one in _last(Path(regular.read_object(place, BadOption)["chain"])) if _is_local_root(one)]
+
+
+def _certificates(place: Path) -> list[bytes]:
+    """The certificates of a PEM file, whatever else is in it. Raises `BadOption` if there are none."""
+    found = [one for one in _blocks(regular.read(place, _MOST_BYTES, BadOption)) if one.startswith(_BEGIN_CERTIFICATE)]
+    if not found:
+        raise BadOption("it holds no certificate")
+    return found
+
+
+def _is_local_root(certificate: bytes) -> bool:
+    """Whether a certificate is the root of somebody's local one, which vouches for nobody else."""
+    from cryptography import x509  # late: it belongs to an extra
+    from cryptography.x509.oid import NameOID
+
+    found = x509.load_pem_x509_certificate(certificate)
+    organisations, names = (
+        [str(one.value) for one in found.subject.get_attributes_for_oid(kind)]
+        for kind in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)
+    )
+    ours = organisations == [_ORGANISATION] and all(one.startswith(f"{_ROOT} ") for one in names)
+    return found.subject == found.issuer and ours
+
+
+def make_folder() -> None:
+    """The folder of the user's credentials, for the user alone. Raises `BadOutput`."""
     with atomic.errors_about(folder()):
         folder().mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -177,7 +204,7 @@ def facts(credentials: Credentials) -> dict[str, Any]:
         }
 
 
-def _new_pem() -> bytes:
+def new_pem() -> bytes:
     """A key, its certificate and the root that signed it, as PEM; the root's own key is nowhere. Neither names a person
     or a machine: what tells two of them apart is drawn at random."""
     from cryptography import x509  # late: it belongs to an extra, and is needed once
@@ -188,7 +215,7 @@ def _new_pem() -> bytes:
     number, now = os.urandom(4).hex(), datetime.now(UTC)
 
     def name(of: str) -> x509.Name:
-        words = ((NameOID.ORGANIZATION_NAME, "personae"), (NameOID.COMMON_NAME, f"{of} {number}"))
+        words = ((NameOID.ORGANIZATION_NAME, _ORGANISATION), (NameOID.COMMON_NAME, f"{of} {number}"))
         return x509.Name([x509.NameAttribute(*word) for word in words])
 
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -198,7 +225,7 @@ def _new_pem() -> bytes:
         return (
             x509.CertificateBuilder()
             .subject_name(name(of))
-            .issuer_name(name("local root"))
+            .issuer_name(name(_ROOT))
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1))
@@ -208,7 +235,7 @@ def _new_pem() -> bytes:
             .add_extension(_usage("key_cert_sign" if years == ROOT_YEARS else "digital_signature"), critical=True)
         )
 
-    root = certificate("local root", root_key.public_key(), ROOT_YEARS).sign(root_key, hashes.SHA256())
+    root = certificate(_ROOT, root_key.public_key(), ROOT_YEARS).sign(root_key, hashes.SHA256())
     # C2PA takes certificates for e-mail (its specification, 14.5.1.1).
     leaf = (
         certificate("local signer", key.public_key(), LEAF_YEARS)

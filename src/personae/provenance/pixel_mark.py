@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage  # type: ignore[import-untyped]
 
+from personae.errors import BadOption
 from personae.provenance import watermark
 from personae.provenance.message import Message, message_of
 from personae.shapes import Bool
@@ -56,6 +57,9 @@ MARK: Mark = watermark.mark
 DETECT: Detect = _detect
 # At the threshold, as docs/figures/watermark.json has it.
 FALSE_POSITIVES: str | None = "0 of 8,600 unmarked pictures: below 0.035 % at 95 % confidence"
+# Modes whose pixels can be changed by a residual, and those that lose nothing by becoming one of them.
+MODES = ("RGB", "RGBA", "L", "LA", "I;16")
+_LOSSLESS = {"1": "L", "P": "RGB"}
 
 
 def why_not(image: Image.Image, area: Bool[Array, "H W"] | None) -> str | None:
@@ -78,7 +82,9 @@ def can_detect() -> bool:
 
 def with_mark(image: Image.Image, message: Message, area: Bool[Array, "H W"] | None) -> Image.Image:
     """A copy whose pixels in `area` carry the watermark, each region of it by itself; all others, and alpha, stay as
-    they are. Only for an image to which `why_not` has nothing to say."""
+    they are: in the image's own mode, or, of a palette or of one bit, in one that has all of its colours. Only for an
+    image to which `why_not` has nothing to say. Raises `BadOption` for modes beside `MODES` and these."""
+    image = _markable(image)
     values, message = np.array(image), replace(message, part=area is not None)
     least = 0 if area is None else _least(image)
     for window, inside in _parts(image, area):
@@ -112,12 +118,26 @@ def _parts(image: Image.Image, area: Array | None) -> list[tuple[tuple[slice, sl
     return [(window, numbers[window] == number) for number, window in enumerate(windows, 1)]
 
 
-def mark(image: Image.Image, recipe: Mapping[str, Any]) -> Image.Image:
-    """A copy of an image, in its own mode, whose pixels carry the watermark of a recipe (`writer.recipe_of`), for those
-    who hand images on by a way of their own.
+def _markable(image: Image.Image) -> Image.Image:
+    """The image, or the same colours in one of `MODES`."""
+    if image.mode in MODES:
+        return image
+    if image.mode not in _LOSSLESS:
+        raise BadOption(
+            f"a watermark is for images of the modes {', '.join((*MODES, *_LOSSLESS))}, got {image.mode}: convert it, "
+            'e.g. image.convert("RGB")'
+        )
+    after = image.convert("RGBA" if "transparency" in image.info else _LOSSLESS[image.mode])
+    after.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return after
 
-    Raises `BadOption` for an image that can bear none (a side below 128 pixels), `WeightsMissing` where this version
-    has no networks for it.
+
+def mark(image: Image.Image, recipe: Mapping[str, Any]) -> Image.Image:
+    """A copy of an image, in its own mode (`with_mark`), whose pixels carry the watermark of a recipe
+    (`writer.recipe_of`), for those who hand images on by a way of their own.
+
+    Raises `BadOption` for an image that can bear none (a side below 128 pixels, another mode), `WeightsMissing` where
+    this version has no networks for it.
     """
     return with_mark(image, message_of(recipe), None)
 

@@ -202,15 +202,14 @@ def _input(one: Mapping[str, Any], manifests: Mapping[str, Any]) -> dict[str, st
 def _state_of_input(one: Mapping[str, Any]) -> str:
     """As whoever signed found it. Older programs list what failed alone, or nothing at all."""
     results = one.get("validation_results")
-    checked = isinstance(results, Mapping) and isinstance(results.get("activeManifest"), Mapping)
-    failures = (
-        _codes(results["activeManifest"])
-        if checked
-        else [str(status.get("code")) for status in one.get("validation_status") or ()]
-    )
+    checks = results.get("activeManifest") if isinstance(results, Mapping) else None
+    if isinstance(checks, Mapping):
+        failures = _codes(checks)
+    else:
+        failures = [str(status.get("code")) for status in one.get("validation_status") or ()]
     if any(code != _UNTRUSTED for code in failures):
         return INVALID
-    return VALID if checked else UNKNOWN
+    return VALID if isinstance(checks, Mapping) else UNKNOWN
 
 
 def _source_types(labels: Sequence[Any], manifests: Mapping[str, Any]) -> list[str | None]:
