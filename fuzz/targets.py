@@ -184,6 +184,8 @@ def detect(folder: Path) -> Target:
     other = Ingredient(role="source", canvas=False, mime="image/webp", encoded=seeds[2])
     edited = facts | {"task": "edit", "edit": {"task": "swap"}, "inputs": {"target": {"name": "a.png"}}}
     seeds += [writer.encode(image, kind, edited, ingredients=[parent, other]) for kind in writer.FORMATS]
+    larger = image.resize((160, 140), Image.Resampling.BICUBIC)  # in which a watermark is looked for, and found
+    seeds.append(writer.encode(larger, "jpg", facts))
     png = _encoded(image, "PNG")
     plain = (("image/avif", _encoded(image, "AVIF")), ("video/mp4", _tiny_video(folder)), ("image/png", png))
     for mime, content in plain:

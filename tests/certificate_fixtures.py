@@ -29,7 +29,12 @@ class Issued:
     root: bytes
 
 
-def issued(algorithm: str = "es256", *, life: timedelta = timedelta(days=9)) -> Issued:
+def issued(
+    algorithm: str = "es256",
+    *,
+    life: timedelta = timedelta(days=9),
+    purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.EMAIL_PROTECTION,
+) -> Issued:
     """A chain of a leaf called `the leaf` and its root."""
     key, root_key, now = KEYS[algorithm](), KEYS["es256"](), datetime.now(UTC)
     authority = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
@@ -51,7 +56,7 @@ def issued(algorithm: str = "es256", *, life: timedelta = timedelta(days=9)) -> 
     root = certificate("the root", root_key.public_key(), now + timedelta(days=99), ca=True)
     leaf = (
         certificate("the leaf", key.public_key(), now + life, ca=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
     )
     pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8

@@ -13,8 +13,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from personae import provenance
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
-from personae.evaluation import reencoding, tables
+from personae.evaluation import estimate, reencoding, tables
 from personae.evaluation.measures import KINDS
+from personae.evaluation.pieces import Pieces
 from personae.evaluation.suites import watermark as suite
 from personae.pipeline import FacePipeline
 from personae.provenance import pixel_mark, watermark, writer
@@ -344,14 +345,23 @@ def test_an_image_is_marked_by_hand() -> None:
         provenance.mark(image.resize((100, 100)), recipe)
 
 
-def test_the_suite_reports_what_it_explains(nano_like: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_suite_reports_what_it_explains(
+    nano_like: FacePipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(suite, "SIZES", (128, 256))
     monkeypatch.setattr(suite, "_TIMINGS", 1)
     monkeypatch.setattr(suite, "CHANGES", {name: reencoding.CHANGES[name] for name in ("plain", "jpeg70")})
-    report = suite.measure(nano_like, [_astronaut(224), _photo(224, 224)], pictures=4, own=0, count=3)
+    photos, folder = [_astronaut(224), _photo(224, 224)], Pieces(tmp_path / "pieces")
+    report = suite.measure(nano_like, photos, pictures=4, own=0, edits=0, count=3, pieces=folder)
     assert set(report["figures"]) <= set(KINDS["watermark"])
     assert report["figures"]["plain"] == {"value": 1.0, "low": report["figures"]["plain"]["low"], "high": 1.0, "n": 2}
     assert report["figures"]["false_positives"]["value"] == 0
     assert set(report["groups"]["pictures"]) == {"128 px", "256 px"}
     assert "false_positives" in report["groups"]["unmarked"]["photos"]
     assert "at 95 %" in tables.markdown(report)
+    assert report["figures"]["autoencoder"]["n"] == 4
+    monkeypatch.setattr(watermark, "detect", None)  # all that was measured is there
+    monkeypatch.setattr(suite, "reencoded", lambda *_: estimate.UNKNOWN)
+    monkeypatch.setattr(suite, "timings", lambda _: {})
+    again = suite.measure(nano_like, photos, pictures=4, own=0, edits=0, count=3, pieces=folder)
+    assert again["groups"] == report["groups"]

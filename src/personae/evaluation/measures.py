@@ -318,6 +318,7 @@ WATERMARK = {
     "harder": Measure(says=f"{_WHOLE}: contrast + 20 %", bars=(0.99,), unit="%"),
     "softer": Measure(says=f"{_WHOLE}: contrast - 20 %", bars=(0.99,), unit="%"),
     "screenshot": Measure(says=f"{_WHOLE}: resized to 80 %, cropped to 90 %, JPEG 75", bars=(0.97,), unit="%"),
+    "autoencoder": Measure(says=f"{_WHOLE}: 256 px, through the model's own autoencoder", unit="%"),
     "wrong": Measure(
         says="other messages than the written one, over all of these", bars=(0,), at_least=False, unit="%"
     ),

@@ -56,7 +56,7 @@ _OF_STATES = {
     ),
     signatures.EXPIRED: (
         "nothing changed since it was signed by {who}, but that certificate has expired",
-        "when it was signed: there is no time stamp, so the certificate may have expired before",
+        "when it was signed: there is no time stamp that you trust, so the certificate may have expired before",
     ),
     signatures.TAMPERED: (
         "it was changed after it was signed, or the signature is of another file",

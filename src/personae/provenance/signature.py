@@ -23,6 +23,7 @@ IN_ACTIONS, IN_INPUTS = "actions", "inputs"  # where a manifest names AI
 _CHANGED = ("mismatch", "missing", "malformed", "inaccessible", "multipleManifests", "undeclared")
 _EXPIRED = ("claimSignature.outsideValidity", "signingCredential.expired")
 _UNTRUSTED = "signingCredential.untrusted"
+_UNKNOWN_CLOCK = "timeStamp.untrusted"
 _OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": True}
 _MOST_TEXT = 2**23  # letters of a report on a manifest
 _MOST_LISTED = 64  # actions, inputs and faults
@@ -41,8 +42,9 @@ class Signature:
     certificate that anybody may have made; `tampered`: changed after it was signed; `expired`: unchanged, but the
     certificate has run out, and no time stamp says that it was signed before; `invalid`: the rest of what the library
     refuses; `damaged`: its manifest cannot be read; `elsewhere`: the file only names an address, which is not fetched.
-    signer, issuer: names in the certificate, which prove nothing by themselves. time: of a time stamp. generator: which
-    program signed. actions: what was done, each with `action`, and `source_type`, `task`, `model` where it says so.
+    signer, issuer: names in the certificate, which prove nothing by themselves. time: of a time stamp, if its authority
+    is trusted. generator: which program signed. actions: what was done, each with `action`, and `source_type`, `task`,
+    `model` where it says so.
     inputs: what the file was made of, each with `title`, `relationship`, and, where it has a manifest of its own, its
     `generator`, `source_type` and `state`, all of this by the word of this signature: `valid`, `invalid`, or `unknown`
     where nothing is said of how it was checked. ai: where it names AI, `IN_ACTIONS` or else `IN_INPUTS`; None: nowhere.
@@ -113,7 +115,8 @@ def _of_report(report: Mapping[str, Any]) -> Signature:
     manifests = report["manifests"]
     active = manifests[report["active_manifest"]]
     results = report.get("validation_results", {})
-    failures = _codes(results.get("activeManifest", {}))
+    active_results = results.get("activeManifest", {})
+    failures = _codes(active_results)
     for delta in results.get("ingredientDeltas") or ():
         failures += _codes(delta.get("validationDeltas", {}))
     signed_by = active.get("signature_info") or {}
@@ -122,7 +125,7 @@ def _of_report(report: Mapping[str, Any]) -> Signature:
         state=_state(report.get("validation_state"), failures),
         signer=_text(signed_by.get("common_name")),
         issuer=_text(signed_by.get("issuer")),
-        time=_text(signed_by.get("time")),
+        time=None if _UNKNOWN_CLOCK in _codes(active_results, "informational") else _text(signed_by.get("time")),
         generator=_generator(active),
         actions=[_action(one) for one in _actions(active)[:_MOST_LISTED]],
         inputs=[_input(one, manifests) for one in ingredients[:_MOST_LISTED]],
@@ -138,8 +141,8 @@ def _names_ai(active: Mapping[str, Any], inputs: Sequence[Any], manifests: Mappi
     return IN_INPUTS if foremost(_source_types(inputs, manifests)) in AI_TYPES else None
 
 
-def _codes(results: Mapping[str, Any]) -> list[str]:
-    return [str(one.get("code")) for one in results.get("failure") or ()]
+def _codes(results: Mapping[str, Any], kind: str = "failure") -> list[str]:
+    return [str(one.get("code")) for one in results.get(kind) or ()]
 
 
 def _state(says: Any, failures: Sequence[str]) -> str:

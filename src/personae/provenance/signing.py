@@ -11,6 +11,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +112,22 @@ def _sign(
     ingredients: Sequence[Ingredient],
     credentials: Credentials,
 ) -> None:
-    mime, carrying = MIMES[format], [one for one in ingredients if one.encoded is not None]
-    while True:
-        roles = [one.role for one in carrying]
-        with errors_as(BadOutput, "the file cannot be signed", "run personae provenance show, or pass --no-c2pa"):
-            builder = _builder(manifest.definition(recipe, mime, ingredients, apart=roles), credentials)
-        damaged = [one for one in carrying if not _added(builder, one, recipe)]
-        if not damaged:
-            break
-        carrying = [one for one in carrying if one not in damaged]
-    with errors_as(BadOutput, "the file cannot be signed", "run personae provenance show, or pass --no-c2pa"):
+    mime, carried = MIMES[format], [one for one in ingredients if one.encoded is not None]
+    with _errors():
+        builder = _builder(
+            manifest.definition(recipe, mime, ingredients, apart=[one.role for one in carried]), credentials
+        )
+    damaged = [one for one in carried if not _added(builder, one, recipe)]
+    if damaged:
+        readable = [one.bare() if one in damaged else one for one in ingredients]
+        _sign(source, target, format, recipe, readable, credentials)
+        return
+    with _errors():
         builder.sign(mime, source, target)
+
+
+def _errors() -> AbstractContextManager[None]:
+    return errors_as(BadOutput, "the file cannot be signed", "run personae provenance show, or pass --no-c2pa")
 
 
 def _builder(definition: Mapping[str, Any], credentials: Credentials) -> Any:

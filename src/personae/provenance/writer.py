@@ -34,6 +34,7 @@ from personae.version import __version__
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 _LONGEST_SIDE = {"png": 2**31 - 1, "jpg": 65_535, "webp": 16_383}  # pixels
+SHEET = "sheet"  # what the recipe of several pictures in one calls its task
 _SOFTWARE = 0x0131
 _BY_A_MODEL = (BY_A_MODEL, "AI generated")
 _IN_PART = (IN_PART, "Edited by AI")  # a photo of which a model made a part
@@ -75,6 +76,7 @@ def encode(
     marks: Marks | None = None,
     area: Array | None = None,
     ingredients: Sequence[Ingredient] = (),
+    quality: int = 95,
 ) -> bytes:
     """The bytes of an image file with its marks, its recipe inside, and its colour profile (`info["icc_profile"]`); of
     a recipe that has no room there, it warns (`recipe.as_text`).
@@ -85,6 +87,7 @@ def encode(
         marks: which marks it gets; None: `Marks.of_environment()`. Those that it does get, the recipe records.
         area: (H, W) bool, the pixels that an edit changed, which alone are watermarked; None: all.
         ingredients: what it was made of, for the signature.
+        quality: of a JPEG or WebP, 1-100.
 
     Raises `BadOption` for another format, `BadOutput` for a picture that is too large for it, or cannot be signed.
     """
@@ -96,11 +99,25 @@ def encode(
     text = as_text({**recipe, "marks": marks.recorded()}, format)
     if marks.watermark:
         image = pixel_mark.with_mark(image, message_of(parsed(text)), area)
-    content = _file(image, format, text, _IN_PART if recipe.get("task") == EDIT else _BY_A_MODEL)
+    source_type = _BY_A_MODEL if recipe.get("task") not in (EDIT, SHEET) else _IN_PART
+    content = _file(image, format, text, source_type, quality)
     return content if credentials is None else signing.sign(content, format, parsed(text), ingredients, credentials)
 
 
-def _file(image: Image.Image, format: str, text: str, source_type: tuple[str, str]) -> bytes:  # noqa: A002
+def encode_sheet(image: Image.Image, format: str, *, model: str, quality: int = 82) -> bytes:  # noqa: A002
+    """The bytes of a sheet of several pictures, some of which a model of that name made: all of it is watermarked and
+    labelled. It is not signed: it is no picture that somebody made, and made again it is to be the same file."""
+    recipe = {"task": SHEET, "model": {"name": model}, "ai_generated": True, "software": f"personae {__version__}"}
+    return encode(image, format, recipe, marks=Marks.of_environment(c2pa=False), quality=quality)
+
+
+def _file(
+    image: Image.Image,
+    format: str,  # noqa: A002
+    text: str,
+    source_type: tuple[str, str],
+    quality: int,
+) -> bytes:
     """The bytes of an image's file with its recipe's text."""
     buffer, profile, xmp = io.BytesIO(), image.info.get("icc_profile"), _XMP % source_type
     if format == "png":
@@ -112,7 +129,7 @@ def _file(image: Image.Image, format: str, text: str, source_type: tuple[str, st
         exif = Image.Exif()
         exif[_SOFTWARE] = f"personae {__version__}"
         exif.get_ifd(EXIF_IFD)[USER_COMMENT] = ASCII + text.encode("ascii")
-        image.save(buffer, FORMATS[format], quality=95, exif=exif, xmp=xmp.encode(), icc_profile=profile)
+        image.save(buffer, FORMATS[format], quality=quality, exif=exif, xmp=xmp.encode(), icc_profile=profile)
     return buffer.getvalue()
 
 

@@ -25,6 +25,7 @@ from personae.evaluation.setup import Setup, open_setup
 from personae.evaluation.suite_options import Cache, Model, People, ReportFile, TeachersFolder
 from personae.io import atomic
 from personae.models import catalog, limits
+from personae.provenance import writer
 from personae.shapes import Float, UInt8
 from personae.types import Array, Motion
 
@@ -95,7 +96,7 @@ def main(
     out: ReportFile = FOLDER / "angles.json",
     people: People = 8,
     edits: Annotated[bool, typer.Option(help="Edit people's photos instead of generating the people.")] = False,
-    sheet: Annotated[Path | None, typer.Option(help="An image to write, with all pictures.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="A PNG to write, with all pictures.")] = None,
     source: Cache = Path("cache/faces"),
     teachers: TeachersFolder = None,
 ) -> None:
@@ -108,7 +109,10 @@ def main(
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(out, rows)
     if sheet is not None:
-        Image.fromarray(picture).save(sheet)
+        name = setup.pipe.name or "unnamed"
+        writer.write(
+            sheet, writer.encode_sheet(Image.fromarray(picture), sheet.suffix[1:], model=Path(name).name), force=True
+        )
 
 
 if __name__ == "__main__":

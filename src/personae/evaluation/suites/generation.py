@@ -24,6 +24,7 @@ from personae.evaluation.people import GROUPS, Person, held_out_people
 from personae.evaluation.report import Report, assemble, save
 from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
+from personae.provenance import writer
 from personae.reading.reader import FaceReader
 from personae.types import Array, Motion
 
@@ -111,7 +112,8 @@ def evaluate(
     report |= {"unread": unread, "unjudged": list(judged.unjudged), "people": _per_person(sample, judged.cosines)}
     if out is not None:
         rows = _rows(sample, judged.cosines)[:sheet_people]
-        contact_sheet.draw(rows).save(save(report, out) / "sheet.png", optimize=True)
+        page = writer.encode_sheet(contact_sheet.draw(rows), "png", model=Path(pipe.name or "unnamed").name)
+        writer.write(save(report, out) / "sheet.png", page, force=True)
     return report
 
 

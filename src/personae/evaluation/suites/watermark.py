@@ -8,10 +8,12 @@ images, and its edits of photos, of which only the changed part is marked.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 from PIL import Image
 
@@ -21,6 +23,7 @@ from personae.errors import NoFaceFound
 from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.people import held_out_people
+from personae.evaluation.pieces import Pieces
 from personae.evaluation.reencoding import CHANGES, compressed, cropped
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.scenes import texture
@@ -29,6 +32,7 @@ from personae.gather import strangers
 from personae.pipeline import FacePipeline
 from personae.provenance import pixel_mark, watermark
 from personae.provenance.message import Message
+from personae.sampling import codec
 from personae.shapes import Bool, UInt8
 from personae.types import Array
 
@@ -36,6 +40,9 @@ SIZES = (128, 192, 256, 384, 512, 768, 1024)  # of the shorter side
 _PHOTO = 224  # pixels of a photo on a sheet
 _FULL = 256  # pixels from which the bars count
 _SMALL = tuple(f"{size} px" for size in SIZES if size < _FULL)
+_OWN, _EDITS = "its own images", "its edits"
+_MARKED, _UNMARKED = 35, 250  # pictures of a piece
+_REENCODED = 40
 _SPREAD = 2654435761  # spreads consecutive numbers over 32 bits
 _TIMED = (256, 512)
 _TIMINGS = 15
@@ -97,7 +104,7 @@ class Tally:
         )
         marked = pixel_mark.with_mark(image, message, area)
         error = np.square(np.asarray(marked, np.float64) - np.asarray(image)).mean()
-        self.psnr.append(10 * np.log10(255**2 / max(error, 1e-9)))
+        self.psnr.append(float(10 * np.log10(255**2 / max(error, 1e-9))))
         for name, change in CHANGES.items():
             after = np.asarray(change(marked, np.random.default_rng(number)))
             found = watermark.detect(after, thorough=area is not None)
@@ -105,6 +112,19 @@ class Tally:
             self.scores[name].append(found.score)
             self.wrong.append(found.present and found.message != message)
         return np.asarray(marked)
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {name: getattr(self, name) for name in ("psnr", "wrong", "right", "scores")}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Tally":
+        """Back from it."""
+        tally = cls()
+        tally.psnr, tally.wrong = found["psnr"], found["wrong"]
+        tally.right.update(found["right"])
+        tally.scores.update(found["scores"])
+        return tally
 
     @classmethod
     def of(cls, tallies: Sequence["Tally"]) -> "Tally":
@@ -153,18 +173,27 @@ def unmarked(
             yield "textures", texture(rng, int(rng.integers(128, 320)))
 
 
-def false_positives(
-    photos: Sequence[UInt8[Array, "H W 3"]], own: Sequence[UInt8[Array, "H W 3"]], first: int, count: int
-) -> dict[str, list[tuple[bool, float]]]:
-    """By kind of unmarked picture, whether a mark is found in each, and its score; `own`: the model's images; the
-    others as `unmarked`."""
+def _scored(pictures: Iterable[tuple[str, Array]]) -> dict[str, list[tuple[bool, float]]]:
+    """By kind of unmarked picture, whether a mark is found in each, and its score."""
     found: dict[str, list[tuple[bool, float]]] = defaultdict(list)
-    for kind, pixels in [*(("generated", one) for one in own), *unmarked(photos, first, max(0, count - len(own)))]:
+    for kind, pixels in pictures:
         result = watermark.detect(pixels, thorough=True)
         found[kind].append((result.present, result.score))
-        if (so_far := sum(map(len, found.values()))) % 1000 == 0:
-            note(f"{so_far} unmarked pictures ...")
     return found
+
+
+def reencoded(pipe: FacePipeline, photos: Sequence[UInt8[Array, "H W 3"]], count: int) -> Estimate:
+    """Of whole messages right after a marked photo of 256 px went through the model's autoencoder, as an edit of it
+    would."""
+    hits = []
+    for number in range(count):
+        message = Message(model=1, recipe=number.to_bytes(4, "big"))
+        pixels = np.asarray(Image.fromarray(photos[number % len(photos)]).resize((_FULL, _FULL)))
+        with torch.no_grad():
+            latents = codec.encode(pipe.vae, codec.to_tensor(watermark.mark(pixels, message)[None]).to(pipe.device))
+            after = codec.to_uint8(codec.decode(pipe.vae, latents))[0]
+        hits.append(watermark.detect(after).message == message)
+    return estimate.proportion(np.array(hits)) if hits else estimate.UNKNOWN
 
 
 def timings(photos: Sequence[UInt8[Array, "H W 3"]]) -> dict[str, Estimate]:
@@ -189,32 +218,50 @@ def timings(photos: Sequence[UInt8[Array, "H W 3"]]) -> dict[str, Estimate]:
 
 
 def measure(
-    pipe: FacePipeline, photos: Sequence[UInt8[Array, "H W 3"]], *, pictures: int, own: int, count: int, first: int = 0
+    pipe: FacePipeline,
+    photos: Sequence[UInt8[Array, "H W 3"]],
+    *,
+    pictures: int,
+    own: int,
+    edits: int,
+    count: int,
+    first: int = 0,
+    pieces: Pieces | None = None,
 ) -> Report:
-    """The report: of `pictures` photos in all sizes, `own` images and edits of the model, and `count` unmarked
-    pictures from number `first` on."""
-    rows = {f"{size} px": Tally() for size in SIZES} | {"its edits": Tally()}
-    for number in range(pictures):
-        size = SIZES[number % len(SIZES)]
-        rows[f"{size} px"].add(photo_of(photos, number // len(SIZES), size), number)
-        if number % 100 == 99:
-            note(f"{number + 1} marked pictures ...")
-    for number, (image, area) in enumerate(edited(pipe, photos, own)):
-        rows["its edits"].add(image, pictures + number, area)
+    """The report: of `pictures` photos in all sizes, `own` images and `edits` of the model, and, beside its images,
+    `count` unmarked pictures from number `first` on. pieces: where what is measured stays; None: nowhere."""
+    pieces = pieces or Pieces()
+    rows = _rows(_of_photos(photos, pictures, pieces))
+    if edits:
+        found = pieces.get(f"edits-{edits}", lambda: {"rows": {_EDITS: _of_edits(pipe, photos, edits, pictures)}})
+        rows |= _rows([found])
     full = Tally.of([tally for name, tally in rows.items() if name not in _SMALL])
-    rows["its own images"], plain, change = _of_generated(pipe, own, pictures + own)
-    results = false_positives(photos, plain, first, count)
+    generated_ones = pieces.get(f"own-{own}", lambda: _of_generated(pipe, own, pictures + edits))
+    rows |= _rows([generated_ones])
+    changes = generated_ones["changes"]
+    results: dict[str, list[tuple[bool, float]]] = defaultdict(list)
+    for piece in [generated_ones, *_of_unmarked(photos, first, count, pieces)]:
+        for kind, scores in piece["found"].items():
+            results[kind] += scores
     every = [one for kind in results.values() for one in kind]
     threshold = watermark.bundled().facts.threshold
     bound = 1 - 0.05 ** (1 / len(every))
     return assemble(
         kind="watermark",
         subject=f"watermark {watermark.bundled().facts.decoder[:8]}",
-        settings={"pictures": pictures, "own": own, "unmarked": count, "first": first, "threshold": threshold},
+        settings={
+            "pictures": pictures,
+            "own": own,
+            "edits": edits,
+            "unmarked": count,
+            "first": first,
+            "threshold": threshold,
+        },
         figures={
             "psnr": estimate.mean(np.array(full.psnr)) if full.psnr else estimate.UNKNOWN,
-            "likeness_change": change,
+            "likeness_change": estimate.mean(np.array(changes)) if changes else estimate.UNKNOWN,
             **full.shares(),
+            "autoencoder": reencoded(pipe, photos, min(pictures, _REENCODED)),
             "wrong": estimate.proportion(np.array(Tally.of(list(rows.values())).wrong or [False])),
             "false_positives": estimate.proportion(np.array([present for present, _ in every])),
             "above_threshold": estimate.proportion(np.array([score >= threshold for _, score in every])),
@@ -233,8 +280,51 @@ def measure(
     )
 
 
-def _of_generated(pipe: FacePipeline, count: int, first: int) -> tuple[Tally, list[Array], Estimate]:
-    """The model's images marked, as they were, and how far their likeness moves."""
+def _rows(found: Iterable[Mapping[str, Any]]) -> dict[str, Tally]:
+    """The tallies of several pieces, by row."""
+    each: dict[str, list[Tally]] = defaultdict(list)
+    for piece in found:
+        for name, tally in piece["rows"].items():
+            each[name].append(Tally.from_json(tally))
+    return {name: Tally.of(tallies) for name, tallies in each.items()}
+
+
+def _of_photos(photos: Sequence[Array], pictures: int, pieces: Pieces) -> Iterator[dict[str, Any]]:
+    """Tallies of marked photos, piece by piece."""
+
+    def measured(numbers: range) -> dict[str, Any]:
+        rows = {f"{size} px": Tally() for size in SIZES}
+        for number in numbers:
+            size = SIZES[number % len(SIZES)]
+            rows[f"{size} px"].add(photo_of(photos, number // len(SIZES), size), number)
+        return {"rows": {name: tally.as_json() for name, tally in rows.items()}}
+
+    for start in range(0, pictures, _MARKED):
+        numbers = range(start, min(start + _MARKED, pictures))
+        yield pieces.get(f"marked-{start:05d}", lambda numbers=numbers: measured(numbers))  # type: ignore[misc]
+        note(f"{numbers.stop} marked pictures ...")
+
+
+def _of_unmarked(photos: Sequence[Array], first: int, count: int, pieces: Pieces) -> Iterator[dict[str, Any]]:
+    """What is found in unmarked pictures, piece by piece."""
+    for start in range(first, first + count, _UNMARKED):
+        some = min(_UNMARKED, first + count - start)
+        yield pieces.get(
+            f"unmarked-{start:05d}",
+            lambda start=start, some=some: {"found": _scored(unmarked(photos, start, some))},  # type: ignore[misc]
+        )
+        note(f"{start + some} unmarked pictures ...")
+
+
+def _of_edits(pipe: FacePipeline, photos: Sequence[Array], count: int, first: int) -> dict[str, Any]:
+    tally = Tally()
+    for number, (image, area) in enumerate(edited(pipe, photos, count)):
+        tally.add(image, first + number, area)
+    return tally.as_json()
+
+
+def _of_generated(pipe: FacePipeline, count: int, first: int) -> dict[str, Any]:
+    """The model's images marked, what is found in them as they were, and how far their likeness moves."""
     tally, plain, changes = Tally(), [], []
     for number, (image, person) in enumerate(generated(pipe, count)):
         plain.append(np.asarray(image))
@@ -242,7 +332,11 @@ def _of_generated(pipe: FacePipeline, count: int, first: int) -> tuple[Tally, li
         before, after = (None, None) if pipe.reader is None else pipe.reader.identify([plain[-1], marked])
         if before is not None and after is not None:
             changes.append(abs(float((after.vector - before.vector) @ person.vector)))
-    return tally, plain, estimate.mean(np.array(changes)) if changes else estimate.UNKNOWN
+    return {
+        "rows": {_OWN: tally.as_json()},
+        "found": _scored(("generated", one) for one in plain),
+        "changes": changes,
+    }
 
 
 def _scores(results: Sequence[tuple[bool, float]]) -> dict[str, Estimate]:
@@ -260,15 +354,20 @@ def main(
     pictures: Annotated[int, typer.Option(help="Marked photos, in all sizes.")] = 140,
     own: Annotated[int, typer.Option(help="Images of the model.")] = 20,
     unmarked: Annotated[int, typer.Option(help="Unmarked pictures.")] = 1000,
+    edits: Annotated[int, typer.Option(help="Edits by the model.")] = 12,
     first: Annotated[int, typer.Option(help="Number of the first unmarked picture: several runs can share them.")] = 0,
     people: Annotated[int | None, typer.Option(help="Held-out photos.", show_default="all")] = None,
+    pieces: Annotated[Path | None, typer.Option(help="A folder for what was measured, to go on later.")] = None,
     source: Source = None,
 ) -> None:
     """Measure the mark in the pixels and write a report that documents can draw tables from."""
     pipe = personae.load(model)
     pipe.set_progress_bar_config(disable=True)
     photos = [person.photo.pixels for person in held_out_people(source, people)]
-    publish(measure(pipe, photos, pictures=pictures, own=own, count=unmarked, first=first), out)
+    report = measure(
+        pipe, photos, pictures=pictures, own=own, edits=edits, count=unmarked, first=first, pieces=Pieces(pieces)
+    )
+    publish(report, out)
 
 
 if __name__ == "__main__":
