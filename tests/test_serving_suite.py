@@ -54,7 +54,10 @@ def test_clients_lose_nothing_and_hear_only_what_is_documented(here: Here, nano_
     [person] = made_up(nano_like, 1)
     vector = {"space": person.space, "vector": [float(one) for one in person.vector]}
     load = serving.Load(clients=20, steps=2, identity=vector)
-    memory = asyncio.run(serving._under_load(here, load, 2.0, 0))
+    for _ in range(8):  # a busy machine may do no more than fill the queue in two seconds
+        memory = asyncio.run(serving._under_load(here, load, 2.0, 0))
+        if len(load.accepted) > 4 and load.answers["503"]:
+            break
     ends = asyncio.run(serving._ends(here, load, patience=60))
     counters = asyncio.run(here.ask("GET", "/metrics"))[2].decode()
     figures = serving._figures(load, ends, memory, counters)
