@@ -176,6 +176,34 @@ def test_one_owner_does_not_hold_all_connections(tmp_path: Path) -> None:
     assert not answers._open
 
 
+def test_whoever_hangs_up_gives_the_place_back(tmp_path: Path) -> None:
+    async def hang_up(app: Any, path: str) -> list[Any]:
+        messages: list[Any] = []
+        parts = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> dict[str, Any]:
+            for part in parts:
+                return part
+            while not any(b"progress" in message.get("body", b"") for message in messages):
+                await asyncio.sleep(0.01)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        own = {"path": path, "raw_path": path.encode(), "method": "GET", "headers": [(b"host", b"127.0.0.1")]}
+        fixed = {"type": "http", "http_version": "1.1", "query_string": b"", "scheme": "http", "root_path": ""}
+        whole = {**fixed, **own, "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 1)}
+        await asyncio.wait_for(app(whole, receive, send), 30)
+        return messages
+
+    with hollow(tmp_path) as client:
+        job = client.post("/v1/identities/sample", json=SAMPLE).json()
+        messages = asyncio.run(hang_up(client.app, job["events"]))
+        assert messages[0]["status"] == 200
+        assert not client.service.open_answers._open
+
+
 def test_events_end_with_the_job(tmp_path: Path) -> None:
     with hollow(tmp_path) as client:
         job = client.post("/v1/identities/sample", json=SAMPLE).json()
