@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+GUIDE = ROOT / "docs" / "guides" / "install.md"
 EXTRAS = PROJECT["optional-dependencies"]
 # Each was seen to bring torchvision, or pins too old to install beside the rest (November 2026).
 BRING_TORCHVISION = {
@@ -73,6 +74,12 @@ def test_every_package_that_is_imported_is_declared() -> None:
         packages = {owner.lower().replace("_", "-") for owner in owners[module]}
         if not packages & {"personae"}:
             assert packages & declared or module in BROUGHT, f"{module} is imported, {packages} is not declared"
+
+
+def test_the_guide_lists_all_extras() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| `pip install 'personae\[(\w+)\]'` \|$", GUIDE.read_text(), re.MULTILINE)
+    assert [row[0] for row in rows] == [row[1] for row in rows]
+    assert sorted(row[0] for row in rows) == sorted(EXTRAS)
 
 
 def test_the_constraints_hold_what_the_tests_install() -> None:

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import ImageOps
+from typer.main import get_command
 
 import module_graph
 import personae
+from personae.cli.app import app
 from personae.models import catalog
 from typed_commands import parse, resolve
 
@@ -117,6 +119,12 @@ def test_verbs_and_flags_in_the_prose_exist(page: Path) -> None:
             asked = {word.partition("=")[0] for word in words if word.startswith("--")}
             assert command.name not in (None, "main", "root"), code
             assert asked <= flags | {"--help", "--version", "--install-completion"}, code
+
+
+def test_the_guide_lists_all_verbs() -> None:
+    text = (ROOT / "docs/guides/command_line.md").read_text().partition("| verbs | do |")[2].partition("\n\n")[0]
+    listed = [verb for row in re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE) for verb in re.findall(r"`(\w+)`", row)]
+    assert sorted(listed) == sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def test_a_wrong_command_is_noticed() -> None:

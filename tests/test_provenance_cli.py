@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from cli_fixtures import Run
 from conftest import made_up
 from model_fixtures import face_photo, tiny_model_folder
 from personae import identity
-from personae.errors import BadOutput
+from personae.errors import BadOutput, BadVideo
 from personae.io import video_file
 from personae.pipeline import FacePipeline, load
-from personae.provenance import credentials, pixel_mark, signer, writer
-from personae.provenance.detection import FRAMES, _spread, detect
+from personae.provenance import credentials, frames, pixel_mark, signer, writer
+from personae.provenance.detection import detect
 from personae.provenance.marks import Marks
 from personae.provenance.message import Message, message_of
 from personae.provenance.recipe import read_recipe
@@ -383,9 +384,61 @@ def test_a_video_that_fails_to_be_signed_is_not_there(tmp_path: Path, config: Pa
 
 
 def test_frames_are_looked_at_all_over_a_video() -> None:
-    frames = (np.zeros((4, 4, 3), np.uint8) for _ in range(1000))
-    numbers = [number for number, _ in _spread(frames)]
-    assert FRAMES // 2 <= len(numbers) <= FRAMES
+    some, _ = frames.spread((number, np.zeros((4, 4, 3), np.uint8)) for number in range(1000))
+    numbers = [number for number, _ in some]
+    assert frames.FRAMES // 2 <= len(numbers) <= frames.FRAMES
     assert numbers[0] == 0
     assert numbers[-1] >= 900
     assert len(set(np.diff(numbers))) == 1
+
+
+def _grey(value: int) -> Array:
+    return np.full((64, 64, 3), value, np.uint8)
+
+
+def test_a_glance_at_a_long_video_decodes_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    monkeypatch.setitem(video_file.ENCODERS, "libx264", video_file.ENCODERS["libx264"] | {"g": "5"})
+    path = video_file.write(tmp_path / "a.mp4", (_grey(20 + at) for at in range(200)), fps=Fraction(25))
+    every = list(video_file.glance(path, 8))
+    assert [number for number, _ in every] == list(range(200)), "of a short one all"
+    monkeypatch.setattr(video_file, "_MOST_GLANCED", 64 * 64 * 40)
+    looked: list[int] = []
+    pixels_of = video_file._pixels
+    monkeypatch.setattr(video_file, "_pixels", lambda frame: (looked.append(1), pixels_of(frame))[1])
+    some = list(video_file.glance(path, 8))
+    assert len(some) == len(looked) == 8
+    assert all(abs(number - 25 * (at + 0.5)) <= 6 for at, (number, _) in enumerate(some))
+    assert all(abs(pixels.mean() - 20 - number) < 3 for number, pixels in some), "the numbers are right"
+
+
+@pytest.mark.usefixtures("with_a_watermark")
+def test_of_a_video_that_breaks_off_what_was_read_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    path = _film(tmp_path / "a.mp4", Marks())
+    whole = list(video_file.frames(path))
+
+    def broken(path: str, most: int) -> Iterator[tuple[int, Array]]:
+        yield from enumerate(whole[:3])
+        yield 3, whole[3][:100]  # of another size
+        raise BadVideo("a.mp4 is damaged")
+
+    monkeypatch.setattr(video_file, "glance", broken)
+    found = detect(path)
+    assert [one["watermark"] for one in found.frames] == [True, True, True, True]
+    assert (found["watermark"].state, found["watermark"].facts["reason"]) == ("present", "a.mp4 is damaged")
+
+
+def test_only_the_very_words_label_a_video(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    for notes, state in (
+        ({"description": "This was NOT AI generated"}, "absent"),
+        ({"comment": "vid:v12044gd0000c"}, "absent"),
+        ({"comment": '{"device": "GoPro", "note": "ai_generated\\": true"}'}, "absent"),
+        ({"description": "AI generated"}, "present"),
+        ({"comment": '{"task": "animate", "ai_generated": true}'}, "present"),
+    ):
+        path = video_file.write(tmp_path / "a.mp4", [_grey(9)] * 2, fps=Fraction(25), notes=notes, force=True)
+        found = detect(path)
+        assert found["label"].state == state, notes
+        assert found["recipe"].state == ("unsigned" if "task" in str(notes) else "absent")

@@ -2,6 +2,7 @@
 
     clip = probe("talk.mp4")                          # fps, size, whether there is sound
     for pixels in frames("talk.mp4"): ...             # (H, W, 3) RGB uint8, upright, clip.fps of them per second
+    for number, pixels in glance("film.mp4", 32): ... # some of them, in bounded time
     write("out.mp4", pictures, fps=clip.fps, sound="talk.mp4")
 
 Frame t of a video is what is on the screen at t / fps seconds, give or take half a frame: one of variable rate is read
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ _LOCAL = {"protocol_whitelist": "file", "format_whitelist": ",".join(_CONTAINERS
 MOST_PIXELS = 10_000_000  # of a frame: cinema's 4K; a decoder holds some twenty of them
 _THREADS = 4  # each holds frames of its own
 FASTEST = 1000  # frames per second
+_MOST_GLANCED = 2**30  # pixels of frames that a glance decodes: 500 frames of full HD
+_MOST_PACKETS = 2000  # that are read until one holds a picture by itself
 _BT709 = 1  # ITU-T H.273's number; said in the file, else players guess it from the size
 
 
@@ -111,6 +114,32 @@ def frames(path: str | Path, limits: Limits | None = None) -> Iterator[UInt8[Arr
         if current is not None:
             _require_within(most, path, count + 1, 0)
             yield _pixels(current)
+
+
+def glance(path: str | Path, most: int) -> Iterator[tuple[int, UInt8[Array, "H W 3"]]]:
+    """Frames (H, W, 3) RGB uint8, upright, each with its number, in time that does not grow with the video's: of a
+    short one all, of a longer one at most `most`, evenly spread, each of which can be decoded by itself. Raises
+    `BadVideo`, also on the way."""
+    fps = probe(path).fps
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        context, length = stream.codec_context, (container.duration or 0) / 1_000_000
+        pixels = context.width * context.height
+        if length == 0 or (stream.frames or length * fps) * pixels <= _MOST_GLANCED:
+            found = _decoded(container, path)
+        else:
+            found = _key_frames(container, path, [length * (part + 0.5) / most for part in range(most)])
+        origin, last, looked = None, -1, 0
+        for frame in found:
+            time = float(frame.time) if frame.time is not None else float((last + 1) / fps)
+            origin = _start_of(stream, time) if origin is None else origin
+            number = round((time - origin) * fps)
+            if number > last:
+                yield number, _pixels(frame)
+                last = number
+            looked += frame.width * frame.height
+            if looked > _MOST_GLANCED:  # it is longer than it says
+                return
 
 
 def write(
@@ -211,6 +240,30 @@ def _decoded(container: Any, path: str | Path) -> Iterator[Any]:
             return
         _require_pixels(path, frame.width, frame.height)
         yield frame
+
+
+def _start_of(stream: Any, time: float) -> float:
+    """When a video's first frame is shown. time: of one of its frames."""
+    return time if stream.start_time is None else float(stream.start_time * stream.time_base)
+
+
+def _key_frames(container: Any, path: str | Path, times: Iterable[float]) -> Iterator[Any]:
+    """The frames at or before some times (seconds) that need no other to be decoded."""
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    _require_pixels(path, context.width, context.height)
+    context.thread_count = 1  # others hold a frame back for each
+    context.options = {"max_pixels": str(MOST_PIXELS)}
+    for time in times:
+        with errors_as(BadVideo, f"{path} is damaged"):
+            container.seek(round((time + _start_of(stream, 0)) / stream.time_base), stream=stream)
+            packets = islice(container.demux(stream), _MOST_PACKETS)
+            packet = next((one for one in packets if one.is_keyframe and one.size), None)
+            frames = [] if packet is None else [*packet.decode(), *context.decode(None)]
+        for frame in frames[:1]:
+            _require_pixels(path, frame.width, frame.height)
+            frame.time_base = stream.time_base  # of what a decoder gave when it was emptied, it is not set
+            yield frame
 
 
 def _require_pixels(path: str | Path, width: int, height: int) -> None:

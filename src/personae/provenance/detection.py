@@ -11,7 +11,7 @@ picture or a video at all. Nothing here says that a picture is real: a file with
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ from personae.io import regular, video_file
 from personae.io.boundary import errors_as
 from personae.provenance import credentials, findings, pixel_mark, signing
 from personae.provenance.findings import Finding
+from personae.provenance.frames import of_frames
 from personae.provenance.manifest import BY_A_MODEL, foremost
 from personae.provenance.pixel_mark import Found
 from personae.provenance.recipe import history, is_recipe, parsed
@@ -34,8 +35,6 @@ from personae.types import Array
 
 MOST_BYTES = 2**28  # of a picture: an edited photo as a PNG is larger than the photo
 MOST_VIDEO = 2**34
-FRAMES = 32  # of a video that are looked at, spread evenly over it
-_MOST_POOLED = 2**28  # bytes of these frames
 _HEAD = 64
 _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w{1,64})")
 _VIDEO_LABEL = "AI generated"  # a video's description, no more and no less; a MOV has none, its recipe says so
@@ -153,36 +152,9 @@ def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
     frames: list[dict[str, Any]] = []
     watermark, reason = None, unread or "this version has none"
     if pixel_mark.can_detect() and unread is None:
-        try:
-            watermark, frames = _of_frames(name)
-        except PersonaeError as error:
-            reason = str(error)
+        watermark, frames, reason = of_frames(name)
     evidence = _Evidence(recipe, fault, BY_A_MODEL if labelled else None, watermark, reason)
     return _judged(name, kind, file, anchors, evidence, frames=frames)
-
-
-def _of_frames(name: str) -> tuple[Found, list[dict[str, Any]]]:
-    """What the frames say together, and each by itself."""
-    some = _spread(video_file.frames(name))
-    rows = []
-    for number, pixels in some:
-        one = pixel_mark.DETECT([pixels])
-        rows.append({"frame": number, "watermark": one.present, "score": round(one.score, 2)})
-    return pixel_mark.DETECT([pixels for _, pixels in some]), rows
-
-
-def _spread(frames: Iterator[Array]) -> list[tuple[int, Array]]:
-    """Some frames with their numbers, evenly spread, without knowing how many there are: every second of them goes
-    whenever there are too many."""
-    some: list[tuple[int, Array]] = []
-    every = 1
-    for number, pixels in enumerate(frames):
-        if number % every:
-            continue
-        some.append((number, pixels))
-        while len(some) > FRAMES or (len(some) > 1 and sum(one.nbytes for _, one in some) > _MOST_POOLED):
-            some, every = some[::2], every * 2
-    return some
 
 
 # ---------------------------------------------------------------------- recipes
