@@ -32,8 +32,8 @@ BRING_TORCHVISION = {
 }
 
 # Imported beside what brings them: cv2 with mediapipe and insightface (three wheels own it), tokenizers in the version
-# that transformers asks for, click with typer, pydantic and starlette with fastapi.
-BROUGHT = {"click", "cv2", "pydantic", "starlette", "tokenizers"}
+# that transformers asks for, click with typer, pydantic (and its core) and starlette with fastapi.
+BROUGHT = {"click", "cv2", "pydantic", "pydantic_core", "starlette", "tokenizers"}
 
 
 def _names(requirements: Iterable[str]) -> set[str]:
