@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -443,4 +444,52 @@ def test_the_keyboard_is_enough(browser: Any, address: str) -> None:
     assert visit.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     visit.page.keyboard.press("Enter")
     sync_api.expect(visit.page.locator("#generate-status .p-error")).to_be_visible()
+    context.close()
+
+
+def test_who_closes_the_page_leaves_no_work_behind(browser: Any, address: str, engine: Engine, files: Path) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    visit = Visit(context.new_page(), address)
+    visit.upload("generate-photos", files / "ann.png")
+    visit.page.locator("#generate-photos img").first.wait_for()
+    visit.agree("generate")
+    visit.count("generate", 8)
+    before = engine.stats().images
+    visit.page.locator("#generate-run").click()
+    visit.page.locator("#generate-results figure").first.wait_for()
+    context.close()
+    images, until = -1, time.monotonic() + 60
+    while images != (images := engine.stats().images):
+        assert time.monotonic() < until
+        time.sleep(3)
+    assert images - before < 8
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("words.png", "words.png is not a JPEG, PNG, WebP or AVIF picture."),
+        ("dot.png", "dot.png has 1 x 1 pixels: a side needs at least 16."),
+        ("grey.png", "No face was found in grey.png: give a photo that shows one clearly."),
+    ],
+)
+def test_a_file_that_will_not_do_is_said(browser: Any, address: str, tmp_path: Path, name: str, sentence: str) -> None:
+    side = {"dot.png": 1, "grey.png": 256}.get(name)
+    if side is None:
+        (tmp_path / name).write_text("no picture")
+    else:
+        Image.new("RGB", (side, side), "grey").save(tmp_path / name)
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    visit = Visit(context.new_page(), address)
+    visit.upload("generate-photos", tmp_path / name)
+    visit.page.locator("#generate-photos img").first.wait_for(state="attached")
+    visit.agree("generate")
+    visit.page.locator("#generate-run").click()
+    sync_api.expect(visit.page.locator("#generate-status .p-error")).to_have_text(sentence)
+    visit.tab("edit")
+    visit.upload("edit-target", tmp_path / name)
+    sync_api.expect(visit.page.locator("#edit-faces .p-error")).to_have_text(sentence)
+    visit.tab("people")
+    visit.upload("people-first-file", tmp_path / name)
+    sync_api.expect(visit.page.locator("#people-first-look .p-error")).to_have_text(sentence)
     context.close()

@@ -22,7 +22,9 @@ _MOST_PICTURES = 8
 # A card's *Edit further* says which file it means.
 _ON_LOAD = """element.addEventListener("click", (event) => {
     const card = event.target.closest("[data-further]");
-    if (card) trigger("click", { further: card.dataset.further });
+    if (!card) return;
+    trigger("click", { further: card.dataset.further });
+    document.getElementById("edit-task")?.scrollIntoView({ block: "start" });
 });"""
 Prepare = Callable[[Sequence[Any], Words, str, str], Order]
 
