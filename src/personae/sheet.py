@@ -35,7 +35,7 @@ body { margin: 0 auto; padding: 3rem 1.5rem 4rem; max-width: 72rem; background: 
 h1 { margin: 0; font-size: 1.9rem; letter-spacing: -.02em; }
 h2 { margin: 2.6rem 0 .2rem; font-size: 1.15rem; }
 p { margin: .2rem 0 1rem; max-width: 46rem; color: var(--soft); }
-.row { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
+.row { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
 .row.large { grid-template-columns: minmax(0, 22rem); }
 figure { margin: 0; overflow: hidden; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
 .frame { position: relative; }

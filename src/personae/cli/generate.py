@@ -50,7 +50,7 @@ def demo(
     no_c2pa: NoC2pa = False,
     quiet: Quiet = False,
 ) -> None:
-    """See what personae does: one photo, its person eight ways, a blend, random people, on one page.
+    """See what personae does: a photo, its person again, posed, blended and edited, and random people, on one page.
 
     Example: personae demo
     """
