@@ -102,7 +102,7 @@ class Stage:
             task, seed=seed, num_inference_steps=self.steps, **options, **self.announce(caption, 1)
         )
         (path,) = writer.save_edit(edit, self.folder, stem=task, marks=self.marks, force=True)
-        return Card(image=path, likeness=edit.likeness and edit.likeness[0], caption=caption)
+        return Card(image=path, likeness=None if edit.likeness is None else edit.likeness[0], caption=caption)
 
 
 def run(
