@@ -208,6 +208,7 @@ def _edits(make: Stage, picture: Image.Image, people: Sequence[Card], seed: int)
             make.edit("attribute", "the smile taken back", seed, target=picture, expression=SERIOUS),
         ],
         note="Only what changes is generated; the rest of the photo stays as it was.",
+        large=True,
     )
 
 

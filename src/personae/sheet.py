@@ -36,7 +36,7 @@ h1 { margin: 0; font-size: 1.9rem; letter-spacing: -.02em; }
 h2 { margin: 2.6rem 0 .2rem; font-size: 1.15rem; }
 p { margin: .2rem 0 1rem; max-width: 46rem; color: var(--soft); }
 .row { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
-.row.large { grid-template-columns: minmax(0, 22rem); }
+.row.large { grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); }
 figure { margin: 0; overflow: hidden; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
 .frame { position: relative; }
 .frame img { display: block; width: 100%; }
@@ -64,7 +64,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A row of pictures under a title; `large` shows them wide, as an input photo."""
+    """A row of pictures under a title; `large`: three wide ones a line, as photos."""
 
     title: str
     cards: Sequence[Card]
