@@ -31,6 +31,7 @@ from personae.training.methods.watermark.network import Mark, quietness
 from personae.types import Array
 from training_fixtures import write_cache
 
+DOCS = Path(__file__).parents[1] / "docs"
 MESSAGE = Message(model=7, recipe=b"\x91\x07\xd2\x4c")
 
 
@@ -343,6 +344,16 @@ def test_an_image_is_marked_by_hand() -> None:
     assert watermark.detect(np.asarray(marked.convert("RGB"))).message == message_of(recipe)
     with pytest.raises(BadOption, match="128 a side"):
         provenance.mark(image.resize((100, 100)), recipe)
+
+
+def test_sheets_bear_it_too() -> None:
+    found = provenance.detect(writer.encode_sheet(Image.fromarray(_astronaut(300)), "webp", model="nano"))
+    assert found["watermark"].state == found["label"].state == "present"
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "gallery").glob("*.webp")), ids=lambda path: path.stem)
+def test_the_gallery_is_marked(path: Path) -> None:
+    assert provenance.detect(str(path))["watermark"].state == "present"
 
 
 def test_the_suite_reports_what_it_explains(
