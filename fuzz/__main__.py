@@ -28,7 +28,7 @@ from personae.errors import PersonaeError
 SECONDS, CLOCK, GROWTH = 5.0, 60.0, 1.5 * 2**30
 _MOST_MEMORY = 12 << 30  # of address space: nothing here may take the machine down
 # One in so many rounds: these take a hundred times longer than the others.
-_DEAR = {"model": 20, "reader": 10, "network": 4, "video": 4}
+_DEAR = {"model": 20, "reader": 10, "network": 4, "video": 4, "upload": 20}
 _NETWORK = ("socket.getaddrinfo", "socket.connect", "socket.sendto")
 
 

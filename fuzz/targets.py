@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
+from fuzz import uploads
 from fuzz.mutate import VALUES, changed, changed_json, mutated
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))  # whose tiny models are real ones
@@ -189,10 +190,8 @@ def detect(folder: Path) -> Target:
     png = _encoded(image, "PNG")
     plain = (("image/avif", _encoded(image, "AVIF")), ("video/mp4", _tiny_video(folder)), ("image/png", png))
     for mime, content in plain:
-        builder, file = (
-            signing._builder(signing.manifest.definition(facts, mime, ()), credentials.local()),
-            io.BytesIO(),
-        )
+        builder = signing._builder(signing.manifest.definition(facts, mime, ()), credentials.local())
+        file = io.BytesIO()
         if content is png:  # whose manifest lies elsewhere
             builder.set_no_embed()
             builder.set_remote_url("https://example.org/manifest.c2pa")
@@ -346,7 +345,7 @@ def captions(folder: Path) -> Target:
 TARGETS: dict[str, Callable[[Path], Target]] = {
     make.__name__: make
     for make in (photo, recipe, identity, track, expression, video, detect, model, reader, network, packed, captions)
-}
+} | {"upload": lambda folder: Target(**uploads.target(folder))}
 
 
 # ---------------------------------------------------------------------- what they share

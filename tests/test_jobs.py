@@ -221,5 +221,5 @@ def test_files_have_names_of_the_servers_making(tmp_path: Path) -> None:
         with pytest.raises(BadOption):
             files.result(one, name)
     assert files.in_clients_words(one, f"{files.upload(one, 'me.JPG')} is no picture") == "me.JPG is no picture"
-    files.sweep(known=set())
+    files.sweep(known=set(), ended=set())
     assert not list((tmp_path / "jobs").iterdir())

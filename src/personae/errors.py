@@ -67,6 +67,10 @@ class JobTimedOut(PersonaeError):
     """A request was not done within its time."""
 
 
+class JobGivenUp(PersonaeError):
+    """The server stopped again and again while it was at work on this request."""
+
+
 class Refused(PersonaeError):
     """The operator's rules forbid a request, or its result: a person of the deny-list, the output filter."""
 

@@ -1,5 +1,6 @@
 """personae serve: the HTTP API."""
 
+import gc
 import logging
 import math
 from pathlib import Path
@@ -85,11 +86,15 @@ def serve(
         **chosen,  # type: ignore[arg-type]
     )
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="personae: %(message)s")
-    from personae.serving.api.run import run
-
     if no_output_filter:
         note("no output filter: whoever runs this server answers for every picture")
-    run(settings, ready=None if quiet else note)
+    gc.disable()  # until the models are ready (`run`): of a million imported objects none is garbage, the search is 1 s
+    try:
+        from personae.serving.api.run import run
+
+        run(settings, ready=None if quiet else note)
+    finally:
+        gc.enable()
 
 
 def _last_part(place: str) -> str:

@@ -3,7 +3,8 @@
 The server under many clients on the loopback: a process of `personae serve`, killed by SIGKILL at moments under load
 and started again, and clients in this one that each send a job, wait for its end, and send the next. Reported: jobs
 that were accepted and lost, answers by status, images of jobs that ended well per second beside the library's own bulk
-rate, waits, batches, memory. Traffic goes to 127.0.0.1 alone. Run it on an otherwise idle machine.
+rate, waits, batches (`--batch off`: what they gain), memory. Traffic goes to 127.0.0.1 alone. Run it on an otherwise
+idle machine.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from personae.errors import BadOutput
 from personae.io import atomic
 
 _TICK = 0.1  # seconds
+_LOOK = 2.0  # seconds between a client's two looks at its job
 _MOST_SECONDS_TO_READY = 180.0
 _ON_ITS_WAY = ("queued", "running")
 
@@ -41,6 +43,7 @@ class Load:
     clients: int
     steps: int
     identity: dict[str, Any]
+    batch: str = "auto"
     stop: float = math.inf
     seed: int = 0
     answers: Counter[str] = field(default_factory=Counter)
@@ -50,8 +53,8 @@ class Load:
     def request(self) -> bytes:
         """The next job's body, of a seed of its own."""
         self.seed += 1
-        options = {"num_inference_steps": self.steps}
-        return json.dumps({"consent": True, "people": [self.identity], "seed": self.seed, "options": options}).encode()
+        own = {"seed": self.seed, "batch": self.batch, "options": {"num_inference_steps": self.steps}}
+        return json.dumps({"consent": True, "people": [self.identity], **own}).encode()
 
 
 class Server:
@@ -67,7 +70,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `BadOutput` if it ends instead, or takes too long."""
-        words = [sys.executable, "-m", "personae", "serve", "--quiet", "--port", str(self.port)]
+        words = [sys.executable, "-m", "personae", "serve", "--quiet", "--no-page", "--port", str(self.port)]
         words += ["--state", str(self._state), "--model", self._model, "--waiting", "512", "--results-for", "86400"]
         began = time.monotonic()
         self._process = subprocess.Popen(words)
@@ -153,7 +156,7 @@ async def _until_end(server: Server, load: Load, job: str) -> None:
                 return
         except (OSError, asyncio.IncompleteReadError, ValueError, KeyError):
             pass
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(_LOOK)
 
 
 async def _under_load(server: Server, load: Load, seconds: float, kills: int) -> list[int]:
@@ -215,11 +218,12 @@ def main(
     seconds: Annotated[float, typer.Option(min=1, help="Of load.")] = 60,
     kills: Annotated[int, typer.Option(min=0, help="Times that the server is killed under load.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Of each image.")] = 8,
+    batch: Annotated[str, typer.Option(help="auto; or off: a call for each request.")] = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with all figures.")] = None,
 ) -> None:
     """Let many clients use a server, and count what became of their jobs."""
     somebody, bulk = _bulk_rate(model, steps)
-    load = Load(clients=clients, steps=steps, identity=somebody)
+    load = Load(clients=clients, steps=steps, identity=somebody, batch=batch)
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder) / "state", model)
         try:
@@ -238,6 +242,7 @@ def main(
         "seconds_to_ready": round(first_start, 1),
         "idle_mib": round(idle / 2**20),
         "kills": kills,
+        "batch": batch,
         "bulk_images_per_second": round(bulk, 2),
         "done_while_clients_waited": in_time,
         **_rates(ends, took, bulk),

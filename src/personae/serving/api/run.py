@@ -1,5 +1,6 @@
 """The server's process: uvicorn around the application, and a word when it serves."""
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -96,6 +97,9 @@ def _watch(service: Service, server: _Server, page: PageMount | None, ready: Cal
         server.failure = error
         server.should_exit = True
         return
+    gc.collect()
+    gc.freeze()  # what is there now stays: no later search looks through it
+    gc.enable()
     if ready is None:
         return
     addresses = [socket.getsockname() for one in server.servers for socket in one.sockets]

@@ -97,8 +97,11 @@ class JobFiles:
         """Remove all files of a job."""
         shutil.rmtree(self.place(job), ignore_errors=True)
 
-    def sweep(self, known: set[str]) -> None:
-        """Remove the files of jobs that the database does not know: of requests that were never accepted."""
+    def sweep(self, known: set[str], ended: set[str]) -> None:
+        """Remove what a process that was killed left behind: files of requests that were never accepted, and uploads of
+        jobs that had just ended."""
         for place in self._folder.iterdir():
             if place.name not in known:
                 shutil.rmtree(place, ignore_errors=True)
+            elif place.name in ended:
+                self.delete_uploads(place.name)

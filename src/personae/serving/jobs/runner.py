@@ -13,7 +13,7 @@ it from starting is no job's fault, and they wait for the next process.
 A lease is the database's word that somebody works on a job. This process never claims what it has itself, so that a
 model that takes long to load, or a machine that slept, begins nothing twice; what the process has lost, because an
 error came between the claim and the work, is begun again when its lease is over. A job during which the process ended
-many times is given up.
+some times is carried out alone, and in the end given up.
 """
 
 import logging
@@ -24,17 +24,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from personae.errors import JobCancelled, PersonaeError, QueueFull
+from personae.errors import JobCancelled, JobGivenUp, PersonaeError, QueueFull
 from personae.reading.photo import check_photo
 from personae.serving.engine.engine import Engine
 from personae.serving.engine.progress import Progress
 from personae.serving.engine.ticket import Ticket
 from personae.serving.jobs import results, translate
 from personae.serving.jobs.files import JobFiles
-from personae.serving.jobs.record import CANCELLED, RUNNING, Job
-from personae.serving.jobs.store import JobStore, StoreUnavailable
+from personae.serving.jobs.record import CANCELLED, ENDED, RUNNING, Job
+from personae.serving.jobs.store import MANY, JobStore, StoreUnavailable
 
-_MOST_TRIES = 20  # many: whoever kills the server kills all that it has claimed, guilty or not
+_MOST_TRIES = 20
+_TRIES_TOGETHER = 8  # a job that was begun more often goes alone: it may be what ends the process, and all beside it
 _TRIES_IF_ALONE = 6  # that a death counts more of a job that nothing was at work beside: the third is the last
 _TICK = 0.2  # seconds between two looks at what goes on
 _PAUSE = 1.0  # seconds until what failed is tried again
@@ -85,7 +86,7 @@ class Runner:
         self._wake, self._closing = threading.Event(), False
         self._swept = self._renewed = 0.0
         store.release_all(tries_if_alone=_TRIES_IF_ALONE)
-        files.sweep(store.ids())
+        files.sweep(store.ids(), store.ids(*ENDED))
         self._threads = [
             threading.Thread(target=work, name=f"personae-jobs-{number}", daemon=True)
             for number, work in enumerate((self._feed, self._write))
@@ -188,12 +189,16 @@ class Runner:
             time.sleep(_PAUSE)
 
     def _claim(self) -> Job | None:
-        return self._store.claim(lease=self._lease, besides=tuple(self._live))
+        tries = [live.job.tries for live in list(self._live.values())]
+        if max(tries, default=0) > _TRIES_TOGETHER:
+            return None
+        most = _TRIES_TOGETHER - 1 if tries else MANY
+        return self._store.claim(lease=self._lease, besides=tuple(self._live), most_tries=most)
 
     def _begin(self, job: Job) -> bool:
         """Give a job to the engine; False if it takes no more now."""
         if job.tries > _MOST_TRIES:
-            self._fail(job, RuntimeError("the server stopped too often while it was at work on this job"))
+            self._fail(job, JobGivenUp("the server stopped too often while it was at work on this job: it is given up"))
             return True
         try:
             request = translate.request_of(job, self._files)

@@ -23,6 +23,7 @@ from personae.errors import BadData, BadOutput, QueueFull
 from personae.io import atomic
 from personae.serving.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job
 
+MANY = 2**31  # more often no job is begun
 _JSON = ("request", "uploads", "result", "error")
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -142,15 +143,15 @@ class JobStore:
 
     # ------------------------------------------------------------------ for the runner
 
-    def claim(self, *, lease: float, besides: Collection[str] = ()) -> Job | None:
-        """The oldest job that waits, or whose lease is over, for `lease` seconds; None: there is none. besides: ids of
-        those that are not to be had: the caller's own."""
+    def claim(self, *, lease: float, besides: Collection[str] = (), most_tries: int = MANY) -> Job | None:
+        """The oldest job that waits, or whose lease is over, for `lease` seconds; None: there is none, or it was begun
+        more than `most_tries` times already. besides: ids of those that are not to be had: the caller's own."""
         now, places = time.time(), ", ".join("?" * len(besides))
         found = self._rows(
             "UPDATE jobs SET status = ?, lease = ?, started = coalesce(started, ?), tries = tries + 1 WHERE id = ("
-            f"SELECT id FROM jobs WHERE (status = ? OR (status = ? AND lease < ?)) AND id NOT IN ({places}) "
-            "ORDER BY created LIMIT 1) RETURNING *",
-            *(RUNNING, now + lease, now, QUEUED, RUNNING, now, *besides),
+            "SELECT id FROM (SELECT id, tries FROM jobs WHERE (status = ? OR (status = ? AND lease < ?)) "
+            f"AND id NOT IN ({places}) ORDER BY created LIMIT 1) WHERE tries <= ?) RETURNING *",
+            *(RUNNING, now + lease, now, QUEUED, RUNNING, now, *besides, most_tries),
         )
         return found[0] if found else None
 
@@ -239,10 +240,11 @@ class JobStore:
         """Jobs whose time to be deleted has come."""
         return self._rows("SELECT * FROM jobs WHERE expires < ?", time.time())
 
-    def ids(self) -> set[str]:
-        """Of all jobs."""
+    def ids(self, *statuses: str) -> set[str]:
+        """Of all jobs; of those of some statuses."""
         with self._lock, _errors():
-            return {row[0] for row in self._database.execute("SELECT id FROM jobs")}
+            rows = self._database.execute("SELECT id, status FROM jobs").fetchall()
+        return {name for name, status in rows if not statuses or status in statuses}
 
 
 def without_personal_data(job: Job) -> str:
