@@ -51,7 +51,7 @@ def test_a_photo_does_what_a_video_does(moving: FacePipeline, tmp_path: Path) ->
         assert pictures.shape == (FRAMES, 160, 320, 3)
         origin = client.post("/v1/detect?wait=60", **form({"file": "out.mp4"}, out_mp4=path.read_bytes())).json()
         states = {mark["mark"]: mark["state"] for mark in origin["result"]["data"]["marks"]}
-        assert states["label"] == "found", states
+        assert states["label"] == "present", states
         assert not list((tmp_path / "state" / "jobs").glob("*/uploads"))
 
 
