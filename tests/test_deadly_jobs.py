@@ -71,7 +71,7 @@ def test_a_job_that_kills_the_process_is_given_up_and_the_others_go_on(tmp_path:
     ends = {job.id: job for job in store.of_owner("ann", most=9)}
     assert ends[GUILTY].status == FAILED
     assert ends[GUILTY].error == {
-        "type": "JobGivenUp",
+        "type": "JobAbandoned",
         "message": "the server stopped too often while it was at work on this job: it is given up",
     }
     for name in INNOCENT:

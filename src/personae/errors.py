@@ -67,7 +67,7 @@ class JobTimedOut(PersonaeError):
     """A request was not done within its time."""
 
 
-class JobGivenUp(PersonaeError):
+class JobAbandoned(PersonaeError):
     """The server stopped again and again while it was at work on this request."""
 
 

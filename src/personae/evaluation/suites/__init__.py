@@ -26,6 +26,7 @@ SUITES: Mapping[str, str] = {
     "likeness_guidance": "what guidance by the model's own recogniser gains and costs",
     "modes": "likeness and pixels that each speed mode costs",
     "overhead": "what the pipeline costs beside a bare loop over the same networks, as a ratio with a limit",
+    "pairs": "likeness to another photo of the person than the one that was read, by an unrelated judge",
     "precision": "float32 against bfloat16 on this machine: seconds and drift",
     "reading": "the model's reader against the labelling networks (also: --reading)",
     "recognition": "recognisers on pairs of photos of one person: verification, rank-1, equal error rate",

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from personae.errors import JobCancelled, JobGivenUp, PersonaeError, QueueFull
+from personae.errors import JobAbandoned, JobCancelled, PersonaeError, QueueFull
 from personae.reading.photo import check_photo
 from personae.serving.engine.engine import Engine
 from personae.serving.engine.progress import Progress
@@ -198,7 +198,9 @@ class Runner:
     def _begin(self, job: Job) -> bool:
         """Give a job to the engine; False if it takes no more now."""
         if job.tries > _MOST_TRIES:
-            self._fail(job, JobGivenUp("the server stopped too often while it was at work on this job: it is given up"))
+            self._fail(
+                job, JobAbandoned("the server stopped too often while it was at work on this job: it is given up")
+            )
             return True
         try:
             request = translate.request_of(job, self._files)
