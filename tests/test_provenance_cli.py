@@ -153,7 +153,7 @@ def test_without_the_extra_the_verbs_say_so(
     assert not config.exists()
 
 
-@pytest.mark.parametrize("verb", ["generate", "edit", "demo", "replay", "animate"])
+@pytest.mark.parametrize("verb", ["generate", "edit", "demo", "replay", "animate", "serve", "page"])
 def test_who_cannot_sign_is_told_before_a_model_is_loaded(
     verb: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +171,11 @@ def test_who_cannot_sign_is_told_before_a_model_is_loaded(
     (tmp_path / "key.pem").unlink()
     for module in ("generate", "edit", "inspect", "animate"):
         monkeypatch.setattr(f"personae.cli.{module}.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    for place in ("personae.serving.api.run.run", "personae.serving.Engine"):
+        monkeypatch.setattr(place, lambda *_, **__: pytest.fail("a server was started"))
     words = {
+        "serve": ("serve", "--state", tmp_path / "state"),
+        "page": ("page",),
         "generate": ("generate", tmp_path / "a.identity"),
         "edit": ("edit", "attribute", photo, "--expression", "smile=0.5"),
         "demo": ("demo",),
@@ -179,7 +183,7 @@ def test_who_cannot_sign_is_told_before_a_model_is_loaded(
         "animate": ("edit", "animate", photo, tmp_path / "driver.mp4"),
     }[verb]
     out = tmp_path / "out" / {"animate": "b.mp4", "demo": "b"}.get(verb, "b.png")
-    done = run(*words, "-m", folder, "-o", out)
+    done = run(*words, "-m", folder, *(() if verb in ("serve", "page") else ("-o", out)))
     assert done.code == 2
     assert "key.pem" in done.err
     assert not out.exists()

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from personae.cli.destination import settled_marks
 from personae.cli.options import Licence, Quiet
 from personae.cli.terminal import spinner
 from personae.console import say
@@ -35,6 +36,7 @@ def page(
         from personae.serving import page as pages
     except ImportError as error:
         raise PersonaeError("the page needs Gradio: pip install 'personae[page]'") from error
+    settled_marks(no_watermark=False, no_c2pa=False)  # who cannot sign must not hear of it from every result
     wanted = dict.fromkeys(models or ["nano"])
     for model in wanted:
         catalog.resolve(model, accept_licence=accept_licence)

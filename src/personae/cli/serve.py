@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from personae.cli.destination import settled_marks
 from personae.cli.options import Quiet
 from personae.console import note
 from personae.errors import BadOption
@@ -86,6 +87,7 @@ def serve(
         **chosen,  # type: ignore[arg-type]
     )
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="personae: %(message)s")
+    settled_marks(no_watermark=False, no_c2pa=False)  # who cannot sign must not hear of it from every job
     if no_output_filter:
         note("no output filter: whoever runs this server answers for every picture")
     gc.disable()  # until the models are ready (`run`): of a million imported objects none is garbage, the search is 1 s
