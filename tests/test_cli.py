@@ -98,6 +98,17 @@ def test_generate_takes_every_option(run: Run, model: Path, photo: Path) -> None
     assert "http" not in page.replace("data:", "")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_precision_that_is_named_is_used_whatever_is_faster_here(
+    run: Run, model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setenv("PERSONAE_DTYPE", {"float32": "bfloat16", "bfloat16": "float32"}[dtype])
+    for verb in (["generate", photo], ["edit", "inpaint", photo, "--region", "mouth"]):
+        (path,) = run(*verb, "-m", model, "--dtype", dtype, "--seed", 1, "--steps", 2, "-f", "-o", "out").lines
+        assert json.loads(run("inspect", path).out)["dtype"] == dtype
+    assert "float16" in run("generate", photo, "-m", model, "--dtype", "float16").err
+
+
 def test_a_blend_is_one_person(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
     second = face_photo(tmp_path / "ann.png", left=40)
     done = run("generate", photo, second, "-m", model, "--blend", 0.5, "--seed", 0, "-o", "out")

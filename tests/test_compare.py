@@ -1,5 +1,8 @@
 """The benchmarks of speed, rehearsed on tiny networks: that they measure, and write what the documents can draw."""
 
+import multiprocessing
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,12 +11,15 @@ import pytest
 import torch
 
 from conftest import WIDTH, nano_parts, tiny_tokenizer
-from personae.evaluation import tables
+from personae.evaluation import compared_sides, tables
+from personae.evaluation.compared_sides import Run, Work
+from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.people import Person
 from personae.evaluation.random_networks import TINY
 from personae.evaluation.subjects import Subject
 from personae.evaluation.suites import compare, modes, steering
+from personae.evaluation.suites.compare import Plan
 from personae.pipeline import FacePipeline
 from personae.types import BLENDSHAPES, Detection, Face, Identity, Motion, Photo, Pose
 from test_evaluation_report import judge_file
@@ -23,27 +29,36 @@ POINTS = np.array([[10, 12], [22, 12], [16, 18], [12, 24], [20, 24]], np.float32
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tiny_tokenizer().save_pretrained(folder)
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of tiny random networks, as all sides load it."""
+    words, folder = tmp_path_factory.mktemp("tokenizer"), tmp_path_factory.mktemp("weights") / "model"
+    tiny_tokenizer().save_pretrained(words)
+    compared_sides.write(TINY, words, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def report(words: Path) -> dict:
-    return compare.compare(compare.sides(TINY, words, CPU, 3, False), batches=[1], repeats=1, peak_side=128)
+def reports(weights: Path) -> list[dict]:
+    """One after each run, and the finished one; of processes that are alive one at a time."""
+    those = compared_sides.sides(weights, CPU, timed=3, compile=False)
+    found: list[dict] = []
+    plan = Plan(batches=[1], repeats=1, together=False, why="one process alive at a time", peak_side=128)
+    report = compare.compare(those, plan, subject="random weights of TINY size", save=found.append)
+    return [*found, report]
 
 
-def test_everyone_is_compared_with_the_readmes_recipe(report: dict) -> None:
+def test_everyone_is_compared_with_the_readmes_recipe(reports: list[dict]) -> None:
+    report = reports[-1]
     assert set(report["groups"]) == {"25 guided steps, batch 1", "4 LCM steps, batch 1"}
     for work, rows in report["groups"].items():
         plain, *others = rows
         assert plain == "diffusers float32"
         assert {"exact", "balanced", "fast"} <= {name.split()[1] for name in others}
         assert rows[plain]["speedup"]["value"] == 1
-        for row in rows.values():
+        for name, row in rows.items():
             ratio = rows[plain]["seconds"]["value"] / row["seconds"]["value"]
             assert row["speedup"]["value"] == pytest.approx(ratio, abs=1e-2)
+            assert row["peak"]["value"] > 0, name
         assert {row["memory"]["value"] is None for row in rows.values()} == {"LCM" in work}
     guided = report["groups"]["25 guided steps, batch 1"]
     peaks = [row["memory"]["value"] for row in guided.values()]
@@ -51,22 +66,101 @@ def test_everyone_is_compared_with_the_readmes_recipe(report: dict) -> None:
     assert report["figures"]["memory_share"]["value"] == pytest.approx(peaks[-3] / peaks[0], abs=1e-3)
 
 
-def test_a_benchmark_becomes_a_table(report: dict) -> None:
-    text = tables.markdown(report)
+def test_what_there_is_is_written_after_each_run(reports: list[dict]) -> None:
+    counts = [sum(len(rows) for rows in report["groups"].values()) for report in reports]
+    assert counts == [*range(1, len(reports)), len(reports) - 1]
+    assert "balanced_speedup" not in reports[0]["figures"]
+    for report in reports:
+        assert tables.markdown(report)
+
+
+def test_a_benchmark_becomes_a_table(reports: list[dict]) -> None:
+    text = tables.markdown(reports[-1])
     assert "3 steps were timed and scaled up to 25" in text
+    assert "one process alive at a time" in text
     assert "| personae balanced (" in text
     assert "TINY" in text  # a rehearsal's figures cannot pass for real ones
 
 
-def test_arithmetic_is_counted_not_assumed(tmp_path: Path, words: Path) -> None:
-    """Half of the calls unguided and cached: `exact` does more than `balanced`, one image of LCM-4 a 12th of 25 x 2."""
+def test_what_steps_alike_is_scaled_up(weights: Path) -> None:
+    """Of three counted steps of exact, all 25 are made; nothing of `balanced`, whose steps differ."""
+    guided, lcm = compared_sides.works([1])
+    sides = {side.mode: side for side in compared_sides.sides(weights, CPU, timed=3, compile=False)}
     with torch.no_grad():
-        sides = compare.sides(TINY, words, CPU, None, False)
-        guided, lcm = compare.works([1])
-        exact, balanced = (side.runner(tmp_path) for side in sides if side.mode in ("exact", "balanced"))
-        full, few, saved = exact.flop(guided), exact.flop(lcm), balanced.flop(guided)
-    assert saved < full
-    assert few < full / 6
+        whole = replace(sides["exact"], timed=None).runner().run(guided, counted=True)
+        scaled = sides["exact"].runner().run(guided, counted=True)
+        few = sides["exact"].runner().run(lcm, counted=True)
+        balanced = sides["balanced"].runner().run(guided, counted=True)
+    assert scaled.flop == pytest.approx(whole.flop, rel=1e-6)
+    assert few.flop < whole.flop / 6
+    assert balanced.flop < whole.flop
+    assert np.isnan(sides[None].runner().run(lcm).flop)
+
+
+def test_in_which_order_everyone_works(weights: Path) -> None:
+    one, other, *_ = compared_sides.sides(weights, CPU, timed=None, compile=False)
+    guided, lcm = compared_sides.works([2])
+
+    def order(together: bool) -> list[tuple[str, Work]]:
+        plan = Plan(batches=[2], repeats=4, together=together)
+        return [(side.name, work) for side, work in compare.visits([one, other], plan)]
+
+    turn = [(one.name, guided), (other.name, guided)]
+    assert order(True) == turn * 2 + [(name, lcm) for name, _ in turn] * 2
+    assert order(False) == [(name, work) for name in (one.name, other.name) for work in (guided, lcm)] * 2
+
+
+def test_who_lives_together_is_decided_by_the_memory_that_is_free(weights: Path) -> None:
+    those = compared_sides.sides(weights, CPU, timed=None, compile=False)
+    enough, why = compare.plan_alive(those, 100 << 30)
+    assert enough
+    assert "8 GiB, 100 are free" in why
+    short, why = compare.plan_alive(those, 4 << 30)
+    assert not short
+    assert "one process alive at a time" in why
+
+
+def test_a_comparison_ends_in_time_with_what_it_has(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is ended while it works."""
+    plain, *_ = compared_sides.sides(weights, CPU, timed=2, compile=False)
+    own, began = compared_sides.Apart.run, time.monotonic()
+
+    def run(self: compared_sides.Apart, work: Work, *, counted: bool, limit: float | None) -> Run:
+        assert limit is not None
+        return (
+            own(self, replace(work, guidance=1.0, steps=10**6), counted=counted, limit=1)
+            if work.lcm
+            else (own(self, work, counted=counted, limit=limit))
+        )
+
+    monkeypatch.setattr(compared_sides.Apart, "run", run)
+    plan = Plan(batches=[1], repeats=1, minutes=5, peak_side=128)
+    report = compare.compare([replace(plain, timed=10**6)], plan, subject="TINY")
+    assert time.monotonic() - began < 120
+    assert list(report["groups"]) == ["25 guided steps, batch 1"]
+    assert "out of time: 5 minutes were allowed" in report["caveats"][-1]
+    assert not multiprocessing.active_children()
+
+
+def test_what_is_compiled_comes_last_beside_exact_as_written(weights: Path) -> None:
+    *others, last = compared_sides.sides(weights, CPU, timed=None, compile="max-autotune")
+    assert (last.name, last.compile) == (f"{others[1].name}, compiled", "max-autotune")
+    assert not any(side.compile for side in others)
+
+
+def test_a_gpus_headline_is_its_largest_batch_and_the_better_exact() -> None:
+    def row(seconds: float) -> dict[str, Estimate]:
+        return {"seconds": Estimate(value=seconds, low=seconds, high=seconds, n=1)}
+
+    rows = {
+        "diffusers float16": row(9),
+        "personae exact (bfloat16)": row(2),
+        "personae exact (bfloat16), compiled": row(1),
+    }
+    groups = {"25 guided steps, batch 1": rows, "25 guided steps, batch 16": {"diffusers float16": row(9)}}
+    assert compare._headlines(groups, "cuda") == {}  # batch 16 has not come to exact
+    groups["25 guided steps, batch 16"] = rows
+    assert compare._headlines(groups, "cuda")["guided_images_per_s"].value == 1
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from diffusers.models.activations import GEGLU
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
+from personae.sampling.fast import cpu_layers
 from personae.sampling.fast.allocator import keep_freed_memory
 from personae.sampling.fast.cpu_layers import ChannelsLastTransformer2DModel, FusedGEGLU, GemmConv2d, install
 
@@ -106,6 +107,62 @@ def test_a_transformer_keeps_the_layout(flat: bool) -> None:
     assert near(out, wanted)
     assert out.is_contiguous(memory_format=torch.channels_last)
     assert not wanted.is_contiguous(memory_format=torch.channels_last) or not flat  # else: no need for ours any more
+
+
+# ---------------------------------------------------------------------- float32
+
+
+def singles(plain: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """`plain` in float32, and with the layers installed."""
+    plain = nn.Sequential(plain).to(memory_format=torch.channels_last)
+    other = deepcopy(plain)
+    install(other)
+    return plain, other
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_of_many_weights_is_multiplied_in_float32_too(
+    products: list, monkeypatch: pytest.MonkeyPatch, stride: int
+) -> None:
+    plain, other = singles(nn.Conv2d(24, 64, 3, padding=1, stride=stride))
+    maps = torch.randn(2, 24, 4, 4)
+    assert torch.equal(other(maps), plain(maps))  # few weights: as ever
+    assert products == []
+    monkeypatch.setattr(cpu_layers, "_LARGE", plain[0].weight.numel())
+    torch.testing.assert_close(other(maps), plain(maps), rtol=1e-5, atol=1e-5)
+    assert len(products) == 1
+    assert plain[0].weight.numel() < 1 << 22  # which nano's largest have not either
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(2, 11, 32), (11, 32)])
+def test_a_gate_over_many_tokens_is_applied_row_by_row_in_float32(
+    products: list, monkeypatch: pytest.MonkeyPatch, bias: bool, shape: tuple[int, ...]
+) -> None:
+    plain, other = singles(GEGLU(32, 48, bias=bias))
+    tokens = torch.randn(*shape)
+    assert torch.equal(other(tokens), plain(tokens))  # few tokens: as ever
+    assert products == []
+    monkeypatch.setattr(cpu_layers, "_LONG", 11)
+    monkeypatch.setattr(cpu_layers, "_AT_ONCE", 4)
+    torch.testing.assert_close(other(tokens), plain(tokens), rtol=1e-5, atol=1e-5)
+    assert len(products) == 2 * -(-tokens[..., 0].numel() // 4)
+
+
+@torch.no_grad()
+def test_a_transformer_over_a_small_map_is_diffusers_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Transformer2DModel(2, 16, 32, norm_num_groups=4, cross_attention_dim=8, use_linear_projection=True)
+    plain, other = singles(made)
+    maps, words = torch.randn(2, 32, 8, 8).to(memory_format=torch.channels_last), torch.randn(2, 5, 8)
+    wanted, as_ever = (side[0](maps, encoder_hidden_states=words, return_dict=False)[0] for side in (plain, other))
+    assert torch.equal(as_ever, wanted)
+    assert as_ever.stride() == wanted.stride()
+    monkeypatch.setattr(cpu_layers, "_LONG", 64)
+    out = other[0](maps, encoder_hidden_states=words, return_dict=False)[0]
+    torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-5)
+    assert out.is_contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -263,9 +263,9 @@ def test_caches_lie_where_the_user_wants_them(monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.mark.parametrize(
     ("dtype", "found", "installed"),
-    [(torch.bfloat16, FAST, True), (torch.bfloat16, SLOW, False), (torch.float32, None, False)],
+    [(torch.bfloat16, FAST, True), (torch.bfloat16, SLOW, False), (torch.float32, None, True)],
 )
-def test_layers_for_bfloat16_are_installed_where_it_is_faster(
+def test_layers_for_a_cpu_are_installed_where_its_precision_is_the_faster_one(
     folder: Path, probes: list[Rates], dtype: torch.dtype, found: Rates | None, installed: bool
 ) -> None:
     """A UNet in float32 needs no measurement at all."""

@@ -68,7 +68,7 @@ def load(
     *,
     device: str | torch.device | None = None,
     torch_dtype: torch.dtype | None = None,
-    compile: bool = False,  # noqa: A002 (torch's own word)
+    compile: bool | str = False,  # noqa: A002 (torch's own word)
     reader: FaceReader | Literal[False] | None = None,
     base: str | Path | None = None,
     revision: str | None = None,
@@ -81,7 +81,7 @@ def load(
         device: None = an accelerator if there is one.
         torch_dtype: of UNet and autoencoder; None = bfloat16 where this machine was measured to be faster in it, else
             float32 (`sampling/fast/precision.py`).
-        compile: let torch compile the UNet (pays off in bulk).
+        compile: let torch compile the UNet (pays off in bulk); or in which of its modes, such as "max-autotune".
         reader: instead of the model's own; False: none, for identities only.
         base: Stable Diffusion 1.5, for Arc2Face's published files that lie without it.
         revision: of a Hub id.

@@ -13,7 +13,7 @@ import typer
 from personae.cli import inputs
 from personae.cli.destination import prepared, refuse_stdout, settled_marks
 from personae.cli.option_groups import with_options
-from personae.cli.options import Base, Force, Guidance, Json, Licence, Model, NoC2pa, NoWatermark, Quiet, Steps
+from personae.cli.options import Base, Dtype, Force, Guidance, Json, Licence, Model, NoC2pa, NoWatermark, Quiet, Steps
 from personae.cli.report import say_written
 from personae.cli.steering import typer_option
 from personae.cli.terminal import is_silent, load_model, require_reader
@@ -76,6 +76,7 @@ class AnimateOptions:
     ] = False
     model: Model = "nano"
     base: Base = None
+    dtype: Dtype = None
     accept_licence: Licence = False
     no_watermark: NoWatermark = False
     no_c2pa: NoC2pa = False
@@ -114,7 +115,13 @@ def animate(
     photo = inputs.one(source)
     writer.refuse_overwriting([out], options.force)
     marks = settled_marks(no_watermark=options.no_watermark, no_c2pa=options.no_c2pa)
-    pipe = load_model(options.model, options.quiet, base=options.base, accept_licence=options.accept_licence)
+    pipe = load_model(
+        options.model,
+        options.quiet,
+        base=options.base,
+        accept_licence=options.accept_licence,
+        dtype=options.dtype,
+    )
     from personae.video.animate import animate as run
     from personae.video.animation import Settings
 

@@ -20,6 +20,7 @@ from personae.cli.destination import destination, prepared, settled_marks
 from personae.cli.option_groups import with_options
 from personae.cli.options import (
     Base,
+    Dtype,
     Force,
     Guidance,
     ImageFormat,
@@ -74,6 +75,7 @@ class Common:
     strength: Annotated[float | None, typer_option("strength", default="the task's")] = None
     model: Model = "nano"
     base: Base = None
+    dtype: Dtype = None
     accept_licence: Licence = False
     format: ImageFormat = None
     no_identity: Annotated[
@@ -294,7 +296,7 @@ def _run(
         same = _same_for_all(reader, shared) | options.of_a_call
         same |= {name: value for name, value in changes.items() if value not in (None, {}, [])}
         marks = settled_marks(no_watermark=options.no_watermark, no_c2pa=options.no_c2pa)
-        pipe = load_model(options.model, options.quiet, reader, base=base, accept_licence=accepted)
+        pipe = load_model(options.model, options.quiet, reader, base=base, accept_licence=accepted, dtype=options.dtype)
         with progress(options.quiet, options.steps or pipe.config.steps) as stage:
             for job in jobs:
                 with report.about(job.photo.name), _skipping(options.on_no_face):

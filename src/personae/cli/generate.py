@@ -11,6 +11,7 @@ from personae.cli import inputs
 from personae.cli.destination import destination, prepared, refuse_stdout, settled_marks
 from personae.cli.options import (
     Base,
+    Dtype,
     Force,
     ImageFormat,
     Json,
@@ -84,6 +85,7 @@ def generate(
     ] = None,
     model: Model = "nano",
     base: Base = None,
+    dtype: Dtype = None,
     accept_licence: Licence = False,
     format: ImageFormat = None,  # noqa: A002
     sheet: Annotated[bool, typer.Option("--sheet", help="Also write a page to look at.")] = False,
@@ -136,7 +138,7 @@ def generate(
         seeds = [first + i for i in range(len(index) * attempts)]  # those of later tries count on
         place.require_room(index * attempts, seeds, stems, force)
         marks = settled_marks(no_watermark=no_watermark, no_c2pa=no_c2pa)
-        pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence)
+        pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence, dtype=dtype)
         with progress(quiet, options.get("num_inference_steps") or options.get("fast") or pipe.config.steps) as stage:
             generation, shortfall = _generated(
                 pipe,

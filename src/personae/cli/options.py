@@ -25,6 +25,13 @@ class Format(StrEnum):
     webp = "webp"
 
 
+class Precision(StrEnum):
+    """What UNet and autoencoder may compute in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 Model = Annotated[
     str,
     typer.Option(
@@ -36,6 +43,10 @@ Model = Annotated[
 ]
 Base = Annotated[
     str | None, typer.Option(help="Folder or Hub id of Stable Diffusion 1.5, for Arc2Face's files that lie without it.")
+]
+Dtype = Annotated[
+    Precision | None,
+    typer.Option(help="Of UNet and autoencoder.", show_default="PERSONAE_DTYPE, or what is faster here, as measured"),
 ]
 Licence = Annotated[bool, typer.Option("--accept-licence", help="Accept the model's licence; remembered.")]
 Shift = Annotated[

@@ -59,12 +59,16 @@ def save(report: Report, out: str | Path) -> Path:
     return folder
 
 
-def publish(report: Report, out: Path) -> None:
-    """Write a suite's report to the JSON file `out`, from which documents draw their tables, and its table to stdout.
-    Raises `BadOutput`."""
+def save_json(report: Report, out: Path) -> None:
+    """Write a suite's report to the JSON file `out`, from which documents draw their tables. Raises `BadOutput`."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_json(out, report)
     except OSError as error:
         raise BadOutput(f"the report cannot be written to {out}: {error.strerror or error}") from error
+
+
+def publish(report: Report, out: Path) -> None:
+    """`save_json`, and the report's table to stdout. Raises `BadOutput`."""
+    save_json(report, out)
     say(*tables.markdown(report).splitlines())

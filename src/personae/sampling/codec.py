@@ -28,8 +28,9 @@ def encode(vae: Any, images: Float[Tensor, "N 3 H W"], *, batch_size: int = 8) -
 def decode(vae: Any, latents: Float[Tensor, "N c h w"], *, batch_size: int = 8) -> Float32[Tensor, "N 3 H W"]:
     """Latents (N, c, h, w) of the UNet -> images (N, 3, H, W) float32, clamped to [-1, 1]. batch_size: as `encode`."""
     scaled = (latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)
-    images = torch.cat([vae.decode(part, return_dict=False)[0] for part in scaled.split(batch_size)])
-    return images.float().clamp(-1, 1)
+    # Each part leaves the decoder's own memory at once: a compiled one with CUDA graphs writes the next part there.
+    parts = scaled.split(batch_size)
+    return torch.cat([vae.decode(part, return_dict=False)[0].float().clamp(-1, 1) for part in parts])
 
 
 def pixels_per_cell(vae: Any) -> int:

@@ -10,9 +10,11 @@
 - `ChannelsLastTransformer2DModel` hands its result on as it lies, channels last, not turned to NCHW for the next
   layer to turn it back.
 
-Written for bfloat16 on CPUs that multiply it in hardware, and measured there (docs/performance.md), so `speed.prepare`
-installs them where `precision.rates` found bfloat16 to be the faster one. For anything else each layer does what it
-always did, also where oneDNN has no product in bfloat16 to fuse into: AVX2, or ONEDNN_MAX_CPU_ISA=AVX2.
+In bfloat16 they are for CPUs that multiply it in hardware (AMX, AVX-512): `modes.prepare` installs them where
+`precision.rates` found bfloat16 to be the faster one, and each layer does what it always did where oneDNN has no
+product in bfloat16 to fuse into. In float32 a layer acts where it was measured to gain on AVX2 (docs/experiments/
+performance.md): convolutions of at least `_LARGE` weights and gates over at least `_LONG` tokens, which Stable
+Diffusion has and nano has not.
 """
 
 from functools import cache
@@ -26,6 +28,10 @@ from torch.nn.functional import linear, pad
 
 from personae.shapes import Float
 
+_LARGE = 1 << 22  # weights of a convolution in float32: more than a cache holds
+_LONG = 4096  # tokens of an image in float32
+_AT_ONCE = 512  # rows whose gate and value, in float32, stay in the cache
+
 
 class GemmConv2d(torch.nn.Conv2d):
     """A convolution, 1 x 1 or 3 x 3, that is a matrix product wherever the map is small beside the weights."""
@@ -34,7 +40,7 @@ class GemmConv2d(torch.nn.Conv2d):
         count, channels, *size = input.shape
         height, width = ((side - 1) // step + 1 for side, step in zip(size, self.stride, strict=True))
         positions, filters = count * height * width, len(weight)
-        if positions > filters or not _suits(input):
+        if positions > filters or not (_is_half(input) or (_is_single(input) and weight.numel() >= _LARGE)):
             return super()._conv_forward(input, weight, bias)
         reach, (down, right) = self.kernel_size[0] // 2, self.stride
         padded = pad(input.permute(0, 2, 3, 1), (0, 0, reach, reach, reach, reach))
@@ -54,10 +60,17 @@ class FusedGEGLU(GEGLU):
         """Of hidden states (..., C), (..., V): V outputs for each half of the projection."""
         # A projection in something's hands (LoRA, quantisation) is more than its weights; and there is no backward.
         plain = type(self.proj) is torch.nn.Linear and not torch.is_grad_enabled()
-        if not (plain and _suits(hidden_states) and _fuses()):
+        half = _is_half(hidden_states) and _fuses()
+        if not (plain and (half or (_is_single(hidden_states) and hidden_states.shape[-2] >= _LONG))):
             return super().forward(hidden_states, *args, **kwargs)
         value, gate = self.proj.weight.chunk(2)
         of_value, of_gate = self.proj.bias.chunk(2) if self.proj.bias is not None else (None, None)
+        if not half:
+            rows = hidden_states.reshape(-1, hidden_states.shape[-1])
+            gated = rows.new_empty(len(rows), len(value))
+            for some, out in zip(rows.split(_AT_ONCE), gated.split(_AT_ONCE), strict=True):
+                torch.mul(linear(some, value, of_value), self.gelu(linear(some, gate, of_gate)), out=out)
+            return gated.view(*hidden_states.shape[:-1], -1)
         fused = torch.ops.mkldnn._linear_pointwise  # what torch's own compiler calls
         gated = fused(hidden_states, gate, of_gate, "gelu", [], "none")
         return fused.binary(hidden_states, gated, value, of_value, "mul")
@@ -69,6 +82,10 @@ class ChannelsLastTransformer2DModel(Transformer2DModel):
     def _get_output_for_continuous_inputs(
         self, hidden_states: Tensor, residual: Tensor, batch_size: int, height: int, width: int, inner_dim: int
     ) -> Tensor:
+        if not (_is_half(hidden_states) or (_is_single(hidden_states) and height * width >= _LONG)):
+            return super()._get_output_for_continuous_inputs(
+                hidden_states, residual, batch_size, height, width, inner_dim
+            )
         if self.use_linear_projection:
             hidden_states, inner_dim = self.proj_out(hidden_states), self.out_channels
         mapped = hidden_states.reshape(batch_size, height, width, inner_dim).permute(0, 3, 1, 2)
@@ -98,5 +115,9 @@ def _fuses() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _suits(tensor: Tensor) -> bool:
+def _is_half(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16
+
+
+def _is_single(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32

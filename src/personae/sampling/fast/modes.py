@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from personae.errors import BadOption
-from personae.sampling.fast import cpu_layers, precision
+from personae.sampling.fast import cpu_layers, precision, strips
 from personae.sampling.fast.deep_cache import DeepCache
 from personae.sampling.fast.mode_table import Mode
 from personae.shapes import Float, Num
@@ -41,22 +41,29 @@ def device_for(wish: str | torch.device | None) -> torch.device:
     return device
 
 
-def prepare(pipe: Any, *, compile: bool = False) -> None:  # noqa: A002 (torch's own word)
+def prepare(pipe: Any, *, compile: bool | str = False) -> None:  # noqa: A002 (torch's own word)
     """Lay the convolutional networks out channels_last, and put a CPU's faster layers in where it is one for them: the
-    UNet is in bfloat16 and this machine was measured to be faster in it. Optionally compile the UNet and the decoder,
-    once for each batch size, which pays off from a few dozen images on."""
+    UNet is in float32, or in bfloat16 and this machine was measured to be faster in it. Optionally compile the UNet and
+    the decoder, once for each batch size, which pays off from a few dozen images on.
+
+    compile: True, or one of torch's modes: "reduce-overhead" and "max-autotune" record CUDA graphs, the latter tries
+    more kernels, for minutes.
+    """
     for network in (pipe.unet, pipe.vae):
         network.to(memory_format=CONVOLUTIONS)
     for module in pipe.vae.decoder.modules():
         if isinstance(module, torch.nn.SiLU):  # after a norm or convolution, whose result nobody else needs
             module.inplace = True
-    half_on_cpu = pipe.unet.device.type == "cpu" and pipe.unet.dtype == torch.bfloat16
-    if half_on_cpu and precision.rates().dtype == torch.bfloat16:
-        cpu_layers.install(pipe.unet)
+    if pipe.unet.device.type == "cpu":
+        half = pipe.unet.dtype == torch.bfloat16
+        if precision.rates().dtype == torch.bfloat16 if half else not compile:
+            cpu_layers.install(pipe.unet)
+        if not compile:
+            strips.install(pipe.vae.decoder)
     if compile:
         # The autoencoder's own `forward` is never called: compiling the whole would compile nothing.
         for network in (pipe.unet, pipe.vae.decoder):
-            network.compile(dynamic=False)
+            network.compile(dynamic=False, mode=compile if isinstance(compile, str) else None)
 
 
 def decoded_at_once(vae: Any, latents: Float[Tensor, "N c h w"]) -> int:
