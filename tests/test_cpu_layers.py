@@ -132,7 +132,6 @@ def test_a_convolution_of_many_weights_is_multiplied_in_float32_too(
     monkeypatch.setattr(cpu_layers, "_LARGE", plain[0].weight.numel())
     torch.testing.assert_close(other(maps), plain(maps), rtol=1e-5, atol=1e-5)
     assert len(products) == 1
-    assert plain[0].weight.numel() < 1 << 22  # which nano's largest have not either
 
 
 @torch.no_grad()

@@ -7,6 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from personae.version import __version__  # of a checkout that was never installed, too
+
+_LIBRARIES = "torch", "onnxruntime", "diffusers", "numpy"
+
 
 def describe() -> dict[str, Any]:
     """Processor, cores this process may use, memory in GiB, and versions of what does the arithmetic."""
@@ -16,7 +20,7 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": _memory(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": {name: version(name) for name in ("personae", "torch", "onnxruntime", "diffusers", "numpy")},
+        "versions": {"personae": __version__} | {name: version(name) for name in _LIBRARIES},
     }
 
 
