@@ -20,7 +20,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor
 from torch.nn.functional import conv2d, pad, silu
 
-from personae.shapes import Float32
+from personae.shapes import Float, Float32
 
 _LARGE = 1 << 12  # positions of a map: 64 x 64
 _STRIP = 1 << 21  # numbers in a strip of a map
@@ -29,7 +29,9 @@ _STRIP = 1 << 21  # numbers in a strip of a map
 class StripResnetBlock2D(ResnetBlock2D):
     """x + conv2(act(norm2(conv1(act(norm1(x)))))), where x may first pass a 1 x 1 convolution."""
 
-    def forward(self, input_tensor: Tensor, temb: Tensor | None, *args: object, **kwargs: object) -> Tensor:
+    def forward(
+        self, input_tensor: Float[Tensor, "N C H W"], temb: Float[Tensor, "N T"] | None, *args: object, **kwargs: object
+    ) -> Float[Tensor, "N V H W"]:
         """Of a map (1, C, H, W) whose memory may be used up."""
         if not self._suits(input_tensor, temb):
             return super().forward(input_tensor, temb, *args, **kwargs)
@@ -56,7 +58,9 @@ class StripResnetBlock2D(ResnetBlock2D):
 class PhasedUpsample2D(Upsample2D):
     """Every pixel twice in both directions, and a 3 x 3 convolution."""
 
-    def forward(self, hidden_states: Tensor, output_size: int | None = None, *args: object, **kwargs: object) -> Tensor:
+    def forward(
+        self, hidden_states: Float[Tensor, "N C H W"], output_size: int | None = None, *args: object, **kwargs: object
+    ) -> Float[Tensor, "N V _ _"]:
         """Of a map (1, C, H, W)."""
         x = hidden_states
         if output_size is not None or not _is_large(x):
