@@ -350,6 +350,8 @@ def test_forms_that_are_none(client: TestClient, photo: bytes) -> None:
         client.post("/v1/generate", content=b"{" * 5000, headers={"content-type": "application/json"}).status_code
         == 422
     )
+    vast = [("request", (None, json.dumps(ANN | {"model": "x" * 2**20}))), ("files", ("ann.png", photo))]
+    assert "maximum size" in client.post("/v1/generate", files=vast).text  # of the part, of which all is in memory
     many = [("request", (None, json.dumps(ANN)))] + [("files", (f"{n}.png", photo)) for n in range(40)]
     assert client.post("/v1/generate", files=many).status_code == 422
 
@@ -413,7 +415,9 @@ def test_a_full_queue_says_when_to_come_again(
 # ---------------------------------------------------------------------- keys
 
 
-def test_keys_and_their_limits(nano_like: FacePipeline, photo: bytes, tmp_path: Path) -> None:
+def test_keys_and_their_limits(
+    nano_like: FacePipeline, photo: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     keys = Keys([Key.of("ann", "a" * 20, per_minute=6), Key.of("bob", "b" * 20, jobs=1)])
     ann, bob = ({"Authorization": f"Bearer {letter * 20}"} for letter in "ab")
     with server(nano_like, tmp_path, keys=keys) as client:
@@ -439,6 +443,10 @@ def test_keys_and_their_limits(nano_like: FacePipeline, photo: bytes, tmp_path: 
         metrics = client.get("/metrics", headers=bob).text
         assert "a" * 20 not in metrics
         assert "b" * 20 not in metrics
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):
+        assert b"a" * 20 not in file.read_bytes(), file  # jobs know their owner's name alone
+    assert "a" * 20 not in caplog.text
+    assert "c" * 20 not in caplog.text
 
 
 def test_a_keys_share_of_the_queue(nano_like: FacePipeline, photo: bytes, tmp_path: Path, gate: Gate) -> None:
