@@ -206,7 +206,7 @@ def detect(folder: Path) -> Target:
         recipe["model"] = changed(recipe["model"], rng)
         if rng.random() < 0.5:
             recipe = changed(recipe, rng)
-        return writer._file(marked, "png", json.dumps(recipe), writer._BY_A_MODEL)
+        return writer._file(marked, "png", json.dumps(recipe), writer._BY_A_MODEL, quality=100)
 
     return Target(once=once, read=_by_path(folder / "x.bin", detection.detect))
 
