@@ -118,7 +118,7 @@ def _status(address: str) -> int:
         ({"page": True, "allowed_hosts": ("faces.example.org",)}, "no login"),
         ({"page": True, "host": "0.0.0.0", "keys": Keys([Key.of("ann", "a" * 20)])}, "no login"),
     ],
-    ids=str,
+    ids=["here", "by-name", "switched-off", "keys", "other-hosts", "for-others"],
 )
 def test_who_has_a_page(settings: dict[str, Any], words: str | None) -> None:
     reason = reason_against(Settings(**settings))
