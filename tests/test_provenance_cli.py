@@ -299,7 +299,7 @@ def test_only_the_watermark_is_left_of_a_screenshot(tmp_path: Path, run: Run) ->
     assert any("the one in the file is another picture's" in one for one in found.stripped)
     painted = np.zeros((160, 160, 3), np.uint8)
     (tmp_path / "painted.png").write_bytes(
-        writer._file(Image.fromarray(painted), "png", json.dumps(read_recipe(one)), writer._BY_A_MODEL)
+        writer._file(Image.fromarray(painted), "png", json.dumps(read_recipe(one)), writer._BY_A_MODEL, quality=100)
     )
     assert (
         "the watermark: the recipe says that there was one, and it is not found in these pixels"

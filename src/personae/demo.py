@@ -130,11 +130,11 @@ def run(
     end = gather(pipe, [photo])[0].identity if photo else nobody[0]
     make = Stage(pipe=pipe, folder=target, steps=steps, marks=marks, announce=stage)
     people = make.row("random people", "stranger", nobody, [seed] * STRANGERS, [f"seed {seed}"] * STRANGERS)
-    shown = Card(image=picture, boxes=[faces[0].detection.box], caption="Eileen Collins, NASA, public domain")
+    original = Card(image=picture, boxes=[faces[0].detection.box], caption="Eileen Collins, NASA, public domain")
     sections = [
         Section(
             title="A photo in",
-            cards=[shown],
+            cards=[original],
             note=f"One face, read as {astronaut.vector.size} numbers: a unit vector that says who, and little else.",
             large=True,
         ),

@@ -20,7 +20,7 @@ import personae
 from personae.console import say_json
 from personae.errors import BadData
 from personae.evaluation import people
-from personae.shapes import Float
+from personae.shapes import Float, UInt8
 from personae.types import Array
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
@@ -78,7 +78,7 @@ def _vector(pipe: Any, photo: Any) -> Array | None:
     return faces[0].identity.vector if faces and faces[0].identity is not None else None
 
 
-def of_views(pipe: Any, photos: Sequence[Array]) -> dict[str, Any]:
+def of_views(pipe: Any, photos: Sequence[UInt8[Array, "H W 3"]]) -> dict[str, Any]:
     """What the threshold is chosen by. photos: RGB uint8, one of each person."""
     rows = []
     for pixels in track(photos, "changed photos", transient=True):
