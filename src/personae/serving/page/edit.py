@@ -131,10 +131,13 @@ def _connect_fields(
             *(gr.update(visible=name.partition("_")[0] in wanted) for name in own),
         ]
 
-    def look(request: gr.Request, model: str, kind: str, first: Any, second: Any) -> list[Any]:
+    def look(request: gr.Request, model: str, kind: str, first: Any, second: Any, before: Any) -> list[Any]:
         words = words_of(request)
         photo = path_of(first if changes_source(kind) else second)
-        nothing = [gr.update(choices=[("1", 1)], value=1, visible=False), gr.skip()]
+        now = (model, kind, None if photo is None else str(photo))
+        if now == before:  # the other photo has come: the face that was chosen meanwhile stays
+            return [gr.skip()] * 4
+        nothing = [gr.update(choices=[("1", 1)], value=1, visible=False), gr.skip(), now]
         if photo is None:
             return ["", *nothing]
         try:
@@ -148,13 +151,20 @@ def _connect_fields(
             picker(photo, found, 1, words),
             gr.update(choices=choices, value=1, visible=len(found) > 1),
             picture,
+            now,
         ]
 
     task.change(choose, task, [about, source, target, *own.values()], queue=False, **hidden)
-    for changed in (task, source, target):
-        changed.change(
-            look, [ui.picker, task, source, target], [faces, face, own["mask"]], concurrency_limit=None, **hidden
-        )
+    looked = gr.State(None)  # at which photo, for which task
+    gr.on(  # one look after the other: a late one would take a choice back
+        [task.change, source.change, target.change],
+        look,
+        [ui.picker, task, source, target, looked],
+        [faces, face, own["mask"], looked],
+        concurrency_limit=None,
+        trigger_mode="always_last",
+        **hidden,
+    )
 
 
 def _connect_further(ui: Ui, studio: Studio, task: Any, source: Any, target: Any) -> None:
