@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from personae import demo
+from personae.errors import NoFaceFound
 from personae.pipeline import FacePipeline
 from personae.provenance.recipe import read_recipe
+from personae.sheet import Card
 
 
 @pytest.fixture
@@ -50,3 +52,15 @@ def test_what_the_model_cannot_do_is_left_out(
     page = demo.run(nano, tmp_path / "demo", steps=1).read_text()
     assert "In any pose" not in page
     assert "With any expression" in page
+
+
+def test_a_model_that_draws_no_face_swaps_none() -> None:
+    class NoFaces:
+        def edit(self, task: str, *_: object, source: object = None, **__: object) -> Card:
+            if task == "swap":
+                raise NoFaceFound("none")
+            return Card(image=Path("edit.png"))
+
+    people = [Card(image=Path("stranger.png"), likeness=float("nan"))] * 2
+    section = demo._edits(NoFaces(), demo.portrait(), people, 0)  # type: ignore[arg-type]
+    assert [card.image for card in section.cards] == [Path("edit.png")]

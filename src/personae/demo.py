@@ -8,6 +8,7 @@ Rows that need a component which the model does not have are left out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,15 +199,15 @@ def _way(make: Stage, person: Identity, end: Identity, seed: int, whom: str) -> 
 
 def _edits(make: Stage, picture: Image.Image, people: Sequence[Card], seed: int) -> Section:
     """The photo with the face of the most faithful of the random people, and with another expression."""
-    source = people[int(np.nanargmax([-1 if card.likeness is None else card.likeness for card in people]))]
+    source = max(people, key=lambda card: np.nan_to_num(card.likeness or 0.0, nan=-1.0))
     assert isinstance(source.image, Path)
+    cards = [make.edit("attribute", "the smile taken back", seed, target=picture, expression=SERIOUS)]
+    with suppress(NoFaceFound):  # in what the model generated, after very few steps, say
+        swap = make.edit("swap", "that face in the photo", seed, source=source.image, target=picture)
+        cards = [Card(image=source.image, caption="somebody who never was"), swap, *cards]
     return Section(
         title="Into a photo",
-        cards=[
-            Card(image=source.image, caption="somebody who never was"),
-            make.edit("swap", "that face in the photo", seed, source=source.image, target=picture),
-            make.edit("attribute", "the smile taken back", seed, target=picture, expression=SERIOUS),
-        ],
+        cards=cards,
         note="Only what changes is generated; the rest of the photo stays as it was.",
         large=True,
     )
