@@ -12,6 +12,8 @@ def main() -> None:
 
 
 def _program() -> None:
+    from personae import late_imports
     from personae.cli import app
 
+    late_imports.install()
     app.main()

@@ -6,10 +6,13 @@ Errors they still log, and whoever wants more sets a library's own variable (`TR
 personae itself has to say goes through `console.note` and is not touched.
 """
 
+import gc
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import MappingProxyType
 
 LIBRARIES = (
@@ -59,6 +62,18 @@ def hide_bars() -> None:
         sys.modules["huggingface_hub"].utils.disable_progress_bars()
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for garbage inside the block, and none later through what came in it: a model and the libraries it runs
+    on are a million objects of which none is garbage, and Python would look for a second."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def ignore_warnings() -> None:

@@ -33,7 +33,7 @@ def load_model(
     None: what suits the machine."""
     if is_silent(quiet):
         libraries.hide_bars()
-    with spinner(f"loading {model}", quiet):
+    with spinner(f"loading {model}", quiet), libraries.uncollected():
         import torch  # late: it takes a second
 
         from personae.pipeline import load
