@@ -23,6 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 import personae
 from cli_fixtures import Done, Run
 from personae import cli
+from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader
 from personae.types import Identity
@@ -216,6 +217,26 @@ def nano_folder(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("models") / "nano-like"
     nano_like.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def moving_folder(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that can be moved."""
+    from controlnet_fixtures import random_controlnet  # late: it imports this file
+
+    folder = tmp_path_factory.mktemp("moving") / "tiny"
+    nano_like.save_pretrained(folder)
+    random_controlnet(nano_like.unet).save_pretrained(folder / "controlnet")
+    catalog.seal(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def moving(moving_folder: Path) -> FacePipeline:
+    """The same, loaded."""
+    pipe = personae.load(moving_folder, device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def made_up(pipe: FacePipeline, count: int = 3) -> list[Identity]:

@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import personae
-from controlnet_fixtures import random_controlnet
 from model_fixtures import empty_photo, face_photo
 from personae import cli
 from personae.conditioning.facex.representation import TOKENS
@@ -48,23 +46,6 @@ def motion(count: int, **columns: np.ndarray | float) -> Track:
     for name, values in columns.items():
         numbers[:, COLUMNS.index(name)] = values
     return Track(fps=Fraction(25), motion=numbers)
-
-
-@pytest.fixture(scope="module")
-def model(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model that can be moved."""
-    folder = tmp_path_factory.mktemp("animate") / "tiny"
-    nano_like.save_pretrained(folder)
-    random_controlnet(nano_like.unet).save_pretrained(folder / "controlnet")
-    catalog.seal(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def moving(model: Path) -> FacePipeline:
-    pipe = personae.load(model, device="cpu")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 @pytest.fixture(scope="module")
@@ -289,15 +270,15 @@ def test_a_stopped_run_goes_on(moving: FacePipeline, photo: Path, clip: Path, tm
 
 
 def test_a_killed_command_goes_on(
-    model: Path,
+    moving_folder: Path,
     photo: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     many = write_video(tmp_path / "many.mp4", wandering(20))
-    words = ["edit", "animate", photo, many, "-o", tmp_path / "out.mp4", "-m", model, "--steps", 4, "--batch-size", 1]
-    words = [str(word) for word in words] + ["--json"]
+    words = ["edit", "animate", photo, many, "-o", tmp_path / "out.mp4", "-m", moving_folder, "--steps", 4]
+    words = [*map(str, words), "--batch-size", "1", "--json"]
 
     def frames() -> int:
         return sum(len(list(folder.glob("[0-9]*.png"))) for folder in folders_of(tmp_path / "out.mp4"))
@@ -434,7 +415,7 @@ def test_a_model_that_nothing_moves_says_so(nano_like: FacePipeline, photo: Path
 
 
 def test_on_the_command_line(
-    model: Path,
+    moving_folder: Path,
     photo: Path,
     clip: Path,
     tmp_path: Path,
@@ -444,7 +425,7 @@ def test_on_the_command_line(
     monkeypatch.chdir(tmp_path)
 
     def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["personae", "edit", *map(str, words), "-m", str(model)])
+        monkeypatch.setattr(sys, "argv", ["personae", "edit", *map(str, words), "-m", str(moving_folder)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
             cli.main()

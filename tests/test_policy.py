@@ -71,6 +71,23 @@ def test_a_denied_person_is_found_in_every_photo(request_: EngineRequest, monkey
     assert pipe.works == 1
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Animate(source=b"bob", driver="ann.mp4", out="0.mp4"),
+        Generate(people=[b"bob"], seed=0, options={"pose": b"ann", "expression": b"ann"}),
+        Edit(task="attribute", target=b"bob", seed=0, pose=b"ann", expression=b"ann"),
+    ],
+    ids=["driver", "pose and expression", "pose and expression of an edit"],
+)
+def test_a_denied_person_may_show_how_a_head_is_held(request_: EngineRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only angles and amounts are taken over, so that nobody is shown who should not be (docs/guides/operating.md)."""
+    policy, pipe = Policy(deny_list=DenyList.of([PEOPLE["ann"]], threshold=0.9)), Pipe()
+    monkeypatch.setattr(animating, "animate", pipe.edit)
+    outcome(request_, policy, pipe)
+    assert pipe.works == 1
+
+
 def test_the_output_filter_sees_every_frame_of_a_video(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def animate(pipe: Any, source: Any, driver: Any, out: Path, **_: Any) -> Animation:
         frames = (np.full((64, 64, 3), 40 * number, np.uint8) for number in range(5))

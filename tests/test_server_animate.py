@@ -3,31 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-import personae
-from controlnet_fixtures import random_controlnet
 from model_fixtures import face_photo
 from personae.io import video_file
-from personae.models import catalog
 from personae.pipeline import FacePipeline
 from serving_fixtures import form, server
 from video_fixtures import wandering, write_video
 
 FRAMES = 4
 REQUEST = {"consent": True, "source": "me.png", "driver": "talk.mp4", "options": {"num_inference_steps": 2}}
-
-
-@pytest.fixture(scope="module")
-def moving(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
-    """A tiny model that can be moved."""
-    folder = tmp_path_factory.mktemp("moving") / "tiny"
-    nano_like.save_pretrained(folder)
-    random_controlnet(nano_like.unet).save_pretrained(folder / "controlnet")
-    catalog.seal(folder)
-    pipe = personae.load(folder, device="cpu")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def test_a_photo_does_what_a_video_does(moving: FacePipeline, tmp_path: Path) -> None:

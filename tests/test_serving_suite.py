@@ -8,12 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 
 from conftest import made_up
 from personae.errors import BadOutput
+from personae.evaluation import tables
+from personae.evaluation.measures import KINDS
 from personae.evaluation.suites import serving
 from personae.pipeline import FacePipeline
 from personae.serving.api.app import create_app
@@ -59,13 +62,22 @@ def test_clients_lose_nothing_and_hear_only_what_is_documented(here: Here, nano_
         if len(load.accepted) > 4 and load.answers["503"]:
             break
     ends = asyncio.run(serving._ends(here, load, patience=60))
-    counters = asyncio.run(here.ask("GET", "/metrics"))[2].decode()
-    figures = serving._figures(load, ends, memory, counters)
+    counters = serving._counters(asyncio.run(here.ask("GET", "/metrics"))[2].decode())
     assert set(load.answers) <= {"202", "503"}
     assert load.answers["503"] > 0
-    assert load.answers["202"] == figures["accepted"] > 4
-    assert ends == {"statuses": Counter(done=len(load.accepted)), "files": Counter({"1": len(load.accepted)})}
-    assert figures["requests_per_call"] > 1
+    assert load.answers["202"] == len(load.accepted) > 4
+    assert ends == {"statuses": Counter(done=len(load.accepted)), "results": Counter({"1": len(load.accepted)})}
+    row = a_run(load, ends, memory=memory, counters=counters).row(bulk=1.0)
+    assert row["requests_per_call"].value > 1
+    assert (row["one_result"].value, row["one_result"].n) == (1.0, len(load.accepted))
+    assert row["other_answers"].value == 0
+
+
+def a_run(load: serving.Load, ends: dict[str, Counter[str]], **facts: Any) -> serving.Outcome:
+    counters = {"personae_engine_batches": 2.0, "personae_engine_requests": 2.0}
+    own = {"memory": [1 << 20] * 3 + [2 << 20], "counters": counters, "seconds": 2.0}
+    own |= {"seconds_to_ready": 6.0, "idle": 600 << 20}
+    return serving.Outcome(load=load, ends=ends, **own | facts)
 
 
 class Answers(serving.Server):
@@ -96,7 +108,26 @@ def test_only_jobs_that_ended_well_count_as_images() -> None:
     load = serving.Load(clients=1, steps=1, identity={}, accepted={f"{number:032x}": 0.0 for number in range(4)})
     ends = asyncio.run(serving._ends(Answers("done", "failed", "cancelled", "lost"), load, patience=1))
     assert ends["statuses"] == Counter({"done": 1, "failed": 1, "cancelled": 1, "lost (404)": 1})
-    assert serving._rates(ends, seconds=2.0, bulk=1.0) == {"images_per_second": 0.5, "share_of_bulk": 0.5}
+    row = a_run(load, ends).row(bulk=1.0)
+    assert row["images_per_s"].value == row["share_of_bulk"].value == 0.5
+    assert row["one_result"].value == 0, "these have no results at all"
+
+
+def test_the_report_has_a_row_for_each_run_and_the_bars_of_the_first() -> None:
+    def one(done: int, lost: int) -> serving.Outcome:
+        accepted = {f"{number:032x}": 0.0 for number in range(done + lost)}
+        load = serving.Load(clients=2, steps=8, identity={}, accepted=accepted, waits=[1.0, 2.0, 3.0])
+        load.answers.update({"202": done + lost, "503": 3, "500": lost})
+        return a_run(load, {"statuses": Counter(done=done, lost=lost), "results": Counter({"1": done, "0": lost})})
+
+    settings = {"clients": 2, "seconds": 60.0, "steps": 8, "batch": "auto"}
+    report = serving.report_of("nano", {0: one(4, 0), 5: one(3, 1)}, 2.0, settings)
+    assert set(report["figures"]) | set(report["groups"]["kills"]["5"]) == set(KINDS["serving"])
+    assert report["figures"]["share_of_bulk"]["value"] == 1.0
+    assert report["groups"]["kills"]["5"]["one_result"]["value"] == 0.75
+    assert report["groups"]["kills"]["5"]["other_answers"]["value"] == 1
+    assert report["groups"]["kills"]["none"]["memory_second"]["value"] == 2
+    assert "100.0 % | - | 4 | ≥ 100.0 % met" in tables.markdown(report)
 
 
 def test_a_server_that_is_never_ready_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

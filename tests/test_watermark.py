@@ -1,6 +1,8 @@
 """The mark in the pixels: what is trained, what ships, what it promises; and the bundled networks at their task."""
 
 import json
+import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,11 +247,46 @@ def test_a_part_and_a_small_crop_are_found_by_looking_thoroughly(marked: Array) 
     assert message.recipe == MESSAGE.recipe
 
 
+def test_a_part_needs_more_than_a_whole_picture(marked: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, threshold = marked[20:150, 60:190], watermark.bundled().facts.threshold
+    found = watermark.detect(small, thorough=True)
+    assert found.threshold == threshold + watermark.FOR_PARTS < found.score
+    monkeypatch.setattr(watermark, "FOR_PARTS", 10.0)
+    assert not watermark.detect(small, thorough=True).present
+    assert watermark.detect(marked, thorough=True).present
+
+
 @pytest.mark.parametrize("upright", [False, True])
 def test_of_a_very_long_picture_the_middle_is_looked_at(upright: bool) -> None:
     strip = np.tile(skimage.data.astronaut()[:256], (1, 6, 1))[:, :2881]
     marked = watermark.mark(strip.transpose(1, 0, 2) if upright else strip, MESSAGE)
     assert watermark.detect(marked).message == MESSAGE
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_very_long_picture_is_marked_strip_by_strip(upright: bool) -> None:
+    """In the memory of one strip, and the pattern goes on from strip to strip: a piece across two of them is read."""
+    strip = np.tile(skimage.data.astronaut()[:200], (1, 20, 1))[:, :10_147]
+    strip = strip.transpose(1, 0, 2) if upright else strip
+    watermark.mark(strip[:200, :200], MESSAGE)  # what is loaded once is not counted
+    tracemalloc.start()
+    marked = watermark.mark(strip, MESSAGE)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * strip.nbytes, "its floats in canonical size alone are 16 times its bytes"
+    for first in (700, 10_147 - 300):  # across the first seam at 800, and at the end
+        piece = marked[first : first + 300] if upright else marked[:, first : first + 300]
+        assert watermark.detect(piece).message == MESSAGE
+
+
+def test_strips_cover_a_picture_once_and_none_is_very_long() -> None:
+    for sides in ((128, 1024), (128, 1025), (60_000, 128), (128, 1536), (2047, 130)):
+        count = np.zeros(sides, np.uint8)
+        for strip in watermark._strips(*sides):
+            count[strip] += 1
+            assert max(count[strip].shape) <= watermark.LONGEST_RATIO * min(sides)
+            assert min(count[strip].shape) == min(sides)
+        assert (count == 1).all()
 
 
 def _disc(side: int, across: int, first: tuple[int, int]) -> Array:
@@ -349,6 +386,18 @@ def test_an_image_is_marked_by_hand() -> None:
 def test_sheets_bear_it_too() -> None:
     found = provenance.detect(writer.encode_sheet(Image.fromarray(_astronaut(300)), "webp", model="nano"))
     assert found["watermark"].state == found["label"].state == "present"
+
+
+def test_the_rate_that_is_stated_is_the_measured_one() -> None:
+    """What `detect` says of its false positives stands in docs/figures/watermark.json, of the decoder that ships."""
+    report = json.loads((DOCS / "figures" / "watermark.json").read_text())
+    facts, measured = watermark.bundled().facts, report["figures"]["false_positives"]
+    assert report["subject"].split()[-1] == facts.decoder[:8]
+    assert report["settings"]["threshold"] == facts.threshold
+    assert measured["value"] == 0, "what is stated is a bound where none was found"
+    bound = math.ceil(1e4 * (1 - 0.05 ** (1 / measured["n"]))) / 100  # per cent
+    stated = f"0 of {measured['n']:,} unmarked pictures: below {bound} % at 95 % confidence"
+    assert stated == pixel_mark.FALSE_POSITIVES
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "gallery").glob("*.webp")), ids=lambda path: path.stem)

@@ -328,6 +328,7 @@ WATERMARK = {
         at_least=False,
         unit="%",
     ),
+    "above_of_parts": Measure(says="unmarked pictures whose score reaches what a part needs", at_least=False, unit="%"),
     "mark_256": Measure(says="CPU time to mark a picture of 256 px", bars=(10,), at_least=False, unit="ms"),
     "mark_512": Measure(says="the same of 512 px", bars=(60,), at_least=False, unit="ms"),
     "detect_256": Measure(says="CPU time to look for a mark in 256 px", bars=(30,), at_least=False, unit="ms"),
@@ -336,6 +337,23 @@ WATERMARK = {
     "lowest": Measure(says="lowest score"),
     "highest": Measure(says="highest score"),
     "found": Measure(says="whole messages right over all changes", unit="%"),
+}
+
+SERVING = {
+    "seconds_to_ready": Measure(
+        says="from the start of the process until it is ready", bars=(8,), at_least=False, unit="s"
+    ),
+    "idle": Measure(says="memory at rest, without the page", bars=(922,), at_least=False, unit="MiB"),
+    "bulk_images_per_s": Measure(says="the library alone, in calls of 16", unit="images/s"),
+    "share_of_bulk": Measure(says="images per second, as a share of that", bars=(0.8,), unit="%"),
+    "one_result": Measure(says="accepted jobs that ended with exactly one result", bars=(1,), unit="%"),
+    "other_answers": Measure(says="answers that are neither 202 nor 503", bars=(0,), at_least=False, unit="answers"),
+    "images_per_s": Measure(says="of jobs that ended well", unit="images/s"),
+    "wait_p50": Measure(says="from acceptance to end, median", unit="s", at_least=False),
+    "wait_p95": Measure(says="the same, 95th percentile", unit="s", at_least=False),
+    "requests_per_call": Measure(says="requests that shared a call, mean, since the last start"),
+    "memory_first": Measure(says="most memory in the first half", unit="MiB", at_least=False),
+    "memory_second": Measure(says="the same in the second half", unit="MiB", at_least=False),
 }
 
 KINDS: Mapping[str, Mapping[str, Measure]] = {
@@ -353,6 +371,7 @@ KINDS: Mapping[str, Mapping[str, Measure]] = {
     "editing": EDITING,
     "pairs": PAIRS,
     "watermark": WATERMARK,
+    "serving": SERVING,
 }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,13 @@ _LONGEST = 1024  # canonical pixels that the networks take at a time, along the 
 # 128 pixels at two thirds of the size that they were written in, or to the most that takes seconds.
 _SMALLEST, _FINEST, _MOST_PIXELS = 128, 2048, 2 * 2048**2
 _REDUCED = search.WIDE[0] * 1.01  # of a pattern, at most
+# What a part's score has to reach beyond the threshold: it is the best of so many places that one of 30 unmarked
+# pictures reaches the threshold itself.
+FOR_PARTS = 0.7
 # Of the residual, by the picture's shorter side: what is small has fewer pixels to bear it, and loses more of them.
 _SIDES, _STRENGTHS = (128, 256, 512, 1024), (1.0, 0.65, 0.7, 0.8)
 # Of a picture longer than so many times its shorter side, as a stranger's of 16 x 60,000 pixels is, only the middle is
-# looked at: in its canonical size it would take gigabytes.
+# looked at, and it is marked strip by strip: in its canonical size it would take gigabytes.
 LONGEST_RATIO = 8
 _FACTS = "watermark.json"
 _FOLDER = Path(str(files("personae") / "weights" / "watermark"))
@@ -53,7 +57,8 @@ class Detection:
 
     present: whether it bears the mark: the pattern stands out (`score` reaches the `threshold`), and its message has
         the scheme of this mark and agrees with its check.
-    score: how far the pattern stands out, in standard deviations of chance.
+    score: how far the pattern stands out, in standard deviations of chance. threshold: what it has to reach; more for
+        a part, which is the best of many places.
     message: what it says; None: not present.
     scale: how much larger the pattern lies in the picture than it was written for the picture's size: 1.25, where four
         fifths of a side are left.
@@ -110,18 +115,27 @@ class Watermark:
 
     def mark(self, pixels: UInt8[Array, "H W 3"], message: Message) -> UInt8[Array, "H W 3"]:
         """See `mark`."""
-        canonical = _canonical(pixels, _side_of(pixels))
-        chips, (height, width) = payload.encode(message), (side // 2 for side in canonical.shape[:2])
-        pattern = carriers.tile_wave(chips, carriers.axis(height), carriers.axis(width))
-        canvas = np.concatenate([_unshuffled(canonical), pattern[None]])
+        chips, found = payload.encode(message), np.empty_like(pixels)
+        for strip in _strips(*pixels.shape[:2]):
+            self._mark_strip(pixels[strip], chips, [side.start for side in strip], found[strip])
+        return found
+
+    def _mark_strip(self, pixels: Array, chips: Array, first: Sequence[int], found: Array) -> None:
+        """Write a strip (h, w, 3), marked, into `found`: the pattern as it lies from the row and column `first` on."""
+        side = _side_of(pixels)
+        canonical = _canonical(pixels, side)
+        tiles = 2 * carriers.TILE * min(pixels.shape[:2]) / side  # pixels of one
+        down, across = (
+            carriers.axis(length // 2, first=start / tiles)
+            for length, start in zip(canonical.shape[:2], first, strict=True)
+        )
+        canvas = np.concatenate([_unshuffled(canonical), carriers.tile_wave(chips, down, across)[None]])
         parts = [self._encoder(part[None])[0][0, 0] for part in _pieces(canvas)]
         strength = np.float32(np.interp(min(pixels.shape[:2]), _SIDES, _STRENGTHS))
         residual = strength * _enlarged(np.concatenate(parts, axis=_longer(canvas) - 1), pixels.shape[:2])
-        found = np.empty_like(pixels)
         for top in range(0, len(pixels), _ROWS):  # a large photo's floats are not all held at once
             rows = slice(top, top + _ROWS)
             found[rows] = np.clip(np.rint(pixels[rows] + residual[rows, :, None]), 0, 255)
-        return found
 
     def evidence(self, pixels: UInt8[Array, "H W 3"], side: int) -> Float32[Array, "h w"]:
         """(H, W) float32: what the decoder sees of the pattern, when the picture's shorter side has `side` pixels; of a
@@ -141,7 +155,7 @@ class Watermark:
             return mirrored
         for side in _sides_of_parts(*pixels.shape[:2]):
             for piece, scales in likely_parts(self.evidence(pixels, side), search.WIDE):
-                part = self._best(piece, scales)
+                part = self._best(piece, scales, beyond=FOR_PARTS)
                 scaled = replace(part, scale=round(part.scale * carriers.SIDE / side, 3))
                 if part.present:
                     return scaled
@@ -154,22 +168,21 @@ class Watermark:
         together = np.mean([one / (one.std() + 1e-9) for one in evidence], axis=0)
         return self._best(_middle(together), search.SCALES)
 
-    def _best(self, evidence: Array, scales: tuple[float, ...]) -> Detection:
-        places = search.search(evidence, scales)
+    def _best(self, evidence: Array, scales: tuple[float, ...], *, beyond: float = 0.0) -> Detection:
+        threshold, places = self.facts.threshold + beyond, search.search(evidence, scales)
+        best, message = places[0], None
         for place in places:
-            if place.score >= self.facts.threshold:
+            if place.score >= threshold:
                 message = payload.decode(search.chips_at(evidence, place))
                 if message is not None:
-                    return self._detection(place, message)
-        return self._detection(places[0], None)
-
-    def _detection(self, place: search.Place, message: Message | None) -> Detection:
+                    best = place
+                    break
         return Detection(
             present=message is not None,
-            score=round(place.score, 2),
-            threshold=self.facts.threshold,
+            score=round(best.score, 2),
+            threshold=threshold,
             message=message,
-            scale=round(place.scale, 3),
+            scale=round(best.scale, 3),
         )
 
 
@@ -226,6 +239,17 @@ def least_part(height: int, width: int) -> int:
     """Pixels a side that a part of a picture needs, so that its own mark is found in it."""
     finest = _sides_of_parts(height, width)[-1]
     return max(LEAST_SIDE, math.ceil(_REDUCED * carriers.SIDE * min(height, width) / finest))
+
+
+def _strips(height: int, width: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the strips in which a picture is marked: all of it, unless it is longer than `LONGEST_RATIO`
+    times its shorter side."""
+    shorter, longer = sorted((height, width))
+    starts = [0]
+    if longer > LONGEST_RATIO * shorter:
+        starts = list(range(0, longer - LONGEST_RATIO // 2 * shorter + 1, LONGEST_RATIO // 2 * shorter))
+    along = [slice(*ends) for ends in pairwise([*starts, longer])]
+    return [(one, slice(0, width)) if height > width else (slice(0, height), one) for one in along]
 
 
 def _middle_of_long(pixels: Array) -> Array:

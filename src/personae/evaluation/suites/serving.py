@@ -1,10 +1,9 @@
-"""personae evaluate --suite serving --clients 200 --seconds 60 --kills 5 -o serving.json
+"""personae evaluate --suite serving --clients 200 --seconds 60 --kills 0 --kills 5 -o docs/figures/serving.json
 
 The server under many clients on the loopback: a process of `personae serve`, killed by SIGKILL at moments under load
-and started again, and clients in this one that each send a job, wait for its end, and send the next. Reported: jobs
-that were accepted and lost, answers by status, images of jobs that ended well per second beside the library's own bulk
-rate, waits, batches (`--batch off`: what they gain), memory. Traffic goes to 127.0.0.1 alone. Run it on an otherwise
-idle machine.
+and started again, and clients in this one that each send a job, wait for its end, and send the next. Reported: accepted
+jobs that were lost, answers, images per second beside the library's own bulk rate, waits, batches (`--batch off`: what
+they gain), memory; a row for each `--kills`. Traffic goes to 127.0.0.1 alone. Run it on an otherwise idle machine.
 """
 
 import asyncio
@@ -18,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,9 +26,12 @@ import numpy as np
 import psutil
 import typer
 
-from personae.console import note, say_json
+from personae.console import note
 from personae.errors import BadOutput
-from personae.io import atomic
+from personae.evaluation import estimate
+from personae.evaluation.estimate import Estimate
+from personae.evaluation.report import FOLDER, Report, assemble, publish
+from personae.evaluation.suite_options import ReportFile
 
 _TICK = 0.1  # seconds
 _LOOK = 2.0  # seconds between a client's two looks at its job
@@ -178,8 +181,8 @@ async def _under_load(server: Server, load: Load, seconds: float, kills: int) ->
 
 
 async def _ends(server: Server, load: Load, patience: float) -> dict[str, Counter[str]]:
-    """How the accepted jobs ended, and how many files each has; waits for those that have not."""
-    until, statuses, files = time.monotonic() + patience, Counter[str](), Counter[str]()
+    """How the accepted jobs ended, and how many results each has; waits for those that have not."""
+    until, statuses, results = time.monotonic() + patience, Counter[str](), Counter[str]()
     for job in load.accepted:
         while True:
             status, _, content = await server.ask("GET", f"/v1/jobs/{job}")
@@ -190,8 +193,8 @@ async def _ends(server: Server, load: Load, patience: float) -> dict[str, Counte
                 break
             await asyncio.sleep(0.5)
         statuses[found["status"]] += 1
-        files[str(len((found["result"] or {"files": []})["files"]))] += 1
-    return {"statuses": statuses, "files": files}
+        results[str(len((found["result"] or {"files": []})["files"]))] += 1
+    return {"statuses": statuses, "results": results}
 
 
 def _bulk_rate(model: str, steps: int) -> tuple[dict[str, Any], float]:
@@ -212,71 +215,120 @@ def _bulk_rate(model: str, steps: int) -> tuple[dict[str, Any], float]:
     return {"space": person.space, "vector": [float(one) for one in person.vector]}, float(np.median(rates))
 
 
-def main(
-    model: Annotated[str, typer.Argument(help="Model: its name or folder.")] = "nano",
-    clients: Annotated[int, typer.Option(min=1, help="At one time.")] = 200,
-    seconds: Annotated[float, typer.Option(min=1, help="Of load.")] = 60,
-    kills: Annotated[int, typer.Option(min=0, help="Times that the server is killed under load.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Of each image.")] = 8,
-    batch: Annotated[str, typer.Option(help="auto; or off: a call for each request.")] = "auto",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with all figures.")] = None,
-) -> None:
-    """Let many clients use a server, and count what became of their jobs."""
-    somebody, bulk = _bulk_rate(model, steps)
-    load = Load(clients=clients, steps=steps, identity=somebody, batch=batch)
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one run. ends: of `_ends`. memory: bytes, second by second. counters: the server's. seconds: until
+    the last job had ended."""
+
+    load: Load
+    ends: dict[str, Counter[str]]
+    memory: list[int]
+    counters: dict[str, float]
+    seconds: float
+    seconds_to_ready: float
+    idle: int
+
+    def row(self, bulk: float) -> dict[str, Estimate]:
+        """Its figures. bulk: images that the library makes a second."""
+        accepted, waits = len(self.load.accepted), self.load.waits or [math.nan]
+        batches, requests = (self.counters[f"personae_engine_{name}"] for name in ("batches", "requests"))
+        others = sum(count for status, count in self.load.answers.items() if status not in ("202", "503", "broken"))
+        rate, half = self.ends["statuses"]["done"] / self.seconds, len(self.memory) // 2
+        memory = [max(part, default=0) / 2**20 for part in (self.memory[: half or 1], self.memory[half:])]
+        return {
+            "one_result": estimate.plain(self.ends["results"]["1"] / accepted if accepted else math.nan, accepted),
+            "other_answers": estimate.plain(others, self.load.answers.total()),
+            "images_per_s": estimate.plain(rate, accepted),
+            "share_of_bulk": estimate.plain(rate / bulk, accepted),
+            "wait_p50": estimate.plain(float(np.percentile(waits, 50)), len(self.load.waits)),
+            "wait_p95": estimate.plain(float(np.percentile(waits, 95)), len(self.load.waits)),
+            "requests_per_call": estimate.plain(requests / batches if batches else math.nan, int(batches)),
+            "memory_first": estimate.plain(memory[0], half),
+            "memory_second": estimate.plain(memory[1], len(self.memory) - half),
+        }
+
+
+def outcome(model: str, load: Load, *, seconds: float, kills: int) -> Outcome:
+    """Of a server of its own, for the time of a run."""
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder) / "state", model)
         try:
             server.start()
-            first_start, idle = server.started_in, server.memory
-            note(f"ready after {first_start:.1f} s with {idle / 2**20:.0f} MiB; {clients} clients for {seconds:.0f} s")
+            ready, idle = server.started_in, server.memory
+            note(f"ready after {ready:.1f} s with {idle / 2**20:.0f} MiB; {load.clients} clients for {seconds:.0f} s")
             began = time.monotonic()
             memory = asyncio.run(_under_load(server, load, seconds, kills))
-            in_time = len(load.waits)
             ends = asyncio.run(_ends(server, load, patience=600))
             took = time.monotonic() - began
-            counters = asyncio.run(server.ask("GET", "/metrics"))[2].decode()
+            counters = _counters(asyncio.run(server.ask("GET", "/metrics"))[2].decode())
         finally:
             server.end()
-    figures = _figures(load, ends, memory, counters) | {
-        "seconds_to_ready": round(first_start, 1),
-        "idle_mib": round(idle / 2**20),
-        "kills": kills,
-        "batch": batch,
-        "bulk_images_per_second": round(bulk, 2),
-        "done_while_clients_waited": in_time,
-        **_rates(ends, took, bulk),
-    }
-    if out is not None:
-        atomic.write(out, json.dumps(figures, indent=1).encode(), replace=True)
-    say_json(figures)
+    return Outcome(
+        load=load,
+        ends=ends,
+        memory=memory,
+        counters=counters,
+        seconds=took,
+        seconds_to_ready=ready,
+        idle=idle,
+    )
 
 
-def _rates(ends: dict[str, Counter[str]], seconds: float, bulk: float) -> dict[str, float]:
-    """Images per second of the jobs that ended well, each of which made one; beside the library's own rate."""
-    rate = ends["statuses"]["done"] / seconds
-    return {"images_per_second": round(rate, 2), "share_of_bulk": round(rate / bulk, 2)}
+def _counters(text: str) -> dict[str, float]:
+    """Of /metrics, by name."""
+    rows = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: float(value) for name, value in rows}
 
 
-def _figures(load: Load, ends: dict[str, Counter[str]], memory: list[int], counters: str) -> dict[str, Any]:
-    values = dict(line.rsplit(" ", 1) for line in counters.splitlines() if line and not line.startswith("#"))
-    batches, requests = (float(values[f"personae_engine_{name}"]) for name in ("batches", "requests"))
-    half = len(memory) // 2
-    waits = sorted(load.waits) or [math.nan]
-    return {
-        "clients": load.clients,
-        "answers": dict(load.answers),
-        "accepted": len(load.accepted),
-        "ends": dict(ends["statuses"]),
-        "files_per_job": dict(ends["files"]),
-        "wait_p50": round(float(np.percentile(waits, 50)), 2),
-        "wait_p95": round(float(np.percentile(waits, 95)), 2),
-        "requests_per_call": round(requests / batches, 2) if batches else None,
-        "memory_mib": {
-            "half": round(max(memory[: half or 1], default=0) / 2**20),
-            "end": round(max(memory[half:], default=0) / 2**20),
+def report_of(model: str, runs: Mapping[int, Outcome], bulk: float, settings: Mapping[str, Any]) -> Report:
+    """The report: what holds for the first run, and a row for each. runs: by the number of kills."""
+    first = next(iter(runs.values()))
+    rows = {"none" if not kills else str(kills): one.row(bulk) for kills, one in runs.items()}
+    of_first = next(iter(rows.values()))
+    return assemble(
+        kind="serving",
+        subject=model,
+        settings=dict(settings) | {"kills": list(runs)},
+        figures={
+            "seconds_to_ready": estimate.plain(first.seconds_to_ready, 1),
+            "idle": estimate.plain(first.idle / 2**20, 1),
+            "bulk_images_per_s": estimate.plain(bulk, 3),
+            **{name: of_first[name] for name in ("share_of_bulk", "one_result", "other_answers")},
         },
+        groups={"kills": rows},
+        caveats=[
+            "{clients} clients for {seconds:g} seconds, images of {steps} steps, each with its likeness measured, "
+            "marked and signed; a client sends a job, waits for its end, and sends the next".format_map(settings),
+            "n counts accepted jobs (answers, calls, seconds); waits are of jobs whose end their client saw",
+            "the clients share the machine with the server; starts after a kill count as seconds of the run",
+        ],
+    )
+
+
+def main(
+    model: Annotated[str, typer.Argument(help="Model: its name or folder.")] = "nano",
+    clients: Annotated[int, typer.Option(min=1, help="At one time.")] = 200,
+    seconds: Annotated[float, typer.Option(min=1, help="Of load.")] = 60,
+    kills: Annotated[
+        list[int] | None, typer.Option(min=0, help="Times that the server is killed under load; repeat for more runs.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of each image.")] = 8,
+    batch: Annotated[str, typer.Option(help="auto; or off: a call for each request.")] = "auto",
+    out: ReportFile = FOLDER / "serving.json",
+) -> None:
+    """Let many clients use a server, and count what became of their jobs."""
+    somebody, bulk = _bulk_rate(model, steps)
+    runs = {
+        count: outcome(
+            model,
+            Load(clients=clients, steps=steps, identity=somebody, batch=batch),
+            seconds=seconds,
+            kills=count,
+        )
+        for count in kills or [0]
     }
+    settings = {"clients": clients, "seconds": seconds, "steps": steps, "batch": batch}
+    publish(report_of(model, runs, bulk, settings), out)
 
 
 if __name__ == "__main__":

@@ -265,6 +265,9 @@ def measure(
             "wrong": estimate.proportion(np.array(Tally.of(list(rows.values())).wrong or [False])),
             "false_positives": estimate.proportion(np.array([present for present, _ in every])),
             "above_threshold": estimate.proportion(np.array([score >= threshold for _, score in every])),
+            "above_of_parts": estimate.proportion(
+                np.array([score >= threshold + watermark.FOR_PARTS for _, score in every])
+            ),
             **timings(photos),
         },
         groups={
