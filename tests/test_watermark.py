@@ -17,6 +17,7 @@ from personae import provenance
 from personae.errors import BadData, BadOption, WeightsCorrupt, WeightsMissing
 from personae.evaluation import estimate, reencoding, tables
 from personae.evaluation.measures import KINDS
+from personae.evaluation.pairs import Pair
 from personae.evaluation.pieces import Pieces
 from personae.evaluation.suites import watermark as suite
 from personae.pipeline import FacePipeline
@@ -30,7 +31,8 @@ from personae.training.methods.watermark.attacks import Attack
 from personae.training.methods.watermark.export import export_mark
 from personae.training.methods.watermark.method import SIZE, WatermarkTask
 from personae.training.methods.watermark.network import Mark, quietness
-from personae.types import Array
+from personae.types import Array, Photo
+from reading_fixtures import white_face
 from training_fixtures import write_cache
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -412,7 +414,13 @@ def test_the_suite_reports_what_it_explains(
     monkeypatch.setattr(suite, "_TIMINGS", 1)
     monkeypatch.setattr(suite, "CHANGES", {name: reencoding.CHANGES[name] for name in ("plain", "jpeg70")})
     photos, folder = [_astronaut(224), _photo(224, 224)], Pieces(tmp_path / "pieces")
-    report = suite.measure(nano_like, photos, pictures=4, own=0, edits=0, count=3, pieces=folder)
+    one, other = (Photo(pixels=white_face(_photo(side, side) // 3, 90, 80, 170, 190)) for side in (280, 260))
+    everybody = [Pair(key=str(number), photos=(one, other)) for number in range(2)]
+    report = suite.measure(nano_like, photos, pictures=4, own=0, edits=0, count=3, everybody=everybody, pieces=folder)
+    assert set(report["groups"]["likeness"]) == {"128 px", "256 px"}
+    moved = {name: report["figures"][name] for name in ("likeness_change", "likeness_shift")}
+    assert moved == report["groups"]["likeness"]["256 px"]
+    assert 0 < abs(moved["likeness_shift"]["value"]) <= moved["likeness_change"]["value"] < 0.1
     assert set(report["figures"]) <= set(KINDS["watermark"])
     assert report["figures"]["plain"] == {"value": 1.0, "low": report["figures"]["plain"]["low"], "high": 1.0, "n": 2}
     assert report["figures"]["false_positives"]["value"] == 0
@@ -423,5 +431,5 @@ def test_the_suite_reports_what_it_explains(
     monkeypatch.setattr(watermark, "detect", None)  # all that was measured is there
     monkeypatch.setattr(suite, "reencoded", lambda *_: estimate.UNKNOWN)
     monkeypatch.setattr(suite, "timings", lambda _: {})
-    again = suite.measure(nano_like, photos, pictures=4, own=0, edits=0, count=3, pieces=folder)
+    again = suite.measure(nano_like, photos, pictures=4, own=0, edits=0, count=3, everybody=everybody, pieces=folder)
     assert again["groups"] == report["groups"]

@@ -301,8 +301,9 @@ _WHOLE = "whole messages right"
 WATERMARK = {
     "psnr": Measure(says="fidelity of marked pictures, from 256 px on", bars=(40,), unit="dB"),
     "likeness_change": Measure(
-        says="how far the mark moves the likeness of generated people", bars=(0.005,), at_least=False
+        says="how far the mark moves the likeness of edits and of photos from 256 px on", bars=(0.005,), at_least=False
     ),
+    "likeness_shift": Measure(says="the same with its sign: what the mark adds to likeness in the mean"),
     "plain": Measure(says=f"{_WHOLE}: as it was written", bars=(0.995,), unit="%"),
     "jpeg90": Measure(says=f"{_WHOLE}: JPEG 90", bars=(0.99,), unit="%"),
     "jpeg70": Measure(says=f"{_WHOLE}: JPEG 70", bars=(0.99,), unit="%"),

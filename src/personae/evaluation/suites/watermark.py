@@ -19,16 +19,15 @@ from PIL import Image
 
 import personae
 from personae.console import note
-from personae.errors import NoFaceFound
-from personae.evaluation import estimate
+from personae.evaluation import estimate, pairs
 from personae.evaluation.estimate import Estimate
+from personae.evaluation.marked_pictures import edited, generated, photo_of, unmarked
+from personae.evaluation.pairs import Pair
 from personae.evaluation.people import held_out_people
 from personae.evaluation.pieces import Pieces
-from personae.evaluation.reencoding import CHANGES, compressed, cropped
+from personae.evaluation.reencoding import CHANGES
 from personae.evaluation.report import FOLDER, Report, assemble, publish
-from personae.evaluation.scenes import texture
 from personae.evaluation.suite_options import Model, ReportFile, Source
-from personae.gather import strangers
 from personae.pipeline import FacePipeline
 from personae.provenance import pixel_mark, watermark
 from personae.provenance.message import Message
@@ -37,7 +36,6 @@ from personae.shapes import Bool, UInt8
 from personae.types import Array
 
 SIZES = (128, 192, 256, 384, 512, 768, 1024)  # of the shorter side
-_PHOTO = 224  # pixels of a photo on a sheet
 _FULL = 256  # pixels from which the bars count
 _SMALL = tuple(f"{size} px" for size in SIZES if size < _FULL)
 _OWN, _EDITS = "its own images", "its edits"
@@ -46,45 +44,6 @@ _REENCODED = 40
 _SPREAD = 2654435761  # spreads consecutive numbers over 32 bits
 _TIMED = (256, 512)
 _TIMINGS = 15
-
-
-def photo_of(photos: Sequence[UInt8[Array, "H W 3"]], number: int, size: int) -> Image.Image:
-    """Picture `number` whose shorter side has `size` pixels: a photo, or from 384 px on every other time a sheet of
-    photos; some are not square."""
-    rng = np.random.default_rng(number)
-    if size > _FULL and number % 2:
-        across = -(-size // _PHOTO)
-        image = Image.new("RGB", (across * _PHOTO,) * 2)
-        for cell, one in enumerate(rng.integers(len(photos), size=across**2)):
-            place = (cell % across * _PHOTO, cell // across * _PHOTO)
-            image.paste(Image.fromarray(photos[one]).resize((_PHOTO, _PHOTO)), place)
-        image = image.crop((0, 0, size, size))
-    else:
-        image = Image.fromarray(photos[number % len(photos)]).resize((size, size), Image.Resampling.LANCZOS)
-    longer = round(size * (1 if number % 3 else rng.uniform(1, 1.5)))
-    return image.resize((longer, size) if number % 2 else (size, longer), Image.Resampling.BICUBIC)
-
-
-def generated(pipe: FacePipeline, count: int) -> Iterator[tuple[Image.Image, Any]]:
-    """The model's images of people who do not exist, each with the identity that was requested."""
-    people = strangers(pipe.folder, count, seed=0) if count and pipe.folder else []
-    for seed, person in enumerate(people):
-        yield pipe([person], seed=seed, measure_likeness=False).images[0], person
-
-
-def edited(
-    pipe: FacePipeline, photos: Sequence[UInt8[Array, "H W 3"]], count: int
-) -> Iterator[tuple[Image.Image, Bool[Array, "H W"]]]:
-    """Photos of 448 px into which somebody else was put, each with the part (H, W) that the model changed; those whose
-    part is too small for a mark, or who show no face, are left out."""
-    for seed, (image, _) in enumerate(generated(pipe, count)):
-        source, target = (one.resize((2 * _PHOTO,) * 2) for one in (image, Image.fromarray(photos[seed % len(photos)])))
-        try:
-            edit = pipe.edit("swap", source=np.asarray(source), target=np.asarray(target), seed=seed)
-        except NoFaceFound:
-            continue
-        if pixel_mark.why_not(edit.images[0], edit.mask) is None:
-            yield edit.images[0].convert("RGB"), edit.mask
 
 
 class Tally:
@@ -154,25 +113,6 @@ class Tally:
         }
 
 
-def unmarked(
-    photos: Sequence[UInt8[Array, "H W 3"]], first: int, count: int
-) -> Iterator[tuple[str, UInt8[Array, "H W 3"]]]:
-    """`count` pictures without a mark, from number `first` on, of three kinds: photos as they are, crops and compressed
-    crops of them, and textures drawn from nothing."""
-    for number in range(first, first + count):
-        rng = np.random.default_rng([1, number])
-        if number < len(photos):
-            yield "photos", photos[number]
-        elif number % 2:
-            image = Image.fromarray(photos[int(rng.integers(len(photos)))])
-            image = cropped(image, float(rng.uniform(0.58, 1)), rng)
-            if rng.random() < 0.5:
-                image = compressed(image, "JPEG", int(rng.integers(40, 95)))
-            yield "crops", np.asarray(image)
-        else:
-            yield "textures", texture(rng, int(rng.integers(128, 320)))
-
-
 def _scored(pictures: Iterable[tuple[str, Array]]) -> dict[str, list[tuple[bool, float]]]:
     """By kind of unmarked picture, whether a mark is found in each, and its score."""
     found: dict[str, list[tuple[bool, float]]] = defaultdict(list)
@@ -226,19 +166,23 @@ def measure(
     edits: int,
     count: int,
     first: int = 0,
+    everybody: Sequence[Pair] = (),
     pieces: Pieces | None = None,
 ) -> Report:
     """The report: of `pictures` photos in all sizes, `own` images and `edits` of the model, and, beside its images,
-    `count` unmarked pictures from number `first` on. pieces: where what is measured stays; None: nowhere."""
+    `count` unmarked pictures from number `first` on. everybody: of whom likeness is measured. pieces: where what is
+    measured stays; None: nowhere."""
     pieces = pieces or Pieces()
     rows = _rows(_of_photos(photos, pictures, pieces))
+    edited_ones: dict[str, Any] = {"rows": {}, "changes": []}
     if edits:
-        found = pieces.get(f"edits-{edits}", lambda: {"rows": {_EDITS: _of_edits(pipe, photos, edits, pictures)}})
-        rows |= _rows([found])
+        edited_ones = pieces.get(f"swaps-{edits}", lambda: _of_edits(pipe, photos, edits, pictures))
+        rows |= _rows([edited_ones])
     full = Tally.of([tally for name, tally in rows.items() if name not in _SMALL])
-    generated_ones = pieces.get(f"own-{own}", lambda: _of_generated(pipe, own, pictures + edits))
+    generated_ones = pieces.get(f"generated-{own}", lambda: _of_generated(pipe, own, pictures + edits))
     rows |= _rows([generated_ones])
-    changes = generated_ones["changes"]
+    moved = dict(pieces.get(f"likeness-{len(everybody)}", lambda: _likeness_of_pairs(pipe, everybody)))
+    moved |= {_EDITS: edited_ones["changes"], _OWN: generated_ones["changes"]}
     results: dict[str, list[tuple[bool, float]]] = defaultdict(list)
     for piece in [generated_ones, *_of_unmarked(photos, first, count, pieces)]:
         for kind, scores in piece["found"].items():
@@ -259,7 +203,7 @@ def measure(
         },
         figures={
             "psnr": estimate.mean(np.array(full.psnr)) if full.psnr else estimate.UNKNOWN,
-            "likeness_change": estimate.mean(np.array(changes)) if changes else estimate.UNKNOWN,
+            **_moved([one for name in moved if name not in (*_SMALL, _OWN) for one in moved[name]]),
             **full.shares(),
             "autoencoder": reencoded(pipe, photos, min(pictures, _REENCODED)),
             "wrong": estimate.proportion(np.array(Tally.of(list(rows.values())).wrong or [False])),
@@ -272,11 +216,14 @@ def measure(
         },
         groups={
             "pictures": {name: tally.row() for name, tally in rows.items() if tally.psnr},
+            "likeness": {name: _moved(changes) for name, changes in moved.items() if changes},
             "unmarked": {kind: _scores(found) for kind, found in results.items()},
         },
         caveats=[
             f"no mark in {len(every)} pictures proves a rate below {bound:.2g} at 95 % confidence, if there was none",
             "messages: pictures from 256 px on, and edits, of which only the changed part is marked; others by size",
+            "likeness by the model's reader: of photos to another photo of the person, of the others to their source",
+            "the figure of likeness is of photos from 256 px on and edits, as those of messages are",
             "unmarked pictures and edits are looked at as `personae detect` does, parts included, the others once",
             "photos are 224 px wide; larger pictures are enlarged ones and sheets of several",
         ],
@@ -320,10 +267,44 @@ def _of_unmarked(photos: Sequence[Array], first: int, count: int, pieces: Pieces
 
 
 def _of_edits(pipe: FacePipeline, photos: Sequence[Array], count: int, first: int) -> dict[str, Any]:
-    tally = Tally()
-    for number, (image, area) in enumerate(edited(pipe, photos, count)):
-        tally.add(image, first + number, area)
-    return tally.as_json()
+    """Edits marked where they changed, and how far their likeness to their source moves."""
+    tally, changes = Tally(), []
+    for number, (image, area, person) in enumerate(edited(pipe, photos, count)):
+        marked = tally.add(image, first + number, area)
+        changes += _changes(pipe, np.asarray(image), marked, person)
+    return {"rows": {_EDITS: tally.as_json()}, "changes": changes}
+
+
+def _likeness_of_pairs(pipe: FacePipeline, everybody: Sequence[Pair]) -> dict[str, list[float]]:
+    """How far the mark moves the likeness of one photo, resized, to another photo of the person, by its size."""
+    moved: dict[str, list[float]] = {f"{size} px": [] for size in SIZES}
+    for number, pair in enumerate(everybody):
+        size = SIZES[number % len(SIZES)]
+        one, other = (photo.pixels for photo in pair.photos)
+        (person,) = [None] if pipe.reader is None else pipe.reader.identify([other])
+        if person is not None:
+            image = Image.fromarray(one)
+            sides = [round(side * size / min(image.size)) for side in image.size]
+            pixels = np.asarray(image.resize((sides[0], sides[1]), Image.Resampling.LANCZOS))
+            marked = watermark.mark(pixels, Message(model=1, recipe=number.to_bytes(4, "big")))
+            moved[f"{size} px"] += _changes(pipe, pixels, marked, person)
+    return moved
+
+
+def _changes(pipe: FacePipeline, pixels: Array, marked: Array, person: Any) -> list[float]:
+    """What the mark adds to the likeness to `person`, mostly less than nothing; none where no face is found."""
+    before, after = (None, None) if pipe.reader is None else pipe.reader.identify([pixels, marked])
+    if before is None or after is None:
+        return []
+    return [float((after.vector - before.vector) @ person.vector)]
+
+
+def _moved(changes: Sequence[float]) -> dict[str, Estimate]:
+    """The mean size of changes of likeness, and their mean with its sign."""
+    if not changes:
+        return {"likeness_change": estimate.UNKNOWN, "likeness_shift": estimate.UNKNOWN}
+    signed = np.array(changes)
+    return {"likeness_change": estimate.mean(np.abs(signed)), "likeness_shift": estimate.mean(signed)}
 
 
 def _of_generated(pipe: FacePipeline, count: int, first: int) -> dict[str, Any]:
@@ -332,9 +313,7 @@ def _of_generated(pipe: FacePipeline, count: int, first: int) -> dict[str, Any]:
     for number, (image, person) in enumerate(generated(pipe, count)):
         plain.append(np.asarray(image))
         marked = tally.add(image, first + number)
-        before, after = (None, None) if pipe.reader is None else pipe.reader.identify([plain[-1], marked])
-        if before is not None and after is not None:
-            changes.append(abs(float((after.vector - before.vector) @ person.vector)))
+        changes += _changes(pipe, plain[-1], marked, person)
     return {
         "rows": {_OWN: tally.as_json()},
         "found": _scored(("generated", one) for one in plain),
@@ -356,19 +335,32 @@ def main(
     out: ReportFile = FOLDER / "watermark.json",
     pictures: Annotated[int, typer.Option(help="Marked photos, in all sizes.")] = 140,
     own: Annotated[int, typer.Option(help="Images of the model.")] = 20,
-    unmarked: Annotated[int, typer.Option(help="Unmarked pictures.")] = 1000,
+    count: Annotated[int, typer.Option("--unmarked", help="Unmarked pictures.")] = 1000,
     edits: Annotated[int, typer.Option(help="Edits by the model.")] = 12,
     first: Annotated[int, typer.Option(help="Number of the first unmarked picture: several runs can share them.")] = 0,
     people: Annotated[int | None, typer.Option(help="Held-out photos.", show_default="all")] = None,
     pieces: Annotated[Path | None, typer.Option(help="A folder for what was measured, to go on later.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="Two photos of each of many people, for likeness, as --suite pairs takes."),
+    ] = None,
     source: Source = None,
 ) -> None:
     """Measure the mark in the pixels and write a report that documents can draw tables from."""
     pipe = personae.load(model)
     pipe.set_progress_bar_config(disable=True)
     photos = [person.photo.pixels for person in held_out_people(source, people)]
+    everybody = [] if folder is None else pairs.load(folder)
     report = measure(
-        pipe, photos, pictures=pictures, own=own, edits=edits, count=unmarked, first=first, pieces=Pieces(pieces)
+        pipe,
+        photos,
+        pictures=pictures,
+        own=own,
+        edits=edits,
+        count=count,
+        first=first,
+        everybody=everybody,
+        pieces=Pieces(pieces),
     )
     publish(report, out)
 
