@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from personae.data import shards
 from personae.errors import BadData
@@ -15,15 +14,16 @@ from personae.reading.steady import FIVE
 from personae.training.export_onnx import export_onnx
 from personae.training.images import to_tensor
 from personae.training.loop import Schedule, train
+from personae.training.methods.embedder.blockwise import BlockwiseTask
 from personae.training.methods.embedder.data import FaceCrops, Jitter, degraded
 from personae.training.methods.embedder.method import EmbedderTask
 from personae.training.methods.embedder.network import Embedder
-from personae.training.methods.embedder.teacher import Teacher
+from personae.training.methods.embedder.teacher import BLOCKS, STEM
 from personae.training.methods.embedder.unfold import unfolded
 from personae.types import Array
 from training_fixtures import write_cache
 
-SMALL = {"widths": (8, 8, 8, 8), "depths": (0, 1, 1, 1)}
+SMALL = {"widths": (8, 8, 8), "depths": (1, 2, 1), "features": 16}
 
 
 def with_faces(folder: Path, *, views: bool = False, seed: int = 0) -> Path:
@@ -41,20 +41,35 @@ def with_faces(folder: Path, *, views: bool = False, seed: int = 0) -> Path:
     return out
 
 
-def tiny_teacher(folder: Path) -> Path:
-    """A teacher of MobileFaceNet's input, map and output, with one random layer."""
-    rng = np.random.default_rng(0)
-    weight = numpy_helper.from_array(rng.normal(0, 0.1, (128, 3, 16, 16)).astype(np.float32), "weight")
-    nodes = [
-        helper.make_node("Conv", ["input", "weight"], [Teacher._MAP], strides=[16, 16]),
-        helper.make_node("GlobalAveragePool", [Teacher._MAP], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["output"]),
-    ]
-    images = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 112, 112])
-    vectors = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 128])
-    graph = helper.make_graph(nodes, "teacher", [images], [vectors], [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    onnx.save(model, folder / "mobilefacenet.onnx")
+class _Opened(nn.Module):
+    """A network with what each of its units makes as outputs."""
+
+    def __init__(self, network: Embedder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        found = []
+        for unit in self.network.units:
+            x = unit(x)
+            found.append(x)
+        return found
+
+
+def random_teacher(folder: Path) -> Path:
+    """A teacher of MobileFaceNet's input, maps and output, untrained."""
+    torch.manual_seed(7)
+    network = Embedder()
+    network.train()(torch.randn(8, 3, 112, 112))  # its batch norms have statistics
+    torch.onnx.export(
+        _Opened(network).eval(),
+        (torch.zeros(1, 3, 112, 112),),
+        str(folder / "mobilefacenet.onnx"),
+        input_names=["input"],
+        output_names=[STEM, *BLOCKS, "output"],
+        opset_version=17,
+        dynamo=False,
+    )
     return folder
 
 
@@ -70,7 +85,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_teacher(tmp_path_factory.mktemp("teachers"))
+    return random_teacher(tmp_path_factory.mktemp("teachers"))
 
 
 # ---------------------------------------------------------------------- crops
@@ -136,7 +151,7 @@ def test_an_exported_network_is_trained_on_from_where_it_was(tmp_path: Path, pho
 def test_another_network_is_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
     export_onnx(Embedder(**SMALL).eval(), torch.zeros(2, 3, 112, 112), tmp_path / "it.onnx", ["crop"], ["identity"])  # type: ignore[arg-type]
-    for other in (Embedder((8, 8, 8, 16), (0, 1, 1, 1)), Embedder((8, 8, 8, 8), (0, 1, 1, 2))):
+    for other in (Embedder((8, 8, 16), (1, 2, 1), 16), Embedder((8, 8, 8), (1, 2, 2), 16)):
         with pytest.raises(BadData, match="another network"):
             unfolded(other, tmp_path / "it.onnx", torch.zeros(2, 3, 112, 112))
 
@@ -145,8 +160,21 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def task(photos: Path, views: Path, teachers: Path) -> EmbedderTask:
-    return EmbedderTask([photos, views], teachers)
+def start(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export to go on from."""
+    torch.manual_seed(3)
+    faces = FaceCrops.load([photos])
+    network = Embedder()
+    for _ in range(40):  # its batch norms have statistics
+        network.train()(to_tensor(np.stack([faces.cut(row) for row in range(8)])))
+    path = tmp_path_factory.mktemp("start") / "embedder.onnx"
+    export_onnx(network.eval(), torch.zeros(2, 3, 112, 112), path, ["crop"], ["identity"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def task(photos: Path, views: Path, teachers: Path, start: Path) -> EmbedderTask:
+    return EmbedderTask([photos, views], teachers, start=start)
 
 
 def test_targets_are_the_teachers_vectors_of_clean_crops(task: EmbedderTask) -> None:
@@ -154,8 +182,8 @@ def test_targets_are_the_teachers_vectors_of_clean_crops(task: EmbedderTask) -> 
     assert batch["crops"].shape == (8, 112, 112, 3)
     assert batch["maps"].shape == (4, 128, 7, 7)
     clean: list[Array] = [
-        task.teacher(task.kinds[kind].cut(row, mirrored=mirrored))[0]
-        for kind, table in enumerate(task.kinds)
+        task.teacher(task.faces.clean((kind, row, mirrored)))[0]
+        for kind, table in enumerate(task.faces.kinds)
         for row in range(len(table))
         for mirrored in (False, True)
     ]
@@ -167,12 +195,12 @@ def test_targets_are_the_teachers_vectors_of_clean_crops(task: EmbedderTask) -> 
 
 def test_both_kinds_are_drawn(task: EmbedderTask) -> None:
     rng = np.random.default_rng(0)
-    assert {task._row(rng)[0] for _ in range(20)} == {0, 1}
+    assert {task.faces.row(rng)[0] for _ in range(20)} == {0, 1}
 
 
-def test_it_trains_reports_and_exports(photos: Path, views: Path, teachers: Path, tmp_path: Path) -> None:
+def test_it_trains_reports_and_exports(photos: Path, views: Path, teachers: Path, start: Path, tmp_path: Path) -> None:
     schedule = Schedule(steps=2, batch=4, lr=1e-3, compile=False)
-    report = train(EmbedderTask([photos, views], teachers), schedule, tmp_path / "run", bf16=False)
+    report = train(EmbedderTask([photos, views], teachers, start=start), schedule, tmp_path / "run", bf16=False)
     assert {
         "photos_plain",
         "photos_spoilt",
@@ -183,12 +211,70 @@ def test_it_trains_reports_and_exports(photos: Path, views: Path, teachers: Path
     } <= report.keys()
     exported = tmp_path / "run" / "export" / "embedder.onnx"
     longer = EmbedderTask([photos], teachers, start=exported)
-    crop = to_tensor(np.stack([longer.kinds[0].cut(0)]))
+    crop = to_tensor(np.stack([longer.faces.kinds[0].cut(0)]))
     first = torch.load(tmp_path / "run" / "export" / "embedder.pt", weights_only=True)
     plain = Embedder()
     plain.load_state_dict(first)
     with torch.no_grad():
         assert float((plain.eval()(crop) * longer.model.embedder.eval()(crop)).sum()) > 0.999
+
+
+@pytest.fixture(scope="module")
+def blockwise(photos: Path, views: Path, teachers: Path) -> BlockwiseTask:
+    torch.manual_seed(0)
+    return BlockwiseTask([photos, views], teachers)
+
+
+def _opened(batch: dict[str, Array]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in batch.items()}
+
+
+def test_each_block_learns_from_as_many_pictures_as_its_map_is_small(blockwise: BlockwiseTask) -> None:
+    batch = _opened(blockwise.batch(np.random.default_rng(0), 16))
+    learnt = []
+
+    def model(inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        learnt.extend(len(x) for x in inputs)
+        with torch.no_grad():
+            return blockwise.model(inputs)
+
+    loss, figures = blockwise.loss(model, batch, torch.Generator())  # type: ignore[arg-type]
+    assert learnt == [2] * 6 + [8] * 7 + [16] * 4
+    assert float(loss) == pytest.approx(float(sum(figures.values())), rel=1e-5)
+
+
+def test_blocks_that_are_the_teachers_have_no_error(blockwise: BlockwiseTask, teachers: Path) -> None:
+    batch = _opened(blockwise.batch(np.random.default_rng(0), 16))
+    answers = [batch[f"unit_{number}"] for number in range(17)]
+    crops = batch["crops"]
+
+    def model(inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        # Each input is what the teacher's unit before it makes of the same pictures, whose answer is at hand.
+        assert torch.equal(inputs[1], answers[0][: len(inputs[1])])
+        return [answer[: len(x)] for answer, x in zip(answers, inputs, strict=True)]
+
+    assert crops.shape == (16, 112, 112, 3)
+    loss, _ = blockwise.loss(model, batch, torch.Generator())  # type: ignore[arg-type]
+    assert float(loss) == 0
+    first = blockwise.teacher.units(crops[0].numpy())
+    assert np.allclose(answers[0][0], first[0])
+    assert np.allclose(answers[-1][0] / answers[-1][0].norm(), blockwise.teacher(crops[0].numpy())[0], atol=1e-5)
+
+
+def test_every_block_learns(blockwise: BlockwiseTask) -> None:
+    optimizer = torch.optim.Adam(blockwise.model.parameters(), 4e-3)
+    batch, losses = _opened(blockwise.batch(np.random.default_rng(0), 8)), []
+    for _ in range(6):
+        loss, figures = blockwise.loss(blockwise.model, batch, torch.Generator())
+        losses.append({name: float(figure) for name, figure in figures.items()})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert len(losses[0]) == 17
+    assert all(losses[-1][name] < losses[0][name] for name in losses[0])
+    with torch.no_grad():
+        report = blockwise.report(blockwise.model.eval())
+    assert report.keys() >= {"photos_plain", "people_spoilt", "teacher_between"}
 
 
 def test_the_loss_is_least_where_the_teacher_is_met(task: EmbedderTask) -> None:

@@ -40,7 +40,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("embedder") / "embedder.onnx"
-    model = Embedder((8, 8, 8, 8), (0, 0, 0, 1)).eval()
+    model = Embedder((8, 8, 8), (1, 1, 1), 16).eval()
     export_onnx(model, torch.zeros(2, 3, 112, 112), path, input_names=["crop"], output_names=["identity"])
     return path
 

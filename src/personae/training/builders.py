@@ -46,11 +46,16 @@ def portrait(inputs: Inputs) -> Trainable:
     return PortraitTask(inputs.caches(), vae, embedder, stream=inputs.stream(), drawn=inputs.draw)
 
 
-def embedder(inputs: Inputs, *, longer: bool = False) -> Trainable:
+def embedder(inputs: Inputs) -> Trainable:
+    from personae.training.methods.embedder.blockwise import BlockwiseTask
+
+    return BlockwiseTask(inputs.caches(), inputs.teachers)
+
+
+def embedder_longer(inputs: Inputs) -> Trainable:
     from personae.training.methods.embedder.method import EmbedderTask
 
-    start = inputs.export("nano-embedder", "embedder.onnx") if longer else None
-    return EmbedderTask(inputs.caches(), inputs.teachers, start=start)
+    return EmbedderTask(inputs.caches(), inputs.teachers, start=inputs.export("nano-embedder", "embedder.onnx"))
 
 
 def detector(inputs: Inputs) -> Trainable:

@@ -6,7 +6,6 @@ recipe finds the exports of the earlier ones under `--runs` (default `runs/`), o
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,23 +40,25 @@ RECIPES = {
         Recipe(
             name="nano-embedder",
             build=builders.embedder,
+            # Not compiled: each block takes what the teacher makes, never another block's result.
             schedule=Schedule(
-                steps=2000,
-                batch=128,
-                lr=2e-3,
-                warmup=100,
-                decay=0.5,
-                ema=0.998,
-                weight_decay=0.02,
+                steps=1500,
+                batch=64,
+                lr=4e-3,
+                warmup=20,
+                decay=0.6,
+                ema=0.99,
+                weight_decay=0.0,
                 report_every=250,
+                compile=False,
             ),
         ),
         Recipe(
             name="nano-embedder-longer",
-            build=partial(builders.embedder, longer=True),
+            build=builders.embedder_longer,
             schedule=Schedule(
-                steps=12_000,
-                batch=128,
+                steps=4000,
+                batch=64,
                 lr=1e-3,
                 warmup=100,
                 decay=0.7,
