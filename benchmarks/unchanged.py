@@ -110,7 +110,8 @@ def _inputs(folder: Path, recipe: str) -> Any:
         tiny_base(base)
         random_tokens(128, pooled=True).save(base / "face_tokens")
         tiny_vae(folder / "nano-autoencoder" / "export" / "vae")
-        tiny_embedder(folder / "nano-embedder" / "export" / "embedder.onnx")
+        for name in ("nano-embedder-longer", "nano-embedder"):  # older checkouts take the second
+            tiny_embedder(folder / name / "export" / "embedder.onnx")
         tiny_motion(folder / "nano-motion" / "export" / "motion.onnx")
     return recipes.Inputs(cache=with_faces(folder), teachers=teachers, runs=folder, bundle=bundle)
 

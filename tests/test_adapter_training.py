@@ -33,7 +33,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> recipes.Inputs:
     runs = tmp_path_factory.mktemp("runs")
     tiny_base(runs / "nano-base" / "export")
     tiny_vae(runs / "nano-autoencoder" / "export" / "vae")
-    tiny_embedder(runs / "nano-embedder" / "export" / "embedder.onnx")
+    tiny_embedder(runs / "nano-embedder-longer" / "export" / "embedder.onnx")
     return recipes.Inputs(cache=write_cache(runs / "cache", count=32), teachers=runs, runs=runs)
 
 

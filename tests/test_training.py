@@ -219,8 +219,8 @@ def test_unknown_recipe_and_missing_inputs(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="nano-base"):
         recipes.recipe("nano-bass")
     inputs = recipes.Inputs(cache=tmp_path, teachers=tmp_path, runs=tmp_path)
-    with pytest.raises(WeightsMissing, match="personae train nano-embedder"):
-        inputs.export("nano-embedder", "embedder.onnx")
+    with pytest.raises(WeightsMissing, match="personae train nano-embedder-longer"):
+        inputs.embedder()
 
 
 def test_recogniser_gradient_reaches_the_image(embedder: Path) -> None:

@@ -80,7 +80,7 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
         detector=_small(inputs.export("nano-detector", "detector.onnx"), reader_folder),
         motion=_small(inputs.motion(), reader_folder),
         # In as many bits as in training: its hash names the space that every identity belongs to.
-        embedder=inputs.export("nano-embedder", "embedder.onnx"),
+        embedder=inputs.embedder(),
         recogniser=RECOGNISER,
         width=128,
         points="landmarks",

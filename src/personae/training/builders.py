@@ -42,7 +42,7 @@ def portrait(inputs: Inputs) -> Trainable:
         vae = inputs.export("portrait-decoder", "vae")
     except WeightsMissing:
         vae = inputs.export("portrait-autoencoder", "vae")
-    embedder = inputs.export("nano-embedder", "embedder.onnx")
+    embedder = inputs.embedder()
     return PortraitTask(inputs.caches(), vae, embedder, stream=inputs.stream(), drawn=inputs.draw)
 
 

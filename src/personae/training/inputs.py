@@ -29,7 +29,7 @@ ADAPTERS = {
 # Where the bundled model keeps what a recipe exports, so that training can go on from it anywhere.
 _BUNDLED: dict[tuple[str, ...], str] = {
     ("nano-autoencoder", "vae"): "vae",
-    ("nano-embedder", "embedder.onnx"): "reader/embedder.onnx",
+    ("nano-embedder-longer", "embedder.onnx"): "reader/embedder.onnx",
     ("nano-detector", "detector.onnx"): "reader/detector.onnx",
     ("nano-motion", "motion.onnx"): "reader/motion.onnx",
     ("nano-base",): "",
@@ -105,6 +105,10 @@ class Inputs:
                 found[folder] = self.export(recipe, folder)
         return found
 
+    def embedder(self) -> Path:
+        """The identity encoder that all others are conditioned on."""
+        return self.export("nano-embedder-longer", "embedder.onnx")
+
     def motion(self) -> Path:
         """The newest motion network."""
         with suppress(WeightsMissing):
@@ -113,16 +117,14 @@ class Inputs:
 
     def of_base(self) -> tuple[Path, Path, Path]:
         """Cache, autoencoder and embedder: what every training on the base's latents needs."""
-        return self.cache, self.export("nano-autoencoder", "vae"), self.export("nano-embedder", "embedder.onnx")
+        return self.cache, self.export("nano-autoencoder", "vae"), self.embedder()
 
     def space(self) -> str:
         """Of the embedder's identities."""
         from personae.reading.embed import EmbedderConfig, space_name
         from personae.reading.onnx_file import file_sha256
 
-        return space_name(
-            RECOGNISER, EmbedderConfig.template, file_sha256(self.export("nano-embedder", "embedder.onnx"))
-        )
+        return space_name(RECOGNISER, EmbedderConfig.template, file_sha256(self.embedder()))
 
     def shipped(self) -> Path:
         """The UNet that ships, which an adapter goes with."""

@@ -42,8 +42,8 @@ class Evaluator:
                 found[f"{name}_{state}"] = float(cosine.mean())
                 found[f"{name}_{state}_p5"] = float(cosine.quantile(0.05))
                 if (name, state) == ("photos", "plain"):
-                    for who, seen in (("", answers), ("teacher_", torch.from_numpy(test["vectors"]))):
-                        apart = (seen @ seen.T)[~torch.eye(len(seen), dtype=torch.bool)]
+                    for who, rows in (("", answers), ("teacher_", torch.from_numpy(test["vectors"]))):
+                        apart = (rows @ rows.T)[~torch.eye(len(rows), dtype=torch.bool)]
                         found |= {f"{who}between": float(apart.mean()), f"{who}between_std": float(apart.std())}
         return found
 
