@@ -42,7 +42,7 @@ RECIPES = {
             build=builders.embedder,
             # Not compiled: each block takes what the teacher makes, never another block's result.
             schedule=Schedule(
-                steps=1500,
+                steps=800,
                 batch=64,
                 lr=4e-3,
                 warmup=20,
