@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from conftest import WIDTH, nano_parts, tiny_tokenizer
+from personae.errors import BadOption
 from personae.evaluation import compared_sides, tables
 from personae.evaluation.compared_sides import Run, Work
 from personae.evaluation.estimate import Estimate
@@ -234,3 +235,11 @@ def test_costs_count_missing_faces_as_no_likeness() -> None:
     assert costs["loss"].value == pytest.approx(0.25)
     assert costs["pixels"].value == pytest.approx(0.2)
     assert costs["same"].value == pytest.approx(1)
+
+
+def test_speeds_are_measured_by_name_beside_the_readmes_recipe(tmp_path: Path) -> None:
+    those = compared_sides.sides(tmp_path, CPU, timed=1, compile=False, modes=["fast"])
+    assert [side.mode for side in those if side.mode] == ["fast"]
+    assert those[0].name.startswith("diffusers float32")
+    with pytest.raises(BadOption, match="balanced"):
+        compare.main(tmp_path / "compare.json", speed=["balancd"])

@@ -96,12 +96,19 @@ def write(size: Size, tokenizer: Path, folder: Path) -> None:
     (folder / "sha256.json").unlink()  # gigabytes that every side would hash first
 
 
-def sides(folder: Path, device: torch.device, *, timed: int | None, compile: bool | str) -> list[Side]:  # noqa: A002
-    """Everyone, the README's recipe first, what is compiled last: compiling takes longest."""
+def sides(
+    folder: Path,
+    device: torch.device,
+    *,
+    timed: int | None,
+    compile: bool | str,  # noqa: A002
+    modes: Sequence[str] = MODES,
+) -> list[Side]:
+    """Everyone, the README's recipe first, what is compiled last: compiling takes longest. modes: personae's."""
     best = str(precision.best_dtype(device)).removeprefix("torch.")
     plain = dict.fromkeys([PLAIN[device.type][0], *(d for d in PLAIN[device.type][1:] if d == best)])
     rows: list[tuple[str, str, str | None]] = [(f"diffusers {dtype}", dtype, None) for dtype in plain]
-    rows += [(f"personae {mode} ({best})", best, mode) for mode in MODES]
+    rows += [(f"personae {mode} ({best})", best, mode) for mode in MODES if mode in modes]
     found = [
         Side(name=name, dtype=dtype, mode=mode, folder=folder, device=str(device), timed=timed)
         for name, dtype, mode in rows

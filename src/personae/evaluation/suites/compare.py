@@ -24,9 +24,9 @@ import torch
 import typer
 
 from personae.console import note
-from personae.errors import BadOption
+from personae.errors import BadOption, unknown_name
 from personae.evaluation import estimate
-from personae.evaluation.compared_sides import Apart, Run, Side, Work, sides, wait, works, write
+from personae.evaluation.compared_sides import MODES, Apart, Run, Side, Work, sides, wait, works, write
 from personae.evaluation.estimate import Estimate, mean
 from personae.evaluation.random_networks import FULL, TINY
 from personae.evaluation.report import FOLDER, Report, assemble, publish, save_json
@@ -276,6 +276,9 @@ def main(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     batch: Annotated[list[int], typer.Option(help="Images per call; may come more than once.")] = [1, 4],  # noqa: B006
     repeats: Annotated[int, typer.Option(help="Runs of each side, in turns; of n images a call, an n-th.")] = 3,
+    speed: Annotated[
+        list[str], typer.Option(help="personae's to measure; may come more than once.", show_default="all")
+    ] = list(MODES),  # noqa: B006
     steps_timed: Annotated[int | None, typer.Option(help="Steps to time, and to scale up from, of equal ones.")] = None,
     compile: Annotated[bool, typer.Option(help="Measure personae's exact compiled, too.")] = False,  # noqa: A002
     compile_mode: Annotated[str | None, typer.Option(help="torch's: reduce-overhead, max-autotune.")] = None,
@@ -287,12 +290,14 @@ def main(
     tiny: Annotated[bool, typer.Option(help="A rehearsal on tiny networks.")] = False,
 ) -> None:
     """Measure everyone and write a report that documents can draw tables from."""
+    if unknown := sorted(set(speed) - set(MODES)):
+        raise unknown_name("speed", unknown[0], MODES)
     place, began = torch.device(device), time.monotonic()
     what = _compiled_for(compile, compile_mode)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"
         write(TINY if tiny else FULL, tokenizer, folder)
-        those = sides(folder, place, timed=steps_timed, compile=what)
+        those = sides(folder, place, timed=steps_timed, compile=what, modes=speed)
         together, why = plan_alive(those, psutil.virtual_memory().available)
         if alive is not Alive.AUTO:
             together, why = alive is Alive.ALL, f"processes alive: {alive.value}, as --alive wants it"
