@@ -54,7 +54,7 @@ def tiny_onnx(path: Path, network: nn.Module, size: int, results: list[str]) -> 
 
 def tiny_embedder(path: Path) -> None:
     """A random identity encoder of 128 numbers."""
-    tiny_onnx(path, Embedder((8, 8, 8), (1, 1, 1), 16), 112, ["identity"])
+    tiny_onnx(path, Embedder((8, 8, 128), (1, 1, 1), 16), 112, ["identity"])
 
 
 def tiny_motion(path: Path) -> None:

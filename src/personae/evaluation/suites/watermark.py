@@ -19,10 +19,11 @@ from PIL import Image
 
 import personae
 from personae.console import note
-from personae.evaluation import estimate, pairs
+from personae.evaluation import estimate
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.marked_pictures import edited, generated, photo_of, unmarked
 from personae.evaluation.pairs import Pair
+from personae.evaluation.pairs import load as load_pairs
 from personae.evaluation.people import held_out_people
 from personae.evaluation.pieces import Pieces
 from personae.evaluation.reencoding import CHANGES
@@ -335,14 +336,13 @@ def main(
     out: ReportFile = FOLDER / "watermark.json",
     pictures: Annotated[int, typer.Option(help="Marked photos, in all sizes.")] = 140,
     own: Annotated[int, typer.Option(help="Images of the model.")] = 20,
-    count: Annotated[int, typer.Option("--unmarked", help="Unmarked pictures.")] = 1000,
+    unmarked: Annotated[int, typer.Option(help="Unmarked pictures.")] = 1000,
     edits: Annotated[int, typer.Option(help="Edits by the model.")] = 12,
     first: Annotated[int, typer.Option(help="Number of the first unmarked picture: several runs can share them.")] = 0,
     people: Annotated[int | None, typer.Option(help="Held-out photos.", show_default="all")] = None,
     pieces: Annotated[Path | None, typer.Option(help="A folder for what was measured, to go on later.")] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--pairs", help="Two photos of each of many people, for likeness, as --suite pairs takes."),
+    pairs: Annotated[
+        Path | None, typer.Option(help="Two photos of each of many people, for likeness, as --suite pairs takes.")
     ] = None,
     source: Source = None,
 ) -> None:
@@ -350,14 +350,14 @@ def main(
     pipe = personae.load(model)
     pipe.set_progress_bar_config(disable=True)
     photos = [person.photo.pixels for person in held_out_people(source, people)]
-    everybody = [] if folder is None else pairs.load(folder)
+    everybody = [] if pairs is None else load_pairs(pairs)
     report = measure(
         pipe,
         photos,
         pictures=pictures,
         own=own,
         edits=edits,
-        count=count,
+        count=unmarked,
         first=first,
         everybody=everybody,
         pieces=Pieces(pieces),

@@ -31,7 +31,7 @@ class Block(nn.Module):
             *_conv(hidden, outside),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D h w"]:
         return x + self.body(x) if self.added else self.body(x)
 
 
@@ -99,11 +99,13 @@ class Distilled(nn.Module):
 
 
 class Blockwise(nn.Module):
-    """The embedder's units, each by itself: whatever goes into each, to what each makes of it."""
+    """The embedder's units, each by itself: maps (N, C, H, W) that go into each, to what each makes of them, maps
+    (N, D, h, w) and, last, raw vectors (N, 128)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embedder = Embedder()
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """inputs: (N, C, H, W) of each unit. Returns (N, D, h, w) of each, and (N, 128) of the last."""
         return [unit(x) for unit, x in zip(self.embedder.units, inputs, strict=True)]
