@@ -5,7 +5,7 @@
 
 SUMMARIES = {
     "nano-embedder": "identity encoder, distilled block by block from the teacher recogniser",
-    "nano-embedder-longer": ("the identity encoder goes on, as one, from its export; with --people, on these, too"),
+    "nano-embedder-longer": "the identity encoder goes on, as one, from its export; with --people, on these, too",
     "nano-detector": "faces in whole photos: boxes and five points, on composed scenes",
     "nano-motion": "landmarks, head pose and blendshapes of an aligned face",
     "nano-motion-made": "the motion network goes on, on what FaceX makes, too: read as the teacher reads it",
