@@ -1,6 +1,8 @@
 """The portrait base: who is learnt from whom, what the loss holds a face to, and a run from shards to an export."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -11,7 +13,7 @@ from people_fixtures import WIDTH, tiny_networks
 from personae.data import shards
 from personae.data.people_stream import PeopleStream
 from personae.data.views import TRAITS, Directions
-from personae.reading.differentiable import AlignedLandmarks, AlignedRecogniser
+from personae.reading.differentiable import AlignedLandmarks
 from personae.training.loop import Schedule, train
 from personae.training.methods.base import network
 from personae.training.methods.portrait import data, method
@@ -52,8 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def encoder(folder: Path) -> Encoder:
-    vae = diffusers.AutoencoderDC.from_pretrained(folder / "vae").eval()
-    return Encoder(vae, AlignedRecogniser(folder / "embedder.onnx", source="head").eval(), CPU)
+    return Encoder(folder / "vae", folder / "embedder.onnx", CPU)
 
 
 @pytest.fixture
@@ -98,6 +99,34 @@ def test_captions_name_the_kind_of_picture_of_photos_always(folder: Path, encode
     assert all(data.SNAPSHOT in one.phrases for one in both.measures[0][people:])
     sharp = [data.SHARP in one.phrases for one in both.measures[0][people:]]
     assert 0 < sum(sharp) < len(sharp)
+
+
+def test_what_is_prepared_later_is_all_that_is_encoded_then(
+    folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(data, "_ROWS", 4)
+    both_sides, encoded = encoder.both_sides, list[int]()
+
+    def counted(*args: Any, **options: Any) -> Any:
+        found = both_sides(*args, **options)
+        encoded.append(found[0].shape[1])
+        return found
+
+    monkeypatch.setattr(encoder, "both_sides", counted)
+    first = shutil.copytree(folder / "people", tmp_path / "people", ignore=shutil.ignore_patterns("*.npz"))
+    before = Portraits.of_caches([first], encoder)
+    assert sum(encoded) == len(before)
+    encoded.clear()
+    again = Portraits.of_caches([first], encoder)
+    assert not encoded
+    np.testing.assert_array_equal(again.latents, before.latents)
+    np.testing.assert_array_equal(again.vectors, before.vectors)
+    write_cache(tmp_path / "more", count=24, seed=2)
+    shutil.copy(tmp_path / "more" / "train-00.tar", first / "people-00001.tar")
+    more = Portraits.of_caches([first], encoder)
+    whole = len(before) // 4 * 4
+    assert sum(encoded) == len(more) - whole
+    np.testing.assert_array_equal(more.latents[:, :whole], before.latents[:, :whole])
 
 
 def test_people_drawn_here_are_encoded_as_pictures_are(stream: PeopleStream, encoder: Encoder) -> None:

@@ -127,6 +127,16 @@ def test_the_autoencoder_learns_and_exports_what_diffusers_reads(cache: Path, re
     assert vae.config.scaling_factor == pytest.approx(1 / report["spread"], rel=0.5)
 
 
+def test_the_networks_that_are_trained_take_heads_and_details(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # at full size: in every other test they are small
+    vae = network.build_autoencoder().eval()
+    with torch.no_grad():
+        for side in (256, 128):
+            latents = vae.encoder(torch.zeros(1, 3, side, side))
+            assert latents.shape == (1, 16, side // 16, side // 16)
+            assert vae.decoder(latents).shape == (1, 3, side, side)
+
+
 def test_the_decoder_learns_alone_and_the_judge_from_its_own_loss(
     cache: Path, recogniser: Path, tmp_path: Path
 ) -> None:

@@ -13,14 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from personae.sampling.fast.precision import best_dtype
+
 _SMALLEST = 64  # the shorter side from which a matrix counts as hidden
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalised(matrices: Tensor, rounds: int = 5) -> Tensor:
-    """(B, M, N) -> (B, M, N) bfloat16: all singular values driven to about 1 by the quintic Newton-Schulz iteration."""
+    """(B, M, N) -> (B, M, N) of the device's faster precision: all singular values driven to about 1 by the quintic
+    Newton-Schulz iteration."""
     a, b, c = _QUINTIC
-    x = matrices.bfloat16()
+    x = matrices.to(best_dtype(matrices.device))
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT

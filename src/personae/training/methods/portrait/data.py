@@ -4,9 +4,12 @@
     drawn = Portraits.of_stream(stream, encoder, people=50_000, views=3)      # on a GPU, in minutes
     everybody = Portraits.joined([people, drawn])
 
+What the networks make of a cache's pictures is stored beside them.
+
 Legend: N pictures, V crops whose identities are kept of each picture, c channels of a latent, D width of an identity.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +21,10 @@ from torch import Tensor
 
 from personae.data import shards
 from personae.data.people_stream import PeopleStream
+from personae.io import atomic
 from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
+from personae.reading.onnx_file import file_sha256
 from personae.shapes import Int
 from personae.training import captions
 from personae.training.face_table import FaceTable
@@ -29,7 +34,7 @@ from personae.training.methods.base.data import sharpness
 from personae.types import Array
 
 TEMPLATE, SIDE, CELLS = "head", 256, 16
-_AT_ONCE = 32  # pictures
+_AT_ONCE, _ROWS = 32, 1024  # pictures that are encoded together, and that are stored in one file
 _SOFT = 0.5  # of a table's photos, the less sharp half is called so
 STUDIO, SNAPSHOT = "studio portrait", "snapshot"
 SHARP, SOFT = "sharp", "soft"
@@ -75,7 +80,7 @@ class Portraits:
             names = {name: number for number, name in enumerate(dict.fromkeys(map(shards.person, table.keys)))}
             person = np.array([first + names[shards.person(key)] for key in table.keys], np.int64)
             first += len(names)
-            latents, vectors = encoder.both_sides(heads.batches(), views)
+            latents, vectors = _encoded(cache, heads, encoder, views)
             inside = np.stack([heads.inside(row) for row in range(len(table))])
             several = len(names) < len(table)  # views of people who were drawn
             plain = [
@@ -145,10 +150,17 @@ class Portraits:
 
 
 class Encoder:
-    """Pictures to what is kept of them: latents, and identities of several crops."""
+    """Pictures to what is kept of them: latents, and identities of several crops.
 
-    def __init__(self, vae: AutoencoderDC, recogniser: AlignedRecogniser, device: torch.device) -> None:
-        self.vae, self.recogniser, self.device = vae.to(device), recogniser.to(device), device
+    vae: a folder in diffusers' layout. embedder: an `embedder.onnx`. key: a hash of both, for the names of what is
+    computed with them."""
+
+    def __init__(self, vae: Path, embedder: Path, device: torch.device) -> None:
+        files = (*sorted(vae.glob("*.safetensors")), embedder)
+        self.key = "".join(file_sha256(path) for path in files)
+        frozen = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
+        self.vae, self.device = frozen.to(device), device
+        self.recogniser = AlignedRecogniser(embedder, source=TEMPLATE).eval().to(device)
 
     @torch.no_grad()
     def both_sides(self, batches: Iterator[Tensor], views: int, seed: int = 0) -> tuple[Array, Array]:
@@ -179,10 +191,21 @@ class _Heads:
         self.table = table
         self.matrices = [align.similarity(points, TEMPLATE, SIDE) for points in table.points]
 
-    def batches(self) -> Iterator[Tensor]:
-        for start in range(0, len(self.table), _AT_ONCE):
-            rows = range(start, min(start + _AT_ONCE, len(self.table)))
-            yield to_tensor(np.stack([align.crop(self.table.photo(row), self.matrices[row], SIDE) for row in rows]))
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def batches(self, rows: range) -> Iterator[Tensor]:
+        """The heads of some rows, a few at a time."""
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            yield to_tensor(np.stack([align.crop(self.table.photo(row), self.matrices[row], SIDE) for row in some]))
+
+    def digest(self, rows: range) -> str:
+        """Which pictures some rows are."""
+        found = hashlib.sha256()
+        for row in rows:
+            found.update(self.table.photos[row] + self.matrices[row].tobytes())
+        return found.hexdigest()
 
     def inside(self, row: int) -> Array:
         """(16, 16) uint8: the cells whose pixels all lie in the photo."""
@@ -193,3 +216,18 @@ class _Heads:
         """(N,) bool: the sharper half of the table's faces."""
         found = sharpness(self.table.crops)
         return np.asarray(found > np.quantile(found, _SOFT))
+
+
+def _encoded(cache: Path, heads: _Heads, encoder: Encoder, views: int) -> tuple[Array, Array]:
+    """As `Encoder.both_sides`, of all heads; stored beside the cache, so many rows a file, under names that depend on
+    the pictures and the networks: what is prepared later is all that has to be encoded then."""
+    parts = []
+    for start in range(0, len(heads), _ROWS):
+        rows = range(start, min(start + _ROWS, len(heads)))
+        key = hashlib.sha256(f"{encoder.key}{heads.digest(rows)}{TEMPLATE}{SIDE}{views}".encode()).hexdigest()
+        path = cache / f"portraits-{key[:16]}.npz"
+        if not path.is_file():
+            latents, vectors = encoder.both_sides(heads.batches(rows), views, seed=start)
+            atomic.write(path, shards.pack_arrays({"latents": latents, "vectors": vectors}), replace=True)
+        parts.append(shards.unpack_arrays(path.read_bytes()))
+    return tuple(np.concatenate([part[name] for part in parts], 1) for name in ("latents", "vectors"))  # type: ignore[return-value]

@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
 from personae.data.people_stream import PeopleStream
-from personae.reading.differentiable import AlignedRecogniser
 from personae.sampling.fast import modes
 from personae.shapes import Float, Float32, Shaped
 from personae.training import captions
@@ -29,7 +27,7 @@ from personae.training.losses import noised
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix, Prompts
 from personae.training.methods.base.setting import sample
-from personae.training.methods.portrait.data import TEMPLATE, Encoder, Portraits
+from personae.training.methods.portrait.data import Encoder, Portraits
 from personae.training.methods.portrait.evaluator import Evaluator
 from personae.training.rollout import Rolled, ends_and_scales, roll
 from personae.types import Array
@@ -65,9 +63,8 @@ class PortraitTask:
         home = modes.device_for(None)
         self.mix = mix or PromptMix()
         self.identity_weight, self.identity_images = identity_weight, identity_images
-        self.vae = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
-        self.embedder = AlignedRecogniser(embedder, source=TEMPLATE).eval()
-        encoder = Encoder(self.vae, self.embedder, home)
+        encoder = Encoder(vae, embedder, home)
+        self.vae, self.embedder = encoder.vae, encoder.recogniser
         parts = [Portraits.of_caches(caches, encoder)] if caches else []
         if stream is not None and drawn:
             parts.append(Portraits.of_stream(stream.to(home), encoder, people=drawn))
