@@ -1,6 +1,7 @@
 """The functions behind the page's tabs: forms out of the registry, orders, commands, words, what a file says."""
 
 import shlex
+import string
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -22,7 +23,10 @@ from personae.controls import registry
 from personae.editing.tasks import TASKS
 from personae.errors import BadOption, JobCancelled, NoFaceFound
 from personae.pipeline import FacePipeline
+from personae.provenance import findings
+from personae.provenance import signature as signatures
 from personae.provenance.recipe import read_recipe
+from personae.provenance.sentences import ENGLISH
 from personae.reading.face_regions import GROUPS, REGIONS
 from personae.serving import Engine
 from personae.serving.page import commands, edit_orders, faces, generate, options_form, people, results, together, work
@@ -32,11 +36,12 @@ from personae.serving.page.edit_orders import EditFields
 from personae.serving.page.motion import Movement
 from personae.serving.page.results import Card, Shelf
 from personae.serving.page.slots import Slot, draw
-from personae.serving.page.texts import LANGUAGES, Words, translations
+from personae.serving.page.texts import FINDINGS, LANGUAGES, Words, translations
 from personae.serving.page.ui import first_seed
 from personae.serving.page.video import VideoFields
 from personae.serving.page.work import Desk, Order
 from personae.types import Detection, Face, Photo, Pose
+from test_sentences import STATES, everything
 
 EN = Words()
 SMALL = {"num_inference_steps": 2}
@@ -430,15 +435,17 @@ def test_videos_as_their_command_says_them() -> None:
 # ---------------------------------------------------------------------- words
 
 
-def test_every_language_says_everything_with_the_same_values() -> None:
-    import string
+def places(text: str) -> set[str]:
+    """What is filled into a text."""
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
+
+def test_every_language_says_everything_with_the_same_values() -> None:
     english = LANGUAGES["en"]
     for language, texts in LANGUAGES.items():
         assert set(texts) == set(english), language
         for key, text in texts.items():
-            fields = {name for _, name, _, _ in string.Formatter().parse(english[key]) if name}
-            assert {name for _, name, _, _ in string.Formatter().parse(text) if name} == fields, (language, key)
+            assert places(text) == places(english[key]), (language, key)
     whole = translations()
     assert set(whole["de"]) == set(whole["en"])
     assert whole["en"]["option_num_inference_steps"] == "Steps"
@@ -446,6 +453,23 @@ def test_every_language_says_everything_with_the_same_values() -> None:
     for language in ("german", "spanish"):
         module = __import__(f"personae.serving.page.texts.{language}", fromlist=["OPTIONS"])
         assert set(module.OPTIONS) <= set(known)
+
+
+def test_findings_are_said_in_every_language() -> None:
+    """By the same keys with the same values; and so are the states of marks."""
+    for language, texts in FINDINGS.items():
+        assert {key: places(text) for key, text in texts.items()} == {
+            key: places(text) for key, text in ENGLISH.items()
+        }, language
+    for text in set(everything()):
+        by = {language: Words(language).render(text) for language in FINDINGS}
+        assert by.pop("en") == text
+        assert all(other and other != text and "{" not in other for other in by.values()), by
+    assert Words("de").render("an error's own words") == "an error's own words"
+    for state in (*STATES, signatures.UNKNOWN, findings.HOLDS, findings.CHANGED, findings.UNSIGNED, findings.DAMAGED):
+        assert f"state_{state}" in LANGUAGES["de"]
+    for state in (findings.ABSENT, findings.PRESENT, findings.UNSEARCHED, findings.OTHER):
+        assert f"state_{state}" in LANGUAGES["de"]
 
 
 def test_the_readers_language() -> None:

@@ -26,6 +26,7 @@ from personae.provenance.frames import of_frames
 from personae.provenance.manifest import BY_A_MODEL, foremost
 from personae.provenance.pixel_mark import Found
 from personae.provenance.recipe import history, is_recipe, parsed
+from personae.provenance.sentences import Sentence
 from personae.provenance.signature import Signature, read_signature
 from personae.provenance.verdict import verdict
 from personae.provenance.watermark import LONGEST_RATIO
@@ -36,6 +37,7 @@ from personae.types import Array
 MOST_BYTES = 2**28  # of a picture: an edited photo as a PNG is larger than the photo
 MOST_VIDEO = 2**34
 _HEAD = 64
+_NO_WATERMARKS = Sentence("no_watermarks")
 _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w{1,64})")
 _VIDEO_LABEL = "AI generated"  # a video's description, no more and no less; a MOV has none, its recipe says so
 
@@ -105,7 +107,7 @@ def _of_picture(content: bytes, name: str, anchors: bytes) -> Detected:
         fault = str(error)
     except BadImage:  # a format that carries none, or is damaged
         pass
-    watermark, reason = None, "this version has none"
+    watermark, reason = None, _NO_WATERMARKS
     if pixel_mark.can_detect():
         try:
             pixels = load_photo(content, max_bytes=MOST_BYTES).pixels
@@ -121,7 +123,7 @@ def _left_out(pixels: Array) -> str:
     shorter, longer = sorted(pixels.shape[:2])
     if longer <= LONGEST_RATIO * shorter:
         return ""
-    return f"only the middle was looked at: one side is {longer / shorter:.0f} times the other"
+    return Sentence("only_the_middle", times=longer / shorter)
 
 
 def _label_of(content: bytes) -> str | None:
@@ -150,7 +152,7 @@ def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
     recipe, fault = _recipe_in(text if text is not None and _may_be_ours(text) else None)
     labelled = notes.get("description") == _VIDEO_LABEL or (recipe or {}).get("ai_generated") is True
     frames: list[dict[str, Any]] = []
-    watermark, reason = None, unread or "this version has none"
+    watermark, reason = None, unread or _NO_WATERMARKS
     if pixel_mark.can_detect() and unread is None:
         watermark, frames, reason = of_frames(name)
     evidence = _Evidence(recipe, fault, BY_A_MODEL if labelled else None, watermark, reason)
@@ -197,7 +199,7 @@ def _judged(
     recipe, fault = evidence.recipe, evidence.fault
     signature, unread = _signature(file, kind, anchors)
     marks = [
-        findings.of_signature(signature) if unread is None else _unread(unread),
+        findings.of_signature(signature) if unread is None else findings.of_unsearched(findings.SIGNATURE, unread),
         findings.of_watermark(evidence.watermark, evidence.reason, recipe),
         findings.of_recipe(recipe, fault, signature),
         findings.of_label(evidence.label),
@@ -217,15 +219,8 @@ def _judged(
 def _signature(file: BinaryIO, kind: str, anchors: bytes) -> tuple[Signature | None, str | None]:
     """The signature, and why it was not looked for."""
     if signing.library() is None:
-        return None, "the extra provenance is not installed: pip install 'personae[provenance]'"
+        return None, Sentence("no_extra")
     return (read_signature(file, kind, anchors=anchors) if kind in signing.READABLE else None), None
-
-
-def _unread(reason: str) -> Finding:
-    facts = {"reason": reason}
-    return Finding(
-        mark=findings.SIGNATURE, state=findings.UNSEARCHED, proves="nothing", proves_not="anything", facts=facts
-    )
 
 
 def _inputs(signature: Signature | None, recipe: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
     of_signature(signature).proves         # "nothing in the file changed since it was signed by ..."
 
-A finding's `state` is for programs, its sentences are for people. That a mark is absent never proves anything.
+A finding's `state` is for programs, its sentences are for people, in English and in whatever else there is a table for
+(`sentences`). That a mark is absent never proves anything.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from personae.provenance.manifest import AI_TYPES
 from personae.provenance.message import Message, message_of, recipe_sha256
 from personae.provenance.pixel_mark import Found
 from personae.provenance.recipe import EDIT
+from personae.provenance.sentences import NOBODY, Sentence
 from personae.provenance.signature import Signature
 
 SIGNATURE, WATERMARK, RECIPE, LABEL = "c2pa", "watermark", "recipe", "label"
@@ -22,7 +24,6 @@ ABSENT = "absent"
 HOLDS, CHANGED, UNSIGNED, DAMAGED = "holds", "changed", "unsigned", "damaged"
 PRESENT, UNSEARCHED = "present", "not looked for"
 OTHER = "other"  # a label that does not name AI
-_NOTHING = "nothing: marks are lost when a picture is saved again, and nobody has to set them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,34 +46,39 @@ class Finding:
         return self.state not in (ABSENT, UNSEARCHED)
 
 
+def of_unsearched(mark: str, reason: str | None) -> Finding:
+    """A mark that was not looked for. reason: why."""
+    facts = {"reason": reason}
+    return Finding(
+        mark=mark, state=UNSEARCHED, proves=Sentence("nothing"), proves_not=Sentence("anything"), facts=facts
+    )
+
+
+def _nothing(mark: str, state: str, facts: Mapping[str, Any] | None = None) -> Finding:
+    """A mark that is not there, or of which nothing can be read."""
+    proves, proves_not = Sentence("nothing"), Sentence("marks_get_lost")
+    return Finding(mark=mark, state=state, proves=proves, proves_not=proves_not, facts=facts or {})
+
+
 # ---------------------------------------------------------------------- the signature
 
-_WORD = "that what the signature says is true: it is the word of whoever signed"
+# What each state proves, and what it does not.
 _OF_STATES = {
-    signatures.TRUSTED: ("nothing changed since {who} signed it, whose certificate you trust", _WORD),
-    signatures.VALID: (
-        "nothing changed since it was signed by a certificate you don't trust ({who})",
-        "who signed it: valid is not trusted, anybody can make a certificate of any name",
-    ),
-    signatures.EXPIRED: (
-        "nothing changed since it was signed by {who}, but that certificate has expired",
-        "when it was signed: there is no time stamp that you trust, so the certificate may have expired before",
-    ),
-    signatures.TAMPERED: (
-        "it was changed after it was signed, or the signature is of another file",
-        "anything that the signature says: none of it holds for this file",
-    ),
-    signatures.DAMAGED: ("it carries a signature that was damaged: it was changed after it was signed", _NOTHING),
-    signatures.INVALID: ("nothing: the signature does not follow the rules", "anything that the signature says"),
-    signatures.ELSEWHERE: ("nothing: it names an address for its signature, and none is fetched", "anything"),
+    signatures.TRUSTED: ("unchanged_trusted", "signers_word"),
+    signatures.VALID: ("unchanged_valid", "who_signed"),
+    signatures.EXPIRED: ("unchanged_expired", "when_signed"),
+    signatures.TAMPERED: ("changed_since", "none_of_it"),
+    signatures.DAMAGED: ("damaged_since", "marks_get_lost"),
+    signatures.INVALID: ("against_the_rules", "what_it_says"),
+    signatures.ELSEWHERE: ("only_an_address", "anything"),
 }
 
 
 def of_signature(found: Signature | None) -> Finding:
     """The C2PA manifest."""
     if found is None:
-        return Finding(mark=SIGNATURE, state=ABSENT, proves="nothing", proves_not=_NOTHING)
-    who = found.signer or found.issuer or "somebody without a name"
+        return _nothing(SIGNATURE, ABSENT)
+    who = found.signer or found.issuer or NOBODY
     proves, proves_not = _OF_STATES[found.state]
     facts = {
         "signer": found.signer,
@@ -86,8 +92,8 @@ def of_signature(found: Signature | None) -> Finding:
     return Finding(
         mark=SIGNATURE,
         state=found.state,
-        proves=proves.format(who=who),
-        proves_not=proves_not,
+        proves=Sentence(proves, who=who),
+        proves_not=Sentence(proves_not),
         facts={name: value for name, value in facts.items() if value},
     )
 
@@ -98,21 +104,18 @@ def of_signature(found: Signature | None) -> Finding:
 def of_recipe(recipe: Mapping[str, Any] | None, fault: str | None, signature: Signature | None) -> Finding:
     """The recipe. fault: why it could not be read, if there is one."""
     if fault is not None:
-        return Finding(mark=RECIPE, state=DAMAGED, proves="nothing", proves_not=_NOTHING, facts={"fault": fault})
+        return _nothing(RECIPE, DAMAGED, {"fault": fault})
     if recipe is None:
-        return Finding(mark=RECIPE, state=ABSENT, proves="nothing", proves_not=_NOTHING)
+        return _nothing(RECIPE, ABSENT)
     own = recipe_sha256(recipe)
     facts = {"sha256": own} | {name: recipe[name] for name in ("task", "seed", "software", "marks") if name in recipe}
     state = recipe_state(own, signature)
     proves, proves_not = {
-        HOLDS: (
-            "it is the recipe that was signed with this file",
-            "that the recipe makes this picture: personae replay tests that",
-        ),
-        CHANGED: ("it is not the recipe that was signed: it was changed, or comes from another picture", _WORD),
-        UNSIGNED: ("nothing: no signature vouches for it, and anybody can write one", "how the picture was made"),
+        HOLDS: ("recipe_signed", "recipe_works"),
+        CHANGED: ("recipe_other", "signers_word"),
+        UNSIGNED: ("recipe_unsigned", "how_it_came_to_be"),
     }[state]
-    return Finding(mark=RECIPE, state=state, proves=proves, proves_not=proves_not, facts=facts)
+    return Finding(mark=RECIPE, state=state, proves=Sentence(proves), proves_not=Sentence(proves_not), facts=facts)
 
 
 def recipe_state(sha256: str, signature: Signature | None) -> str:
@@ -131,21 +134,19 @@ def of_watermark(found: Found | None, reason: str | None, recipe: Mapping[str, A
     """The mark in the pixels. reason: why it was not looked for, or not everywhere."""
     rate = {"false_positives": pixel_mark.FALSE_POSITIVES} if pixel_mark.FALSE_POSITIVES else {}
     if found is None:
-        return Finding(
-            mark=WATERMARK, state=UNSEARCHED, proves="nothing", proves_not="anything", facts={"reason": reason}
-        )
+        return of_unsearched(WATERMARK, reason)
     facts: dict[str, Any] = {"score": round(found.score, 2), "threshold": round(found.threshold, 2)} | rate
     facts |= {"reason": reason} if reason else {}
     if not found.present or found.message is None:
-        return Finding(mark=WATERMARK, state=ABSENT, proves="nothing", proves_not=_NOTHING, facts=facts)
+        return _nothing(WATERMARK, ABSENT, facts)
     facts |= {"model": f"{found.message.model:02x}", "recipe": found.message.recipe.hex()}
     if recipe is not None:
         facts["names_this_recipe"] = names(found.message, recipe)
     return Finding(
         mark=WATERMARK,
         state=PRESENT,
-        proves="personae marked these pixels, or what they were copied from",
-        proves_not="who did it, or that nothing changed since: pixels can be pasted, and a mark be copied",
+        proves=Sentence("pixels_marked"),
+        proves_not=Sentence("who_marked"),
         facts=facts,
     )
 
@@ -161,12 +162,12 @@ def names(message: Message, recipe: Mapping[str, Any]) -> bool:
 def of_label(source_type: str | None) -> Finding:
     """The IPTC mark for AI-generated media: a source type that names AI; cameras write others."""
     if source_type is None:
-        return Finding(mark=LABEL, state=ABSENT, proves="nothing", proves_not=_NOTHING)
+        return _nothing(LABEL, ABSENT)
     return Finding(
         mark=LABEL,
         state=PRESENT if source_type in AI_TYPES else OTHER,
-        proves="that some program labelled it so",
-        proves_not="that it is true: anybody can write or remove a label",
+        proves=Sentence("some_program"),
+        proves_not=Sentence("label_is_true"),
         facts={"source_type": source_type},
     )
 
@@ -180,7 +181,7 @@ def stripped(
     signature: Signature | None,
     watermark: Found | None,
     label: str | None,
-) -> list[str]:
+) -> list[Sentence]:
     """What the file must have had, by what is left in it, and has no more.
 
     fault: why a recipe could not be read. label: the IPTC source type."""
@@ -188,22 +189,20 @@ def stripped(
     marks = marks if isinstance(marks, Mapping) else {}
     holds = signature is not None and signature.holds
     labelled, has_recipe = label in AI_TYPES, recipe is not None or fault is not None
-    lost = []
+    lost: list[Sentence] = []
     if signature is None and marks.get("c2pa") is True:
-        lost.append("the signature (C2PA): the recipe says that there was one")
+        lost.append(Sentence("lost_signature"))
     if not has_recipe and signature is not None and signature.recipe_sha256 is not None:
-        lost.append("the recipe: the signature speaks of one")
+        lost.append(Sentence("lost_recipe"))
     if watermark is not None and not watermark.present and marks.get("watermark") is True and not holds:
-        lost.append("the watermark: the recipe says that there was one, and it is not found in these pixels")
+        lost.append(Sentence("lost_watermark"))
     message = None if watermark is None else watermark.message
     if message is not None and recipe is not None and _of_another_recipe(message, recipe):
-        lost.append("the recipe that the watermark names: the one in the file is another picture's")
+        lost.append(Sentence("lost_own_recipe"))
     if watermark is not None and watermark.present and signature is None and not has_recipe and not labelled:
-        lost.append(
-            "the recipe and the label of a file that personae wrote: only the watermark is left, as of a screenshot"
-        )
+        lost.append(Sentence("lost_all_but_watermark"))
     elif not labelled and _had_label(recipe, signature):
-        lost.append("the label")
+        lost.append(Sentence("lost_label"))
     return lost
 
 

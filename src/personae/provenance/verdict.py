@@ -20,54 +20,53 @@ from personae.provenance.findings import (
     WATERMARK,
     Finding,
 )
+from personae.provenance.sentences import NOBODY, Sentence, joined, listed
 
 _UNCHANGED = (signatures.TRUSTED, signatures.VALID, signatures.EXPIRED)
 _SIGNED = {
-    signatures.TRUSTED: "signed by {signer}, which you trust, and unchanged since",
-    signatures.VALID: "signed by the owner of a certificate you don't trust, and unchanged since",
-    signatures.EXPIRED: "signed by the owner of a certificate that has expired, and unchanged since",
-    signatures.TAMPERED: "changed after it was signed: don't believe its signature",
-    signatures.DAMAGED: "changed after it was signed: its signature is damaged",
-    signatures.INVALID: "signed against the rules: don't believe its signature",
-    signatures.ELSEWHERE: "its signature lies at an address, and nothing is fetched",
+    signatures.TRUSTED: "signed_trusted",
+    signatures.VALID: "signed_valid",
+    signatures.EXPIRED: "signed_expired",
+    signatures.TAMPERED: "signed_tampered",
+    signatures.DAMAGED: "signed_damaged",
+    signatures.INVALID: "signed_invalid",
+    signatures.ELSEWHERE: "signed_elsewhere",
 }
-_NOTHING = "no mark found, which proves nothing"
 
 
-def verdict(marks: Sequence[Finding]) -> str:
+def verdict(marks: Sequence[Finding]) -> Sentence:
     """The findings of a file, one for each mark, in one line."""
     by = {one.mark: one for one in marks}
     statements = (_signed(by[SIGNATURE]), _of_ai(by), _of_recipe(by[RECIPE]))
-    return "; ".join(one for one in statements if one is not None) or _NOTHING
+    found = [one for one in statements if one is not None]
+    return joined(found) if found else Sentence("no_mark")
 
 
-def _signed(signature: Finding) -> str | None:
+def _signed(signature: Finding) -> Sentence | None:
     """Who signed the file, and whether it is still that file."""
-    words = _SIGNED.get(signature.state)
-    return None if words is None else words.format(signer=signature.facts.get("signer", "somebody without a name"))
+    key = _SIGNED.get(signature.state)
+    return None if key is None else Sentence(key, signer=signature.facts.get("signer", NOBODY))
 
 
-def _of_ai(by: Mapping[str, Finding]) -> str | None:
+def _of_ai(by: Mapping[str, Finding]) -> Sentence | None:
     """Which marks name AI. One that a signature covers is the word of whoever signed."""
     holds = by[SIGNATURE].state in _UNCHANGED
     ai = by[SIGNATURE].facts.get("ai") if holds else None
     named = {
-        "signature": ai == signatures.IN_ACTIONS,
-        "signature (of what it was made from)": ai == signatures.IN_INPUTS,
-        "watermark": by[WATERMARK].state == PRESENT,
-        "recipe": by[RECIPE].state in (HOLDS, CHANGED, UNSIGNED),
-        "label": by[LABEL].state == PRESENT,
+        "by_signature": ai == signatures.IN_ACTIONS,
+        "by_inputs": ai == signatures.IN_INPUTS,
+        "by_watermark": by[WATERMARK].state == PRESENT,
+        "by_recipe": by[RECIPE].state in (HOLDS, CHANGED, UNSIGNED),
+        "by_label": by[LABEL].state == PRESENT,
     }
-    *most, last = [name for name, does in named.items() if does] or [""]
-    if not last:
-        return "nothing in it names AI" if holds else None
-    who = f"{', '.join(most)} and {last} say" if most else f"{last} says"
-    proven = holds or named["watermark"]
-    return f"its {who} that AI made or changed it{'' if proven else ', which nothing proves'}"
+    who = [Sentence(name) for name, does in named.items() if does]
+    if not who:
+        return Sentence("no_ai") if holds else None
+    proven = holds or named["by_watermark"]
+    key = f"ai_by_{'one' if len(who) == 1 else 'many'}"
+    return Sentence(key if proven else f"{key}_unproven", who=listed(who))
 
 
-def _of_recipe(recipe: Finding) -> str | None:
-    return {
-        CHANGED: "its recipe is not the one that was signed",
-        DAMAGED: "its recipe cannot be read",
-    }.get(recipe.state)
+def _of_recipe(recipe: Finding) -> Sentence | None:
+    key = {CHANGED: "another_recipe", DAMAGED: "unreadable_recipe"}.get(recipe.state)
+    return None if key is None else Sentence(key)

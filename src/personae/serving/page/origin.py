@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ import gradio as gr
 from personae import describe
 from personae.errors import BadImage
 from personae.provenance.detection import Detected, detect
-from personae.provenance.findings import Finding
+from personae.provenance.findings import RECIPE, Finding
 from personae.serving.page import results, work
+from personae.serving.page.edit_orders import FIELDS
 from personae.serving.page.photos import path_of
 from personae.serving.page.texts import Words
 from personae.serving.page.ui import Ui, words_of
+
+_VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 
 
 def report(path: Path, words: Words) -> str:
@@ -25,29 +28,66 @@ def report(path: Path, words: Words) -> str:
     found = detect(path)
     marks = "".join(_mark(one, words) for one in found.marks)
     return (
-        f'<p role="status"><strong>{escape(_sentence(found.verdict))}</strong></p>'
-        f'<div class="p-marks">{marks}</div>{_more(found, words)}{_recipe(path, words)}'
+        f'<p role="status"><strong>{escape(_sentence(words.render(found.verdict)))}</strong></p>'
+        f'<div class="p-marks">{marks}</div>{_frames(found, words)}{_stripped(found, words)}{_inputs(found, words)}'
+        f"{_recipe(path, words)}"
         f'<p class="p-note">{escape(words("origin_about"))}</p>'
     )
 
 
 def _mark(finding: Finding, words: Words) -> str:
-    state = "yes" if finding.found else "no"
+    state, name = "yes" if finding.found else "no", words(f"state_{finding.state}")
     lines = [("origin_proves", finding.proves), ("origin_proves_not", finding.proves_not)] if finding.found else []
     reason = finding.facts.get("reason")
-    rows = "".join(f"<dt>{escape(words(key))}</dt><dd>{escape(text)}</dd>" for key, text in lines)
-    about = f'<p class="p-note">{escape(str(reason))}</p>' if reason else ""
+    rows = "".join(f"<dt>{escape(words(key))}</dt><dd>{escape(words.render(text))}</dd>" for key, text in lines)
+    about = f'<p class="p-note" lang="{words.language_of(reason)}">{escape(words.render(reason))}</p>' if reason else ""
     return (
         f'<section class="p-mark p-{state}"><h3>{escape(words(f"mark_{finding.mark}"))} '
-        f"<span>{escape(finding.state)}</span></h3>{f'<dl>{rows}</dl>' if rows else ''}{about}</section>"
+        f"<span>{escape(name)}</span></h3>{f'<dl>{rows}</dl>' if rows else ''}{about}</section>"
     )
 
 
-def _more(found: Detected, words: Words) -> str:
-    if not found.stripped:
+def _frames(found: Detected, words: Words) -> str:
+    if not found.frames:
         return ""
-    lines = "".join(f"<li>{escape(one)}</li>" for one in found.stripped)
-    return f"<h3>{escape(words('origin_stripped'))}</h3><ul>{lines}</ul>"
+    marked = sum(bool(one["watermark"]) for one in found.frames)
+    return f"<p>{escape(words('origin_frames', marked=marked, count=len(found.frames)))}</p>"
+
+
+def _stripped(found: Detected, words: Words) -> str:
+    return _list(words("origin_stripped"), [words.render(one) for one in found.stripped])
+
+
+def _inputs(found: Detected, words: Words) -> str:
+    return _list(words("origin_made_of"), [_input(one, words) for one in found.inputs])
+
+
+def _input(one: Mapping[str, Any], words: Words) -> str:
+    """One of what a file was made of."""
+    if one["by"] == RECIPE:
+        task = (one.get("edit") or {}).get("task", one.get("task"))
+        name = str(task.get("name") if isinstance(task, dict) else task)
+        return words("input_earlier", task=words(f"task_{name}") if name in FIELDS else name)
+    title = one.get("title", words("input_file"))
+    if "state" not in one:
+        return words("input_unsigned", title=title)
+    generator = one.get("generator", words("input_program"))
+    return words("input_signed", title=title, generator=generator, state=words(f"state_{one['state']}"))
+
+
+def _look(path: Path, words: Words) -> str:
+    """The file itself, as far as a browser can show it."""
+    address, name = escape(results.url(path), quote=True), escape(words("video"), quote=True)
+    if path.suffix.lower() in _VIDEOS:
+        return f'<video src="{address}" controls muted playsinline aria-label="{name}"></video>'
+    return f'<img alt="" src="{address}">'
+
+
+def _list(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(one)}</li>" for one in lines)
+    return f"<h3>{escape(title)}</h3><ul>{items}</ul>"
 
 
 def _recipe(path: Path, words: Words) -> str:
@@ -81,8 +121,7 @@ def build(ui: Ui) -> None:
         if path is None:
             yield "", ""
             return
-        address = escape(results.url(path), quote=True)
-        picture = f'<div class="p-portrait"><img alt="" src="{address}"></div>'
+        picture = f'<div class="p-portrait">{_look(path, words)}</div>'
         yield picture, results.sentence(words("origin_looking"))
         try:
             yield picture, report(path, words)

@@ -4,8 +4,8 @@
     words("working", number=1, total=4, step=3, steps=25)
     translations()["es"]["consent"]            # for gr.I18n
 
-A language is a module with `TEXTS`; `OPTIONS`: titles and help of options, by name; `GROUPS`: their headings. What it
-does not know of these is said in English, as it is declared.
+A language is a module with `TEXTS`; `FINDINGS`: the sentences of `provenance.sentences`; `OPTIONS`: titles and help of
+options, by name; `GROUPS`: their headings. What it does not know of these two is said in English, as it is declared.
 """
 
 from __future__ import annotations
@@ -15,9 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from personae.controls import registry
+from personae.provenance import sentences
+from personae.provenance.sentences import Sentence
 from personae.serving.page.texts import english, german, spanish
 
 LANGUAGES: Mapping[str, Mapping[str, str]] = {"en": english.TEXTS, "de": german.TEXTS, "es": spanish.TEXTS}
+FINDINGS: Mapping[str, Mapping[str, str]] = {
+    "en": sentences.ENGLISH,
+    "de": german.FINDINGS,
+    "es": spanish.FINDINGS,
+}
 _GROUPS: Mapping[str, Mapping[str, str]] = {"en": {}, "de": german.GROUPS, "es": spanish.GROUPS}
 _OPTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {"en": {}, "de": german.OPTIONS, "es": spanish.OPTIONS}
 
@@ -40,6 +47,14 @@ class Words:
     def __call__(self, key: str, **values: Any) -> str:
         """A sentence, with what it is about filled in."""
         return LANGUAGES[self.language][key].format(**values)
+
+    def render(self, text: str) -> str:
+        """What a finding says, in this language; a text that is no `Sentence` as it is, in English."""
+        return text.render(FINDINGS[self.language]) if isinstance(text, Sentence) else text
+
+    def language_of(self, text: str) -> str:
+        """The language that `render` says a text in."""
+        return self.language if isinstance(text, Sentence) else "en"
 
 
 def translations() -> dict[str, dict[str, str]]:

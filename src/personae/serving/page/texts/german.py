@@ -129,7 +129,7 @@ TEXTS = {
     "video_stage": "{stage}: {step} von {steps}",
     "video_alt": "Das bewegte Foto",
     "origin_intro": "Woher kommt ein Bild? Seine Unterschrift, sein Wasserzeichen, und wie es gemacht wurde.",
-    "origin_file": "Bild",
+    "origin_file": "Bild oder Video",
     "origin_recipe": "Das Rezept darin",
     "origin_looking": "Sucht nach Zeichen.",
     "origin_about": "Dass ein Zeichen fehlt, beweist nichts: es kann entfernt sein, und niemand muss eines setzen.",
@@ -140,6 +140,29 @@ TEXTS = {
     "mark_watermark": "Wasserzeichen",
     "mark_recipe": "Rezept",
     "mark_label": "Aufschrift",
+    "state_trusted": "vertrauenswürdig",
+    "state_valid": "gültig",
+    "state_expired": "abgelaufen",
+    "state_tampered": "Datei verändert",
+    "state_damaged": "beschädigt",
+    "state_invalid": "ungültig",
+    "state_elsewhere": "anderswo",
+    "state_absent": "nicht vorhanden",
+    "state_holds": "ist das unterschriebene",
+    "state_changed": "nicht das unterschriebene",
+    "state_unsigned": "nicht unterschrieben",
+    "state_present": "vorhanden",
+    "state_not looked for": "nicht gesucht",
+    "state_other": "nennt keine KI",
+    "state_unknown": "unbekannt",
+    "origin_frames": "Das Wasserzeichen ist in {marked} der {count} Einzelbilder, die angesehen wurden.",
+    "video": "Video",
+    "origin_made_of": "Woraus die Datei gemacht ist",
+    "input_unsigned": "{title}, ohne Unterschrift",
+    "input_signed": "{title}, unterschrieben von {generator} ({state}), nach dem Wort dieser Unterschrift",
+    "input_earlier": "eine frühere Bearbeitung, sagt das Rezept: {task}",
+    "input_file": "eine Datei",
+    "input_program": "irgendeinem Programm",
     "together_intro": "Mehrere Menschen in einem Bild, jeder in einem Teil davon.",
     "people_photos": "Ein Foto von jeder Person, der Reihe nach",
     "layout": "Wo sie sind",
@@ -219,4 +242,86 @@ GROUPS = {
     "Likeness": "Ähnlichkeit",
     "Words and face": "Worte und Gesicht",
     "Several people": "Mehrere Menschen",
+}
+
+# What `provenance.sentences` says.
+FINDINGS = {
+    "nothing": "nichts",
+    "anything": "irgendetwas",
+    "marks_get_lost": (
+        "woher die Datei kommt: Zeichen gehen verloren, wenn ein Bild neu gespeichert wird, und niemand muss sie setzen"
+    ),
+    "nobody": "jemand ohne Namen",
+    "unchanged_trusted": ("dass sich nichts geändert hat, seit {who} unterschrieben hat; dem Zertifikat vertrauen Sie"),
+    "unchanged_valid": (
+        "dass sich nichts geändert hat, seit mit einem Zertifikat unterschrieben wurde, dem Sie nicht vertrauen ({who})"
+    ),
+    "unchanged_expired": (
+        "dass sich nichts geändert hat, seit {who} unterschrieben hat; das Zertifikat ist aber abgelaufen"
+    ),
+    "changed_since": (
+        "dass die Datei nach der Unterschrift verändert wurde oder die Unterschrift zu einer anderen Datei gehört"
+    ),
+    "damaged_since": "dass die Datei nach der Unterschrift verändert wurde: die Unterschrift ist beschädigt",
+    "against_the_rules": "nichts: die Unterschrift hält die Regeln nicht ein",
+    "only_an_address": "nichts: die Datei nennt für ihre Unterschrift eine Adresse, und von dort wird nichts geholt",
+    "signers_word": "dass stimmt, was die Unterschrift sagt: es ist das Wort dessen, der unterschrieben hat",
+    "who_signed": (
+        "wer unterschrieben hat: gültig heißt nicht vertrauenswürdig, ein Zertifikat kann jeder auf jeden Namen machen"
+    ),
+    "when_signed": (
+        "wann unterschrieben wurde: es gibt keinen Zeitstempel, dem Sie vertrauen, das Zertifikat kann also schon "
+        "vorher abgelaufen sein"
+    ),
+    "none_of_it": "was die Unterschrift sagt: nichts davon gilt für diese Datei",
+    "what_it_says": "was die Unterschrift sagt",
+    "recipe_signed": "dass es das Rezept ist, das mit dieser Datei unterschrieben wurde",
+    "recipe_other": (
+        "dass es nicht das unterschriebene Rezept ist: es wurde verändert oder kommt aus einem anderen Bild"
+    ),
+    "recipe_unsigned": "nichts: keine Unterschrift bürgt dafür, und schreiben kann es jeder",
+    "recipe_works": "dass aus dem Rezept dieses Bild wird: das prüft personae replay",
+    "how_it_came_to_be": "wie das Bild gemacht wurde",
+    "pixels_marked": "dass personae diese Pixel gekennzeichnet hat, oder die, von denen sie kopiert sind",
+    "who_marked": (
+        "wer das war, oder dass sich seither nichts geändert hat: Pixel lassen sich einfügen, ein Zeichen lässt sich "
+        "kopieren"
+    ),
+    "some_program": "dass irgendein Programm diese Aufschrift angebracht hat",
+    "label_is_true": "dass sie stimmt: eine Aufschrift kann jeder anbringen oder entfernen",
+    "no_watermarks": "diese Version hat keines",
+    "only_the_middle": "nur die Mitte wurde angesehen: eine Seite ist {times:.0f}-mal so lang wie die andere",
+    "no_extra": "die Erweiterung provenance ist nicht installiert: pip install 'personae[provenance]'",
+    "lost_signature": "die Unterschrift (C2PA): dem Rezept nach gab es eine",
+    "lost_recipe": "das Rezept: die Unterschrift spricht von einem",
+    "lost_watermark": "das Wasserzeichen: dem Rezept nach gab es eines, und in diesen Pixeln ist keines zu finden",
+    "lost_own_recipe": "das Rezept, das das Wasserzeichen nennt: das in der Datei gehört zu einem anderen Bild",
+    "lost_all_but_watermark": (
+        "Rezept und Aufschrift einer Datei, die personae geschrieben hat: nur das Wasserzeichen ist noch da, wie bei "
+        "einem Bildschirmfoto"
+    ),
+    "lost_label": "die Aufschrift",
+    "signed_trusted": "{signer} hat unterschrieben, dem Zertifikat vertrauen Sie, und seither ist nichts verändert",
+    "signed_valid": "mit einem Zertifikat unterschrieben, dem Sie nicht vertrauen, und seither unverändert",
+    "signed_expired": "mit einem Zertifikat unterschrieben, das abgelaufen ist, und seither unverändert",
+    "signed_tampered": "nach der Unterschrift verändert: glauben Sie der Unterschrift nicht",
+    "signed_damaged": "nach der Unterschrift verändert: die Unterschrift ist beschädigt",
+    "signed_invalid": "gegen die Regeln unterschrieben: glauben Sie der Unterschrift nicht",
+    "signed_elsewhere": "die Unterschrift liegt unter einer Adresse, und von dort wird nichts geholt",
+    "no_ai": "nichts darin spricht von KI",
+    "ai_by_one": "{who} sagt, dass KI die Datei gemacht oder verändert hat",
+    "ai_by_one_unproven": "{who} sagt, dass KI die Datei gemacht oder verändert hat, was nicht bewiesen ist",
+    "ai_by_many": "{who} sagen, dass KI die Datei gemacht oder verändert hat",
+    "ai_by_many_unproven": "{who} sagen, dass KI die Datei gemacht oder verändert hat, was nicht bewiesen ist",
+    "by_signature": "die Unterschrift",
+    "by_inputs": "die Unterschrift (über das, woraus die Datei gemacht ist)",
+    "by_watermark": "das Wasserzeichen",
+    "by_recipe": "das Rezept",
+    "by_label": "die Aufschrift",
+    "another_recipe": "das Rezept ist nicht das unterschriebene",
+    "unreadable_recipe": "das Rezept ist nicht zu lesen",
+    "no_mark": "kein Zeichen gefunden, was nichts beweist",
+    "comma": "{first}, {second}",
+    "and": "{first} und {second}",
+    "semicolon": "{first}; {second}",
 }
