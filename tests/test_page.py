@@ -17,11 +17,12 @@ pytest.importorskip("gradio", reason="the extra page is not installed")
 from typer.testing import CliRunner
 
 from conftest import made_up
+from personae import errors
 from personae.cli.app import app
 from personae.conditioning.facex.representation import TOKENS
 from personae.controls import registry
 from personae.editing.tasks import TASKS
-from personae.errors import BadOption, JobCancelled, NoFaceFound
+from personae.errors import BadImage, BadOption, JobCancelled, NoFaceFound, QueueFull, WeightsCorrupt
 from personae.pipeline import FacePipeline
 from personae.provenance import findings
 from personae.provenance import signature as signatures
@@ -36,7 +37,7 @@ from personae.serving.page.edit_orders import EditFields
 from personae.serving.page.motion import Movement
 from personae.serving.page.results import Card, Shelf
 from personae.serving.page.slots import Slot, draw
-from personae.serving.page.texts import FINDINGS, LANGUAGES, Words, translations
+from personae.serving.page.texts import FINDINGS, LANGUAGES, Words, german, spanish, translations
 from personae.serving.page.ui import first_seed
 from personae.serving.page.video import VideoFields
 from personae.serving.page.work import Desk, Order
@@ -199,10 +200,24 @@ def test_errors_are_sentences_without_places(desk: Desk, nano_like: FacePipeline
     assert 'role="alert"' in view.status
     assert "<figure" not in view.row
     text = work.explained(NoFaceFound("no face was found in /tmp/secret/me.jpg: give another"), EN)
-    assert text == "No face was found in me.jpg: give another."
-    assert work.explained(JobCancelled("x"), EN) == "Stopped."
-    assert work.explained(ZeroDivisionError("/etc"), EN) == EN("bug")
+    assert text == ("No face was found in me.jpg: give another.", "")
+    assert work.explained(JobCancelled("x"), EN) == ("Stopped.", "")
+    assert work.explained(ZeroDivisionError("/etc"), EN) == (EN("bug"), "")
     assert "the page failed" in caplog.text
+
+
+def test_errors_say_in_the_readers_language_what_kind_they_are() -> None:
+    """The library's own words follow, marked as English; what the page itself misses is not said twice."""
+    problem = BadImage("me.jpg is damaged: give another file")
+    html = work.complaint(problem, Words("de"))
+    assert "Dieses Bild lässt sich nicht verwenden. " in html
+    assert '<span lang="en">me.jpg is damaged: give another file.</span>' in html
+    assert work.explained(QueueFull("busy"), Words("es"))[0].startswith("Ahora hay")
+    assert work.explained(WeightsCorrupt("x"), Words("de")) == ("Das ging nicht.", "X.")
+    missing = Words("de").mistake("photo_missing")
+    assert work.explained(missing, Words("de")) == ("Bitte zuerst ein Foto hinzufügen.", "")
+    assert german.ERRORS.keys() == spanish.ERRORS.keys()
+    assert all(issubclass(getattr(errors, name), errors.PersonaeError) for name in german.ERRORS)
 
 
 def test_stop_ends_what_a_session_has_running(desk: Desk, nano_like: FacePipeline) -> None:
@@ -474,7 +489,8 @@ def test_findings_are_said_in_every_language() -> None:
 
 def test_the_readers_language() -> None:
     assert Words.of_header("de-AT,de;q=0.9,en;q=0.5").language == "de"
-    assert Words.of_header("fr, es;q=0.4").language == "es"
+    assert Words.of_header("es").language == "es"
+    assert Words.of_header("fr, es;q=0.4").language == "en", "as the labels are, which the browser picks"
     assert Words.of_header(None).language == "en"
     assert Words("de")("working", number=1, total=2, step=3, steps=4) == "Bild 1 von 2: Schritt 3 von 4"
 
@@ -483,7 +499,6 @@ def test_the_readers_language() -> None:
 
 
 def test_where_a_picture_comes_from(desk: Desk, nano_like: FacePipeline, tmp_path: Path) -> None:
-    from personae.errors import BadImage
     from personae.serving.page import origin
 
     list(work.make(desk, order(nano_like), session="a", seed=7, count=1, words=EN))

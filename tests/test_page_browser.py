@@ -23,6 +23,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 from typer.testing import CliRunner  # noqa: E402
 
 from personae.cli.app import app  # noqa: E402
+from personae.provenance import writer  # noqa: E402
 from personae.provenance.recipe import read_recipe  # noqa: E402
 from personae.serving import Engine, Generate, Sample  # noqa: E402
 from personae.serving.page import serve  # noqa: E402
@@ -65,6 +66,9 @@ def files(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     together.paste(ann, (12, 17))
     together.paste(bob.resize((224, 224)), (310, 40))
     together.save(folder / "both.png")
+    result = engine.run(Generate(people=who, seed=seed))
+    Image.new("RGB", (256, 256), "grey").save(folder / "grey.png")
+    (folder / "signed.png").write_bytes(next(writer.files_of(result, people=who, identity=False)))
     motion = np.zeros((3, len(motion_track.COLUMNS)))
     motion[:, 0] = (0, 6, 12)
     motion_track.save(folder / "turn.json", motion_track.Track(fps=Fraction(8), motion=motion))
@@ -414,7 +418,7 @@ def test_everything_came_from_this_machine(visit: Visit) -> None:
     ("width", "language", "scheme"), [(390, "de-DE", "dark"), (390, "es-ES", "light")], ids=["german", "spanish"]
 )
 def test_a_phone_by_night_and_other_languages(
-    browser: Any, address: str, width: int, language: str, scheme: str
+    browser: Any, address: str, files: Path, width: int, language: str, scheme: str
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, locale=language, color_scheme=scheme)
     visit = Visit(context.new_page(), address)
@@ -424,10 +428,23 @@ def test_a_phone_by_night_and_other_languages(
         visit.tab(name)
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, name
         visit.look(f"phone-{name}-{language[:2]}")
+    assert visit.page.evaluate("document.documentElement.lang") == language[:2]
+    visit.upload("origin-file", files / "signed.png")
+    visit.page.locator("#origin-report .p-mark").first.wait_for()
+    report = visit.text("origin-report")
+    trusted = {"de-DE": "dem Zertifikat vertrauen Sie", "es-ES": "en cuyo certificado confías"}[language]
+    assert trusted in report
+    assert "the" not in report.split("{")[0].split(), "a word of English is left in it"
+    visit.look(f"phone-report-{language[:2]}")
     visit.tab("generate")
     visit.page.locator("#generate-run").click()
     problem = {"de-DE": "bestätigen", "es-ES": "Confirma"}[language]
     sync_api.expect(visit.page.locator("#generate-status .p-error")).to_contain_text(problem)
+    visit.tab("edit")
+    visit.upload("edit-target", files / "grey.png")
+    problem = visit.page.locator("#edit-faces .p-error")
+    sync_api.expect(problem).to_contain_text({"de-DE": "kein Gesicht", "es-ES": "ningún rostro"}[language])
+    sync_api.expect(problem.locator("[lang=en]")).to_contain_text("give a photo that shows one clearly")
     assert visit.elsewhere == []
     context.close()
 

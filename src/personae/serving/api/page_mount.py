@@ -105,4 +105,5 @@ class PageMount:
 def _notice(sentence: str, *, refresh: bool = False) -> HTMLResponse:
     """A sentence instead of the page. refresh: the browser looks again by itself."""
     headers = {"Retry-After": "2", "Refresh": "2"} if refresh else {}
-    return HTMLResponse(f"<!doctype html><title>personae</title><p>{sentence}</p>", 503, headers)
+    content = f'<!doctype html><html lang="en"><title>personae</title><p>{sentence}</p>'
+    return HTMLResponse(content, 503, headers)

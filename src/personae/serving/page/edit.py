@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from personae.reading.photo import load_photo
-from personae.serving.page import results, work
+from personae.serving.page import work
 from personae.serving.page.edit_orders import (
     ALL_FACES,
     FIELDS,
@@ -143,7 +143,7 @@ def _connect_fields(
         try:
             found = faces_of(ui.desk, photo, session_of(request), model, motion=False)
         except Exception as error:
-            return [results.error(work.explained(error, words)), *nothing]
+            return [work.complaint(error, words), *nothing]
         choices = [(words("face_number", number=number), number) for number in range(1, len(found) + 1)]
         choices += [(words("all_faces"), ALL_FACES)]
         picture = {"background": str(photo), "layers": [], "composite": None} if kind == "inpaint" else gr.skip()

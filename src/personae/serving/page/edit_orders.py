@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from personae.errors import BadOption
 from personae.provenance import writer
 from personae.serving.engine.requests import Edit
 from personae.serving.page import commands
@@ -73,16 +72,16 @@ class EditFields:
         return self.source if changes_source(self.task) else self.target
 
     def require_whole(self, words: Words) -> None:
-        """Raise `BadOption`, in the reader's language, for a photo or a wish that is missing."""
+        """Raise `Mistake` for a photo or a wish that is missing."""
         if self.target is None or (takes_two(self.task) and self.source is None):
-            raise BadOption(words("photo_missing").rstrip("."))
+            raise words.mistake("photo_missing")
         wanted = {
             "inpaint": (self.regions, self.mask is not None),
             "attribute": (self.shift, self.moved),
             "mix": (self.pieces,),
         }
         if not any(wanted.get(self.task, (True,))):
-            raise BadOption(words("nothing_to_change").rstrip("."))
+            raise words.mistake("nothing_to_change")
 
 
 def order_of(fields: EditFields, options: Mapping[str, Any], *, model: str, words: Words, shelf: Shelf) -> Order:

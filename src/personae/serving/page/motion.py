@@ -10,9 +10,8 @@ from typing import Any
 import gradio as gr
 
 from personae.conditioning.blendshapes import FRIENDLY, parse_sliders, sliders
-from personae.errors import BadOption
 from personae.models.limits import GEOMETRY, Limits
-from personae.serving.page import edit_orders, generate, results, work
+from personae.serving.page import edit_orders, generate, work
 from personae.serving.page.drawing import head_html
 from personae.serving.page.edit_orders import EditFields
 from personae.serving.page.options_form import offered
@@ -71,7 +70,7 @@ def photo_order(
     """The photo itself, changed."""
     wishes = movement.options()
     if not wishes:
-        raise BadOption(words("nothing_to_change").rstrip("."))
+        raise words.mistake("nothing_to_change")
     fields = EditFields(task="attribute", source=None, target=photo, moved=wishes)
     return edit_orders.order_of(fields, options, model=model, words=words, shelf=ui.desk.shelf)
 
@@ -108,7 +107,7 @@ def build(ui: Ui) -> None:
         movement = Movement.of(others[: len(moving)], typed or "")
         options, path = form.read(others[len(moving) :]), path_of(source)
         if path is None:
-            raise BadOption(words("photo_missing").rstrip("."))
+            raise words.mistake("photo_missing")
         if kind == PHOTO:
             own = {name: value for name, value in options.items() if name in edit_orders.OPTIONS}
             return photo_order(path, movement, own, model=model, words=words, ui=ui)
@@ -147,7 +146,7 @@ def _connect_drawing(head: gr.HTML, rest: gr.Button, moving: Sequence[gr.Slider]
             movement = Movement.of(values, typed or "")
             return head_html(movement.pose, movement.amounts, words)
         except Exception as error:
-            return results.error(work.explained(error, words))
+            return work.complaint(error, words)
 
     def ahead(request: gr.Request) -> list[Any]:
         return [head_html(Pose(yaw=0, pitch=0, roll=0), {}, words_of(request)), "", *[0] * len(moving)]

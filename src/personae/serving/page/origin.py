@@ -126,6 +126,6 @@ def build(ui: Ui) -> None:
         try:
             yield picture, report(path, words)
         except Exception as error:
-            yield "", results.error(work.explained(error, words))
+            yield "", work.complaint(error, words)
 
     file.change(run, file, [look, found], show_progress="hidden", concurrency_limit=2, api_visibility="private")

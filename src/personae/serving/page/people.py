@@ -10,10 +10,9 @@ from typing import Any
 import gradio as gr
 
 from personae import identity
-from personae.errors import BadOption
 from personae.provenance import writer
 from personae.serving.engine.requests import Blend, Generate, Mean, Shift
-from personae.serving.page import commands, results, work
+from personae.serving.page import commands, work
 from personae.serving.page.slots import Slot, draw, portrait
 from personae.serving.page.texts import Words
 from personae.serving.page.ui import MOST_DRAWN, Studio, Ui, direction_label, session_of, words_of
@@ -97,7 +96,7 @@ def build(ui: Ui) -> None:
         one, two, share, *rest = values
         slots = [slot for slot in (one, two) if slot is not None]
         if not slots:
-            raise BadOption(words("person_missing").rstrip("."))
+            raise words.mistake("person_missing")
         by = {name: value for name, value in zip(ui.directions, rest[: len(shifts)], strict=True) if value}
         options = form.read(rest[len(shifts) :])
         person = between(ui.desk, slots, share, by, session, model)
@@ -134,7 +133,7 @@ def _slot(ui: Ui, label: str, name: str) -> gr.State:
         try:
             found = draw(ui.desk, secrets.randbelow(MOST_DRAWN), session_of(request), model)
         except Exception as error:
-            return None, results.error(work.explained(error, words_of(request)))
+            return None, work.complaint(error, words_of(request))
         return _fill(ui, found, request, model)
 
     file.change(upload, [ui.picker, file], [slot, look], concurrency_limit=None, **_HIDDEN)
@@ -150,4 +149,4 @@ def _fill(ui: Ui, slot: Slot | None, request: gr.Request, model: str) -> tuple[S
     try:
         return slot, portrait(ui.desk, slot, session_of(request), model, words)
     except Exception as error:
-        return None, results.error(work.explained(error, words))
+        return None, work.complaint(error, words)

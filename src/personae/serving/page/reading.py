@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from personae import identity
-from personae.errors import BadOption, NoFaceFound
+from personae.errors import NoFaceFound
 from personae.gather import SUFFIX
 from personae.serving.engine.requests import Mean, Read
 from personae.serving.page.texts import Words
@@ -25,7 +25,7 @@ def faces_of(desk: Desk, photo: Path, session: str, model: str, *, motion: bool 
 def person_of(desk: Desk, photos: Sequence[Path], session: str, words: Words, model: str) -> Face | Identity:
     """One person: the largest face of a photo, what an `.identity` file holds, or the mean of several photos."""
     if not photos:
-        raise BadOption(words("photo_missing").rstrip("."))
+        raise words.mistake("photo_missing")
     people = [one_of(desk, photo, session, model) for photo in photos]
     if len(people) == 1:
         return people[0]

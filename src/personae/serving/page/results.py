@@ -143,6 +143,7 @@ def sentence(text: str, *, share: float | None = None) -> str:
     return f'<p role="status">{escape(text)}</p>{bar}'
 
 
-def error(text: str) -> str:
-    """What was wrong, as a sentence."""
-    return f'<p class="p-error" role="alert">{escape(text)}</p>'
+def error(text: str, detail: str = "") -> str:
+    """What was wrong, as a sentence. detail: the same more exactly, in English."""
+    more = f' <span lang="en">{escape(detail)}</span>' if detail else ""
+    return f'<p class="p-error" role="alert">{escape(text)}{more}</p>'

@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from personae.errors import BadOption
 from personae.serving.page.generate import order_of, photos_field
 from personae.serving.page.options_form import OptionsForm, offered, read
 from personae.serving.page.photos import paths_of
@@ -20,10 +19,12 @@ GROUP = "Words and face"
 OWN = ""  # no look: the sliders count
 
 
-def options_of(prompt: str, look: str, weights: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a request: with a look the sliders do not count. Raises `BadOption` without words."""
+def options_of(
+    prompt: str, look: str, weights: Mapping[str, Any], more: Mapping[str, Any], words: Words
+) -> dict[str, Any]:
+    """The options of a request: with a look the sliders do not count. Raises `Mistake` without a prompt."""
     if not prompt.strip():
-        raise BadOption("words beside the face are missing: write some, e.g. photo of a smiling man")
+        raise words.mistake("words_missing")
     chosen = {"look": look} if look else dict(weights)
     return {"prompt": prompt.strip(), **chosen, **more}
 
@@ -58,7 +59,7 @@ def build(ui: Ui) -> None:
     def prepare(values: Sequence[Any], words: Words, session: str, model: str) -> Order:
         gallery, text, style, *rest = values
         at = len(weights.rows)
-        options = options_of(text or "", style or OWN, read(weights.rows, rest[:at]), more.read(rest[at:]))
+        options = options_of(text or "", style or OWN, read(weights.rows, rest[:at]), more.read(rest[at:]), words)
         paths = paths_of(gallery)
         person = person_of(ui.desk, paths, session, words, model)
         return order_of(person, paths, options, model=model, words=words)

@@ -126,7 +126,7 @@ def build(ui: Ui) -> None:
         gallery, way, regions, text, *rest = values
         paths = paths_of(gallery)
         if len(paths) < 2:
-            raise BadOption(words("people_few").rstrip("."))
+            raise words.mistake("people_few")
         boxes, own = boxes_of(way, regions or "", len(paths)), form.read(rest)
         people = [one_of(ui.desk, path, session, model) for path in paths]
         options = size_of(way, len(paths), ui.desk.engine.facts[model].side) | own  # it was loaded to read them
@@ -148,7 +148,7 @@ def _connect_plan(photos: Any, layout: Any, typed: Any, drawn: Any) -> None:
         try:
             boxes = boxes_of(way, regions or "", len(paths))
         except BadOption as error:
-            return [results.error(work.explained(error, words)), field]
+            return [work.complaint(error, words), field]
         return [plan(boxes, paths, size_of(way, len(paths), 1), words), field]
 
     gr.on(

@@ -196,13 +196,13 @@ class Studio:
                 first = first_seed(seed, lock)
                 free = consented(values)
                 if not agreed and not free:
-                    raise BadOption(words("consent_missing").rstrip("."))
+                    raise words.mistake("consent_missing")
                 yield results.sentence(words("reading")), gr.skip(), first
                 order = prepare(values, words, session, model)
                 if not free:
                     desk.consent.record(order.kind, pictures=int(count))
             except Exception as error:
-                yield results.error(work.explained(error, words)), gr.skip(), first
+                yield work.complaint(error, words), gr.skip(), first
                 return
             for view in work.make(desk, order, session=session, seed=first, count=int(count), words=words):
                 yield view.status, view.row, first

@@ -23,6 +23,8 @@ from personae.serving.page.work import Desk
 SMOOTHING = ("savgol", "one-euro", "none")
 NO_FACE = ("error", "hold", "skip")
 OPTIONS = ("num_inference_steps", "guidance_scale", "speed")  # of `personae edit animate`; tests compare
+# Of `video.animate`, beside the queue's; before the first of them the photo is read.
+_STAGES = {"waiting": "waiting", "reading the driver": "video_reading", "drawing": "video_drawing"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +38,9 @@ class VideoFields:
     on_no_face: str = NO_FACE[0]
 
     def request(self, out: Path, options: Mapping[str, Any], *, seed: int, model: str, words: Words) -> Animate:
-        """Raises `BadOption`, in the reader's language, for a file that is missing."""
+        """Raises `Mistake` for a file that is missing."""
         if self.photo is None or self.driver is None:
-            raise BadOption(words("video_missing").rstrip("."))
+            raise words.mistake("video_missing")
         from personae.video.animation import Settings  # late: it brings the reader
 
         settings = Settings(seed=seed, smooth=self.smooth, on_no_face=self.on_no_face)
@@ -96,12 +98,11 @@ def animated(
             if ticket.done or time.monotonic() - latest < work.OFTEN:
                 continue
             latest = time.monotonic()
-            facts = {"stage": progress.stage, "step": progress.step, "steps": progress.steps or "?"}
-            key = "waiting" if progress.stage == "waiting" else "video_stage"
-            yield results.sentence(words(key, **facts), share=progress.share), row
+            text = words(_STAGES.get(progress.stage, "reading"), step=progress.step, steps=progress.steps)
+            yield results.sentence(text, share=progress.share), row
         path = ticket.result().path
     except Exception as error:  # whatever a library raises, the page goes on
-        yield results.error(work.explained(error, words)), results.row([], words=words)
+        yield work.complaint(error, words), results.row([], words=words)
         return
     card = Card(
         path=path,
@@ -151,7 +152,7 @@ def _connect(ui: Ui, studio: Studio, form: OptionsForm, inputs: Sequence[gr.comp
         try:
             first = first_seed(seed, lock)
             if not agreed:
-                raise BadOption(words("consent_missing").rstrip("."))
+                raise words.mistake("consent_missing")
             fields = VideoFields(
                 photo=path_of(photo),
                 driver=path_of(driver),
@@ -162,7 +163,7 @@ def _connect(ui: Ui, studio: Studio, form: OptionsForm, inputs: Sequence[gr.comp
             options = form.read(rest)
             ui.desk.consent.record("animate", pictures=1)
         except Exception as error:
-            yield results.error(work.explained(error, words)), gr.skip(), first
+            yield work.complaint(error, words), gr.skip(), first
             return
         facts: dict[str, Any] = {"session": session_of(request), "seed": first, "model": model, "words": words}
         for status, row in animated(ui.desk, fields, options, **facts):

@@ -24,7 +24,7 @@ from personae.serving.engine.ticket import Ticket
 from personae.serving.page import results
 from personae.serving.page.consent import ConsentLog
 from personae.serving.page.results import Card, Shelf
-from personae.serving.page.texts import Words
+from personae.serving.page.texts import Mistake, Words
 
 OFTEN = 0.25  # seconds between two views of a progress
 _log = logging.getLogger(__name__)
@@ -96,18 +96,28 @@ class View:
     @classmethod
     def of_error(cls, problem: BaseException, words: Words, cards: Sequence[Card] = ()) -> View:
         """A mistake as its sentence; a bug as ours, with the rest in the log."""
-        return cls(status=results.error(explained(problem, words)), row=results.row(cards, words=words))
+        return cls(status=complaint(problem, words), row=results.row(cards, words=words))
 
 
-def explained(problem: BaseException, words: Words) -> str:
-    """An error as a sentence without the places of files on this machine."""
+def complaint(problem: BaseException, words: Words) -> str:
+    """An error as the page shows it, as HTML."""
+    return results.error(*explained(problem, words))
+
+
+def explained(problem: BaseException, words: Words) -> tuple[str, str]:
+    """An error as a sentence in the reader's language, and what the library says of it, in English and without the
+    places of files on this machine; nothing, if the first is all there is to say."""
     if isinstance(problem, JobCancelled):
-        return words("stopped")
+        return words("stopped"), ""
+    if isinstance(problem, Mistake):
+        return str(problem), ""
     if not isinstance(problem, PersonaeError):
         _log.error("the page failed", exc_info=problem)
-        return words("bug")
+        return words("bug"), ""
     text = " ".join(part.rpartition("/")[2] if part.startswith("/") else part for part in str(problem).split(" "))
-    return f"{text if '.' in text.partition(' ')[0] else text[:1].upper() + text[1:]}."  # a file keeps its name
+    text = f"{text if '.' in text.partition(' ')[0] else text[:1].upper() + text[1:]}."  # a file keeps its name
+    kind = words.kind_of(problem)
+    return (text, "") if kind is None else (kind, text)
 
 
 def make(desk: Desk, order: Order, *, session: str, seed: int, count: int, words: Words) -> Iterator[View]:

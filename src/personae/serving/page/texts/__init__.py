@@ -5,7 +5,8 @@
     translations()["es"]["consent"]            # for gr.I18n
 
 A language is a module with `TEXTS`; `FINDINGS`: the sentences of `provenance.sentences`; `OPTIONS`: titles and help of
-options, by name; `GROUPS`: their headings. What it does not know of these two is said in English, as it is declared.
+options, by name; `GROUPS`: their headings; `ERRORS`: what a kind of error means, by its name in `personae.errors`. What
+it does not know of these three is said in English, as it is declared.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from personae.controls import registry
+from personae.errors import BadOption
 from personae.provenance import sentences
 from personae.provenance.sentences import Sentence
 from personae.serving.page.texts import english, german, spanish
@@ -27,6 +29,11 @@ FINDINGS: Mapping[str, Mapping[str, str]] = {
 }
 _GROUPS: Mapping[str, Mapping[str, str]] = {"en": {}, "de": german.GROUPS, "es": spanish.GROUPS}
 _OPTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {"en": {}, "de": german.OPTIONS, "es": spanish.OPTIONS}
+_ERRORS: Mapping[str, Mapping[str, str]] = {"en": {}, "de": german.ERRORS, "es": spanish.ERRORS}
+
+
+class Mistake(BadOption):
+    """What somebody at the page has to mend, in their own language."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,9 @@ class Words:
 
     @classmethod
     def of_header(cls, accepted: str | None) -> Words:
-        """Of a browser's `Accept-Language`: its first language that there is, else English."""
-        for part in (accepted or "").split(","):
-            name = part.partition(";")[0].strip().lower()[:2]
-            if name in LANGUAGES:
-                return cls(name)
-        return cls()
+        """Of a browser's `Accept-Language`: its first language, by which the browser picks the labels; else English."""
+        name = (accepted or "").strip().lower()[:2]
+        return cls(name if name in LANGUAGES else "en")
 
     def __call__(self, key: str, **values: Any) -> str:
         """A sentence, with what it is about filled in."""
@@ -51,6 +55,15 @@ class Words:
     def render(self, text: str) -> str:
         """What a finding says, in this language; a text that is no `Sentence` as it is, in English."""
         return text.render(FINDINGS[self.language]) if isinstance(text, Sentence) else text
+
+    def mistake(self, key: str, **values: Any) -> Mistake:
+        """An error of the page's own."""
+        return Mistake(self(key, **values))
+
+    def kind_of(self, problem: BaseException) -> str | None:
+        """What an error means, where its own words are in another language; None: they are in this one."""
+        known = _ERRORS[self.language]
+        return next((known[kind.__name__] for kind in type(problem).__mro__ if kind.__name__ in known), None)
 
     def language_of(self, text: str) -> str:
         """The language that `render` says a text in."""

@@ -132,7 +132,9 @@ TEXTS = {
     "no_face_error": "stop and say so",
     "no_face_hold": "fill the motion in",
     "no_face_skip": "leave the picture before",
-    "video_stage": "{stage}: {step} of {steps}",
+    "words_missing": "Please write some words, e.g. photo of a smiling man.",
+    "video_reading": "Reading the video: {step} frames so far.",
+    "video_drawing": "Frame {step} of {steps}",
     "video_alt": "The animated photo",
     # origin
     "origin_intro": "Where does a picture come from? Its signature, its watermark, and how it was made.",

@@ -126,7 +126,9 @@ TEXTS = {
     "no_face_error": "anhalten und es sagen",
     "no_face_hold": "Bewegung ergänzen",
     "no_face_skip": "das Bild davor stehen lassen",
-    "video_stage": "{stage}: {step} von {steps}",
+    "words_missing": "Bitte Worte schreiben, z. B. photo of a smiling man.",
+    "video_reading": "Liest das Video: bisher {step} Einzelbilder.",
+    "video_drawing": "Einzelbild {step} von {steps}",
     "video_alt": "Das bewegte Foto",
     "origin_intro": "Woher kommt ein Bild? Seine Unterschrift, sein Wasserzeichen, und wie es gemacht wurde.",
     "origin_file": "Bild oder Video",
@@ -324,4 +326,20 @@ FINDINGS = {
     "comma": "{first}, {second}",
     "and": "{first} und {second}",
     "semicolon": "{first}; {second}",
+}
+
+# Kinds of `personae.errors`.
+ERRORS = {
+    "PersonaeError": "Das ging nicht.",
+    "BadImage": "Dieses Bild lässt sich nicht verwenden.",
+    "BadVideo": "Dieses Video lässt sich nicht verwenden.",
+    "NoFaceFound": "Darin wurde kein Gesicht gefunden.",
+    "BadIdentity": "Diese Person lässt sich nicht verwenden.",
+    "SpaceMismatch": "Diese Person wurde für ein anderes Modell gelesen.",
+    "WeightsMissing": "Diesem Modell fehlt, was es dafür braucht.",
+    "QueueFull": "Gerade ist zu viel zu tun; bitte später noch einmal versuchen.",
+    "JobTimedOut": "Das hat zu lange gedauert.",
+    "Refused": "Das verbieten die Regeln des Betreibers.",
+    "BadOption": "Eine Einstellung ist so nicht möglich.",
+    "BadOutput": "Das Ergebnis lässt sich nicht speichern.",
 }

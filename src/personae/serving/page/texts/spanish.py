@@ -126,7 +126,9 @@ TEXTS = {
     "no_face_error": "parar y decirlo",
     "no_face_hold": "completar el movimiento",
     "no_face_skip": "dejar la imagen anterior",
-    "video_stage": "{stage}: {step} de {steps}",
+    "words_missing": "Escribe unas palabras, p. ej. photo of a smiling man.",
+    "video_reading": "Leyendo el vídeo: {step} fotogramas hasta ahora.",
+    "video_drawing": "Fotograma {step} de {steps}",
     "video_alt": "La foto animada",
     "origin_intro": "¿De dónde viene una imagen? Su firma, su marca de agua y cómo se hizo.",
     "origin_file": "Imagen o vídeo",
@@ -314,4 +316,20 @@ FINDINGS = {
     "comma": "{first}, {second}",
     "and": "{first} y {second}",
     "semicolon": "{first}; {second}",
+}
+
+# Kinds of `personae.errors`.
+ERRORS = {
+    "PersonaeError": "Eso no se pudo hacer.",
+    "BadImage": "Esta imagen no se puede usar.",
+    "BadVideo": "Este vídeo no se puede usar.",
+    "NoFaceFound": "No se encontró ningún rostro.",
+    "BadIdentity": "Esta persona no se puede usar.",
+    "SpaceMismatch": "Esta persona se leyó para otro modelo.",
+    "WeightsMissing": "A este modelo le falta lo que necesita para eso.",
+    "QueueFull": "Ahora hay demasiado que hacer; inténtalo más tarde.",
+    "JobTimedOut": "Eso tardó demasiado.",
+    "Refused": "Lo prohíben las reglas de quien ofrece este servicio.",
+    "BadOption": "Una opción no es posible así.",
+    "BadOutput": "El resultado no se puede guardar.",
 }
