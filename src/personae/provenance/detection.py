@@ -37,7 +37,7 @@ from personae.types import Array
 MOST_BYTES = 2**28  # of a picture: an edited photo as a PNG is larger than the photo
 MOST_VIDEO = 2**34
 _HEAD = 64
-_NO_WATERMARKS = Sentence("no_watermarks")
+_NO_WATERMARKS: str = Sentence("no_watermarks")
 _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w{1,64})")
 _VIDEO_LABEL = "AI generated"  # a video's description, no more and no less; a MOV has none, its recipe says so
 
