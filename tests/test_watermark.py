@@ -1,5 +1,6 @@
 """The mark in the pixels: what is trained, what ships, what it promises; and the bundled networks at their task."""
 
+import io
 import json
 import math
 import tracemalloc
@@ -230,6 +231,20 @@ def test_nobody_sees_it_and_nothing_else_has_it(marked: Array) -> None:
         assert not watermark.detect(plain, thorough=True).present
     difference = marked.astype(int) - _astronaut(256)
     assert (difference[..., 0] == difference[..., 1]).mean() > 0.95, "it has no colour"
+
+
+def test_what_is_too_small_to_be_read_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watermark, "evidence", None)
+    found = watermark.detect(_photo(23, 40), thorough=True)
+    assert (found.present, found.score) == (False, 0)
+    assert not watermark.detect_together([_photo(23, 40)] * 2).present
+    content = io.BytesIO()
+    Image.fromarray(_photo(23, 40)).save(content, "PNG")
+    finding = provenance.detect(content.getvalue())["watermark"]
+    assert finding.state == "absent"
+    assert finding.facts["reason"].startswith("below 24 pixels a side")
+    with pytest.raises(TypeError):
+        watermark.detect(_photo(24, 40))
 
 
 def test_a_part_and_a_small_crop_are_found_by_looking_thoroughly(marked: Array) -> None:

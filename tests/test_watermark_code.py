@@ -45,6 +45,24 @@ def test_a_message_survives_a_sixth_of_wrong_chips() -> None:
     assert right >= 16
 
 
+def test_what_is_beyond_mending_is_found_among_the_likeliest() -> None:
+    """At 1 dB of noise over the chips half of the messages have more wrong bytes than the code mends."""
+    rng, chips = np.random.default_rng(3), payload.encode(MESSAGE)
+    noisy = [chips + 10 ** (1 / 20) * rng.normal(size=chips.shape) for _ in range(30)]
+    assert sum(payload.decode(one) == MESSAGE for one in noisy) >= 22
+    assert {payload.decode(one) for one in noisy} <= {MESSAGE, None}
+
+
+def test_a_choice_of_eight_bytes_is_a_message_if_its_check_agrees() -> None:
+    content = payload.to_bytes(MESSAGE)
+    coded = payload._codec().encode(content)
+    for places in ((0, 1, 2, 3, 4, 5, 6, 7), (0, 3, 5, 8, 9, 11, 14, 15)):
+        choices = {place: (coded[place], coded[place] ^ 0x55) for place in places}
+        assert content in list(payload._agreeing(choices))
+    choices[15] = (coded[15] ^ 1,)
+    assert content not in list(payload._agreeing(choices))
+
+
 def test_chance_says_nothing() -> None:
     rng = np.random.default_rng(1)
     assert all(payload.decode(rng.normal(size=payload.CHIPS)) is None for _ in range(50))
@@ -81,6 +99,20 @@ def test_the_pattern_is_found_in_a_crop(sides: tuple[int, int], scale: float, fi
     apart = (np.array(best.first) - first + 0.5) % 1 - 0.5
     assert np.abs(apart).max() < 0.03
     assert payload.decode(search.chips_at(evidence, best)) == MESSAGE
+
+
+def test_a_peak_is_the_best_place_of_the_grid() -> None:
+    """Its score and place, by the sum over all waves at each place."""
+    rng, (down, across) = np.random.default_rng(4), carriers.wave_numbers()
+    waves = (rng.normal(size=(3, len(down))) + 1j * rng.normal(size=(3, len(down)))).astype(np.complex64)
+    scores, firsts = search.peaks(waves)
+    places = np.arange(search._GRID) / search._GRID
+    turns = np.exp(2j * np.pi * (down[:, None, None] * places[:, None] + across[:, None, None] * places))
+    sums = np.tensordot(search._whitened(waves).conj() * carriers.signatures()[0], turns, 1).real
+    expected = sums * search._to_deviations(search._whitened(waves))[:, None, None]
+    assert scores == pytest.approx(expected.reshape(3, -1).max(1), rel=1e-4)
+    for one, first in zip(expected, firsts, strict=True):
+        assert np.unravel_index(one.argmax(), one.shape) == tuple(np.rint(first * search._GRID))
 
 
 def test_noise_has_no_pattern() -> None:

@@ -29,7 +29,7 @@ from personae.provenance.recipe import history, is_recipe, parsed
 from personae.provenance.sentences import Sentence
 from personae.provenance.signature import Signature, read_signature
 from personae.provenance.verdict import verdict
-from personae.provenance.watermark import LONGEST_RATIO
+from personae.provenance.watermark import LEAST_READABLE, LONGEST_RATIO
 from personae.reading.metadata import like_a_recipe, mime_of, text_in
 from personae.reading.photo import load_photo
 from personae.types import Array
@@ -121,6 +121,8 @@ def _of_picture(content: bytes, name: str, anchors: bytes) -> Detected:
 def _left_out(pixels: Array) -> str:
     """Which part of a picture is not looked at, if any."""
     shorter, longer = sorted(pixels.shape[:2])
+    if shorter < LEAST_READABLE:
+        return f"below {LEAST_READABLE} pixels a side no mark can be read: it was not looked for"
     if longer <= LONGEST_RATIO * shorter:
         return ""
     return Sentence("only_the_middle", times=longer / shorter)

@@ -59,18 +59,12 @@ def _candidates(evidence: Array, scales: tuple[float, ...]) -> Iterator[_Candida
     """The best scale and place of every window."""
     down, across = search.wave_places()
     for row, (above, below) in enumerate(pairwise(_padded(_block_rows(evidence, scales)))):
-        columns = above + below  # (S, 2R+1, C, R+1)
-        for column in range(max(1, columns.shape[2] - 1)):
-            waves = columns[:, down, column : column + 2, across].sum(-1)  # (K, S) of a window's blocks
-            scores = search.correlated(np.ascontiguousarray(waves.T))
-            scale, y, x = np.unravel_index(int(scores.argmax()), scores.shape)
-            yield _Candidate(
-                score=float(scores[scale, y, x]),
-                row=row,
-                column=column,
-                scale=int(scale),
-                first=(y / scores.shape[1], x / scores.shape[2]),
-            )
+        blocks = (above + below)[:, down, :, across].transpose(2, 1, 0)  # (C, S, K)
+        for column in range(max(1, len(blocks) - 1)):
+            scores, firsts = search.peaks(blocks[column : column + 2].sum(0))
+            scale = int(scores.argmax())
+            first = float(firsts[scale, 0]), float(firsts[scale, 1])
+            yield _Candidate(score=float(scores[scale]), row=row, column=column, scale=scale, first=first)
 
 
 def _padded(rows: Iterator[Array]) -> Iterator[Array]:
@@ -90,26 +84,26 @@ def _block_rows(evidence: Array, scales: tuple[float, ...]) -> Iterator[Array]:
     phases counted from the evidence's first sample; what is no whole block is filled up with zeros."""
     height, width = evidence.shape
     columns = -(-width // _BLOCK)
-    across, down = _bases(scales, 0), _bases(scales, -int(carriers.HIGHEST))
-    flat = across.transpose(1, 0, 2).reshape(_BLOCK, -1)
+    flat, down = _bases(scales)
     turns = _turns(columns, scales, 0)[:, None]
     for row, top in enumerate(range(0, height, _BLOCK)):
         strip = np.zeros((_BLOCK, columns * _BLOCK), np.float32)
         some = evidence[top : top + _BLOCK]
         strip[: len(some), :width] = some
         blocks = strip.reshape(_BLOCK * columns, _BLOCK)
-        half = (blocks @ flat.real) + 1j * (blocks @ flat.imag)  # (_BLOCK * C, S * (R+1))
+        half = (blocks @ flat).view(np.complex64)  # (_BLOCK * C, S * (R+1))
         half = half.reshape(_BLOCK, columns, len(scales), -1).transpose(2, 0, 1, 3)
         table = down.transpose(0, 2, 1) @ half.reshape(len(scales), _BLOCK, -1)
-        table = table.reshape(len(scales), -1, columns, across.shape[2])
+        table = table.reshape(len(scales), table.shape[1], columns, -1)
         turned = _turns(row + 1, scales, -int(carriers.HIGHEST))[:, -1]
         yield table * turns * turned[:, :, None, None]
 
 
 @lru_cache(maxsize=4)
-def _bases(scales: tuple[float, ...], lowest: int) -> Array:
-    """(S, block, ...) conjugate exponentials of a block's samples at each scale."""
-    return np.stack([carriers.exponentials(carriers.axis(_BLOCK, scale), lowest).conj() for scale in scales])
+def _bases(scales: tuple[float, ...]) -> tuple[Array, Array]:
+    """What a block's rows and columns are multiplied by: (block, 2 S (R+1)) float32, (S, block, 2R+1) complex64."""
+    across, down = search.bases(_BLOCK, scales, 0), search.bases(_BLOCK, scales, -int(carriers.HIGHEST))
+    return search.as_reals(across), down
 
 
 @lru_cache(maxsize=32)

@@ -4,8 +4,7 @@
     chips = chips_at(evidence, place)                # (256,) soft
 
 A crop moves the pattern and, since a picture is looked at in one size, enlarges it. For each scale that comes into
-question the evidence is projected onto the waves, and correlated with the sync sequence at every place of a tile (one
-Fourier transform).
+question the evidence is projected onto the waves, and correlated with the sync sequence at every place of a tile.
 
 Letters: H W samples of the evidence, K waves, S scales.
 """
@@ -39,20 +38,16 @@ class Place:
     score: float
 
 
-def search(evidence: Array, scales: Sequence[float] = SCALES) -> list[Place]:
+def search(evidence: Array, scales: tuple[float, ...] = SCALES) -> list[Place]:
     """The likeliest places in evidence (H, W) float32, the best first: at most three, each of another scale, and where
     the pattern lies in a picture that was not cut."""
-    tables = _projections(evidence, tuple(scales))
-    waves = tables[:, *wave_places()]
-    scores = correlated(waves)
-    best = scores.reshape(len(scales), -1).max(1)
+    scores, firsts = peaks(_projections(evidence, scales)[:, *wave_places()])
     found: list[Place] = []
-    for index in np.argsort(-best):
+    for index in np.argsort(-scores):
         if len(found) == _CANDIDATES:
             break
         if all(abs(np.log(scales[index] / place.scale)) > 2.5 * np.log(_STEP) for place in found):
-            row, column = np.unravel_index(int(scores[index].argmax()), scores[index].shape)
-            found.append(_refined(evidence, scales[index], (row / _GRID, column / _GRID)))
+            found.append(_refined(evidence, scales[index], firsts[index]))
     found.append(_uncut(evidence))
     return sorted(found, key=lambda place: -place.score)
 
@@ -81,7 +76,7 @@ def wave_places() -> tuple[Array, Array]:
     return down + _REACH, across
 
 
-def _phase(first: tuple[float, float]) -> Array:
+def _phase(first: Sequence[float] | Array) -> Array:
     """(K,) what each wave has turned by where the evidence begins."""
     down, across = wave_numbers()
     found: Array = np.exp(2j * np.pi * (down * first[0] + across * first[1])).astype(np.complex64)
@@ -104,33 +99,56 @@ def _rings() -> Array:
     return (radius[:, None] == np.unique(radius)).astype(np.float32)
 
 
-@lru_cache(maxsize=16)
-def _bases(count: int, scales: tuple[float, ...], lowest: int) -> Array:
+def bases(count: int, scales: Sequence[float], lowest: int) -> Array:
     """(S, count, ...) conjugate exponentials of `count` samples at each scale."""
-    return np.stack([exponentials(axis(count, scale), lowest).conj() for scale in scales])
+    positions = np.concatenate([axis(count, scale) for scale in scales])
+    found: Array = exponentials(positions, lowest).conj().reshape(len(scales), count, -1)
+    return found
+
+
+def as_reals(across: Array) -> Array:
+    """(S, W, R+1) complex64 -> (W, 2 S (R+1)) float32: what rows (..., W) are multiplied by for all scales at once; the
+    products are complex numbers again."""
+    return np.ascontiguousarray(across.transpose(1, 0, 2)).reshape(across.shape[1], -1).view(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _usual_bases(height: int, width: int) -> tuple[Array, Array]:
+    return bases(height, SCALES, -_REACH), bases(width, SCALES, 0)
 
 
 def _projections(evidence: Array, scales: tuple[float, ...]) -> Array:
-    """(S, 2R+1, R+1) complex64."""
+    """(S, 2R+1, R+1) complex64 of evidence (H, W)."""
     height, width = evidence.shape
-    across, down = _bases(width, scales, 0), _bases(height, scales, -_REACH)
-    flat = across.transpose(1, 0, 2).reshape(width, -1)
-    half = (evidence @ flat.real) + 1j * (evidence @ flat.imag)
+    if scales == SCALES:
+        down, across = _usual_bases(height, width)
+    else:
+        down, across = bases(height, scales, -_REACH), bases(width, scales, 0)
+    half = (evidence @ as_reals(across)).view(np.complex64)
     half = half.reshape(height, len(scales), -1).transpose(1, 0, 2)
     found: Array = down.transpose(0, 2, 1) @ half
     return found
 
 
-def correlated(waves: Shaped[Array, "S K"]) -> Float[Array, "S G G"]:
-    """(S, K) -> (S, G, G): the correlation with the sync sequence at every place of a tile, in standard deviations."""
-    down, across = wave_numbers()
+def peaks(waves: Shaped[Array, "N K"]) -> tuple[Float[Array, " N"], Float[Array, "N 2"]]:
+    """The best correlation of waves (N, K) with the sync sequence over all places of a tile: (N,) in standard
+    deviations, and (N, 2) where the first sample lies, in tiles down and across."""
     waves = _whitened(waves)
-    product = waves.conj() * signatures()[0]
-    spectrum = np.zeros((len(waves), _GRID, _GRID // 2 + 1), np.complex64)
-    spectrum[:, down % _GRID, across] = np.where(across == 0, 2, 1) * product
-    moved = np.fft.irfft2(spectrum, s=(_GRID, _GRID), axes=(1, 2)) * np.float32(_GRID**2 / 2)
-    found: Array = moved * _to_deviations(waves)[:, None, None]
-    return found
+    down, across = _turns_of_grid()
+    rows = carriers.square(waves.conj() * signatures()[0]) @ across  # (N, 2R+1, G)
+    moved = (down @ np.concatenate([rows.real, rows.imag], axis=1)).reshape(len(waves), -1)
+    places = moved.argmax(1)
+    best = np.take_along_axis(moved, places[:, None], 1)[:, 0]
+    return best * _to_deviations(waves), np.stack(np.divmod(places, _GRID), axis=1) / _GRID
+
+
+@lru_cache(maxsize=1)
+def _turns_of_grid() -> tuple[Array, Array]:
+    """(G, 2 (2R+1)) float32, cosines and sines, and (R+1, G) complex64: by what the waves turn from place to place of
+    a tile, down and across. Few of a tile's waves are in the ring: two products take less than a Fourier transform."""
+    places = np.arange(_GRID) / _GRID
+    down, across = exponentials(places, -_REACH), exponentials(places, 0)
+    return np.concatenate([down.real, -down.imag], axis=1), np.ascontiguousarray(across.T)
 
 
 def _to_deviations(waves: Array) -> Array:
@@ -141,14 +159,14 @@ def _to_deviations(waves: Array) -> Array:
 
 
 @lru_cache(maxsize=1)
-def _near() -> tuple[list[tuple[float, float]], Array]:
-    """Steps around a place of the grid, in tiles down and across, and what each wave (N, K) turns by them."""
+def _near() -> tuple[Array, Array]:
+    """Steps (N, 2) around a place of the grid, in tiles down and across, and what each wave (N, K) turns by them."""
     steps = np.linspace(-1, 1, 9) / _GRID
-    offsets = [(float(down), float(across)) for down in steps for across in steps]
+    offsets = np.array([(down, across) for down in steps for across in steps])
     return offsets, np.stack([_phase(offset) for offset in offsets])
 
 
-def _refined(evidence: Array, scale: float, first: tuple[float, float]) -> Place:
+def _refined(evidence: Array, scale: float, first: Array) -> Place:
     """The best place near one of the grid's: scale and place together, since one makes up for the other."""
     scales = tuple(scale * (1 + (_STEP - 1) * share) for share in np.linspace(-0.8, 0.8, 9))
     waves = _whitened(_projections(evidence, scales)[:, *wave_places()])
@@ -156,5 +174,5 @@ def _refined(evidence: Array, scale: float, first: tuple[float, float]) -> Place
     product = waves * (signatures()[0] * _phase(first)).conj()
     near = (product @ turns.conj().T).real * _to_deviations(waves)[:, None]
     index, place = np.unravel_index(int(near.argmax()), near.shape)
-    down, across = offsets[int(place)]
-    return Place(scale=float(scales[index]), first=(first[0] + down, first[1] + across), score=float(near.max()))
+    down, across = first + offsets[int(place)]
+    return Place(scale=float(scales[index]), first=(float(down), float(across)), score=float(near.max()))

@@ -31,6 +31,8 @@ from personae.shapes import Float, Float32, UInt8
 from personae.types import Array
 
 LEAST_SIDE = 128  # pixels
+# Of a picture that is looked at: a piece of 32 pixels of a small marked picture can be read at times, of 24 none.
+LEAST_READABLE = 24
 _LARGEST = 4  # pixels of a canonical pixel at most: larger pictures bear more tiles
 _MULTIPLE = 4  # canonical sides are multiples of it
 _ROWS = 64  # pixels to which a residual is added at a time
@@ -146,6 +148,8 @@ class Watermark:
 
     def detect(self, pixels: UInt8[Array, "H W 3"], *, thorough: bool = False) -> Detection:
         """See `detect`."""
+        if min(pixels.shape[:2]) < LEAST_READABLE:
+            return self._nothing()
         evidence = self.evidence(pixels, carriers.SIDE)
         found = self.judged([evidence])
         if found.present or not thorough:
@@ -161,6 +165,15 @@ class Watermark:
                     return scaled
                 found = max(found, scaled, key=lambda one: one.score)
         return found
+
+    def _nothing(self) -> Detection:
+        return Detection(present=False, score=0.0, threshold=self.facts.threshold, message=None, scale=1.0)
+
+    def detect_together(self, frames: Sequence[UInt8[Array, "H W 3"]]) -> Detection:
+        """See `detect_together`."""
+        if min(frames[0].shape[:2]) < LEAST_READABLE:
+            return self._nothing()
+        return self.judged([self.evidence(frame, carriers.SIDE) for frame in frames])
 
     def judged(self, evidence: Sequence[Float[Array, "H W"]]) -> Detection:
         """One detection from evidence of one or several pictures that bear the same mark in the same place, such as a
@@ -216,7 +229,8 @@ def detect(pixels: Array, *, thorough: bool = False) -> Detection:
 
     thorough: look also for parts of a picture that bear it by themselves, as an edited face does (`least_part`), for
     mirrored pictures, and for pieces smaller than two thirds of the marked picture; that takes seconds for a large
-    photo without one. Of a picture longer than eight times its shorter side only the middle is looked at.
+    photo without one. Of a picture longer than eight times its shorter side only the middle is looked at, and nothing
+    is found in one whose shorter side is below 24 pixels.
 
     Raises `WeightsMissing`.
     """
@@ -228,8 +242,7 @@ def detect_together(frames: Sequence[Array]) -> Detection:
     one alone shows too faintly, they show together. Raises `WeightsMissing`, `BadOption` for none or several sizes."""
     if len({frame.shape for frame in frames}) != 1:
         raise BadOption("several pictures are looked at together if they have one size: pass frames of one video")
-    ours = bundled()
-    return ours.judged([ours.evidence(frame, carriers.SIDE) for frame in frames])
+    return bundled().detect_together(frames)
 
 
 # ---------------------------------------------------------------------- sizes
