@@ -242,7 +242,7 @@ def test_what_is_too_small_to_be_read_is_not_looked_at(monkeypatch: pytest.Monke
     Image.fromarray(_photo(23, 40)).save(content, "PNG")
     finding = provenance.detect(content.getvalue())["watermark"]
     assert finding.state == "absent"
-    assert finding.facts["reason"].startswith("below 24 pixels a side")
+    assert finding.facts["reason"].startswith("not looked for: below 24 pixels a side")
     with pytest.raises(TypeError):
         watermark.detect(_photo(24, 40))
 

@@ -122,7 +122,7 @@ def _left_out(pixels: Array) -> str:
     """Which part of a picture is not looked at, if any."""
     shorter, longer = sorted(pixels.shape[:2])
     if shorter < LEAST_READABLE:
-        return f"below {LEAST_READABLE} pixels a side no mark can be read: it was not looked for"
+        return Sentence("too_small", least=LEAST_READABLE)
     if longer <= LONGEST_RATIO * shorter:
         return ""
     return Sentence("only_the_middle", times=longer / shorter)

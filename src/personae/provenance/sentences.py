@@ -46,6 +46,7 @@ ENGLISH: Mapping[str, str] = {
     "label_is_true": "that it is true: anybody can write or remove a label",
     # why a mark was not looked for, or not everywhere
     "no_watermarks": "this version has none",
+    "too_small": "not looked for: below {least} pixels a side no mark can be read",
     "only_the_middle": "only the middle was looked at: one side is {times:.0f} times the other",
     "no_extra": "the extra provenance is not installed: pip install 'personae[provenance]'",
     # what is gone

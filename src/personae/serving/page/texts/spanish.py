@@ -282,6 +282,7 @@ FINDINGS = {
     "some_program": "que algún programa puso esta etiqueta",
     "label_is_true": "que sea cierta: cualquiera puede poner o quitar una etiqueta",
     "no_watermarks": "esta versión no tiene ninguna",
+    "too_small": "no se buscó: por debajo de {least} píxeles de lado no se puede leer ninguna marca",
     "only_the_middle": "solo se miró el centro: un lado mide {times:.0f} veces el otro",
     "no_extra": "la extensión provenance no está instalada: pip install 'personae[provenance]'",
     "lost_signature": "la firma (C2PA): la receta dice que la había",
