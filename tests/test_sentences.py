@@ -63,7 +63,8 @@ def everything() -> Iterator[str]:
         yield from (text for mark in marks for text in (mark.proves, mark.proves_not))
         yield verdict.verdict(marks)
         yield from findings.stripped(recipe, fault, signature, found, label)
-    yield detection._left_out(np.zeros((10, 100, 3), np.uint8))
+    for sides in ((30, 300), (10, 100)):
+        yield detection._left_out(np.zeros((*sides, 3), np.uint8))
     yield detection._NO_WATERMARKS
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signing, "library", lambda: None)

@@ -292,7 +292,7 @@ FINDINGS = {
     "some_program": "dass irgendein Programm diese Aufschrift angebracht hat",
     "label_is_true": "dass sie stimmt: eine Aufschrift kann jeder anbringen oder entfernen",
     "no_watermarks": "diese Version hat keines",
-    "too_small": "nicht gesucht: unter {least} Pixeln Seitenlänge ist keine Marke lesbar",
+    "too_small": "nicht gesucht: unter {least} Pixeln Seitenlänge ist kein Zeichen lesbar",
     "only_the_middle": "nur die Mitte wurde angesehen: eine Seite ist {times:.0f}-mal so lang wie die andere",
     "no_extra": "die Erweiterung provenance ist nicht installiert: pip install 'personae[provenance]'",
     "lost_signature": "die Unterschrift (C2PA): dem Rezept nach gab es eine",
