@@ -12,8 +12,8 @@ import torch
 
 from conftest import WIDTH, nano_parts, tiny_tokenizer
 from personae.errors import BadOption
-from personae.evaluation import compared_sides, tables
-from personae.evaluation.compared_sides import Run, Work
+from personae.evaluation import compared_sides, machine, measures, tables
+from personae.evaluation.compared_sides import Run, Side, Work
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Judge, JudgeSpec
 from personae.evaluation.people import Person
@@ -64,7 +64,30 @@ def test_everyone_is_compared_with_the_readmes_recipe(reports: list[dict]) -> No
     guided = report["groups"]["25 guided steps, batch 1"]
     peaks = [row["memory"]["value"] for row in guided.values()]
     assert all(0.2 < peak < 4 for peak in peaks)
-    assert report["figures"]["memory_share"]["value"] == pytest.approx(peaks[-3] / peaks[0], abs=1e-3)
+    figures = report["figures"]
+    if "float32" in list(guided)[-1]:
+        assert report["kind"] == "compare_float32"
+        assert 0 < figures["memory_beside"]["value"] < peaks[-3]
+    else:
+        assert report["kind"] in ("compare_amx", "compare_avx512")
+        assert figures["memory_share"]["value"] == pytest.approx(peaks[-3] / peaks[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_each_family_of_processors_has_bars_of_its_own(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, *, amx: bool
+) -> None:
+    monkeypatch.setattr(machine, "has_amx", lambda: amx)
+    one = compared_sides.sides(weights, CPU, timed=None, compile=False)[-1]
+    kinds = {dtype: compare.kind_of([replace(one, dtype=dtype)]) for dtype in ("float32", "bfloat16")}
+    assert kinds == {"float32": "compare_float32", "bfloat16": "compare_amx" if amx else "compare_avx512"}
+    gpu = compare.kind_of([replace(one, device="cuda")])
+    bars = [measures.measure_of(kind, "exact_speedup").bars for kind in kinds.values()]
+    assert len(set(bars)) == 2
+    assert "exact_speedup" not in measures.measures_of(gpu)
+    # A network in half the precision takes half the memory.
+    half, whole = (compare.weights_gib(replace(one, dtype=dtype)) for dtype in ("bfloat16", "float32"))
+    assert half == pytest.approx(whole / 2)
 
 
 def test_what_there_is_is_written_after_each_run(reports: list[dict]) -> None:
@@ -145,7 +168,9 @@ def test_what_is_compiled_comes_last_beside_exact_as_written(weights: Path) -> N
     assert not any(side.compile for side in others)
 
 
-def test_a_gpus_headline_is_its_largest_batch_and_the_better_exact() -> None:
+def test_a_gpus_headline_is_its_largest_batch_and_the_better_exact(tmp_path: Path) -> None:
+    those = [Side(name="diffusers float16", dtype="float16", mode=None, folder=tmp_path, device="cuda")]
+
     def row(seconds: float) -> dict[str, Estimate]:
         return {"seconds": Estimate(value=seconds, low=seconds, high=seconds, n=1)}
 
@@ -155,9 +180,9 @@ def test_a_gpus_headline_is_its_largest_batch_and_the_better_exact() -> None:
         "personae exact (bfloat16), compiled": row(1),
     }
     groups = {"25 guided steps, batch 1": rows, "25 guided steps, batch 16": {"diffusers float16": row(9)}}
-    assert compare._headlines(groups, "cuda") == {}  # batch 16 has not come to exact
+    assert compare._headlines(groups, those) == {}  # batch 16 has not come to exact
     groups["25 guided steps, batch 16"] = rows
-    assert compare._headlines(groups, "cuda")["guided_images_per_s"].value == 1
+    assert compare._headlines(groups, those)["guided_images_per_s"].value == 1
 
 
 @pytest.fixture

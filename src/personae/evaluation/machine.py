@@ -24,14 +24,22 @@ def describe() -> dict[str, Any]:
     }
 
 
+def has_amx() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 by Intel's AMX; False where Linux does not say."""
+    return "amx_bf16" in _facts().get("flags", "").split()
+
+
 def _cpu() -> str:
+    name = _facts().get("model name") or platform.processor() or platform.machine()
+    return name + (" with amx_bf16" if has_amx() else "")
+
+
+def _facts() -> dict[str, str]:
+    """What Linux says of the last core, by name."""
     info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return platform.processor() or platform.machine()
-    fields = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in fields.items()}
-    amx = " with amx_bf16" if "amx_bf16" in facts.get("flags", "").split() else ""
-    return facts.get("model name", platform.machine()) + amx
+    lines = info.read_text().splitlines() if info.is_file() else []
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return {key.strip(): value.strip() for key, value in fields.items()}
 
 
 def _memory() -> float | None:

@@ -25,14 +25,13 @@ import typer
 
 from personae.console import note
 from personae.errors import BadOption, unknown_name
-from personae.evaluation import estimate
+from personae.evaluation import estimate, machine
 from personae.evaluation.compared_sides import MODES, Apart, Run, Side, Work, sides, wait, works, write
 from personae.evaluation.estimate import Estimate, mean
 from personae.evaluation.random_networks import FULL, TINY
 from personae.evaluation.report import FOLDER, Report, assemble, publish, save_json
 from personae.evaluation.suite_options import ReportFile
 
-KINDS = {"cpu": "compare", "cuda": "compare_gpu"}
 _BESIDE_WEIGHTS = 2.0  # GiB that a side takes at its peak beside its weights, generously
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 Rows = dict[str, dict[str, Estimate]]
@@ -81,13 +80,28 @@ class Results:
     out_of_time: bool = False
 
 
+def kind_of(those: Sequence[Side]) -> str:
+    """Of the report: the family of processors whose bars hold, by what is compared at last."""
+    last = those[-1]
+    if last.device == "cuda":
+        return "compare_gpu"
+    if last.dtype == "float32":
+        return "compare_float32"
+    return "compare_amx" if machine.has_amx() else "compare_avx512"
+
+
+def weights_gib(side: Side) -> float:
+    """GiB that a side's networks take in its precision."""
+    numbers = sum(path.stat().st_size for path in side.folder.glob("*/*.safetensors")) / _BYTES["float32"]
+    return numbers * _BYTES[side.dtype] / 2**30
+
+
 def plan_alive(those: Sequence[Side], available: int) -> tuple[bool, str]:
     """Whether the processes of all sides fit into memory together, and that in words.
 
     available: bytes that may be taken.
     """
-    weights = sum(path.stat().st_size for path in those[0].folder.glob("*/*.safetensors")) / _BYTES["float32"]
-    need = sum(weights * _BYTES[side.dtype] / 2**30 + _BESIDE_WEIGHTS for side in those)
+    need = sum(weights_gib(side) + _BESIDE_WEIGHTS for side in those)
     free = available / 2**30
     facts = f"together they need about {need:.0f} GiB, {free:.0f} are free"
     if need <= free:
@@ -181,7 +195,7 @@ def compare(
     def report(found: Results) -> Report:
         groups = {str(work): rows for work in works(plan.batches) if (rows := _rows(those, work, found, peaks))}
         return assemble(
-            kind=KINDS[device.type],
+            kind=kind_of(those),
             subject=subject,
             settings={
                 "repeats": plan.repeats,
@@ -191,7 +205,7 @@ def compare(
                 "minutes": plan.minutes,
                 "peaks_tflops": peaks,
             },
-            figures=_headlines(groups, device.type),
+            figures=_headlines(groups, those),
             groups=groups,
             caveats=_caveats(those, plan, found, peaks),
         )
@@ -241,19 +255,12 @@ def _rows(those: Sequence[Side], work: Work, found: Results, peaks: Mapping[str,
     return rows
 
 
-def _headlines(groups: Mapping[str, Rows], device: str) -> dict[str, Estimate]:
+def _headlines(groups: Mapping[str, Rows], those: Sequence[Side]) -> dict[str, Estimate]:
     """What the bars are set on: the guided and the LCM recipe, on a CPU for one image, on a GPU at the largest
     batch. What is not there yet is left out."""
     guided, lcm = ([rows for work, rows in groups.items() if kind in work] for kind in ("guided", "LCM"))
-    if device == "cpu":
-        if not guided:
-            return {}
-        rows = {name.split()[1]: row for name, row in guided[0].items() if name.startswith("personae")}
-        figures = {f"{mode}_speedup": row["speedup"] for mode, row in rows.items()}
-        if "exact" in rows:
-            plain = next(iter(guided[0].values()))
-            figures["memory_share"] = estimate.plain(rows["exact"]["memory"].value / plain["memory"].value, 1)
-        return figures
+    if those[0].device == "cpu":
+        return _of_one_image(guided[0], those) if guided else {}
     figures = {}
     for kind, groups_of_kind in (("guided", guided), ("lcm", lcm)):
         exact = [row["seconds"] for name, row in (groups_of_kind or [{}])[-1].items() if "personae exact" in name]
@@ -262,6 +269,19 @@ def _headlines(groups: Mapping[str, Rows], device: str) -> dict[str, Estimate]:
             figures[f"{kind}_images_per_s"] = Estimate(
                 value=1 / best.value, low=1 / best.high, high=1 / best.low, n=best.n
             )
+    return figures
+
+
+def _of_one_image(guided: Mapping[str, dict[str, Estimate]], those: Sequence[Side]) -> dict[str, Estimate]:
+    rows = {side.mode: guided[side.name] for side in those if side.name in guided and not side.compile}
+    figures = {f"{mode}_speedup": row["speedup"] for mode, row in rows.items() if mode is not None}
+    exact = next((side for side in those if side.mode == "exact" and side.name in guided), None)
+    if exact is not None:
+        peak, plain = rows["exact"]["memory"].value, guided[those[0].name]["memory"].value
+        if exact.dtype == "float32":
+            figures["memory_beside"] = estimate.plain(peak - weights_gib(exact), 1)
+        else:
+            figures["memory_share"] = estimate.plain(peak / plain, 1)
     return figures
 
 
