@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from conftest import WIDTH, nano_parts, sd15_parts
@@ -41,3 +42,15 @@ def telling(kind: str, folder: Path) -> FacePipeline:
     pipe = FacePipeline.from_pretrained(folder / "model")
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@pytest.fixture(scope="module", params=["nano", "sd15"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
+    """Each of the two families in turn."""
+    return telling(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
+    """One of them, in place of the bundled model."""
+    return telling("nano", tmp_path_factory.mktemp("nano"))

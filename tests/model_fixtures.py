@@ -6,6 +6,7 @@ Everything in it is real and random; its "photos" are white rectangles, which th
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from conftest import WIDTH, nano_parts
@@ -35,6 +36,18 @@ def face_photo(path: Path, *, left: int = 20) -> Path:
     grey[:, :, 1] = np.arange(320) // 4
     Image.fromarray(white_face(grey, left, 30, left + 90, 130)).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model; never written to: copy it to change it."""
+    return tiny_model_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """`me.png` in the test's own folder."""
+    return face_photo(tmp_path / "me.png")
 
 
 def empty_photo(path: Path) -> Path:

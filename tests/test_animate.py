@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_fixtures import empty_photo, face_photo
+import model_fixtures
+from model_fixtures import empty_photo
 from personae import cli
 from personae.conditioning.facex.representation import TOKENS
 from personae.editing import warp as warps
@@ -37,6 +38,7 @@ from personae.video.motion_track import COLUMNS, Track
 from reading_fixtures import POSE
 from video_fixtures import packets, wandering, write_video
 
+photo = model_fixtures.photo  # the fixture
 FAST = {"num_inference_steps": 2}
 COUNT = 7
 
@@ -56,11 +58,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def gappy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("gappy") / "gappy.mp4", wandering(COUNT, empty=(0, 3, 4)))
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    return face_photo(tmp_path / "me.png")
 
 
 def report(path: Path) -> dict:

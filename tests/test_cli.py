@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save as safetensors_bytes
 
+import model_fixtures
 from cli_fixtures import Done, Run, fails
 from controlnet_fixtures import random_controlnet
 from expression_fixtures import random_adapter
@@ -30,15 +31,7 @@ from personae.pipeline import FacePipeline
 from personae.types import BLENDSHAPES, Identity
 from training_fixtures import write_cache
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model_folder(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    return face_photo(tmp_path / "me.png")
+model, photo = model_fixtures.model, model_fixtures.photo  # the fixtures
 
 
 # ---------------------------------------------------------------------- the verbs

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import model_fixtures
 from cli_fixtures import Run, fails
-from model_fixtures import empty_photo, face_photo, tiny_model_folder
+from model_fixtures import empty_photo, face_photo
 from personae import cli, identity
 from personae.errors import BadOutput
 from personae.pipeline import FacePipeline
@@ -21,14 +22,7 @@ QUICK = ("--steps", 1, "--seed", 1)
 INPAINT = ("--region", "mouth", "--likeness-guidance", 0, *QUICK)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model_folder(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    return face_photo(tmp_path / "me.png")
+model, photo = model_fixtures.model, model_fixtures.photo  # the fixtures
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 import typer
 from PIL import Image
 
+import model_fixtures
 from cli_fixtures import Done, Run, fails
 from conftest import WIDTH
 from model_fixtures import empty_photo, face_photo, tiny_model_folder
@@ -22,6 +23,7 @@ from personae.pipeline import FacePipeline
 from personae.reading.reader import ReaderConfig
 from reading_fixtures import white_face
 
+photo = model_fixtures.photo  # the fixture
 CHEAP = ("--steps", 2, "--likeness-guidance", 0, "--seed", 1)
 
 
@@ -34,11 +36,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directions.save(folder / directions.FILE, table, {"smile": {"less": "serious", "more": "smiling", "n": 0}})
     catalog.seal(folder)
     return folder
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    return face_photo(tmp_path / "me.png")
 
 
 @pytest.fixture

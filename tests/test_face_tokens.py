@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import face_token_fixtures
 from conftest import made_up, tiny_text_encoder, tiny_tokenizer
 from face_token_fixtures import FREE, TOKENS, random_tokens, telling
 from personae import identity
@@ -19,15 +20,7 @@ from personae.pipeline import FacePipeline
 from reading_fixtures import white_face
 from tolerances import assert_same
 
-
-@pytest.fixture(scope="module", params=["nano", "sd15"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
-    return telling(request.param, tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module")
-def nano(tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
-    return telling("nano", tmp_path_factory.mktemp("nano"))
+model, nano = face_token_fixtures.model, face_token_fixtures.nano  # the fixtures
 
 
 def unit(count: int, width: int = 16) -> Tensor:

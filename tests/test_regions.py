@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import face_token_fixtures
 from conftest import made_up, sd15_parts
 from expression_fixtures import random_adapter
-from face_token_fixtures import TOKENS, telling
+from face_token_fixtures import TOKENS
 from model_fixtures import face_photo
 from personae.conditioning.expression_adapter import ExpressionAdapter
 from personae.conditioning.regional_attention import (
@@ -34,14 +35,7 @@ from tolerances import assert_same
 LEFT, RIGHT = (0, 0, 0.5, 1), (0.5, 0, 1, 1)
 
 
-@pytest.fixture(scope="module", params=["nano", "sd15"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
-    return telling(request.param, tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module")
-def nano(tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
-    return telling("nano", tmp_path_factory.mktemp("nano"))
+model, nano = face_token_fixtures.model, face_token_fixtures.nano  # the fixtures
 
 
 def pixels(pipe: FacePipeline, people: object, **options: object) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import face_token_fixtures
 from adapters_by_hand import write_lora
 from conftest import made_up, nano_parts, sd15_parts, tiny_text_encoder, tiny_tokenizer
 from face_token_fixtures import random_tokens, telling
@@ -27,9 +28,7 @@ PARTS = pytest.mark.parametrize("parts", [nano_parts, sd15_parts])
 TIMES = torch.tensor([800.0, 600.0, 400.0, 200.0])
 
 
-@pytest.fixture(scope="module", params=["nano", "sd15"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
-    return telling(request.param, tmp_path_factory.mktemp(request.param))
+model = face_token_fixtures.model  # the fixture
 
 
 @torch.no_grad()
