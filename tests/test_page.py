@@ -1,5 +1,6 @@
 """The functions behind the page's tabs: forms out of the registry, orders, commands, words, what a file says."""
 
+import re
 import shlex
 import string
 import threading
@@ -23,6 +24,7 @@ from personae.conditioning.facex.representation import TOKENS
 from personae.controls import registry
 from personae.editing.tasks import TASKS
 from personae.errors import BadImage, BadOption, JobCancelled, NoFaceFound, QueueFull, WeightsCorrupt
+from personae.models.limits import GEOMETRY
 from personae.pipeline import FacePipeline
 from personae.provenance import findings
 from personae.provenance import signature as signatures
@@ -464,10 +466,23 @@ def test_every_language_says_everything_with_the_same_values() -> None:
     whole = translations()
     assert set(whole["de"]) == set(whole["en"])
     assert whole["en"]["option_num_inference_steps"] == "Steps"
+    usual = {language: whole[language]["usual_scheduler"] for language in LANGUAGES}
+    assert usual == {"en": "the model's", "de": "wie im Modell", "es": "lo del modelo"}
+    [scheduler] = [row for row in registry.rows() if row["name"] == "scheduler"]
+    assert options_form.choices_of(scheduler, Words("de"))[:2] == [("wie im Modell", ""), ("ddim", "ddim")]
     known = registry.options()
     for language in ("german", "spanish"):
         module = __import__(f"personae.serving.page.texts.{language}", fromlist=["OPTIONS"])
         assert set(module.OPTIONS) <= set(known)
+
+
+def test_no_text_is_left_over() -> None:
+    """All are named in the code, some by how they begin; angles by what geometry calls them."""
+    code = "".join(path.read_text() for path in Path(work.__file__).parent.glob("*.py"))
+    begun = re.findall(r'"(\w+_)\{', code)
+    assert "state_" in begun
+    for key in LANGUAGES["en"].keys() - set(GEOMETRY):
+        assert f'"{key}"' in code or f"'{key}'" in code or key.startswith(tuple(begun)), key
 
 
 def test_findings_are_said_in_every_language() -> None:

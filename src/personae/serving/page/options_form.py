@@ -20,6 +20,7 @@ from personae.controls import registry
 from personae.controls.option import numbers
 from personae.errors import BadOption
 from personae.serving.page.photos import PICTURES
+from personae.serving.page.texts import Words
 
 Row = Mapping[str, Any]
 Translate = Callable[[str], Any]
@@ -96,15 +97,21 @@ class OptionsForm:
         return read(self.rows, values)
 
 
+def choices_of(row: Row, words: Words) -> list[tuple[str, str]]:
+    """What a list of an option's choices shows, and the value of each; the first of one without a default is the
+    usual."""
+    unset = [(words.usual(row), "")] if row["default"] is None else []
+    return [*unset, *((name, name) for name in row["choices"])]
+
+
 def _widget(row: Row, i18n: Translate) -> gr.components.Component:
     words = {"label": i18n(f"option_{row['name']}"), "info": i18n(f"help_{row['name']}")}
-    usual = row["default_text"] or "-"
+    usual = "-" if row["default_text"] == "-" else i18n(f"usual_{row['name']}")
     match row["type"]:
         case "number" | "integer":
             return _number(row, words, usual)
         case "choice":
-            choices = [(usual, "")] if row["default"] is None else []
-            return gr.Dropdown(choices=[*choices, *row["choices"]], value=row["default"] or "", **words)
+            return gr.Dropdown(choices=choices_of(row, Words()), value=row["default"] or "", **words)
         case "interval":
             return gr.Textbox(placeholder=usual, **words)
         case "photo" | "file":
@@ -115,7 +122,7 @@ def _widget(row: Row, i18n: Translate) -> gr.components.Component:
             return gr.Textbox(value=row["default"], lines=2, placeholder=usual, **words)
 
 
-def _number(row: Row, words: dict[str, Any], usual: str) -> gr.components.Component:
+def _number(row: Row, words: dict[str, Any], usual: Any) -> gr.components.Component:
     step = row["step"] or 0.05
     low, high, default = row["soft_low"], row["soft_high"], row["default"]
     if default is None or low is None or high is None or (high - low) / step > _LONGEST_SLIDER:

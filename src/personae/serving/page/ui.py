@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import gradio as gr
 from personae.controls import registry
 from personae.errors import BadOption
 from personae.serving.page import results, work
-from personae.serving.page.options_form import OptionsForm, Row, Translate, offered
+from personae.serving.page.options_form import OptionsForm, Row, Translate, choices_of, offered
 from personae.serving.page.texts import LANGUAGES, Words
 from personae.serving.page.work import Desk, Order
 
@@ -118,10 +119,14 @@ class Ui:
                 for group, own in _by_group(rows)
             ]
         forms = [form for _, form in parts]
-        return OptionsForm(
+        whole = OptionsForm(
             rows=[row for form in forms for row in form.rows],
             widgets=[widget for form in forms for widget in form.widgets],
         )
+        for row, widget in zip(whole.rows, whole.widgets, strict=True):
+            if row["type"] == "choice":
+                self.choices(widget, partial(choices_of, row))
+        return whole
 
 
 def _by_group(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

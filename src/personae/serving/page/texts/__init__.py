@@ -5,8 +5,8 @@
     translations()["es"]["consent"]            # for gr.I18n
 
 A language is a module with `TEXTS`; `FINDINGS`: the sentences of `provenance.sentences`; `OPTIONS`: titles and help of
-options, by name; `GROUPS`: their headings; `ERRORS`: what a kind of error means, by its name in `personae.errors`. What
-it does not know of these three is said in English, as it is declared.
+options, by name; `GROUPS`: their headings; `USUAL`: what holds where nothing is set; `ERRORS`: what a kind of error
+means, by its name in `personae.errors`. What it does not know of these four is said in English, as it is declared.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ FINDINGS: Mapping[str, Mapping[str, str]] = {
 }
 _GROUPS: Mapping[str, Mapping[str, str]] = {"en": {}, "de": german.GROUPS, "es": spanish.GROUPS}
 _OPTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {"en": {}, "de": german.OPTIONS, "es": spanish.OPTIONS}
+_USUAL: Mapping[str, Mapping[str, str]] = {"en": {}, "de": german.USUAL, "es": spanish.USUAL}
 _ERRORS: Mapping[str, Mapping[str, str]] = {"en": {}, "de": german.ERRORS, "es": spanish.ERRORS}
 
 
@@ -56,6 +57,10 @@ class Words:
         """What a finding says, in this language; a text that is no `Sentence` as it is, in English."""
         return text.render(FINDINGS[self.language]) if isinstance(text, Sentence) else text
 
+    def usual(self, row: Mapping[str, Any]) -> str:
+        """What holds if an option is not set. row: of `registry.rows`."""
+        return _USUAL[self.language].get(row["default_text"], row["default_text"]) or "-"
+
     def mistake(self, key: str, **values: Any) -> Mistake:
         """An error of the page's own."""
         return Mistake(self(key, **values))
@@ -71,7 +76,8 @@ class Words:
 
 
 def translations() -> dict[str, dict[str, str]]:
-    """Every text of every language, those of the options included: `option_NAME`, `help_NAME`, `group_GROUP`."""
+    """Every text of every language, those of the options included: `option_NAME`, `help_NAME`, `usual_NAME`,
+    `group_GROUP`."""
     found = {}
     for language, texts in LANGUAGES.items():
         known = _OPTIONS[language]
@@ -81,5 +87,6 @@ def translations() -> dict[str, dict[str, str]]:
             group = row["group"]
             options |= {f"group_{group}": _GROUPS[language].get(group, group)}
             options |= {f"option_{row['name']}": title, f"help_{row['name']}": about}
+            options |= {f"usual_{row['name']}": Words(language).usual(row)}
         found[language] = {**texts, **options}
     return found

@@ -17,11 +17,9 @@ TEXTS = {
     "model": "Modell",
     "count": "Bilder",
     "seed": "Startwert",
-    "seed_info": "Des ersten Bildes; die nächsten zählen weiter.",
     "seed_random": "zufällig",
     "lock": "Startwert festhalten",
     "options": "Einstellungen",
-    "the_usual": "wie üblich",
     "consent": "Alle auf diesen Fotos sind einverstanden, oder es gibt sie nicht.",
     "consent_missing": "Bitte zuerst bestätigen, dass alle auf diesen Fotos einverstanden sind oder nicht existieren.",
     "photo_missing": "Bitte zuerst ein Foto hinzufügen.",
@@ -245,6 +243,9 @@ GROUPS = {
     "Words and face": "Worte und Gesicht",
     "Several people": "Mehrere Menschen",
 }
+
+# What holds where nothing is set, as declarations of options say it.
+USUAL = {"the model's": "wie im Modell", "the model's own": "wie im Modell", "off": "aus"}
 
 # What `provenance.sentences` says.
 FINDINGS = {

@@ -17,11 +17,9 @@ TEXTS = {
     "model": "Modelo",
     "count": "Imágenes",
     "seed": "Semilla",
-    "seed_info": "De la primera imagen; las siguientes continúan.",
     "seed_random": "al azar",
     "lock": "Mantener la semilla",
     "options": "Opciones",
-    "the_usual": "lo habitual",
     "consent": "Todas las personas de estas fotos están de acuerdo, o no existen.",
     "consent_missing": "Confirma primero que las personas de estas fotos están de acuerdo, o no existen.",
     "photo_missing": "Añade primero una foto.",
@@ -245,6 +243,9 @@ GROUPS = {
     "Words and face": "Palabras y rostro",
     "Several people": "Varias personas",
 }
+
+# What holds where nothing is set, as declarations of options say it.
+USUAL = {"the model's": "lo del modelo", "the model's own": "lo del modelo", "off": "no"}
 
 # What `provenance.sentences` says.
 FINDINGS = {
