@@ -380,7 +380,9 @@ def test_people_who_do_not_exist_need_no_consent(visit: Visit, typed_again: Call
     typed_again("people")
 
 
-def test_a_photo_does_what_a_track_does(visit: Visit, files: Path, typed_again: Callable[..., None]) -> None:
+def test_a_photo_does_what_a_track_does(
+    visit: Visit, files: Path, typed_again: Callable[..., None], tmp_path: Path
+) -> None:
     pytest.importorskip("av", reason="the extra video is not installed")
     visit.tab("video")
     visit.upload("video-photo", files / "ann.png")
@@ -392,7 +394,15 @@ def test_a_photo_does_what_a_track_does(visit: Visit, files: Path, typed_again: 
     [line] = visit.commands("video")
     assert line.startswith("personae edit animate ann.png turn.json")
     visit.look("video")
+    (tmp_path / "turned.mp4").write_bytes(_only(visit, "video"))
     typed_again("video")
+    visit.tab("origin")
+    visit.upload("origin-file", tmp_path / "turned.mp4")
+    sync_api.expect(visit.page.locator("#origin-look video")).to_be_visible()
+    sync_api.expect(visit.page.locator("#origin-report")).to_contain_text("of the 3 frames")
+    assert "Made of" in visit.text("origin-report")
+    visit.look("origin-video")
+    visit.page.locator("#origin-file button[aria-label]").first.click()
 
 
 def test_where_a_picture_comes_from(visit: Visit, tmp_path: Path) -> None:
@@ -506,7 +516,9 @@ def test_a_file_that_will_not_do_is_said(browser: Any, address: str, tmp_path: P
     visit.tab("edit")
     visit.upload("edit-target", tmp_path / name)
     sync_api.expect(visit.page.locator("#edit-faces .p-error")).to_have_text(sentence)
+    sync_api.expect(visit.page.locator("#edit-faces .p-error")).to_be_visible()
     visit.tab("people")
     visit.upload("people-first-file", tmp_path / name)
     sync_api.expect(visit.page.locator("#people-first-look .p-error")).to_have_text(sentence)
+    sync_api.expect(visit.page.locator("#people-first-look .p-error")).to_be_visible()
     context.close()

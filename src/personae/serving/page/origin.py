@@ -67,7 +67,8 @@ def _input(one: Mapping[str, Any], words: Words) -> str:
     if one["by"] == RECIPE:
         task = (one.get("edit") or {}).get("task", one.get("task"))
         name = str(task.get("name") if isinstance(task, dict) else task)
-        return words("input_earlier", task=words(f"task_{name}") if name in FIELDS else name)
+        known = {"generate": "way_new"} | {task: f"task_{task}" for task in FIELDS}
+        return words("input_earlier", task=words(known[name]) if name in known else name)
     title = one.get("title", words("input_file"))
     if "state" not in one:
         return words("input_unsigned", title=title)

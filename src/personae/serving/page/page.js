@@ -1,7 +1,5 @@
 // The buttons inside our cards. One listener for all of them: cards come and go.
 (() => {
-  const language = navigator.language.slice(0, 2).toLowerCase();  // the one of the labels
-  if (["de", "es"].includes(language)) document.documentElement.lang = language;
   const copy = async (text) => {
     try {
       await navigator.clipboard.writeText(text);

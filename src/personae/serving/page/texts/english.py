@@ -167,7 +167,7 @@ TEXTS = {
     "origin_made_of": "Made of",
     "input_unsigned": "{title}, which had no signature",
     "input_signed": "{title}, signed by {generator} ({state}), by the word of this signature",
-    "input_earlier": "an earlier edit, says the recipe: {task}",
+    "input_earlier": "an earlier step, says the recipe: {task}",
     "input_file": "a file",
     "input_program": "some program",
     "together_intro": "Several people in one picture, each in a part of it.",

@@ -160,7 +160,7 @@ TEXTS = {
     "origin_made_of": "Woraus die Datei gemacht ist",
     "input_unsigned": "{title}, ohne Unterschrift",
     "input_signed": "{title}, unterschrieben von {generator} ({state}), nach dem Wort dieser Unterschrift",
-    "input_earlier": "eine frühere Bearbeitung, sagt das Rezept: {task}",
+    "input_earlier": "ein früherer Schritt, sagt das Rezept: {task}",
     "input_file": "eine Datei",
     "input_program": "irgendeinem Programm",
     "together_intro": "Mehrere Menschen in einem Bild, jeder in einem Teil davon.",

@@ -160,7 +160,7 @@ TEXTS = {
     "origin_made_of": "De qué se hizo",
     "input_unsigned": "{title}, que no tenía firma",
     "input_signed": "{title}, con firma de {generator} ({state}), según esta firma",
-    "input_earlier": "una edición anterior, dice la receta: {task}",
+    "input_earlier": "un paso anterior, dice la receta: {task}",
     "input_file": "un archivo",
     "input_program": "algún programa",
     "together_intro": "Varias personas en una imagen, cada una en una parte.",
