@@ -7,6 +7,8 @@ from pydantic import BaseModel, Field
 from personae.serving.jobs.record import Job
 from personae.serving.jobs.runner import Live
 
+_STAGES = "waiting, running (of an animation: reading the driver, drawing), writing; at the end, the status."
+
 
 class ProblemDetail(BaseModel):
     """What was wrong, and what to do."""
@@ -24,7 +26,7 @@ class ProblemView(BaseModel):
 class ProgressView(BaseModel):
     """How far a job is. preview: the address of the latest look at an unfinished image."""
 
-    stage: str
+    stage: Annotated[str, Field(description=_STAGES, examples=["running"])]
     step: int = 0
     steps: int = 0
     previews: int = 0
