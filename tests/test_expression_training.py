@@ -19,7 +19,7 @@ from personae.training.methods.expression.network import build_adapter
 from personae.training.mirror import mirrored_blendshapes
 from personae.training.rarity import rarity
 from personae.types import BLENDSHAPES
-from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
+from training_fixtures import base_files
 
 SHORT = Schedule(steps=1, batch=4, lr=1e-3, warmup=1, compile=False)
 
@@ -28,14 +28,7 @@ SHORT = Schedule(steps=1, batch=4, lr=1e-3, warmup=1, compile=False)
 def task(tmp_path_factory: pytest.TempPathFactory) -> ExpressionTask:
     """On a random base of the same classes as nano's."""
     folder = tmp_path_factory.mktemp("expression")
-    tiny_base(folder / "base")
-    tiny_vae(folder / "vae")
-    tiny_embedder(folder / "embedder.onnx")
-    tiny_motion(folder / "motion.onnx")
-    cache = write_cache(folder / "cache", count=32)
-    return ExpressionTask(
-        cache, folder / "vae", folder / "embedder.onnx", folder / "motion.onnx", start=folder / "base"
-    )
+    return ExpressionTask(base_files(folder), folder / "motion.onnx")
 
 
 def own(task: ExpressionTask) -> ExpressionTask:

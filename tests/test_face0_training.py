@@ -1,6 +1,7 @@
 """Recipe `face0-nano`, on a tiny base: all of it learns, dropped parts are dropped, phrases bind, what ships is one."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from personae.training.methods.face0.method import Face0Task
 from personae.training.methods.face0.shares import Dropped, Shares
 from personae.training.phrases import PHRASES, READINGS, bounds, drawn, readings, short
 from personae.types import BLENDSHAPES
-from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
+from training_fixtures import base_files
 
 SHORT = Schedule(steps=1, batch=4, lr=1e-3, warmup=1, compile=False)
 SPACE = "tiny/arcface/000000000000"
@@ -25,18 +26,13 @@ SPACE = "tiny/arcface/000000000000"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("face0")
-    tiny_base(folder / "base")
-    tiny_vae(folder / "vae")
-    tiny_embedder(folder / "embedder.onnx")
-    tiny_motion(folder / "motion.onnx")
-    write_cache(folder / "cache", count=32)
+    base_files(folder)
     return folder
 
 
 def task_of(made: Path, **options) -> Face0Task:
     sizes = Sizes(features=128, text_width=WIDTH, tokens=2, layers=2, width=16, pooled=True)
-    parts = made / "cache", made / "vae", made / "embedder.onnx", made / "motion.onnx"
-    return Face0Task(*parts, start=made / "base", space=SPACE, sizes=sizes, **options)
+    return Face0Task(base_files(made), made / "motion.onnx", space=SPACE, sizes=sizes, **options)
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +209,7 @@ def test_it_goes_on_with_the_tokens_that_are_there(made: Path, tmp_path: Path) -
     start = Path(shutil.copytree(made / "base", tmp_path / "base"))
     old = task_of(made).model.projector
     old.save(start / "face_tokens")
-    parts = made / "cache", made / "vae", made / "embedder.onnx", made / "motion.onnx"
-    projector = Face0Task(*parts, start=start, space=SPACE).model.projector
+    projector = Face0Task(replace(base_files(made), start=start), made / "motion.onnx", space=SPACE).model.projector
     torch.testing.assert_close(projector.heads[0][0].weight, old.heads[0][0].weight, atol=1e-3, rtol=1e-3)
     assert all(weight.requires_grad for weight in projector.parameters())
 

@@ -20,7 +20,7 @@ from personae.training.methods.facex.lessons import LESSONS, NAMES, hair_off, st
 from personae.training.methods.facex.method import FaceXTask, widths_of
 from personae.training.methods.facex.network import Controlled
 from personae.types import BLENDSHAPES, Motion, Pose
-from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
+from training_fixtures import base_files, write_cache
 
 SHORT = Schedule(steps=1, batch=8, lr=1e-3, warmup=1, compile=False)
 
@@ -28,14 +28,8 @@ SHORT = Schedule(steps=1, batch=8, lr=1e-3, warmup=1, compile=False)
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> FaceXTask:
     folder = tmp_path_factory.mktemp("facex")
-    tiny_base(folder / "base")
-    tiny_vae(folder / "vae")
-    embedder = folder / "embedder.onnx"
-    tiny_embedder(embedder)
-    tiny_motion(folder / "motion.onnx")
-    cache = write_cache(folder / "cache", count=32)
-    parts = cache, folder / "vae", embedder, folder / "motion.onnx"
-    return FaceXTask(*parts, start=folder / "base", space=SPACE, sizes=tiny_sizes(last_map(embedder)))
+    files = base_files(folder)
+    return FaceXTask(files, folder / "motion.onnx", space=SPACE, sizes=tiny_sizes(last_map(files.embedder)))
 
 
 def tensors(batch: dict) -> dict:
@@ -197,14 +191,9 @@ def test_it_goes_on_with_the_facex_that_is_there(task: FaceXTask, tmp_path: Path
     facex = task.model.facex
     with torch.no_grad():
         facex.kinds.add_(0.5)
-    tiny_base(tmp_path / "base")
+    files = base_files(tmp_path)
     facex.save(tmp_path / "base" / "facex")
-    parts = tmp_path / "cache", tmp_path / "vae", tmp_path / "embedder.onnx", tmp_path / "motion.onnx"
-    write_cache(parts[0], count=32)
-    tiny_vae(parts[1])
-    tiny_embedder(parts[2])
-    tiny_motion(parts[3])
-    again = FaceXTask(*parts, start=tmp_path / "base", space=SPACE, sizes=facex.sizes).model.facex
+    again = FaceXTask(files, tmp_path / "motion.onnx", space=SPACE, sizes=facex.sizes).model.facex
     torch.testing.assert_close(again.kinds, facex.kinds, atol=1e-2, rtol=1e-2)
     assert all(weight.requires_grad for weight in again.parameters())
     with torch.no_grad():

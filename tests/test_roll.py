@@ -10,7 +10,7 @@ from personae.sampling.guidance import combine, join
 from personae.training.methods.base.method import BaseTask
 from personae.training.methods.base.prompts import PromptMix
 from personae.training.rollout import Course, ends_and_scales, roll
-from training_fixtures import tiny_base, tiny_embedder, tiny_vae, write_cache
+from training_fixtures import base_files
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -36,12 +36,8 @@ def test_guidance_leads_away_from_what_is_not_asked() -> None:
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> BaseTask:
     folder = tmp_path_factory.mktemp("roll")
-    tiny_base(folder / "base")
-    tiny_vae(folder / "vae")
-    tiny_embedder(folder / "embedder.onnx")
-    parts = write_cache(folder / "cache", count=24), folder / "vae", folder / "embedder.onnx"
     mix = PromptMix(empty=0.25, words=0.25, both=0.25)
-    return BaseTask(*parts, start=folder / "base", identity_weight=0.2, mix=mix, identity_images=3)
+    return BaseTask(base_files(folder, count=24), identity_weight=0.2, mix=mix, identity_images=3)
 
 
 def tensors(batch: dict) -> dict[str, torch.Tensor]:

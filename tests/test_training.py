@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
@@ -24,6 +25,7 @@ from personae.training.images import psnr, to_tensor
 from personae.training.jitter import jitter
 from personae.training.loop import Schedule, train
 from personae.training.methods.autoencoder.method import AutoencoderTask
+from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.base.method import BaseTask
 from personae.training.methods.embedder.network import Embedder
 from personae.training.networks import MotionNet
@@ -191,12 +193,13 @@ def test_a_killed_training_resumes_exactly(cache: Path, embedder: Path, tmp_path
 def test_base_trains_reports_and_exports(cache: Path, embedder: Path, tmp_path: Path) -> None:
     short = Schedule(steps=1, batch=2, lr=1e-3, compile=False)
     train(AutoencoderTask(cache, embedder), short, tmp_path / "vae")
-    task = BaseTask(cache, tmp_path / "vae" / "export" / "vae", embedder, identity_weight=0.1, identity_images=2)
+    files = BaseFiles(caches=[cache], vae=tmp_path / "vae" / "export" / "vae", embedder=embedder)
+    task = BaseTask(files, identity_weight=0.1, identity_images=2)
     report = train(task, short, tmp_path / "base")
     assert np.isfinite(list(report.values())).all()
     for name in ("unet", "text_encoder", "tokenizer", "samples.png"):
         assert (tmp_path / "base" / "export" / name).exists()
-    again = BaseTask(cache, tmp_path / "vae" / "export" / "vae", embedder, start=tmp_path / "base" / "export")
+    again = BaseTask(replace(files, start=tmp_path / "base" / "export"))
     before, after = task.model.state_dict(), again.model.state_dict()
     # The export holds the averaged weights in half precision.
     assert all(torch.allclose(before[name], after[name], atol=0.02) for name in before)
@@ -204,7 +207,7 @@ def test_base_trains_reports_and_exports(cache: Path, embedder: Path, tmp_path: 
 
 def test_identity_changes_the_condition_only_where_it_is_asked(cache: Path, embedder: Path, tmp_path: Path) -> None:
     train(AutoencoderTask(cache, embedder), Schedule(steps=1, batch=2, lr=1e-3, compile=False), tmp_path)
-    task = BaseTask(cache, tmp_path / "export" / "vae", embedder)
+    task = BaseTask(BaseFiles(caches=[cache], vae=tmp_path / "export" / "vae", embedder=embedder))
     tokens = torch.from_numpy(task.setting.prompts.tokens([captions.IDENTITY_PROMPT, "photo of a man"]))
     one, other = torch.nn.functional.normalize(
         torch.randn(2, 2, 128, generator=torch.Generator().manual_seed(0)), dim=-1

@@ -14,6 +14,8 @@ from personae.data import shards
 from personae.reading import align
 from personae.training import captions
 from personae.training.export_onnx import export_onnx
+from personae.training.frame import PORTRAIT, Frame
+from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.embedder.network import Embedder
 from personae.training.networks import MotionNet
 from personae.types import Array
@@ -28,22 +30,42 @@ def tiny_base(folder: Path) -> None:
     unet.save_pretrained(folder / "unet")
 
 
-def tiny_vae(folder: Path) -> None:
-    """A random autoencoder between 128 px and (4, 16, 16) latents."""
+def tiny_vae(folder: Path, frame: Frame = PORTRAIT) -> None:
+    """A random autoencoder between pictures of a frame and (4, 16, 16) latents."""
     torch.manual_seed(2)
+    stages = frame.cell.bit_length()
     diffusers.AutoencoderDC(
         latent_channels=4,
         encoder_block_types="ResBlock",
         decoder_block_types="ResBlock",
-        encoder_block_out_channels=(8,) * 4,
-        decoder_block_out_channels=(8,) * 4,
-        encoder_layers_per_block=(0, 1, 1, 1),
-        decoder_layers_per_block=(0, 1, 1, 1),
-        encoder_qkv_multiscales=((),) * 4,
-        decoder_qkv_multiscales=((),) * 4,
+        encoder_block_out_channels=(8,) * stages,
+        decoder_block_out_channels=(8,) * stages,
+        encoder_layers_per_block=(0, *(1,) * (stages - 1)),
+        decoder_layers_per_block=(0, *(1,) * (stages - 1)),
+        encoder_qkv_multiscales=((),) * stages,
+        decoder_qkv_multiscales=((),) * stages,
         downsample_block_type="pixel_unshuffle",
         upsample_block_type="pixel_shuffle",
     ).save_pretrained(folder)
+
+
+def base_files(folder: Path, frame: Frame = PORTRAIT, count: int = 32) -> BaseFiles:
+    """A tiny cache of `count` photos, base, autoencoder, embedder and motion reader (`motion.onnx`) in `folder`, which
+    are written if they are not there."""
+    files = BaseFiles(
+        caches=[folder / "cache"],
+        vae=folder / "vae",
+        embedder=folder / "embedder.onnx",
+        start=folder / "base",
+        frame=frame,
+    )
+    if not files.cache.is_dir():
+        write_cache(files.cache, count=count)
+        tiny_vae(files.vae, frame)
+        tiny_embedder(files.embedder)
+        tiny_motion(folder / "motion.onnx")
+        tiny_base(folder / "base")
+    return files
 
 
 def tiny_onnx(path: Path, network: nn.Module, size: int, results: list[str]) -> None:

@@ -73,14 +73,14 @@ def _table(limits: str | Path | None, inputs: Inputs) -> Path:
 
 def _fill(partial: Path, inputs: Inputs, final: str) -> None:
     """All that the model folder holds."""
-    base, half = inputs.export(final), torch.float16
+    files, base, half = inputs.of_base(), inputs.export(final), torch.float16
     reader_folder = partial / "reader"
     pack(
         reader_folder,
         detector=_small(inputs.export("nano-detector", "detector.onnx"), reader_folder),
         motion=_small(inputs.motion(), reader_folder),
         # In as many bits as in training: its hash names the space that every identity belongs to.
-        embedder=inputs.embedder(),
+        embedder=files.embedder,
         recogniser=RECOGNISER,
         width=128,
         points="landmarks",
@@ -88,13 +88,13 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
     )
     reader = FaceReader.from_folder(reader_folder)
     pipe = FacePipeline(
-        vae=AutoencoderDC.from_pretrained(inputs.export("nano-autoencoder", "vae"), torch_dtype=half),
+        vae=AutoencoderDC.from_pretrained(files.vae, torch_dtype=half),
         text_encoder=CLIPTextModel.from_pretrained(base / "text_encoder", dtype=half),
         tokenizer=CLIPTokenizer.from_pretrained(base / "tokenizer"),
         unet=UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=half),
         scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
         reader=reader,
-        crop_template="portrait",
+        crop_template=files.frame.template,
         steps=_STEPS,
         guidance_scale=_GUIDANCE,
         motion_guidance=_MOTION_GUIDANCE,

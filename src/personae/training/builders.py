@@ -1,5 +1,6 @@
 """What each recipe trains: a function of its inputs. Imports are late, so that a list of recipes loads nothing."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,11 +39,7 @@ def portrait_decoder(inputs: Inputs) -> Trainable:
 def portrait(inputs: Inputs) -> Trainable:
     from personae.training.methods.portrait.method import PortraitTask
 
-    try:
-        vae = inputs.export("portrait-decoder", "vae")
-    except WeightsMissing:
-        vae = inputs.export("portrait-autoencoder", "vae")
-    embedder = inputs.embedder()
+    vae, embedder = inputs.head_vae(), inputs.embedder()
     return PortraitTask(inputs.caches(), vae, embedder, stream=inputs.stream(), drawn=inputs.draw)
 
 
@@ -85,37 +82,37 @@ def motion_generated(inputs: Inputs) -> Trainable:
 def base(inputs: Inputs) -> Trainable:
     from personae.training.methods.base.method import BaseTask
 
-    return BaseTask(*inputs.of_base(), identity_weight=0.15)
+    return BaseTask(inputs.of_base(fresh=True), identity_weight=0.15)
 
 
 def longer(inputs: Inputs) -> Trainable:
     from personae.training.methods.base.method import BaseTask
 
-    return BaseTask(*inputs.of_base(), start=inputs.export("nano-base"), identity_weight=0.2)
+    return BaseTask(replace(inputs.of_base(fresh=True), start=inputs.export("nano-base")), identity_weight=0.2)
 
 
 def controlnet(inputs: Inputs) -> Trainable:
     from personae.training.methods.pose.method import PoseControlTask
 
-    return PoseControlTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped())
+    return PoseControlTask(inputs.of_base(), inputs.motion())
 
 
 def expression(inputs: Inputs) -> Trainable:
     from personae.training.methods.expression.method import ExpressionTask
 
-    return ExpressionTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped())
+    return ExpressionTask(inputs.of_base(), inputs.motion())
 
 
 def fast(inputs: Inputs) -> Trainable:
     from personae.training.methods.distil.method import DistilTask
 
-    return DistilTask(*inputs.of_base(), start=inputs.shipped())
+    return DistilTask(inputs.of_base())
 
 
 def face0(inputs: Inputs) -> Trainable:
     from personae.training.methods.face0.method import Face0Task
 
-    return Face0Task(*inputs.of_base(), inputs.motion(), start=inputs.shipped(), space=inputs.space())
+    return Face0Task(inputs.of_base(), inputs.motion(), space=inputs.space())
 
 
 def face0_sd15(inputs: Inputs) -> Trainable:
@@ -137,7 +134,7 @@ def face0_sd15(inputs: Inputs) -> Trainable:
 def facex(inputs: Inputs, **options: Any) -> "FaceXTask":
     from personae.training.methods.facex.method import FaceXTask
 
-    return FaceXTask(*inputs.of_base(), inputs.motion(), start=inputs.shipped(), space=inputs.space(), **options)
+    return FaceXTask(inputs.of_base(), inputs.motion(), space=inputs.space(), **options)
 
 
 def facex_sd15(inputs: Inputs) -> Trainable:
@@ -158,7 +155,7 @@ def facex_sd15(inputs: Inputs) -> Trainable:
 def reference(inputs: Inputs) -> Trainable:
     from personae.training.methods.reference.method import ReferenceTask
 
-    return ReferenceTask(*inputs.of_base(), start=inputs.shipped())
+    return ReferenceTask(inputs.of_base())
 
 
 def watermark(inputs: Inputs) -> Trainable:

@@ -10,6 +10,7 @@ from personae.models import catalog
 
 if TYPE_CHECKING:
     from personae.data.people_stream import PeopleStream
+    from personae.training.methods.base.data import BaseFiles
     from personae.training.methods.portrait_autoencoder.features import FrozenFeatures
 
 RECOGNISER = "personae-nano"  # how nano's encoder is called in the names of its identities' space
@@ -115,9 +116,25 @@ class Inputs:
             return self.export("nano-motion-made", "motion.onnx")
         return self.export("nano-motion", "motion.onnx")
 
-    def of_base(self) -> tuple[Path, Path, Path]:
-        """Cache, autoencoder and embedder: what every training on the base's latents needs."""
-        return self.cache, self.export("nano-autoencoder", "vae"), self.embedder()
+    def of_base(self, *, fresh: bool = False) -> "BaseFiles":
+        """What every training beside a base needs: of the base of heads, if one was trained, or else of the one that
+        ships. fresh: of nano's base of 128 px that is to begin from nothing."""
+        from personae.training.frame import HEAD, PORTRAIT, of_model
+        from personae.training.methods.base.data import BaseFiles
+
+        heads = self.runs / "portrait" / "export"
+        if heads.is_dir() and not fresh:
+            caches = self.caches()
+            return BaseFiles(caches=caches, vae=self.head_vae(), embedder=self.embedder(), start=heads, frame=HEAD)
+        vae, start = self.export("nano-autoencoder", "vae"), None if fresh else self.shipped()
+        frame = PORTRAIT if start is None else of_model(start)
+        return BaseFiles(caches=[self.cache], vae=vae, embedder=self.embedder(), start=start, frame=frame)
+
+    def head_vae(self) -> Path:
+        """The newest autoencoder of heads."""
+        with suppress(WeightsMissing):
+            return self.export("portrait-decoder", "vae")
+        return self.export("portrait-autoencoder", "vae")
 
     def space(self) -> str:
         """Of the embedder's identities."""

@@ -1,14 +1,15 @@
 """Labelled faces as nano's UNet sees them: latents, identities, what captions may say; and the people held out.
 
-    table = training_faces(cache)
-    faces = LatentFaces.of(table, cache, networks)
+    table = training_faces(files)
+    faces = LatentFaces.of(table, files, networks)
     faces.photos(sides, rows, views)               # {"latents", "vectors", "inside"}
-    test = HeldOut.of(cache, networks)
+    test = HeldOut.of(files, networks)
 
 Legend: N faces; V views of each; D numbers of an identity; c, h, w of latents.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from personae.reading import align
 from personae.shapes import Float, Float32, Int, Shaped, UInt8
 from personae.training import captions
 from personae.training.face_table import FaceTable
+from personae.training.frame import CELLS, PORTRAIT, Frame
 from personae.training.methods.base.frozen import FrozenNetworks
 from personae.types import Array
 
@@ -29,14 +31,37 @@ VIEWS = 3  # of each face: its plain crop's identity, and those of jittered ones
 _BLURRED = 0.1  # the share of the least sharp photos, which are left out
 _COVERED = 0.93  # the share of a crop that must lie inside its photo
 _HELD_OUT = 128  # people in reports
-_PHOTO = 224  # pixels: sides of FairFace's padded crops
 
 
-def training_faces(cache: Path) -> FaceTable:
-    """The labelled photos to learn from: those that fill their crop and are not the most blurred."""
-    table = FaceTable.load(cache)
+@dataclass(frozen=True, kw_only=True)
+class BaseFiles:
+    """What a training on a base's latents stands on. caches: labelled shards, photos first. vae: a folder in diffusers'
+    layout. embedder: an `embedder.onnx`. start: the export of the base; None: a fresh one. frame: of its pictures."""
+
+    caches: Sequence[Path]
+    vae: Path
+    embedder: Path
+    start: Path | None = None
+    frame: Frame = PORTRAIT
+
+    def part(self, name: str) -> Path | None:
+        """A folder of what the training begins with, if it is there."""
+        folder = None if self.start is None else self.start / name
+        return folder if folder is not None and folder.is_dir() else None
+
+    @property
+    def cache(self) -> Path:
+        """Where what is computed of all caches is stored."""
+        return self.caches[0]
+
+
+def training_faces(files: BaseFiles) -> FaceTable:
+    """The labelled photos to learn from, cut as the base shows faces: those that fill the crop that was prepared, and
+    are not the most blurred."""
+    table = FaceTable.load(files.caches)
     sharp = sharpness(table.crops)
-    return table.where((table.coverage > _COVERED) & (sharp > np.quantile(sharp, _BLURRED)))
+    table = table.where((table.coverage > _COVERED) & (sharp > np.quantile(sharp, _BLURRED)))
+    return table.framed(files.frame, files.cache)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +77,11 @@ class LatentFaces:
         return self.latents.shape[1]
 
     @classmethod
-    def of(cls, table: FaceTable, cache: Path, networks: FrozenNetworks) -> "LatentFaces":
-        """Those of a table of `training_faces`; stored beside the cache, under a name that depends on the networks."""
-        key = hashlib.sha256(f"{networks.key}{_BLURRED}{VIEWS}".encode())
-        path = cache / f"latents-{key.hexdigest()[:12]}.npz"
+    def of(cls, table: FaceTable, files: BaseFiles, networks: FrozenNetworks) -> "LatentFaces":
+        """Those of a table of `training_faces`; stored beside the cache, under a name that depends on the networks and
+        on the photos."""
+        key = hashlib.sha256(f"{networks.key}{VIEWS}{files.frame}{''.join(table.keys)}".encode())
+        path = files.cache / f"latents-{key.hexdigest()[:12]}.npz"
         if not path.is_file():
             atomic.write(path, shards.pack_arrays(_encoded(table, networks)), replace=True)
         plain = captions.measure(table)
@@ -95,11 +121,11 @@ def _encoded(table: FaceTable, networks: FrozenNetworks) -> dict[str, Array]:
 
 
 def _inside(table: FaceTable, size: int) -> Array:
-    """(N, 16, 16) uint8: cells of 8 x 8 crop pixels that lie wholly inside the photo."""
+    """(N, 16, 16) uint8: the latents' cells whose pixels all lie in the photo."""
     cells = []
     for row in range(len(table)):
-        covered = align.coverage(table.matrix[row], size, (_PHOTO, _PHOTO))
-        cells.append(covered.reshape(16, size // 16, 16, size // 16).all((1, 3)))
+        covered = align.coverage(table.matrix[row], size, table.shape(row))
+        cells.append(covered.reshape(CELLS, size // CELLS, CELLS, size // CELLS).all((1, 3)))
     return np.stack(cells).astype(np.uint8)
 
 
@@ -124,9 +150,9 @@ class HeldOut:
         return len(self.table)
 
     @classmethod
-    def of(cls, cache: Path, networks: FrozenNetworks) -> "HeldOut":
-        """At most 128 of a cache."""
-        table = FaceTable.load(cache, held_out=True, limit=_HELD_OUT)
+    def of(cls, files: BaseFiles, networks: FrozenNetworks) -> "HeldOut":
+        """At most 128."""
+        table = FaceTable.load(files.caches, held_out=True, limit=_HELD_OUT).framed(files.frame, files.cache)
         vectors = networks.views(table.crops, 1, 0)[:, 0]
         return cls(table=table, vectors=vectors, latents=networks.encode(table.crops))
 

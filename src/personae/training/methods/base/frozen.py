@@ -18,13 +18,13 @@ _AT_ONCE = 64
 
 
 class FrozenNetworks:
-    """vae: a folder in diffusers' layout. embedder: an `embedder.onnx`.
+    """vae: a folder in diffusers' layout. embedder: an `embedder.onnx`. template: in which pictures show faces.
 
     `key`: a hash of both files, for the names of what is computed with them."""
 
-    def __init__(self, vae: Path, embedder: Path) -> None:
+    def __init__(self, vae: Path, embedder: Path, template: str) -> None:
         self.vae = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
-        self.embedder = AlignedRecogniser(embedder).eval()
+        self.embedder = AlignedRecogniser(embedder, source=template).eval()
         self.key = "".join(_sha256(path) for path in (vae / "diffusion_pytorch_model.safetensors", embedder))
 
     def encode(self, images: Array) -> Array:

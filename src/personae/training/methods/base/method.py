@@ -16,6 +16,7 @@ from personae.shapes import Float, Int, Shaped
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.losses import noised
+from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.base.evaluator import BaseEvaluator
 from personae.training.methods.base.export import export_base
 from personae.training.methods.base.network import IdentityToFace
@@ -30,18 +31,15 @@ class BaseTask:
 
     def __init__(
         self,
-        cache: Path,
-        vae: Path,
-        embedder: Path,
+        files: BaseFiles,
         *,
         mix: PromptMix | None = None,
         identity_weight: float = 0.0,
         identity_images: int = 8,
-        start: Path | None = None,
     ) -> None:
-        """cache, vae, embedder, start: as `Setting.open`. mix: of the prompts. identity_weight: of the identity loss,
-        0 for none, on `identity_images` sampled faces in each step."""
-        self.setting = Setting.open(cache, vae, embedder, start=start)
+        """files: `start` is an export to go on from, if any. mix: of the prompts. identity_weight: of the identity
+        loss, 0 for none, on `identity_images` sampled faces in each step."""
+        self.setting = Setting.open(files)
         self.mix = mix or PromptMix()
         self.identity_weight, self.identity_images = identity_weight, identity_images
         self.model = self.setting.base

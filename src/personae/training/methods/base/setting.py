@@ -1,7 +1,6 @@
 """What every training on nano's latents stands on: frozen networks, faces, prompts, the base."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ from personae.sampling.loop import denoise
 from personae.shapes import Float, Int
 from personae.training import captions
 from personae.training.face_table import FaceTable
-from personae.training.methods.base.data import HeldOut, LatentFaces, training_faces
+from personae.training.frame import Frame
+from personae.training.methods.base.data import BaseFiles, HeldOut, LatentFaces, training_faces
 from personae.training.methods.base.frozen import FrozenNetworks
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix, Prompts
@@ -28,6 +28,7 @@ _STEPS, _GUIDANCE = 12, 2.5  # of the samples in reports
 class Setting:
     """A method takes the parts that it needs."""
 
+    frame: Frame
     networks: FrozenNetworks
     faces: LatentFaces
     held_out: HeldOut
@@ -35,17 +36,18 @@ class Setting:
     base: IdentityToFace
 
     @classmethod
-    def open(
-        cls, cache: Path, vae: Path, embedder: Path, *, start: Path | None, table: FaceTable | None = None
-    ) -> "Setting":
-        """cache: labelled shards. vae, embedder: as `FrozenNetworks`. start: the export of a base; None: a fresh one.
-        table: of `training_faces`, if its caller has it already."""
-        networks = FrozenNetworks(vae, embedder)
-        faces = LatentFaces.of(training_faces(cache) if table is None else table, cache, networks)
-        prompts = Prompts.of_export(start) if start else Prompts.trained(cache / "tokenizer", faces.measures[0])
-        base = IdentityToFace.of(prompts.tokenizer, start)
-        held_out = HeldOut.of(cache, networks)
-        return cls(networks=networks, faces=faces, held_out=held_out, prompts=prompts, base=base)
+    def open(cls, files: BaseFiles, table: FaceTable | None = None) -> "Setting":
+        """table: of `training_faces`, if its caller has it already."""
+        networks = FrozenNetworks(files.vae, files.embedder, files.frame.template)
+        faces = LatentFaces.of(training_faces(files) if table is None else table, files, networks)
+        prompts = (
+            Prompts.of_export(files.start)
+            if files.start
+            else Prompts.trained(files.cache / "tokenizer", faces.measures[0])
+        )
+        base = IdentityToFace.of(prompts.tokenizer, files.start, channels=faces.shape[0])
+        held_out = HeldOut.of(files, networks)
+        return cls(frame=files.frame, networks=networks, faces=faces, held_out=held_out, prompts=prompts, base=base)
 
     def tokens_of(self, prompt: str, count: int, home: torch.device) -> Tensor:
         """(count, L) tokens of one prompt."""

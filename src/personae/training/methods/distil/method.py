@@ -20,6 +20,7 @@ from personae.shapes import Float, Int, Shaped
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.lora import EVERYWHERE, Adapted, export_lora, sheet
+from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix
 from personae.training.methods.base.setting import Setting, draw_rows_and_tokens
@@ -34,9 +35,9 @@ RANK = 2
 class DistilTask:
     """See `training.loop.Trainable`."""
 
-    def __init__(self, cache: Path, vae: Path, embedder: Path, *, start: Path) -> None:
-        """cache, vae, embedder: as `Setting.open`. start: the export of the base."""
-        self.setting, self.mix = Setting.open(cache, vae, embedder, start=start), PromptMix()
+    def __init__(self, files: BaseFiles) -> None:
+        """files: of the base."""
+        self.setting, self.mix = Setting.open(files), PromptMix()
         adapted = Adapted.of(self.setting.base, EVERYWHERE, RANK)
         self.model, self.frozen = adapted.model, adapted.frozen
         self.evaluator = DistilEvaluator(self.setting, self.frozen, self.path)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from personae.conditioning.blendshapes import adapter_input
 from personae.conditioning.expression_adapter import ExpressionHook
-from personae.reading import align
 from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import file_sha256
 from personae.sampling import codec
@@ -47,7 +46,7 @@ class ExpressionEvaluator:
         model.adapter.attach(model.unet)
         report = {"held_out_told": with_own, "held_out_untold": with_none, "held_out_without": without}
         self.images = self._faces(model, expressions[self.others])
-        points = np.array(align.template("portrait").points) * self.images.shape[1] - 0.5
+        points = self.setting.frame.points()
         read = np.stack([self.reader.read(image, points).blendshapes for image in self.images])
         requested = self.expressions[self.others]
         return report | {name: correlation(name, requested, read) for name in _WATCHED}

@@ -21,7 +21,7 @@ from personae.shapes import Float, Shaped
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.data import training_faces
+from personae.training.methods.base.data import BaseFiles, training_faces
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.expression.data import FacesWithExpressions
 from personae.training.methods.expression.evaluator import ExpressionEvaluator
@@ -39,24 +39,20 @@ class ExpressionTask:
 
     def __init__(
         self,
-        cache: Path,
-        vae: Path,
-        embedder: Path,
+        files: BaseFiles,
         motion: Path,
         *,
-        start: Path,
         dropout: float = 0.1,
         read_weight: float = 0.3,
         read_images: int = 12,
     ) -> None:
-        """cache, vae, embedder: as `Setting.open`. motion: of the motion reader, which judges. start: the export of the
-        base. dropout: the share of photos without their expression. read_weight: of the expressions read off
-        `read_images` sampled faces."""
-        table = training_faces(cache)
-        self.setting = Setting.open(cache, vae, embedder, start=start, table=table)
+        """files: of the base. motion: of the motion reader, which judges. dropout: the share of photos without their
+        expression. read_weight: of the expressions read off `read_images` sampled faces."""
+        table = training_faces(files)
+        self.setting = Setting.open(files, table)
         self.data = FacesWithExpressions(self.setting, table, dropout=dropout)
         self.read_weight, self.read_images = read_weight, read_images
-        self.judge = MotionJudge(motion, "portrait", self.data.expressions[0].std(0))
+        self.judge = MotionJudge(motion, files.frame.template, self.data.expressions[0].std(0))
         moved = self.data.expressions[0].max(0) > _STILL
         self.model = ExpressionToFace(self.setting.base, build_adapter(self.setting.base.unet, moved))
         self.evaluator = ExpressionEvaluator(self.setting, motion)

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from personae.conditioning.face0 import CONFIG, SIZES, FaceTokens, Sizes
+from personae.conditioning.face0 import SIZES, FaceTokens, Sizes
 from personae.shapes import Float
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.losses import noised
+from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.base.export import export_base
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.face0.data import WordsAndFaces
@@ -39,12 +40,9 @@ class Face0Task:
 
     def __init__(
         self,
-        cache: Path,
-        vae: Path,
-        embedder: Path,
+        files: BaseFiles,
         motion: Path,
         *,
-        start: Path,
         space: str,
         sizes: Sizes = SIZES["face0-nano"],
         shares: Shares | None = None,
@@ -52,15 +50,14 @@ class Face0Task:
         phrase_weight: float = 0.3,
         requests: int = 16,
     ) -> None:
-        """cache, vae, embedder: as `Setting.open`. motion: of the motion reader, which judges. start: the folder of the
-        base, and of face tokens to go on with, if it has some. space: of the embedder's identities. requests: faces
-        sampled from noise in each step."""
-        self.setting = Setting.open(cache, vae, embedder, start=start)
+        """files: of the base, and of face tokens to go on with, if it has some. motion: of the motion reader, which
+        judges. space: of the embedder's identities. requests: faces sampled from noise in each step."""
+        self.setting = Setting.open(files)
         self.data = WordsAndFaces(self.setting, shares or Shares(), reserved=sizes.tokens, requests=requests)
         self.identity_weight, self.phrase_weight = identity_weight, phrase_weight
-        self.judge = MotionJudge(motion, "portrait", np.ones(len(BLENDSHAPES), np.float32))
-        folder = start / "face_tokens"
-        projector = FaceTokens.load(folder) if (folder / CONFIG).is_file() else FaceTokens(sizes, space)
+        self.judge = MotionJudge(motion, files.frame.template, np.ones(len(BLENDSHAPES), np.float32))
+        folder = files.part("face_tokens")
+        projector = FaceTokens(sizes, space) if folder is None else FaceTokens.load(folder)
         self.model = FacedText(self.setting.base, projector)
         self.evaluator = Face0Evaluator(self.setting, self.data, self.judge)
         self.batch = self.data.batch

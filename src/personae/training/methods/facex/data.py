@@ -20,17 +20,17 @@ from personae.types import Array
 
 
 class FacesToEdit:
-    """pairs: the share of a batch's rows that no photo shows."""
+    """folder: for what is read off faces. pairs: the share of a batch's rows that no photo shows."""
 
-    def __init__(self, setting: Setting, table: FaceTable, cache: Path, *, pairs: float) -> None:
+    def __init__(self, setting: Setting, table: FaceTable, folder: Path, *, pairs: float) -> None:
         self.setting, self.pairs = setting, pairs
-        self.crops, self.marks, self.rows = table.crops, marks_in_crops(table), Decomposed.of(table, cache / "facex")
+        self.crops, self.marks, self.rows = table.crops, marks_in_crops(table), Decomposed.of(table, folder)
         # Wide poses and rare expressions are met often: half of the rows are drawn by `rarity`.
         turned = np.abs(self.rows.pose[:, :1]).clip(0, 1)
         rare = rarity(np.concatenate([self.rows.expression, turned], 1))
         self.shares = 0.5 * rare + 0.5 / len(rare)
         held_out = setting.held_out.table
-        self.held_out_rows, self.held_out_marks = Decomposed.of(held_out, cache / "facex"), marks_in_crops(held_out)
+        self.held_out_rows, self.held_out_marks = Decomposed.of(held_out, folder), marks_in_crops(held_out)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         """As `lessons` has it; `latents`: of the photo that is made, or around a pair's free region; `inside`: its
@@ -47,7 +47,8 @@ class FacesToEdit:
         views = rng.integers(faces.view_count, size=size)
         source_faces = _faces(self.rows, self.crops, source, other.astype(bool))
         target_faces = _faces(self.rows, self.crops, target, sides.astype(bool))
-        free = self_edit_tasks.ask(rng, lessons, own, self.marks[target], target_faces, template="portrait")
+        template = self.setting.frame.template
+        free = self_edit_tasks.ask(rng, lessons, own, self.marks[target], target_faces, template=template)
         return {
             "lessons": lessons.astype(np.int64),
             "pairs": pairs,

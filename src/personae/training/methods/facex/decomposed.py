@@ -49,7 +49,7 @@ class Decomposed:
     @classmethod
     def of(cls, table: FaceTable, folder: Path) -> "Decomposed":
         """Read from `folder` if the same was worked out before, by the same code; else a few minutes of all cores."""
-        key = hashlib.sha256("".join(table.keys).encode())
+        key = hashlib.sha256("".join(table.keys).encode() + table.matrix.tobytes())
         for module in _CODE:
             key.update(file_sha256(Path(str(module.__file__))).encode())
         path = folder / f"{key.hexdigest()[:12]}.npz"

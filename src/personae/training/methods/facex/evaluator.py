@@ -99,11 +99,11 @@ class Exam:
         their likeness."""
         measures = self._task.data.held_out(self._source)
         free = np.zeros((len(self._source), GRID, GRID), bool)
-        size = measures["crops"].shape[1]
+        frame = self._task.setting.frame
         for row, mark in enumerate(self._task.data.held_out_marks[self._source]):
             face = self_edit_tasks.motion(measures, row, mark)
             opened = expression.with_sliders(face.blendshapes, {"jawOpen": _OPEN})
-            change = self_edit_tasks.change_to(face, face.pose, opened, template="portrait", size=size)
+            change = self_edit_tasks.change_to(face, face.pose, opened, template=frame.template, size=frame.side)
             free[row] = self_edit_tasks.write_change(measures, row, change)
         own = self._faces["source"]
         images = self._edited("attribute", {"source": own, "target": to_device(measures, self._home)}, free)

@@ -26,15 +26,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from personae.conditioning.facex.controller import widths_of
-from personae.conditioning.facex.network import CONFIG, SIZES, FaceX, Sizes
-from personae.reading.differentiable import AlignedMap
+from personae.conditioning.facex.network import SIZES, FaceX, Sizes
+from personae.reading.differentiable import AlignedMap, last_map
 from personae.sampling import codec
 from personae.shapes import Float, Int
 from personae.training import sheets
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics, to_device
 from personae.training.losses import noised
-from personae.training.methods.base.data import training_faces
+from personae.training.methods.base.data import BaseFiles, training_faces
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.facex.data import FacesToEdit
 from personae.training.methods.facex.evaluator import PLAIN, Exam
@@ -54,12 +54,9 @@ class FaceXTask:
 
     def __init__(
         self,
-        cache: Path,
-        vae: Path,
-        embedder: Path,
+        files: BaseFiles,
         motion: Path,
         *,
-        start: Path,
         space: str,
         sizes: Sizes = SIZES["facex-nano"],
         identity_weight: float = 0.6,
@@ -68,18 +65,18 @@ class FaceXTask:
         pairs: float = 0.3,
         dropout: float = 0.08,
     ) -> None:
-        """cache, vae, embedder: as `Setting.open`. motion: of the motion reader, which judges. start: the folder of the
-        base, and of a FaceX to go on with, if it has one. space: of the embedder's identities. pairs: the share of a
-        batch's rows that no photo shows. dropout: of tokens that nobody gives."""
-        table = training_faces(cache)
-        self.setting = Setting.open(cache, vae, embedder, start=start, table=table)
-        self.data = FacesToEdit(self.setting, table, cache, pairs=pairs)
+        """files: of the base, and of a FaceX to go on with, if it has one. motion: of the motion reader, which judges.
+        space: of the embedder's identities. sizes: of a new FaceX; `side` and the map are taken from the base. pairs:
+        the share of a batch's rows that no photo shows. dropout: of tokens that nobody gives."""
+        table = training_faces(files)
+        self.setting = Setting.open(files, table)
+        self.data = FacesToEdit(self.setting, table, files.cache / "facex", pairs=pairs)
         self.identity_weight, self.motion_weight, self.hair_weight = identity_weight, motion_weight, hair_weight
         self.dropout = dropout
-        self.maps = AlignedMap(embedder, sizes.map_name).eval()
-        self.judge = MotionJudge(motion, "portrait", self.data.rows.expression.std(0))
-        folder, unet = start / "facex", self.setting.base.unet
-        facex = FaceX.load(folder) if (folder / CONFIG).is_file() else FaceX(sizes, widths_of(unet), space)
+        self.judge = MotionJudge(motion, files.frame.template, self.data.rows.expression.std(0))
+        folder, widths = files.part("facex"), widths_of(self.setting.base.unet)
+        facex = FaceX(_fitting(sizes, files), widths, space) if folder is None else FaceX.load(folder)
+        self.maps = AlignedMap(files.embedder, facex.sizes.map_name, source=files.frame.template).eval()
         self.model = Controlled(self.setting.base, facex.train().requires_grad_(requires_grad=True))
         self.pictures_of_report: list[Array] = []
 
@@ -186,3 +183,9 @@ class FaceXTask:
         assert isinstance(model, Controlled)
         model.facex.save(folder / "facex")
         sheets.in_rows(*(row[:_SHEET] for row in self.pictures_of_report)).save(folder / "samples.png")
+
+
+def _fitting(sizes: Sizes, files: BaseFiles) -> Sizes:
+    """The sizes for pictures of the base and the last map of its embedder."""
+    name, shape = last_map(files.embedder)
+    return replace(sizes, side=files.frame.side, map_name=name, map_shape=shape)

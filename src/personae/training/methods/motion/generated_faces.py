@@ -16,10 +16,9 @@ import torch
 from personae.data import shards
 from personae.data.teachers import Teachers
 from personae.io import atomic
-from personae.reading import align
+from personae.training.frame import of_side
 from personae.types import Array
 
-_TEMPLATE = "portrait"  # in which nano's pictures show faces
 _AT_ONCE = 16
 
 
@@ -49,7 +48,7 @@ class GeneratedFaces:
     @property
     def points(self) -> Array:
         """(N, 5, 2) where the five points of a face lie if it lies as its template says."""
-        place = np.array(align.template(_TEMPLATE).points) * self.crops.shape[1] - 0.5
+        place = of_side(self.crops.shape[1]).points()
         return np.broadcast_to(place, (len(self), *place.shape))
 
     def photo(self, row: int) -> Array:

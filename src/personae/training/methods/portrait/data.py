@@ -28,12 +28,12 @@ from personae.reading.onnx_file import file_sha256
 from personae.shapes import Int
 from personae.training import captions
 from personae.training.face_table import FaceTable
+from personae.training.frame import CELLS, HEAD
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
 from personae.training.methods.base.data import sharpness
 from personae.types import Array
 
-TEMPLATE, SIDE, CELLS = "head", 256, 16
 _AT_ONCE, _ROWS = 32, 1024  # pictures that are encoded together, and that are stored in one file
 _SOFT = 0.5  # of a table's photos, the less sharp half is called so
 STUDIO, SNAPSHOT = "studio portrait", "snapshot"
@@ -160,7 +160,7 @@ class Encoder:
         self.key = "".join(file_sha256(path) for path in files)
         frozen = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
         self.vae, self.device = frozen.to(device), device
-        self.recogniser = AlignedRecogniser(embedder, source=TEMPLATE).eval().to(device)
+        self.recogniser = AlignedRecogniser(embedder, source=HEAD.template).eval().to(device)
 
     @torch.no_grad()
     def both_sides(self, batches: Iterator[Tensor], views: int, seed: int = 0) -> tuple[Array, Array]:
@@ -189,7 +189,7 @@ class _Heads:
 
     def __init__(self, table: FaceTable) -> None:
         self.table = table
-        self.matrices = [align.similarity(points, TEMPLATE, SIDE) for points in table.points]
+        self.matrices = [HEAD.matrix(points) for points in table.points]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -198,7 +198,10 @@ class _Heads:
         """The heads of some rows, a few at a time."""
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
-            yield to_tensor(np.stack([align.crop(self.table.photo(row), self.matrices[row], SIDE) for row in some]))
+            yield to_tensor(np.stack([self._head(row) for row in some]))
+
+    def _head(self, row: int) -> Array:
+        return align.crop(self.table.photo(row), self.matrices[row], HEAD.side)
 
     def digest(self, rows: range) -> str:
         """Which pictures some rows are."""
@@ -209,8 +212,8 @@ class _Heads:
 
     def inside(self, row: int) -> Array:
         """(16, 16) uint8: the cells whose pixels all lie in the photo."""
-        covered = align.coverage(self.matrices[row], SIDE, self.table.photo(row).shape)
-        return np.asarray(covered.reshape(CELLS, SIDE // CELLS, CELLS, SIDE // CELLS).all((1, 3)), np.uint8)
+        covered = align.coverage(self.matrices[row], HEAD.side, self.table.shape(row))
+        return np.asarray(covered.reshape(CELLS, HEAD.cell, CELLS, HEAD.cell).all((1, 3)), np.uint8)
 
     def sharp(self) -> Array:
         """(N,) bool: the sharper half of the table's faces."""
@@ -224,7 +227,7 @@ def _encoded(cache: Path, heads: _Heads, encoder: Encoder, views: int) -> tuple[
     parts = []
     for start in range(0, len(heads), _ROWS):
         rows = range(start, min(start + _ROWS, len(heads)))
-        key = hashlib.sha256(f"{encoder.key}{heads.digest(rows)}{TEMPLATE}{SIDE}{views}".encode()).hexdigest()
+        key = hashlib.sha256(f"{encoder.key}{heads.digest(rows)}{HEAD}{views}".encode()).hexdigest()
         path = cache / f"portraits-{key[:16]}.npz"
         if not path.is_file():
             latents, vectors = encoder.both_sides(heads.batches(rows), views, seed=start)

@@ -1,6 +1,6 @@
 """What `nano-controlnet` learns from: photos with their normal maps, and faces to be held and moved otherwise.
 
-Legend: N photos; R requests.
+Legend: N photos; R requests; S side of a picture.
 """
 
 from typing import Any
@@ -17,7 +17,6 @@ from personae.training.methods.base.prompts import PromptMix
 from personae.training.methods.base.setting import Setting, draw_rows
 from personae.types import Array, Motion, Pose
 
-SIDE = 128  # of nano's images
 _TURNED = 0.5  # the share of requests for somebody else's pose; the rest may be for anything
 
 
@@ -30,12 +29,12 @@ class FacesWithMaps:
         self.mesh = FaceModel.bundled()
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
-        """As the base recipe's, with `maps` (N, 128, 128, 3) uint8 drawn on the way, 5 ms each; and `requests`: who is
+        """As the base recipe's, with `maps` (N, S, S, 3) uint8 drawn on the way, 5 ms each; and `requests`: who is
         to do what."""
         faces = self.setting.faces
         sides, rows, views = draw_rows(faces, rng, size)
         prompts = [self.mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
-        maps = [render(self.marks[row], self.mesh.triangles, SIDE) for row in rows]
+        maps = [render(self.marks[row], self.mesh.triangles, self.setting.frame.side) for row in rows]
         return {
             **faces.photos(sides, rows, views),
             "tokens": self.setting.prompts.tokens(prompts),
@@ -46,19 +45,21 @@ class FacesWithMaps:
     def _requests(self, rng: np.random.Generator) -> dict[str, Array]:
         """`vectors`, `tokens`, `maps` as above, the `pose` (R, 3), as `representation` scales it, the `expression` (R,
         52), and the expression `before` it (R, 52)."""
+        frame = self.setting.frame
+        place: dict[str, Any] = {"template": frame.template, "size": frame.side}
         who, others = rng.integers(len(self.marks), size=(2, self.requests))
         changes = []
         for row, other in zip(who, others, strict=True):
             face, lender = (self.motion(one) for one in (row, other))
             if rng.random() < _TURNED:
-                change = self_edit_tasks.change_to(face, lender.pose, face.blendshapes, template="portrait", size=SIDE)
+                change = self_edit_tasks.change_to(face, lender.pose, face.blendshapes, **place)
             else:
-                change = self_edit_tasks.drawn(rng, face, lender, template="portrait", size=SIDE)
+                change = self_edit_tasks.drawn(rng, face, lender, **place)
             changes.append(change)
         return {
             "vectors": self.setting.faces.vectors[0, who, 0],
             "tokens": self.setting.prompts.tokens([captions.IDENTITY_PROMPT] * len(who)),
-            "maps": np.stack([change.mesh(SIDE, SIDE) for change in changes]),
+            "maps": np.stack([change.mesh(frame.side, frame.side) for change in changes]),
             "pose": np.stack([pose_numbers(change.pose) for change in changes]),
             "expression": np.stack([change.expression for change in changes]),
             "before": self.shapes[who],

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.pose_map import place, render
-from personae.reading import align
 from personae.reading.face_motion import MotionConfig, OnnxMotionReader
 from personae.reading.onnx_file import file_sha256
 from personae.sampling import codec
@@ -17,7 +16,6 @@ from personae.sampling.controlnet import PoseHook, to_maps
 from personae.training import sheets
 from personae.training.crop_motion import crop_poses, marks_in_crops
 from personae.training.methods.base.setting import Setting, sample
-from personae.training.methods.pose.data import SIDE
 from personae.training.methods.pose.network import posed
 from personae.types import Array, Motion, Pose
 
@@ -61,9 +59,9 @@ class PoseEvaluator:
         return report
 
     def _flows(self, controlnet: nn.Module) -> dict[str, float]:
-        home = self.setting.base.unet.device
+        home, side = self.setting.base.unet.device, self.setting.frame.side
         photos, marks = self.setting.held_out.noised(home), marks_in_crops(self.setting.held_out.table)
-        maps = torch.from_numpy(np.stack([render(m, self.mesh.triangles, SIDE) for m in marks])).to(home)
+        maps = torch.from_numpy(np.stack([render(m, self.mesh.triangles, side) for m in marks])).to(home)
         tokens = self.setting.identity_tokens(len(maps), home)
         row = photos.noisy, photos.times, tokens, photos.vectors, maps
         names = (("held_out_flow", controlnet), ("held_out_flow_without", None))
@@ -76,11 +74,13 @@ class PoseEvaluator:
         photo = Pose(**dict(zip(_ANGLES, map(float, table.pose[row]), strict=True)))
         shapes = table.blendshapes[row]
         own = self.mesh.shape_of(Motion(landmarks=table.landmarks[row], pose=photo, blendshapes=shapes))
-        return render(place(self.mesh.posed(own, shapes, goal), goal, "portrait", SIDE), self.mesh.triangles, SIDE)
+        frame = self.setting.frame
+        placed = place(self.mesh.posed(own, shapes, goal), goal, frame.template, frame.side)
+        return render(placed, self.mesh.triangles, frame.side)
 
     def _poses(self, images: Tensor) -> Array:
         """(M, 3) degrees that the motion reader reads off aligned faces."""
-        points = np.array(align.template("portrait").points) * SIDE - 0.5
+        points = self.setting.frame.points()
         read = [self.reader.read(pixels, points).pose for pixels in codec.to_uint8(images)]
         return np.array([(pose.yaw, pose.pitch, pose.roll) for pose in read])
 

@@ -24,7 +24,7 @@ from personae.training.compilation import compile_blocks
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.data import training_faces
+from personae.training.methods.base.data import BaseFiles, training_faces
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.pose.data import FacesWithMaps
 from personae.training.methods.pose.evaluator import PoseEvaluator
@@ -33,7 +33,8 @@ from personae.training.motion_judge import MotionJudge
 from personae.training.rollout import ends_and_scales, roll
 
 RANK = 4
-CHANNELS = (12, 24, 32, 48)  # of the map's embedding; with rank 4, nano's difference takes 1.1 MB
+# Of the map's embedding, by the pixels of a latent cell; with rank 4, nano's difference takes 1.1 MB.
+CHANNELS = {8: (12, 24, 32, 48), 16: (8, 12, 24, 32, 48)}
 _EARLY = 0.7  # of the times, see `noised`
 
 
@@ -42,31 +43,28 @@ class PoseControlTask:
 
     def __init__(
         self,
-        cache: Path,
-        vae: Path,
-        embedder: Path,
+        files: BaseFiles,
         motion: Path,
         *,
-        start: Path,
         rank: int = RANK,
-        channels: tuple[int, ...] = CHANNELS,
+        channels: tuple[int, ...] | None = None,
         read_weight: float = 0.3,
         read_images: int = 8,
     ) -> None:
-        """cache, vae, embedder: as `Setting.open`. motion: the motion reader, which judges samples. start: the folder
-        of the UNet, text encoder and tokenizer that the ControlNet is for. read_weight: of what the reader reads off
-        `read_images` sampled faces."""
-        table = training_faces(cache)
-        self.setting = Setting.open(cache, vae, embedder, start=start, table=table)
+        """files: of the base that the ControlNet is for. motion: the motion reader, which judges samples. channels: of
+        the map's embedding, each half as large as the one before it; None: as the base's pictures need. read_weight:
+        of what the reader reads off `read_images` sampled faces."""
+        table = training_faces(files)
+        self.setting = Setting.open(files, table)
         home = modes.device_for(None)
         base = self.setting.base.to(home, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.frozen = base.eval().requires_grad_(False)
-        self.model = trainable_copy(self.frozen.unet, rank=rank, channels=channels)
+        self.model = trainable_copy(self.frozen.unet, rank=rank, channels=channels or CHANNELS[files.frame.cell])
         if home.type == "cpu":
             self.model.set_attn_processor(AttnProcessor())  # as in the base recipe: faster over sequences this short
         self.data = FacesWithMaps(self.setting, table, requests=read_images)
         self.read_weight = read_weight
-        self.judge = MotionJudge(motion, "portrait", self.data.shapes.std(0))
+        self.judge = MotionJudge(motion, files.frame.template, self.data.shapes.std(0))
         self.evaluator = PoseEvaluator(self.setting, motion)
 
     def compile(self) -> None:

@@ -21,6 +21,7 @@ from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.lora import ATTENTION, Adapted, export_lora, sheet
 from personae.training.losses import noised
+from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.reference.evaluator import ReferenceEvaluator
@@ -32,10 +33,9 @@ RANK = 4
 class ReferenceTask:
     """See `training.loop.Trainable`."""
 
-    def __init__(self, cache: Path, vae: Path, embedder: Path, *, start: Path, dropout: float = 0.1) -> None:
-        """cache, vae, embedder: as `Setting.open`. start: the export of the base. dropout: the share of rows with
-        neither identity nor reference, for guidance."""
-        self.setting, self.dropout = Setting.open(cache, vae, embedder, start=start), dropout
+    def __init__(self, files: BaseFiles, *, dropout: float = 0.1) -> None:
+        """files: of the base. dropout: the share of rows with neither identity nor reference, for guidance."""
+        self.setting, self.dropout = Setting.open(files), dropout
         adapted = Adapted.of(self.setting.base, ATTENTION, RANK)
         self.model, self.frozen = adapted.model, adapted.frozen
         self.evaluator = ReferenceEvaluator(self.setting, self.frozen, self.reference)

@@ -1,0 +1,58 @@
+"""Where a face lies in the pictures that a base makes, and how large these are.
+
+HEAD.matrix(points)      # (2, 3), pixels of a photo -> pixels of the picture
+of_model(folder)         # of a model folder
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from personae.errors import BadData
+from personae.reading import align
+from personae.shapes import Float, Float64
+from personae.types import Array
+
+CELLS = 16  # of a picture's latents, a side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """template: of `reading.align`. side: pixels."""
+
+    template: str
+    side: int
+
+    @property
+    def cell(self) -> int:
+        """Pixels a side of what one cell of the latents stands for."""
+        return self.side // CELLS
+
+    def matrix(self, points: Float[Array, "5 2"]) -> Float64[Array, "2 3"]:
+        """The similarity from a photo with a face's five `points` to the picture."""
+        return align.similarity(points, self.template, self.side)
+
+    def points(self) -> Float64[Array, "5 2"]:
+        """Where a face's five points lie, in pixels of the picture."""
+        return np.array(align.template(self.template).points) * self.side - 0.5
+
+
+PORTRAIT = Frame(template="portrait", side=128)  # what `personae prepare` cuts
+HEAD = Frame(template="head", side=256)
+
+
+def of_side(side: int) -> Frame:
+    """The frame of pictures of `side` pixels. Raises `BadData` if no base makes such."""
+    for frame in (PORTRAIT, HEAD):
+        if frame.side == side:
+            return frame
+    raise BadData(f"no base makes pictures of {side} pixels a side: {PORTRAIT.side} or {HEAD.side}")
+
+
+def of_model(folder: str | Path) -> Frame:
+    """The frame of a model folder's pictures; of an export, which does not say, `PORTRAIT`."""
+    index = Path(folder) / "model_index.json"
+    name = json.loads(index.read_text()).get("crop_template") if index.is_file() else PORTRAIT.template
+    return HEAD if name == HEAD.template else PORTRAIT
