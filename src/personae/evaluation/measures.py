@@ -4,45 +4,18 @@ One table per kind of report; the text report, the rich table and the documents 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from personae.errors import BadData, unknown_name
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """A figure's meaning. `bars`: limits that a release must hold, the second one for a model trained on an
-    accelerator; `at_least`: whether more is better; `unit`: what follows the number, "%" multiplies a share by 100."""
-
-    says: str
-    bars: tuple[float, ...] = ()
-    at_least: bool = True
-    unit: str = ""
-
-    def met(self, value: float) -> list[bool]:
-        """Whether `value` clears each bar."""
-        return [value >= bar if self.at_least else value <= bar for bar in self.bars]
-
-    def number(self, value: float | None) -> str:
-        """A value as people read it."""
-        if value is None:
-            return "-"
-        if self.unit == "%":
-            return f"{100 * value:.1f} %"
-        if self.unit:
-            return f"{value:.3g} {self.unit}"
-        return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
-
-    def promise(self, value: float | None) -> str:
-        """The bars and whether they are cleared: "≥ 0.450 met"."""
-        sign = "≥" if self.at_least else "≤"
-        verdicts = self.met(value) if value is not None else [False] * len(self.bars)
-        limits = (
-            f"{sign} {self.number(bar)} {'met' if ok else '**not met**'}"
-            for bar, ok in zip(self.bars, verdicts, strict=True)
-        )
-        return "; ".join(limits)
-
+from personae.evaluation.measure import Measure
+from personae.evaluation.speed_measures import (
+    COMPARE_AMX,
+    COMPARE_AVX512,
+    COMPARE_FLOAT32,
+    COMPARE_GPU,
+    MODES,
+    SPEED,
+    STARTUP,
+)
 
 GENERATION = {
     "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found", bars=(0.45, 0.55)),
@@ -97,83 +70,6 @@ READING = {
         says="mean cosine between different people's identities", bars=(0.12,), at_least=False
     ),
     "identity_strangers_teacher": Measure(says="the same of the teacher's own", at_least=False),
-}
-
-SPEED = {
-    "reading_ms": Measure(
-        says="reading a 640-px photo with one face on one core", bars=(40.0,), unit="ms", at_least=False
-    ),
-    "generate_s": Measure(
-        says="`personae generate PHOTO -n 4` in a new process, everything included",
-        bars=(12.0,),
-        unit="s",
-        at_least=False,
-    ),
-    "generate_peak_gib": Measure(says="its peak memory", bars=(1.5,), unit="GiB", at_least=False),
-    "bulk_images_per_s": Measure(says="64 people in one call after warm-up", bars=(8.0,), unit="images/s"),
-    "import_s": Measure(says="`import personae` in a new process", bars=(0.3,), unit="s", at_least=False),
-    "help_s": Measure(says="`personae --help` in a new process", bars=(1.0,), unit="s", at_least=False),
-    "regions_ms": Measure(says="one face divided into its regions", bars=(6.0,), unit="ms", at_least=False),
-}
-
-STARTUP = {
-    "ratio": Measure(
-        says="`personae generate -n 4` in a new process: seconds over the other checkout's, median of pairs",
-        bars=(1.03,),
-        unit="x",
-        at_least=False,
-    ),
-    "seconds": Measure(says="seconds of this checkout", unit="s", at_least=False),
-    "seconds_other": Measure(says="seconds of the other checkout", unit="s", at_least=False),
-}
-
-_COMPARED = {
-    "seconds": Measure(says="seconds per image", unit="s", at_least=False),
-    "speedup": Measure(says="how many times faster than the README's recipe", unit="x"),
-    "peak": Measure(says="share of the best matrix product in the same precision", unit="%"),
-    "memory": Measure(says="peak memory of a fresh process", unit="GiB", at_least=False),
-}
-
-
-def _compared(exact: float, balanced: float, fast: float) -> dict[str, Measure]:
-    """Of one family of processors, with the bars of its speeds."""
-    return _COMPARED | {
-        "exact_speedup": Measure(
-            says="`exact` against the README's recipe in float32, one image, 25 guided steps", bars=(exact,), unit="x"
-        ),
-        "balanced_speedup": Measure(says="the same for `balanced`", bars=(balanced,), unit="x"),
-        "fast_speedup": Measure(says="the same for `fast`", bars=(fast,), unit="x"),
-    }
-
-
-_HALF = {
-    "memory_share": Measure(
-        says="peak memory of `exact`, as a share of the README's recipe's", bars=(0.60,), unit="%", at_least=False
-    )
-}
-COMPARE_AMX = _compared(5.0, 12.0, 20.0) | _HALF
-COMPARE_AVX512 = _compared(1.9, 5.2, 8.5) | _HALF
-COMPARE_FLOAT32 = _compared(1.05, 2.8, 5.0) | {
-    "memory_beside": Measure(
-        says="peak memory of `exact` beside the bytes of its weights", bars=(0.8,), unit="GiB", at_least=False
-    )
-}
-
-COMPARE_GPU = _COMPARED | {
-    "guided_images_per_s": Measure(says="25 guided steps, `exact`, at the largest batch", bars=(8.0,), unit="images/s"),
-    "lcm_images_per_s": Measure(says="4 LCM steps, `exact`, at the largest batch", bars=(60.0,), unit="images/s"),
-}
-
-MODES = {
-    "balanced_loss": Measure(
-        says="likeness that `balanced` loses against `exact`, same people and seeds", bars=(0.02,), at_least=False
-    ),
-    "fast_loss": Measure(says="the same for `fast`", bars=(0.02,), at_least=False),
-    "seconds": Measure(says="seconds per image", unit="s", at_least=False),
-    "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found"),
-    "loss": Measure(says="likeness lost against exact, person by person", at_least=False),
-    "pixels": Measure(says="root-mean-square difference to the exact image, 0-1", at_least=False),
-    "same": Measure(says="the judge's cosine to the exact image"),
 }
 
 STEERING = {

@@ -18,7 +18,8 @@ from typing import Any
 from rich.table import Table
 
 from personae.errors import BadData
-from personae.evaluation.measures import Measure, measure_of
+from personae.evaluation.measure import Measure
+from personae.evaluation.measures import measure_of
 from personae.io import atomic
 
 Report = dict[str, Any]
