@@ -91,7 +91,7 @@ def with_mark(image: Image.Image, message: Message, area: Bool[Array, "H W"] | N
         if _shorter(window) < least:
             continue
         pixels = _rgb(values[window])
-        residual = MARK(pixels, message).astype(np.int32) - pixels
+        residual = np.subtract(MARK(pixels, message), pixels, dtype=np.int16)
         values[window] = _plus(values[window], residual * inside[..., None])
     marked = Image.fromarray(values)
     assert marked.mode == image.mode
@@ -112,7 +112,7 @@ def _parts(image: Image.Image, area: Array | None) -> list[tuple[tuple[slice, sl
     """The regions of an image that hang together: the rows and columns (h, w) that each lies in, and which of these
     pixels (h, w) bool are its own."""
     if area is None:
-        area = np.ones((image.height, image.width), bool)
+        return [((slice(0, image.height), slice(0, image.width)), np.ones((image.height, image.width), bool))]
     numbers, _ = ndimage.label(area, np.ones((3, 3)))
     windows = ndimage.find_objects(numbers)
     return [(window, numbers[window] == number) for number, window in enumerate(windows, 1)]
@@ -156,7 +156,7 @@ def _plus(values: Array, residual: Array) -> Array:
     step, most = (257, 65_535) if values.dtype == np.uint16 else (1, 255)
     out = values.copy()
     if values.ndim == 3 and values.shape[2] >= 3:
-        out[..., :3] = np.clip(values[..., :3].astype(np.int32) + residual, 0, most)
+        out[..., :3] = np.clip(np.add(values[..., :3], residual, dtype=np.int16), 0, most)
         return out
     grey = out if out.ndim == 2 else out[..., 0]
     change = np.rint(residual.mean(axis=2) * step).astype(np.int32)
