@@ -10,6 +10,7 @@ import torch
 from conftest import WIDTH
 from facex_fixtures import tiny_sizes
 from personae.conditioning import face0
+from personae.data import shards
 from personae.errors import BadData
 from personae.reading import align
 from personae.training import builders, frame, recipes
@@ -31,7 +32,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     tiny_vae(runs / "portrait-autoencoder" / "export" / "vae", HEAD)
     tiny_embedder(runs / "nano-embedder-longer" / "export" / "embedder.onnx")
     tiny_motion(runs / "nano-motion" / "export" / "motion.onnx")
-    cache, people = write_cache(runs / "cache", count=24), write_cache(runs / "people", count=12, seed=1)
+    cache, people = write_cache(runs / "cache", count=24), runs / "people"
+    plain = write_cache(runs / "plain", count=24, seed=1) / "train-00.tar"
+    people.mkdir()
+    views = ((f"p{n // 2:06d}-{n % 2}", record) for n, (_, record) in enumerate(shards.read(plain)))
+    shards.write(people / "people-00000.tar", views)
     return Inputs(cache=cache, people=people, teachers=runs, runs=runs)
 
 
@@ -54,6 +59,50 @@ def test_every_adapter_trains_beside_the_base_of_heads(name: str, inputs: Inputs
     report = train(task, SHORT, tmp_path, bf16=False)
     assert np.isfinite(list(report.values())).all()
     assert (tmp_path / "export" / ADAPTERS[name]).is_dir()
+
+
+def test_a_reference_is_another_view_of_the_person_or_else_the_photo(inputs: Inputs) -> None:
+    task: Any = recipes.recipe("nano-reference").build(inputs)
+    faces, rng = task.setting.faces, np.random.default_rng(0)
+    batch = task.batch(rng, 200)
+    latents = faces.latents.reshape(-1, *faces.shape)
+    names = np.tile(faces.person, 2)
+
+    def rows(wanted: np.ndarray) -> np.ndarray:
+        return np.array([np.abs(latents - one).sum((1, 2, 3)).argmin() for one in wanted])
+
+    shown, reference = rows(batch["latents"]), rows(batch["references"])
+    np.testing.assert_array_equal(names[shown], names[reference])
+    other = shown % len(faces) != reference % len(faces)
+    alone = np.bincount(faces.person)[names[shown]] == 1
+    assert not other[alone].any()
+    assert 0.6 < other[~alone].mean() < 0.95
+
+
+def test_facex_makes_a_picture_from_another_view_of_the_person(inputs: Inputs) -> None:
+    task = built("facex-nano", inputs)
+    batch = task.batch(np.random.default_rng(0), 64)
+    photos = 64 - batch["pairs"]
+    same = [bool((a == b).all() or (a == b[:, ::-1]).all()) for a, b in _crops(batch, photos)]
+    assert any(same)  # a photo that is alone
+    assert not all(same)
+    person = task.setting.faces.person
+    vectors = task.setting.faces.vectors.reshape(2, len(person), -1)
+    for row in np.flatnonzero(~np.array(same)):
+        source = _owner(vectors, person, batch["vectors"][row])
+        shown = np.abs(task.setting.faces.latents - batch["latents"][row]).sum((2, 3, 4)).min(0).argmin()
+        assert person[shown] == source
+
+
+def _crops(batch: Any, count: int) -> Any:
+    return zip(batch["source"]["crops"][:count], batch["target"]["crops"][:count], strict=True)
+
+
+def _owner(vectors: np.ndarray, person: np.ndarray, vector: np.ndarray) -> int:
+    """Whose identity it is, in whichever view."""
+    width = vector.size
+    views = vectors.reshape(2, len(person), -1, width)
+    return int(person[np.abs(views - vector).sum(-1).min((0, 2)).argmin()])
 
 
 def test_a_table_is_cut_anew(inputs: Inputs) -> None:

@@ -16,6 +16,7 @@ from personae.data.views import TRAITS, Directions
 from personae.reading.differentiable import AlignedLandmarks
 from personae.training.loop import Schedule, train
 from personae.training.methods.base import network
+from personae.training.methods.base.data import other_pictures
 from personae.training.methods.portrait import data, method
 from personae.training.methods.portrait.data import STUDIO, Encoder, Portraits
 from personae.training.methods.portrait.method import PortraitTask
@@ -79,12 +80,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_identity_comes_from_another_picture_of_the_same_person(folder: Path, encoder: Encoder) -> None:
     people = Portraits.of_caches([folder / "people"], encoder)
-    others = people.others()
+    others = other_pictures(people.person)
     for row, rest in enumerate(others):
         assert row not in rest
         assert set(people.person[rest]) == {people.person[row]}
     photos = Portraits.of_caches([folder / "photos"], encoder)
-    assert all(list(rest) == [row] for row, rest in enumerate(photos.others()))
+    assert all(list(rest) == [row] for row, rest in enumerate(other_pictures(photos.person)))
     both = Portraits.joined([people, photos])
     assert len(both) == len(people) + len(photos)
     assert not set(both.person[: len(people)]) & set(both.person[len(people) :])

@@ -55,6 +55,39 @@ class BaseFiles:
         return self.caches[0]
 
 
+def people_of(keys: Sequence[str]) -> Int[Array, " N"]:
+    """(N,) int64 numbers of the people whose pictures the keys of a table name, from 0 on."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(map(shards.person, keys)))}
+    return np.array([numbers[shards.person(key)] for key in keys], np.int64)
+
+
+def other_pictures(person: Int[Array, " N"]) -> list[Int[Array, " m"]]:
+    """For each row, the other rows of the same person (N,); itself alone, if there is no other."""
+    order = np.argsort(person, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(person[order])) + 1)
+    rows: list[Array] = [np.empty(0, np.int64)] * len(person)
+    for group in groups:
+        for row in group:
+            rest = group[group != row]
+            rows[row] = rest if len(rest) else group
+    return rows
+
+
+class OtherViews:
+    """Other pictures of the people of a table; `any`: whether anybody has one."""
+
+    def __init__(self, person: Int[Array, " N"]) -> None:
+        self._rows = other_pictures(person)
+        self.any = any(row not in rest for row, rest in enumerate(self._rows))
+
+    def draw(self, rng: np.random.Generator, rows: Int[Array, " M"], share: float) -> Int[Array, " M"]:
+        """(M,) rows: of about `share` of `rows` (M,) another picture of the same person, if there is one."""
+        if not self.any:
+            return rows
+        drawn = np.array([rng.choice(self._rows[row]) for row in rows])
+        return np.where(rng.random(len(rows)) < share, drawn, rows)
+
+
 def training_faces(files: BaseFiles) -> FaceTable:
     """The labelled photos to learn from, cut as the base shows faces: those that fill the crop that was prepared, and
     are not the most blurred."""
@@ -71,6 +104,7 @@ class LatentFaces:
     latents: Float[Array, "2 N c h w"]  # (2, N, c, h, w) float16, unit spread
     vectors: Float32[Array, "2 N V D"]  # (2, N, V, D) float32: V views of each face
     inside: UInt8[Array, "2 N h w"]  # (2, N, h, w) uint8: latent cells whose pixels lie in the photo
+    person: Int[Array, " N"]  # (N,) int64, equal for pictures of one person
     measures: tuple[list[captions.Measures], list[captions.Measures]]  # what captions may say
 
     def __len__(self) -> int:
@@ -87,7 +121,8 @@ class LatentFaces:
         plain = captions.measure(table)
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
-        return cls(**arrays, measures=(plain, [captions.mirrored(m) for m in plain]))
+        mirrored = [captions.mirrored(measures) for measures in plain]
+        return cls(**arrays, person=people_of(table.keys), measures=(plain, mirrored))
 
     def photos(
         self, sides: Int[Array, " M"], rows: Int[Array, " M"], views: Int[Array, " M"]

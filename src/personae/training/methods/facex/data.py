@@ -12,11 +12,14 @@ from personae.shapes import Int, Shaped
 from personae.training import captions, self_edit_tasks
 from personae.training.crop_motion import marks_in_crops
 from personae.training.face_table import FaceTable
+from personae.training.methods.base.data import OtherViews
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.facex.decomposed import Decomposed
 from personae.training.methods.facex.lessons import drawn, is_own, moves
 from personae.training.rarity import rarity
 from personae.types import Array
+
+_OTHERS = 0.6  # the share of the photos that are made from another view, of people who have some
 
 
 class FacesToEdit:
@@ -29,6 +32,7 @@ class FacesToEdit:
         turned = np.abs(self.rows.pose[:, :1]).clip(0, 1)
         rare = rarity(np.concatenate([self.rows.expression, turned], 1))
         self.shares = 0.5 * rare + 0.5 / len(rare)
+        self.views = OtherViews(setting.faces.person)
         held_out = setting.held_out.table
         self.held_out_rows, self.held_out_marks = Decomposed.of(held_out, folder), marks_in_crops(held_out)
 
@@ -41,6 +45,7 @@ class FacesToEdit:
         own = paired & is_own(lessons)
         target = rng.choice(len(self.shares), size=size, p=self.shares)
         source = np.where(paired & ~own, rng.choice(len(self.shares), size=size, p=self.shares), target)
+        source = np.where(paired, source, self.views.draw(rng, target, _OTHERS))
         sides, other = np.where(own, 0, rng.integers(2, size=(2, size)))
         from_source = paired & moves(lessons)  # whose photo the canvas is
         around = np.where(from_source, source, target), np.where(from_source, other, sides)

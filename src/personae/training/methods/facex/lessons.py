@@ -7,8 +7,8 @@ A batch has `lessons` (M,) int64, rows of `LESSONS`; `pairs`, how many of its la
 (M, G, G) bool, the free region of rows whose task leaves that to its user; and for `source` and `target` what was read
 off each row's two faces: `crops` (M, S, S, 3) uint8, `regions` (M, R, G, G) shares, `meshes` (M, s, s, 3) uint8 normal
 maps, and `representation.MEASURES`. In the other rows, which a photo shows, the source is a decoupled view of the
-target's photo: turned, shifted and in other colours. In pairs they are two people; or, where the task asks something of
-one (`is_own`), twice the same photo, the target's measures changed.
+target's photo, or of another picture of the same person: turned, shifted and in other colours. In pairs they are two
+people; or, where the task asks something of one (`is_own`), twice the same photo, the target's measures changed.
 
 Legend: M rows; K names of `TOKENS`; R regions; G = 32, the grid on which they lie; S side of a crop.
 """

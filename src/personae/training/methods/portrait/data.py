@@ -25,13 +25,12 @@ from personae.io import atomic
 from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
 from personae.reading.onnx_file import file_sha256
-from personae.shapes import Int
 from personae.training import captions
 from personae.training.face_table import FaceTable
 from personae.training.frame import CELLS, HEAD
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
-from personae.training.methods.base.data import sharpness
+from personae.training.methods.base.data import people_of, sharpness
 from personae.types import Array
 
 _AT_ONCE, _ROWS = 32, 1024  # pictures that are encoded together, and that are stored in one file
@@ -77,12 +76,11 @@ class Portraits:
         for cache in caches:
             table = FaceTable.load(cache, held_out=held_out, limit=limit)
             heads = _Heads(table)
-            names = {name: number for number, name in enumerate(dict.fromkeys(map(shards.person, table.keys)))}
-            person = np.array([first + names[shards.person(key)] for key in table.keys], np.int64)
-            first += len(names)
+            person = first + people_of(table.keys)
+            first = int(person.max()) + 1
             latents, vectors = _encoded(cache, heads, encoder, views)
             inside = np.stack([heads.inside(row) for row in range(len(table))])
-            several = len(names) < len(table)  # views of people who were drawn
+            several = first - int(person.min()) < len(table)  # views of people who were drawn
             plain = [
                 replace(one, phrases=(*one.phrases, STUDIO if several else SNAPSHOT, SHARP if sharp else SOFT))
                 for one, sharp in zip(captions.measure(table), heads.sharp(), strict=True)
@@ -136,17 +134,6 @@ class Portraits:
         plain, mirrored = ([one for part in parts for one in part.measures[side]] for side in (0, 1))
         always = np.concatenate([part.always for part in parts])
         return cls(**rows, person=np.concatenate(person), measures=(plain, mirrored), always=always)
-
-    def others(self) -> list[Int[Array, " m"]]:
-        """For each row, the rows of the same person: itself alone, if there is one picture."""
-        order = np.argsort(self.person, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(self.person[order])) + 1)
-        rows: list[Array] = [np.empty(0, np.int64)] * len(self)
-        for group in groups:
-            for row in group:
-                rest = group[group != row]
-                rows[row] = rest if len(rest) else group
-        return rows
 
 
 class Encoder:

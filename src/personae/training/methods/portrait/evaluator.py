@@ -21,6 +21,7 @@ from personae.io import atomic
 from personae.shapes import Bool, Float
 from personae.training import captions
 from personae.training.images import to_pixels
+from personae.training.methods.base.data import other_pictures
 
 if TYPE_CHECKING:
     from personae.training.methods.base.network import IdentityToFace
@@ -67,7 +68,7 @@ class Evaluator:
             except BadData:  # among the first few hundred people perhaps none is held out
                 continue
         people = type(fallback).joined(found) if found else fallback
-        others = people.others()
+        others = other_pictures(people.person)
         paired = np.array([others[row][0] != row for row in range(len(people))])
         firsts = np.unique(people.person, return_index=True)[1]
         rows = firsts[np.argsort(~paired[firsts], kind="stable")][:_PEOPLE]

@@ -24,6 +24,7 @@ from personae.training.export import save_half
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
+from personae.training.methods.base.data import other_pictures
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix, Prompts
 from personae.training.methods.base.setting import sample
@@ -69,7 +70,7 @@ class PortraitTask:
         if stream is not None and drawn:
             parts.append(Portraits.of_stream(stream.to(home), encoder, people=drawn))
         self.data = Portraits.joined(parts)
-        self.others = self.data.others()
+        self.others = other_pictures(self.data.person)
         self.evaluator = Evaluator.of(caches, encoder, self.data)
         self.prompts = Prompts.of_export(start) if start else Prompts.trained(None, self.data.measures[0])
         self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=self.data.latents.shape[2])

@@ -1,10 +1,10 @@
 """Recipe `nano-reference`: a LoRA that makes use of a reference's keys and values in self-attention.
 
-The published adapter (arXiv 2510.04706) learns from videos: another frame of the same scene is the reference. There is
-one photo per person here, so the reference is the photo itself or, as often, its mirror image, whichever side the
-target shows. It teaches to take light, colour, hair and background from what the reference shows, wherever in the
-image that is. It cannot teach to keep that look under another expression, or at a pose other than the two in the
-photo: of these the reference tells too much, and a smaller scale is the only remedy.
+The published adapter (arXiv 2510.04706) learns from videos: another frame of the same scene is the reference. Of people
+who were drawn it is another view of the same person. Of a photo, which is alone, it is the photo itself or, as often,
+its mirror image, whichever side the target shows: that teaches to take light, colour, hair and background from wherever
+the reference shows them, but not to keep that look under another expression, or at a pose other than the two in the
+photo. Of these it then tells too much, and a smaller scale is the only remedy.
 """
 
 from pathlib import Path
@@ -21,13 +21,14 @@ from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.lora import ATTENTION, Adapted, export_lora, sheet
 from personae.training.losses import noised
-from personae.training.methods.base.data import BaseFiles
+from personae.training.methods.base.data import BaseFiles, OtherViews
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.reference.evaluator import ReferenceEvaluator
 from personae.types import Array
 
 RANK = 4
+_OTHERS = 0.8  # the share of the references that are another view, of people who have some
 
 
 class ReferenceTask:
@@ -36,6 +37,7 @@ class ReferenceTask:
     def __init__(self, files: BaseFiles, *, dropout: float = 0.1) -> None:
         """files: of the base. dropout: the share of rows with neither identity nor reference, for guidance."""
         self.setting, self.dropout = Setting.open(files), dropout
+        self.views = OtherViews(self.setting.faces.person)
         adapted = Adapted.of(self.setting.base, ATTENTION, RANK)
         self.model, self.frozen = adapted.model, adapted.frozen
         self.evaluator = ReferenceEvaluator(self.setting, self.frozen, self.reference)
@@ -45,8 +47,8 @@ class ReferenceTask:
         compile_blocks(self.model.unet)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
-        """Photos (`LatentFaces.photos`), with `references`, the latents of the same photos on either side, `tokens`
-        (N, L), and `conditional` (N,) bool: which rows have identity and reference."""
+        """Photos (`LatentFaces.photos`), with `references`, the latents of other views or of the same photos on either
+        side, `tokens` (N, L), and `conditional` (N,) bool: which rows have identity and reference."""
         faces = self.setting.faces
         rows = rng.integers(len(faces), size=size)
         sides, reference_sides = rng.integers(2, size=(2, size))
@@ -54,7 +56,7 @@ class ReferenceTask:
         conditional = rng.random(size) >= self.dropout
         return {
             **faces.photos(sides, rows, views),
-            "references": faces.latents[reference_sides, rows],
+            "references": faces.latents[reference_sides, self.views.draw(rng, rows, _OTHERS)],
             "tokens": self.setting.prompts.tokens([captions.IDENTITY_PROMPT if one else "" for one in conditional]),
             "conditional": conditional,
         }
