@@ -14,7 +14,7 @@ from personae.data import shards
 from personae.data.people_stream import PeopleStream
 from personae.data.views import TRAITS, Directions
 from personae.reading.differentiable import AlignedLandmarks
-from personae.training.loop import Schedule, train
+from personae.training.loop import Schedule, to_device, train
 from personae.training.methods.base import network
 from personae.training.methods.base.data import other_pictures
 from personae.training.methods.portrait import data, method
@@ -156,9 +156,21 @@ def test_a_face_like_its_own_person_costs_less_than_one_like_another(folder: Pat
     assert float(cosine) > float(less)
 
 
+def test_some_batches_are_judged(folder: Path) -> None:
+    task = PortraitTask([folder / "people"], folder / "vae", folder / "embedder.onnx", identity_images=2)
+    batches = [task.batch(np.random.default_rng(n), 2) for n in range(80)]
+    judged = [batch["judged"] for batch in batches]
+    assert 0.1 < np.mean(judged) < 0.4
+    for wanted in (True, False):
+        batch = to_device(batches[judged.index(wanted)], CPU)
+        _, figures = task.loss(task.model, batch, torch.Generator().manual_seed(0))
+        assert ("identity" in figures) == wanted
+
+
 def test_from_shards_to_an_export_that_goes_on(folder: Path, stream: PeopleStream, tmp_path: Path) -> None:
     parts = folder / "vae", folder / "embedder.onnx"
-    task = PortraitTask([folder / "people", folder / "photos"], *parts, stream=stream, drawn=4, identity_images=2)
+    both = [folder / "people", folder / "photos"]
+    task = PortraitTask(both, *parts, stream=stream, drawn=4, identity_images=2, identity_share=1.0)
     schedule = Schedule(steps=3, batch=4, lr=1e-3, optimizer="muon", report_every=3, compile=False)
     report = train(task, schedule, tmp_path / "run", bf16=False)
     assert {"held_out_flow", "own_likeness", "sharpness", "variety"} <= report.keys()

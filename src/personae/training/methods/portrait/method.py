@@ -9,6 +9,7 @@ alone, stands for both.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from personae.data.people_stream import PeopleStream
 from personae.sampling.fast import modes
-from personae.shapes import Float, Float32, Shaped
+from personae.shapes import Float, Float32
 from personae.training import captions
 from personae.training.compilation import compile_blocks
 from personae.training.export import save_half
@@ -31,7 +32,6 @@ from personae.training.methods.base.setting import sample
 from personae.training.methods.portrait.data import Encoder, Portraits
 from personae.training.methods.portrait.evaluator import Evaluator
 from personae.training.rollout import Rolled, ends_and_scales, roll
-from personae.types import Array
 
 _CONTRAST = 0.05  # lambda of the contrastive term
 _BANK = 4096  # identities among which a face's own is to be found
@@ -46,6 +46,7 @@ class PortraitTask:
     caches: labelled pictures. vae: an exported autoencoder of heads. embedder: the identity encoder's ONNX file.
     stream, drawn: people drawn here instead of or beside the caches, and how many. start: an export to begin from.
     identity_weight, identity_images: of the InfoNCE term, and the faces of a batch that are sampled for it.
+    identity_share: of the batches in which any are: they take as long again as all the rest.
     """
 
     def __init__(
@@ -57,13 +58,15 @@ class PortraitTask:
         stream: PeopleStream | None = None,
         drawn: int = 0,
         mix: PromptMix | None = None,
-        identity_weight: float = 0.1,
+        identity_weight: float = 0.2,
         identity_images: int = 8,
+        identity_share: float = 0.25,
         start: Path | None = None,
     ) -> None:
         home = modes.device_for(None)
         self.mix = mix or PromptMix()
         self.identity_weight, self.identity_images = identity_weight, identity_images
+        self.identity_share = identity_share
         encoder = Encoder(vae, embedder, home)
         self.vae, self.embedder = encoder.vae, encoder.recogniser
         parts = [Portraits.of_caches(caches, encoder)] if caches else []
@@ -86,8 +89,9 @@ class PortraitTask:
         prompt = self.mix.draw(measures, rng)
         return captions.caption(measures, rng, identity=True) if always and prompt == _ALONE else prompt
 
-    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Shaped[Array, " ..."]]:
-        """Pictures to learn, each with an identity out of another picture of the same person."""
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        """Pictures to learn, each with an identity out of another picture of the same person; and whether faces are
+        sampled and `judged`."""
         rows, sides = rng.integers(len(self.data), size=size), rng.integers(2, size=size)
         sources = np.array([rng.choice(self.others[row]) for row in rows])
         crops = rng.integers(self.data.vectors.shape[2], size=size)
@@ -97,18 +101,19 @@ class PortraitTask:
             "inside": self.data.inside[sides, rows],
             "vectors": self.data.vectors[rng.integers(2, size=size), sources, crops],
             "bank": self.data.vectors[0, bank, 0],
+            "judged": bool(self.identity_weight and rng.random() < self.identity_share),
             "tokens": self.prompts.tokens(
                 [self._prompt(row, side, rng) for row, side in zip(rows, sides, strict=True)]
             ),
         }
 
     def loss(
-        self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator
+        self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], Metrics]:
         drawn = noised(batch, generator)
         noisy, times, tokens, vectors = drawn.noisy, drawn.times, batch["tokens"], batch["vectors"]
         count, rolled, rows = len(times), None, None
-        if self.identity_weight:
+        if batch["judged"]:
             rolled, rows = self._from_noise(tokens, vectors, generator)
             noisy, times = torch.cat([noisy, rolled.noisy]), torch.cat([times, rolled.times])
             tokens, vectors = torch.cat([tokens, tokens[rows]]), torch.cat([vectors, vectors[rows]])
