@@ -12,7 +12,7 @@ import numpy as np
 
 from personae.errors import BadData
 from personae.reading import align
-from personae.shapes import Float, Float64
+from personae.shapes import Float, Float64, UInt8
 from personae.types import Array
 
 CELLS = 16  # of a picture's latents, a side
@@ -37,6 +37,11 @@ class Frame:
     def points(self) -> Float64[Array, "5 2"]:
         """Where a face's five points lie, in pixels of the picture."""
         return np.array(align.template(self.template).points) * self.side - 0.5
+
+    def inside(self, matrix: Float[Array, "2 3"], shape: tuple[int, ...]) -> UInt8[Array, "h w"]:
+        """(16, 16), 1 for the cells of the latents whose pixels all lie in a photo (H, W, ...) that `matrix` cuts."""
+        covered = align.coverage(matrix, self.side, shape)
+        return np.asarray(covered.reshape(CELLS, self.cell, CELLS, self.cell).all((1, 3)), np.uint8)
 
 
 PORTRAIT = Frame(template="portrait", side=128)  # what `personae prepare` cuts

@@ -19,11 +19,10 @@ from torch import Tensor
 
 from personae.data import shards
 from personae.io import atomic
-from personae.reading import align
 from personae.shapes import Float, Float32, Int, Shaped, UInt8
 from personae.training import captions
 from personae.training.face_table import FaceTable
-from personae.training.frame import CELLS, PORTRAIT, Frame
+from personae.training.frame import PORTRAIT, Frame, of_side
 from personae.training.methods.base.frozen import FrozenNetworks
 from personae.types import Array
 
@@ -147,21 +146,13 @@ class LatentFaces:
 
 def _encoded(table: FaceTable, networks: FrozenNetworks) -> dict[str, Array]:
     sides = (table.crops, table.crops[:, :, ::-1])
-    cells = _inside(table, table.crops.shape[1])
+    frame = of_side(table.crops.shape[1])
+    cells = np.stack([frame.inside(table.matrix[row], table.shape(row)) for row in range(len(table))])
     return {
         "latents": np.stack([networks.encode(side) for side in sides]),
         "vectors": np.stack([networks.views(side, VIEWS, i) for i, side in enumerate(sides)]),
         "inside": np.stack([cells, cells[:, :, ::-1]]),
     }
-
-
-def _inside(table: FaceTable, size: int) -> Array:
-    """(N, 16, 16) uint8: the latents' cells whose pixels all lie in the photo."""
-    cells = []
-    for row in range(len(table)):
-        covered = align.coverage(table.matrix[row], size, table.shape(row))
-        cells.append(covered.reshape(CELLS, size // CELLS, CELLS, size // CELLS).all((1, 3)))
-    return np.stack(cells).astype(np.uint8)
 
 
 def sharpness(crops: UInt8[Array, "N S S 3"]) -> Float[Array, " N"]:

@@ -199,8 +199,7 @@ class _Heads:
 
     def inside(self, row: int) -> Array:
         """(16, 16) uint8: the cells whose pixels all lie in the photo."""
-        covered = align.coverage(self.matrices[row], HEAD.side, self.table.shape(row))
-        return np.asarray(covered.reshape(CELLS, HEAD.cell, CELLS, HEAD.cell).all((1, 3)), np.uint8)
+        return HEAD.inside(self.matrices[row], self.table.shape(row))
 
     def sharp(self) -> Array:
         """(N,) bool: the sharper half of the table's faces."""
