@@ -13,10 +13,13 @@ from people_fixtures import WIDTH, tiny_networks
 from personae.data import shards
 from personae.data.people_stream import PeopleStream
 from personae.data.views import TRAITS, Directions
+from personae.errors import BadData
 from personae.reading.differentiable import AlignedLandmarks
+from personae.training import captions
+from personae.training.face_table import FaceTable
 from personae.training.loop import Schedule, to_device, train
 from personae.training.methods.base import network
-from personae.training.methods.base.data import other_pictures
+from personae.training.methods.base.data import other_pictures, sharpness
 from personae.training.methods.portrait import data, method
 from personae.training.methods.portrait.data import STUDIO, Encoder, Portraits
 from personae.training.methods.portrait.method import PortraitTask
@@ -100,6 +103,27 @@ def test_captions_name_the_kind_of_picture_of_photos_always(folder: Path, encode
     assert all(data.SNAPSHOT in one.phrases for one in both.measures[0][people:])
     sharp = [data.SHARP in one.phrases for one in both.measures[0][people:]]
     assert 0 < sum(sharp) < len(sharp)
+
+
+def test_of_photos_the_sharpest_are_learnt_from(folder: Path, encoder: Encoder) -> None:
+    photos = Portraits.of_caches([folder / "photos"], encoder)
+    table = FaceTable.load(folder / "photos")
+    keep = np.argsort(sharpness(table.crops))[-len(photos) :]
+    assert len(photos) == -(-len(table) // 3)
+    kept = [captions.measure(table)[row].phrases for row in sorted(keep)]
+    assert [one.phrases[:-2] for one in photos.measures[0]] == kept
+
+
+def test_a_cache_without_a_whole_face_says_so(folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "COVERED", 1.5)
+    with pytest.raises(BadData, match="shows a face whole"):
+        Portraits.of_caches([folder / "photos"], encoder)
+
+
+def test_a_batch_holds_people_and_photos_in_fixed_shares(folder: Path) -> None:
+    task = PortraitTask([folder / "people", folder / "photos"], folder / "vae", folder / "embedder.onnx")
+    rows = task._rows(np.random.default_rng(0), 4000)
+    assert task.data.always[rows].mean() == pytest.approx(0.4, abs=0.03)
 
 
 def test_what_is_prepared_later_is_all_that_is_encoded_then(

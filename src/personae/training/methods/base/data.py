@@ -28,7 +28,7 @@ from personae.types import Array
 
 VIEWS = 3  # of each face: its plain crop's identity, and those of jittered ones
 _BLURRED = 0.1  # the share of the least sharp photos, which are left out
-_COVERED = 0.93  # the share of a crop that must lie inside its photo
+COVERED = 0.93  # the share of a crop that must lie inside its photo
 _HELD_OUT = 128  # people in reports
 
 
@@ -92,7 +92,7 @@ def training_faces(files: BaseFiles) -> FaceTable:
     are not the most blurred."""
     table = FaceTable.load(files.caches)
     sharp = sharpness(table.crops)
-    table = table.where((table.coverage > _COVERED) & (sharp > np.quantile(sharp, _BLURRED)))
+    table = table.where((table.coverage > COVERED) & (sharp > np.quantile(sharp, _BLURRED)))
     return table.framed(files.frame, files.cache)
 
 

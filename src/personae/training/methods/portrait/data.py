@@ -21,6 +21,7 @@ from torch import Tensor
 
 from personae.data import shards
 from personae.data.people_stream import PeopleStream
+from personae.errors import BadData
 from personae.io import atomic
 from personae.reading import align
 from personae.reading.differentiable import AlignedRecogniser
@@ -30,11 +31,12 @@ from personae.training.face_table import FaceTable
 from personae.training.frame import CELLS, HEAD
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
-from personae.training.methods.base.data import people_of, sharpness
+from personae.training.methods.base.data import COVERED, people_of, sharpness
 from personae.types import Array
 
 _AT_ONCE, _ROWS = 32, 1024  # pictures that are encoded together, and that are stored in one file
-_SOFT = 0.5  # of a table's photos, the less sharp half is called so
+_SHARPEST = 1 / 3  # the share of a cache's photos that are learnt from: the rest are softer than any studio's
+_SOFT = 0.5  # of these, the less sharp half is called so
 STUDIO, SNAPSHOT = "studio portrait", "snapshot"
 SHARP, SOFT = "sharp", "soft"
 
@@ -68,19 +70,23 @@ class Portraits:
         limit: int | None = None,
         views: int = 3,
     ) -> "Portraits":
-        """The labelled pictures of several caches, each at most `limit`.
+        """The labelled pictures of several caches, each at most `limit`: of people, all; of photos, the sharpest that
+        show a face whole.
 
         Raises `BadData` for a cache without shards, or one in which nobody is held out if these are wanted.
         """
         parts, first = [], 0
         for cache in caches:
             table = FaceTable.load(cache, held_out=held_out, limit=limit)
+            several = len(set(people_of(table.keys))) < len(table)  # views of people who were drawn
+            table = table if several else _best(table)
+            if not len(table):
+                raise BadData(f"none of the photos in {cache} shows a face whole: prepare others")
             heads = _Heads(table)
             person = first + people_of(table.keys)
             first = int(person.max()) + 1
             latents, vectors = _encoded(cache, heads, encoder, views)
             inside = np.stack([heads.inside(row) for row in range(len(table))])
-            several = first - int(person.min()) < len(table)  # views of people who were drawn
             plain = [
                 replace(one, phrases=(*one.phrases, STUDIO if several else SNAPSHOT, SHARP if sharp else SOFT))
                 for one, sharp in zip(captions.measure(table), heads.sharp(), strict=True)
@@ -205,6 +211,12 @@ class _Heads:
         """(N,) bool: the sharper half of the table's faces."""
         found = sharpness(self.table.crops)
         return np.asarray(found > np.quantile(found, _SOFT))
+
+
+def _best(photos: FaceTable) -> FaceTable:
+    """Of a table of photos, those worth learning from."""
+    sharp = sharpness(photos.crops)
+    return photos.where((photos.coverage > COVERED) & (sharp >= np.quantile(sharp, 1 - _SHARPEST)))
 
 
 def _encoded(cache: Path, heads: _Heads, encoder: Encoder, views: int) -> tuple[Array, Array]:

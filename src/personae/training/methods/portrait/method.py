@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from personae.data.people_stream import PeopleStream
 from personae.sampling.fast import modes
-from personae.shapes import Float, Float32
+from personae.shapes import Float, Float32, Int
 from personae.training import captions
 from personae.training.compilation import compile_blocks
 from personae.training.export import save_half
@@ -32,7 +32,9 @@ from personae.training.methods.base.setting import sample
 from personae.training.methods.portrait.data import Encoder, Portraits
 from personae.training.methods.portrait.evaluator import Evaluator
 from personae.training.rollout import Rolled, ends_and_scales, roll
+from personae.types import Array
 
+_DRAWN = 0.6  # the share of people who were drawn, beside photos
 _CONTRAST = 0.05  # lambda of the contrastive term
 _BANK = 4096  # identities among which a face's own is to be found
 _TEMPERATURE = 0.1
@@ -74,6 +76,9 @@ class PortraitTask:
             parts.append(Portraits.of_stream(stream.to(home), encoder, people=drawn))
         self.data = Portraits.joined(parts)
         self.others = other_pictures(self.data.person)
+        self.kinds = [
+            rows for rows in (np.flatnonzero(~self.data.always), np.flatnonzero(self.data.always)) if len(rows)
+        ]
         self.evaluator = Evaluator.of(caches, encoder, self.data)
         self.prompts = Prompts.of_export(start) if start else Prompts.trained(None, self.data.measures[0])
         self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=self.data.latents.shape[2])
@@ -89,10 +94,17 @@ class PortraitTask:
         prompt = self.mix.draw(measures, rng)
         return captions.caption(measures, rng, identity=True) if always and prompt == _ALONE else prompt
 
+    def _rows(self, rng: np.random.Generator, size: int) -> Int[Array, " M"]:
+        """Pictures of a batch, of both kinds if there are both."""
+        if len(self.kinds) == 1:
+            return rng.choice(self.kinds[0], size)
+        drawn, photos = (rng.choice(rows, size) for rows in self.kinds)
+        return np.where(rng.random(size) < _DRAWN, drawn, photos)
+
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         """Pictures to learn, each with an identity out of another picture of the same person; and whether faces are
         sampled and `judged`."""
-        rows, sides = rng.integers(len(self.data), size=size), rng.integers(2, size=size)
+        rows, sides = self._rows(rng, size), rng.integers(2, size=size)
         sources = np.array([rng.choice(self.others[row]) for row in rows])
         crops = rng.integers(self.data.vectors.shape[2], size=size)
         bank = rng.integers(len(self.data), size=_BANK)
