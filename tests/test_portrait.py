@@ -126,6 +126,15 @@ def test_a_batch_holds_people_and_photos_in_fixed_shares(folder: Path) -> None:
     assert task.data.always[rows].mean() == pytest.approx(0.4, abs=0.03)
 
 
+def test_a_base_begins_with_what_fits_of_another(folder: Path, tmp_path: Path) -> None:
+    network.build_unet(8).save_pretrained(tmp_path / "unet")
+    other = diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "unet").state_dict()
+    parts = folder / "vae", folder / "embedder.onnx"
+    own = PortraitTask([folder / "people"], *parts, like=tmp_path).model.unet.state_dict()
+    fresh = {name for name, weight in own.items() if not torch.equal(weight, other[name])}
+    assert fresh == {"conv_in.weight", "conv_out.weight", "conv_out.bias"}  # of 4 channels, not of 8
+
+
 def test_what_is_prepared_later_is_all_that_is_encoded_then(
     folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

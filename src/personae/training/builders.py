@@ -40,7 +40,9 @@ def portrait(inputs: Inputs) -> Trainable:
     from personae.training.methods.portrait.method import PortraitTask
 
     vae, embedder = inputs.head_vae(), inputs.embedder()
-    return PortraitTask(inputs.caches(), vae, embedder, stream=inputs.stream(), drawn=inputs.draw)
+    return PortraitTask(
+        inputs.caches(), vae, embedder, stream=inputs.stream(), drawn=inputs.draw, like=inputs.shipped_if_any()
+    )
 
 
 def embedder(inputs: Inputs) -> Trainable:

@@ -147,6 +147,12 @@ class Inputs:
         """The UNet that ships, which an adapter goes with."""
         return self.bundle or self.export("nano-base")
 
+    def shipped_if_any(self) -> Path | None:
+        """The same; None, if there is neither a run nor a bundle."""
+        with suppress(WeightsMissing):
+            return self.shipped()
+        return None
+
 
 def bundled() -> Path | None:
     """The folder of the model in the package, if it is there."""

@@ -71,6 +71,17 @@ class IdentityToFace(nn.Module):
             text_encoder.set_attn_implementation("eager")
         return cls(text_encoder, unet, id_token(tokenizer))
 
+    def take_over(self, folder: Path) -> float:
+        """Begin with the UNet of another base's export, whose latents may be others: all weights of the same name and
+        shape. The share of the parameters that were found."""
+        other = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).state_dict()
+        own = self.unet.state_dict()
+        found = {
+            name: other[name] for name, weight in own.items() if name in other and other[name].shape == weight.shape
+        }
+        self.unet.load_state_dict(found, strict=False)
+        return sum(weight.numel() for weight in found.values()) / sum(weight.numel() for weight in own.values())
+
     def condition(self, tokens: Tensor, vectors: Tensor) -> Conditioning:
         """tokens (N, L), vectors (N, D): the vector overwrites the placeholder's embedding wherever it occurs."""
         return encode_tokens(self.text_encoder, tokens, tokens == self.placeholder, vectors)

@@ -47,6 +47,7 @@ class PortraitTask:
 
     caches: labelled pictures. vae: an exported autoencoder of heads. embedder: the identity encoder's ONNX file.
     stream, drawn: people drawn here instead of or beside the caches, and how many. start: an export to begin from.
+    like: without one, the base whose UNet gives the weights that fit, though its latents are others.
     identity_weight, identity_images: of the InfoNCE term, and the faces of a batch that are sampled for it.
     identity_share: of the batches in which any are: they take as long again as all the rest.
     """
@@ -64,6 +65,7 @@ class PortraitTask:
         identity_images: int = 8,
         identity_share: float = 0.25,
         start: Path | None = None,
+        like: Path | None = None,
     ) -> None:
         home = modes.device_for(None)
         self.mix = mix or PromptMix()
@@ -82,6 +84,8 @@ class PortraitTask:
         self.evaluator = Evaluator.of(caches, encoder, self.data)
         self.prompts = Prompts.of_export(start) if start else Prompts.trained(None, self.data.measures[0])
         self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=self.data.latents.shape[2])
+        if like is not None and start is None:
+            self.model.take_over(like)
 
     def compile(self) -> None:
         compile_blocks(self.model.unet)
