@@ -1,5 +1,6 @@
 """Identities: means, blends, noise, shifts, made-up people, files."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from safetensors.numpy import save_file
 from personae import identity
 from personae.errors import BadIdentity, BadOption, BadOutput, SpaceMismatch
 from personae.identity import Direction, IdentitySampler, nearest_of
-from personae.types import Identity
+from personae.models.catalog import resolve
+from personae.types import RELEASED_SPACES, Identity
 
 
 def person(seed: int, width: int = 32, space: str = "a") -> Identity:
@@ -85,6 +87,19 @@ def test_spaces_never_mix() -> None:
     ):
         with pytest.raises(SpaceMismatch, match="'b'"):
             mix()
+
+
+def test_an_identity_of_an_earlier_bundled_encoder_names_the_release() -> None:
+    (space, release), *_ = RELEASED_SPACES.items()
+    with pytest.raises(SpaceMismatch, match=f"that of the model in personae {release}, .* identity mean PHOTO"):
+        person(1, space=space).require("b")
+    with pytest.raises(SpaceMismatch, match="'b', the model reads 'c'"):
+        person(1, space="b").require("c")
+
+
+def test_the_space_of_the_bundled_encoder_is_on_the_list() -> None:
+    index = json.loads((resolve("nano") / "model_index.json").read_text())
+    assert index["identity_space"] in RELEASED_SPACES, "note the release that this encoder comes with"
 
 
 @given(seeds, st.floats(0, 180))

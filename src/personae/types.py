@@ -141,6 +141,10 @@ def _unit(values: Any) -> Float32[Array, " D"]:
     return (exact / np.sqrt(exact @ exact)).astype(np.float32)
 
 
+# The spaces of the bundled encoder, and the releases that it came with.
+RELEASED_SPACES = {"personae-nano/arcface/c5ae8380603f": "0.1"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """Who a face belongs to, as a recogniser measures it.
@@ -162,9 +166,11 @@ class Identity:
     def require(self, space: str) -> None:
         """Raise `SpaceMismatch` unless this identity was measured in `space`."""
         if self.space != space:
+            release = RELEASED_SPACES.get(self.space)
+            origin = "" if release is None else f", that of the model in personae {release}"
             raise SpaceMismatch(
-                f"this identity was measured in space {self.space!r}, the model reads {space!r}: "
-                "read the photo again with this model's reader"
+                f"this identity was measured in space {self.space!r}{origin}, the model reads {space!r}: "
+                "read the photo again with this model's reader (`personae identity mean PHOTO -o NAME.identity`)"
             )
 
 
