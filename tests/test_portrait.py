@@ -20,6 +20,7 @@ from personae.training.face_table import FaceTable
 from personae.training.loop import Schedule, to_device, train
 from personae.training.methods.base import network
 from personae.training.methods.base.data import other_pictures, sharpness
+from personae.training.methods.base.prompts import Prompts
 from personae.training.methods.portrait import data, method
 from personae.training.methods.portrait.data import STUDIO, Encoder, Portraits
 from personae.training.methods.portrait.method import PortraitTask
@@ -126,13 +127,27 @@ def test_a_batch_holds_people_and_photos_in_fixed_shares(folder: Path) -> None:
     assert task.data.always[rows].mean() == pytest.approx(0.4, abs=0.03)
 
 
-def test_a_base_begins_with_what_fits_of_another(folder: Path, tmp_path: Path) -> None:
-    network.build_unet(8).save_pretrained(tmp_path / "unet")
-    other = diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "unet").state_dict()
-    parts = folder / "vae", folder / "embedder.onnx"
-    own = PortraitTask([folder / "people"], *parts, like=tmp_path).model.unet.state_dict()
-    fresh = {name for name, weight in own.items() if not torch.equal(weight, other[name])}
-    assert fresh == {"conv_in.weight", "conv_out.weight", "conv_out.bias"}  # of 4 channels, not of 8
+def test_a_base_begins_with_all_but_the_ends_of_one_for_other_latents() -> None:
+    torch.manual_seed(0)
+    other = network.build_unet(8)
+    own = network.for_latents(other, 4)
+    assert own.config.in_channels == own.config.out_channels == 4
+    fresh = {name for name, weight in other.state_dict().items() if not torch.equal(weight, own.state_dict()[name])}
+    assert fresh == {"conv_in.weight", "conv_in.bias", "conv_out.weight", "conv_out.bias"}
+    assert network.for_latents(other, 8) is other
+
+
+def test_a_text_encoder_keeps_what_it_knows_of_the_words_that_stay() -> None:
+    measures = [captions.Measures(subject="woman", phrases=("snapshot",))] * 4
+    before = Prompts.trained(None, [captions.Measures(subject="woman", phrases=())] * 4).tokenizer
+    now = Prompts.trained(None, measures).tokenizer
+    first = network.build_text_encoder(before)
+    second = network.for_words(first, before, now)
+    tokens = [tokenizer("id woman", return_tensors="pt").input_ids for tokenizer in (before, now)]
+    assert len(now) != len(before)
+    shared = [encoder(ids).last_hidden_state for encoder, ids in zip((first, second), tokens, strict=True)]
+    torch.testing.assert_close(*shared)
+    assert network.for_words(first, before, before) is first
 
 
 def test_what_is_prepared_later_is_all_that_is_encoded_then(
@@ -213,3 +228,7 @@ def test_from_shards_to_an_export_that_goes_on(folder: Path, stream: PeopleStrea
     again = PortraitTask([folder / "people"], *parts, start=export)
     assert again.model.unet.config.in_channels == 4
     assert "id</w>" in again.prompts.tokenizer.get_vocab()
+    network.build_unet(8).save_pretrained(export / "unet")
+    other = PortraitTask([folder / "people"], *parts, start=export)
+    assert other.model.unet.config.in_channels == 4
+    assert other.prompts.tokenizer.get_vocab() != again.prompts.tokenizer.get_vocab()  # of people alone, not of photos

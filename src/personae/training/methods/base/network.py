@@ -1,5 +1,6 @@
 """Text encoder and UNet of nano, and both as the one module that is trained."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -50,6 +51,46 @@ def build_unet(channels: int = 8) -> UNet2DConditionModel:
     )
 
 
+def makes(folder: Path, channels: int) -> bool:
+    """Whether the base in an export makes latents of `channels`."""
+    return bool(json.loads((folder / "unet" / "config.json").read_text())["in_channels"] == channels)
+
+
+def for_latents(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
+    """A UNet for latents of `channels`: this one, or, if its own are others, one whose first and last layers are fresh
+    and which has all else of it."""
+    if unet.config.in_channels == channels:
+        return unet
+    config = dict(unet.config) | {"in_channels": channels, "out_channels": channels}
+    other = UNet2DConditionModel.from_config(config)
+    kept = {
+        name: weight for name, weight in unet.state_dict().items() if not name.startswith(("conv_in.", "conv_out."))
+    }
+    other.load_state_dict(kept, strict=False)
+    return other
+
+
+def for_words(text_encoder: CLIPTextModel, before: CLIPTokenizer, now: CLIPTokenizer) -> CLIPTextModel:
+    """A text encoder for another vocabulary: a token of both keeps its embedding, others have a fresh one. As it is, if
+    the vocabularies are the same."""
+    known, wanted = before.get_vocab(), now.get_vocab()
+    if known == wanted:
+        return text_encoder
+    config = text_encoder.config.to_dict() | {
+        "vocab_size": len(now),
+        **{f"{name}_token_id": getattr(now, f"{name}_token_id") for name in ("bos", "eos", "pad")},
+    }
+    other = CLIPTextModel(CLIPTextConfig.from_dict(config))
+    words = other.get_input_embeddings().weight.detach().clone()
+    for token, number in wanted.items():
+        if token in known:
+            words[number] = text_encoder.get_input_embeddings().weight[known[token]].detach()
+    state = text_encoder.state_dict()
+    (place,) = [name for name in state if name.endswith("token_embedding.weight")]
+    other.load_state_dict(state | {place: words})
+    return other
+
+
 class IdentityToFace(nn.Module):
     """Tokens and identity vectors to the UNet's prediction: what is trained, as one module."""
 
@@ -59,28 +100,23 @@ class IdentityToFace(nn.Module):
 
     @classmethod
     def of(cls, tokenizer: CLIPTokenizer, folder: Path | None, *, channels: int = 8) -> "IdentityToFace":
-        """With the weights of an export, or fresh ones for latents of `channels`."""
+        """With the weights of an export, or fresh ones, for a vocabulary and for latents of `channels`."""
         if folder is None:
             text_encoder, unet = build_text_encoder(tokenizer), build_unet(channels)
         else:
-            text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-            unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+            text_encoder = for_words(
+                CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32),
+                CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+                tokenizer,
+            )
+            unet = for_latents(
+                UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32), channels
+            )
         if modes.device_for(None).type == "cpu":
             # Over sequences this short, the backward of torch's fused attention takes a third of a CPU's step.
             unet.set_attn_processor(AttnProcessor())
             text_encoder.set_attn_implementation("eager")
         return cls(text_encoder, unet, id_token(tokenizer))
-
-    def take_over(self, folder: Path) -> float:
-        """Begin with the UNet of another base's export, whose latents may be others: all weights of the same name and
-        shape. The share of the parameters that were found."""
-        other = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).state_dict()
-        own = self.unet.state_dict()
-        found = {
-            name: other[name] for name, weight in own.items() if name in other and other[name].shape == weight.shape
-        }
-        self.unet.load_state_dict(found, strict=False)
-        return sum(weight.numel() for weight in found.values()) / sum(weight.numel() for weight in own.values())
 
     def condition(self, tokens: Tensor, vectors: Tensor) -> Conditioning:
         """tokens (N, L), vectors (N, D): the vector overwrites the placeholder's embedding wherever it occurs."""

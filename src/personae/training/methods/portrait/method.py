@@ -26,7 +26,7 @@ from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
 from personae.training.methods.base.data import other_pictures
-from personae.training.methods.base.network import IdentityToFace
+from personae.training.methods.base.network import IdentityToFace, makes
 from personae.training.methods.base.prompts import PromptMix, Prompts
 from personae.training.methods.base.setting import sample
 from personae.training.methods.portrait.data import Encoder, Portraits
@@ -46,8 +46,8 @@ class PortraitTask:
     """See `training.loop.Trainable`.
 
     caches: labelled pictures. vae: an exported autoencoder of heads. embedder: the identity encoder's ONNX file.
-    stream, drawn: people drawn here instead of or beside the caches, and how many. start: an export to begin from.
-    like: without one, the base whose UNet gives the weights that fit, though its latents are others.
+    stream, drawn: people drawn here instead of or beside the caches, and how many. start: a base to go on
+    from; of one for other latents, what fits is taken over, and there are other words.
     identity_weight, identity_images: of the InfoNCE term, and the faces of a batch that are sampled for it.
     identity_share: of the batches in which any are: they take as long again as all the rest.
     """
@@ -65,7 +65,6 @@ class PortraitTask:
         identity_images: int = 8,
         identity_share: float = 0.25,
         start: Path | None = None,
-        like: Path | None = None,
     ) -> None:
         home = modes.device_for(None)
         self.mix = mix or PromptMix()
@@ -82,10 +81,10 @@ class PortraitTask:
             rows for rows in (np.flatnonzero(~self.data.always), np.flatnonzero(self.data.always)) if len(rows)
         ]
         self.evaluator = Evaluator.of(caches, encoder, self.data)
-        self.prompts = Prompts.of_export(start) if start else Prompts.trained(None, self.data.measures[0])
-        self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=self.data.latents.shape[2])
-        if like is not None and start is None:
-            self.model.take_over(like)
+        channels = self.data.latents.shape[2]
+        goes_on = start if start is not None and makes(start, channels) else None
+        self.prompts = Prompts.of_export(goes_on) if goes_on else Prompts.trained(None, self.data.measures[0])
+        self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=channels)
 
     def compile(self) -> None:
         compile_blocks(self.model.unet)
