@@ -339,10 +339,26 @@ def test_a_video_is_signed_and_marked_in_every_frame(tmp_path: Path, kind: str, 
     assert [one["watermark"] for one in found.frames] == [True] * 5
     assert found["watermark"].state == "present"
     assert any("in 5 of 5" in line for line in run("detect", path).lines)
+    inspected = run("inspect", path)
+    assert json.loads(inspected.out)["task"] == "animate"
+    assert "it is the recipe that was signed with this file" in inspected.err
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert detect(path)["c2pa"].state in ("tampered", "damaged")
+
+
+@pytest.mark.parametrize("comment", [None, "filmed by me", '{"camera": "mine"}'])
+def test_to_inspect_a_video_of_another_program_says_that_it_has_no_recipe(
+    run: Run, tmp_path: Path, comment: str | None
+) -> None:
+    pytest.importorskip("av")
+    black = iter([np.zeros((64, 64, 3), np.uint8)])
+    notes = {} if comment is None else {"comment": comment}
+    path = video_file.write(tmp_path / "theirs.mp4", black, fps=Fraction(25), notes=notes)
+    done = run("inspect", path)
+    assert done.code == 2
+    assert "carries no recipe" in done.err
 
 
 def test_the_signatures_of_a_videos_photo_and_driver_go_on(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from personae import identity
-from personae.errors import BadImage
+from personae.errors import BadImage, BadVideo
 from personae.gather import SUFFIX
 from personae.identity import directions
-from personae.io import regular
+from personae.io import regular, video_file
 from personae.models import catalog
 from personae.provenance import credentials, findings, signing
-from personae.provenance.recipe import find_recipe, read_recipe
+from personae.provenance.recipe import find_recipe, in_video, read_recipe
 from personae.provenance.signature import read_signature
 from personae.reading.metadata import mime_of
 from personae.types import BLENDSHAPES, Array, Face, Identity, Motion
@@ -83,7 +83,8 @@ def direction_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def path(where: str | Path) -> dict[str, Any]:
-    """The recipe of an image, the space of an `.identity` file, the files of a model folder (or a named model)."""
+    """The recipe of an image or video, the space of an `.identity` file, the files of a model's folder (or of a named
+    one)."""
     place = Path(where)
     if str(where) in catalog.MODELS:
         place = catalog.resolve(str(where))
@@ -95,15 +96,20 @@ def path(where: str | Path) -> dict[str, Any]:
         return person(identity.load(place)) | {"note": identity.note(place)}
     if not place.exists():
         raise BadImage(f"{place}: no such file")
-    return read_recipe(place)
+    if not _is_video(place):
+        return read_recipe(place)
+    recipe = in_video(video_file.notes(place))
+    if recipe is None:
+        raise BadVideo(f"{place} carries no recipe: it was not written by personae, or a program stripped it")
+    return recipe
 
 
 def recipe_word(where: str | Path) -> str | None:
-    """Whether the recipe of an image is the one that was signed with it, in a sentence; None: there is nothing to say
-    of what is no image, and of one without a signature."""
+    """Whether the recipe of an image or a video is the one that was signed with it, in a sentence; None: there is
+    nothing to say of what is neither, and of one without a signature."""
     if not Path(where).is_file() or Path(where).suffix == SUFFIX:
         return None
-    recipe = find_recipe(where)
+    recipe = in_video(video_file.notes(where)) if _is_video(Path(where)) else find_recipe(where)
     with regular.opened(where, None, BadImage) as file:
         kind = mime_of(file.read(_HEAD))
         if recipe is None or kind not in signing.READABLE or signing.library() is None:
@@ -115,6 +121,11 @@ def recipe_word(where: str | Path) -> str | None:
     found = findings.of_recipe(recipe, None, signature)
     broken = "" if found.state == findings.HOLDS else f"; the signature: {findings.of_signature(signature).proves}"
     return f"{where}: of the recipe is proven: {found.proves}{broken}"
+
+
+def _is_video(place: Path) -> bool:
+    with regular.opened(place, None, BadImage) as file:
+        return (mime_of(file.read(_HEAD)) or "").startswith("video/")
 
 
 def _pose(motion: Motion) -> dict[str, float]:

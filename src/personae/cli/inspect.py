@@ -87,8 +87,10 @@ def convert(
     say(as_safetensors(folder))
 
 
-def inspect_file(path: Annotated[Path, typer.Argument(help="An image, an .identity file or a model folder.")]) -> None:
-    """Print what a file holds: the recipe of an image, an identity's space, a model folder's parts and hashes.
+def inspect_file(
+    path: Annotated[Path, typer.Argument(help="An image, a video, an .identity file or a model folder.")],
+) -> None:
+    """Print what a file holds: the recipe of an image or video, an identity's space, a model folder's parts and hashes.
 
     Example: personae inspect personae-out/me-seed7.png
     """

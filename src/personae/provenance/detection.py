@@ -25,12 +25,12 @@ from personae.provenance.findings import Finding
 from personae.provenance.frames import of_frames
 from personae.provenance.manifest import BY_A_MODEL, foremost
 from personae.provenance.pixel_mark import Found
-from personae.provenance.recipe import history, is_recipe, parsed
+from personae.provenance.recipe import history, in_video, is_recipe, parsed
 from personae.provenance.sentences import Sentence
 from personae.provenance.signature import Signature, read_signature
 from personae.provenance.verdict import verdict
 from personae.provenance.watermark import LEAST_READABLE, LONGEST_RATIO
-from personae.reading.metadata import like_a_recipe, mime_of, text_in
+from personae.reading.metadata import mime_of, text_in
 from personae.reading.photo import load_photo
 from personae.types import Array
 
@@ -150,8 +150,11 @@ def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
         notes, unread = video_file.notes(name), None
     except (BadVideo, BadOption) as error:  # damaged, or without the extra `video`
         notes, unread = {}, str(error)
-    text = notes.get("comment")
-    recipe, fault = _recipe_in(text if text is not None and _may_be_ours(text) else None)
+    recipe, fault = None, None
+    try:
+        recipe = in_video(notes)
+    except BadRecipe as error:
+        fault = str(error)
     labelled = notes.get("description") == _VIDEO_LABEL or (recipe or {}).get("ai_generated") is True
     frames: list[dict[str, Any]] = []
     watermark, reason = None, unread or _NO_WATERMARKS
@@ -171,14 +174,6 @@ def _recipe_in(text: str | None) -> tuple[Mapping[str, Any] | None, str | None]:
     except BadRecipe as error:
         return None, str(error)
     return (found if found is not None and is_recipe(found) else None), None
-
-
-def _may_be_ours(comment: str) -> bool:
-    """Whether a video's comment is a recipe, whole or damaged: any program may write one."""
-    try:
-        return is_recipe(parsed(comment))
-    except BadRecipe:
-        return like_a_recipe(comment.encode("utf-8", "replace"))
 
 
 # ---------------------------------------------------------------------- the judgement

@@ -22,7 +22,7 @@ import numpy as np
 from personae.errors import BadIdentity, BadImage, BadRecipe
 from personae.io.json_kinds import FILE, excerpt
 from personae.provenance.recipe_schema import AROUND, FILES, HISTORY, HISTORY_SETTINGS, RECIPE, require
-from personae.reading.metadata import FIRST_KEYS, MAX_TEXT, RECIPES, text_of
+from personae.reading.metadata import FIRST_KEYS, MAX_TEXT, RECIPES, like_a_recipe, text_of
 from personae.types import Identity
 
 FORMAT = f"{RECIPES}2"
@@ -58,6 +58,19 @@ def find_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if recipe is not None and not set(FIRST_KEYS) <= recipe.keys():
         raise BadRecipe(f"the recipe in {path} is damaged: it lacks the model, its settings or the seed")
     return recipe
+
+
+def in_video(notes: Mapping[str, str]) -> dict[str, Any] | None:
+    """The recipe in a video's metadata (`video_file.notes`); None: there is none, and the comment, if there is one, is
+    another program's. Raises `BadRecipe` if it is damaged."""
+    comment = notes.get("comment")
+    try:
+        found = None if comment is None else parsed(comment)
+    except BadRecipe:
+        if comment is not None and like_a_recipe(comment.encode("utf-8", "replace")):
+            raise
+        return None
+    return found if found is not None and is_recipe(found) else None
 
 
 def is_recipe(found: Mapping[str, Any]) -> bool:
