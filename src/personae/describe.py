@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from personae import identity
-from personae.errors import BadImage, BadVideo
+from personae.errors import BadImage
 from personae.gather import SUFFIX
 from personae.identity import directions
 from personae.io import regular, video_file
 from personae.models import catalog
 from personae.provenance import credentials, findings, signing
-from personae.provenance.recipe import find_recipe, in_video, read_recipe
+from personae.provenance.recipe import find_recipe, in_video, required
 from personae.provenance.signature import read_signature
 from personae.reading.metadata import mime_of
 from personae.types import BLENDSHAPES, Array, Face, Identity, Motion
@@ -96,12 +96,7 @@ def path(where: str | Path) -> dict[str, Any]:
         return person(identity.load(place)) | {"note": identity.note(place)}
     if not place.exists():
         raise BadImage(f"{place}: no such file")
-    if not _is_video(place):
-        return read_recipe(place)
-    recipe = in_video(video_file.notes(place))
-    if recipe is None:
-        raise BadVideo(f"{place} carries no recipe: it was not written by personae, or a program stripped it")
-    return recipe
+    return required(_recipe(place), place)
 
 
 def recipe_word(where: str | Path) -> str | None:
@@ -109,7 +104,7 @@ def recipe_word(where: str | Path) -> str | None:
     nothing to say of what is neither, and of one without a signature."""
     if not Path(where).is_file() or Path(where).suffix == SUFFIX:
         return None
-    recipe = in_video(video_file.notes(where)) if _is_video(Path(where)) else find_recipe(where)
+    recipe = _recipe(Path(where))
     with regular.opened(where, None, BadImage) as file:
         kind = mime_of(file.read(_HEAD))
         if recipe is None or kind not in signing.READABLE or signing.library() is None:
@@ -123,9 +118,11 @@ def recipe_word(where: str | Path) -> str | None:
     return f"{where}: of the recipe is proven: {found.proves}{broken}"
 
 
-def _is_video(place: Path) -> bool:
+def _recipe(place: Path) -> dict[str, Any] | None:
+    """Of an image or a video; None: it carries none."""
     with regular.opened(place, None, BadImage) as file:
-        return (mime_of(file.read(_HEAD)) or "").startswith("video/")
+        kind = mime_of(file.read(_HEAD)) or ""
+    return in_video(video_file.notes(place)) if kind.startswith("video/") else find_recipe(place)
 
 
 def _pose(motion: Motion) -> dict[str, float]:

@@ -41,7 +41,11 @@ _ROOM = {"jpg": 65_533 - 300, "png": MAX_TEXT, "webp": MAX_TEXT}
 
 def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The recipe inside an image file. Raises `BadImage` if it is no image or carries none, `BadRecipe` if damaged."""
-    recipe = find_recipe(path)
+    return required(find_recipe(path), path)
+
+
+def required(recipe: dict[str, Any] | None, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The recipe that a file carries. Raises `BadImage` if it carries none."""
     if recipe is None:
         raise BadImage(f"{path} carries no recipe: it was not written by personae, or a program stripped it")
     return recipe

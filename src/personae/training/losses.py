@@ -26,7 +26,15 @@ class Noised:
 
     def loss(self, prediction: Float[Tensor, "N c h w"]) -> Float[Tensor, ""]:
         """The mean squared error of a predicted velocity; cells beyond the photo's edge do not count."""
-        error = (prediction.float() - self.velocity).pow(2).mean(1)
+        return self._apart(prediction, self.velocity)
+
+    def apart(self, prediction: Float[Tensor, "N c h w"]) -> Float[Tensor, ""]:
+        """How far a predicted velocity is from that of the next photo of the batch, in the cells that count for `loss`:
+        in others nothing would hold a prediction that is rewarded for being far."""
+        return self._apart(prediction, self.velocity.roll(1, 0))
+
+    def _apart(self, prediction: Tensor, velocity: Tensor) -> Tensor:
+        error = (prediction.float() - velocity).pow(2).mean(1)
         return (error * self.inside).sum() / self.inside.sum().clamp(min=1)
 
 

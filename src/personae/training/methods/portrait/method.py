@@ -134,7 +134,7 @@ class PortraitTask:
             tokens, vectors = torch.cat([tokens, tokens[rows]]), torch.cat([vectors, vectors[rows]])
         velocity = model(noisy, times, tokens, vectors).float()
         flow = drawn.loss(velocity[:count])
-        apart = (velocity[:count] - drawn.velocity.roll(1, 0)).pow(2).mean()
+        apart = drawn.apart(velocity[:count])
         loss = flow - _CONTRAST * apart
         figures: Metrics = {"flow": flow.detach(), "apart": apart.detach()}
         if rolled is not None:
