@@ -215,6 +215,23 @@ def test_some_batches_are_judged(folder: Path) -> None:
         assert ("identity" in figures) == wanted
 
 
+def test_no_loss_looks_beyond_a_photos_edge(folder: Path) -> None:
+    task = PortraitTask([folder / "photos"], folder / "vae", folder / "embedder.onnx", identity_weight=0.0)
+    batch = to_device(task.batch(np.random.default_rng(0), 4), CPU)
+    batch["inside"][:, :, 8:] = 0
+
+    class Guess(torch.nn.Module):
+        def __init__(self, beyond: float) -> None:
+            super().__init__()
+            self.beyond = beyond
+
+        def forward(self, noisy: torch.Tensor, *others: object) -> torch.Tensor:
+            return (1 - batch["inside"].float())[:, None] * self.beyond + torch.zeros_like(noisy)
+
+    losses = [task.loss(Guess(far), batch, torch.Generator().manual_seed(0))[0] for far in (0.0, 1e3)]
+    torch.testing.assert_close(*losses)
+
+
 def test_from_shards_to_an_export_that_goes_on(folder: Path, stream: PeopleStream, tmp_path: Path) -> None:
     parts = folder / "vae", folder / "embedder.onnx"
     both = [folder / "people", folder / "photos"]
