@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from personae.training.export_onnx import export_onnx
 from personae.training.face_table import FaceTable
 from personae.training.images import psnr, to_tensor
 from personae.training.jitter import jitter
-from personae.training.loop import Schedule, train
+from personae.training.loop import Schedule, _Norms, train
 from personae.training.methods.autoencoder.method import AutoencoderTask
 from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.base.method import BaseTask
@@ -280,22 +281,49 @@ def test_compiled_blocks_have_the_gradients_of_the_plain_unet() -> None:
         assert apart < 0.1, name
 
 
+class Toy:
+    """A training of a model on ones, by a loss of the step's number and of the model's answer."""
+
+    def __init__(
+        self, model: torch.nn.Module, loss: Callable[[int, torch.nn.Module, torch.Tensor], torch.Tensor]
+    ) -> None:
+        self.model, self._loss, self._step = model, loss, 0
+
+    def batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        return np.ones((size, 1), np.float32)
+
+    def loss(
+        self, model: torch.nn.Module, batch: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict]:
+        self._step += 1
+        return self._loss(self._step, model, batch), {}
+
+    def report(self, model: torch.nn.Module) -> dict[str, float]:
+        return {}
+
+    def export(self, model: torch.nn.Module, folder: Path) -> None:
+        pass
+
+
 def test_weights_that_nothing_reaches_are_named(tmp_path: Path) -> None:
-    class Task:
-        model = torch.nn.ModuleDict({"heard": torch.nn.Linear(1, 1), "deaf": torch.nn.Linear(1, 1)})
-
-        def batch(self, rng, size):
-            return rng.random((size, 1)).astype(np.float32)
-
-        def loss(self, model, batch, generator):
-            return model["heard"](batch).square().mean() + 0 * model["deaf"](batch).sum(), {}
-
-        def report(self, model):
-            return {}
-
-        def export(self, model, folder):
-            pass
-
+    model = torch.nn.ModuleDict({"heard": torch.nn.Linear(1, 1), "deaf": torch.nn.Linear(1, 1)})
+    task = Toy(model, lambda _, model, ones: model["heard"](ones).square().mean() + 0 * model["deaf"](ones).sum())
     schedule = Schedule(steps=25, batch=2, lr=1e-3, compile=False)
     with pytest.warns(UserWarning, match="no gradient has reached 2 tensors in 20 steps, deaf.bias among them"):
-        train(Task(), schedule, tmp_path, bf16=False)
+        train(task, schedule, tmp_path, bf16=False)
+
+
+@pytest.mark.parametrize("wild", [31.0, float("inf"), float("nan")])
+def test_a_training_that_runs_away_says_so(wild: float) -> None:
+    norms = _Norms()
+    for step in range(10):
+        norms.add(1.0, step)
+    norms.add(29.0, 10)  # a rare batch
+    with pytest.warns(UserWarning, match=f"norm is {wild:.3g} at step 11, usually it was 1: this training runs away"):
+        norms.add(wild, 11)
+
+
+def test_the_loop_watches_the_norm_of_the_gradient(tmp_path: Path) -> None:
+    task = Toy(torch.nn.Linear(1, 1), lambda step, model, ones: model(ones).mean() * (1 if step < 20 else 100))
+    with pytest.warns(UserWarning, match="runs away"):
+        train(task, Schedule(steps=20, batch=1, lr=1e-3, compile=False), tmp_path, bf16=False)

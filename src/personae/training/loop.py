@@ -11,13 +11,14 @@ import shutil
 import threading
 import time
 import warnings
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -35,6 +36,7 @@ from personae.training.optimizer import Muon, grouped
 
 Metrics = dict[str, Any]
 _LISTENED = 20  # steps after which every weight should have had a gradient
+_USUAL, _WILD = 10, 30.0  # logged norms that tell what is usual, and how many times that is too much
 
 
 class Trainable(Protocol):
@@ -174,6 +176,24 @@ def _warn_of(silent: set[str]) -> None:
     )
 
 
+class _Norms:
+    """The logged norms of a training's gradient: warns when they run away, as those of a loss without a floor do."""
+
+    def __init__(self) -> None:
+        self._usual: deque[float] = deque(maxlen=4 * _USUAL)
+
+    def add(self, norm: float, step: int) -> None:
+        """One more."""
+        usual = median(self._usual) if len(self._usual) >= _USUAL else 0.0
+        if usual and not norm <= _WILD * usual:
+            warnings.warn(
+                f"the gradient's norm is {norm:.3g} at step {step}, usually it was {usual:.3g}: this training runs "
+                "away. Stop it, and begin again with a lower rate or another loss",
+                stacklevel=3,
+            )
+        self._usual.append(norm)
+
+
 @contextmanager
 def _silent_writers() -> Iterator[None]:
     """What TensorBoard's thread cannot write is raised again by its next call here: not printed there as well."""
@@ -277,7 +297,7 @@ def _train(task: Trainable, schedule: Schedule, folder: Path, *, minutes: float 
     report: dict[str, float] = {}
     stop = False
     model.train()
-    silent = {name for name, weight in raw.named_parameters() if weight.requires_grad}
+    silent, norms = {name for name, weight in raw.named_parameters() if weight.requires_grad}, _Norms()
     batches = _batches(task, schedule, first, accelerator.process_index, accelerator.num_processes)
     for step in range(first, schedule.steps):
         for group in optimizer.param_groups:
@@ -297,6 +317,7 @@ def _train(task: Trainable, schedule: Schedule, folder: Path, *, minutes: float 
             figures |= {"minutes": (time.monotonic() - started) / 60}
             figures = {name: float(value) for name, value in figures.items()}
             _log(accelerator, folder, done, figures, figures)
+            norms.add(figures["norm"], done)
         now = time.monotonic()
         stop, due = _agreed(
             accelerator,
