@@ -63,10 +63,10 @@ def for_latents(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionMod
         return unet
     config = dict(unet.config) | {"in_channels": channels, "out_channels": channels}
     other = UNet2DConditionModel.from_config(config)
-    kept = {
+    inner = {
         name: weight for name, weight in unet.state_dict().items() if not name.startswith(("conv_in.", "conv_out."))
     }
-    other.load_state_dict(kept, strict=False)
+    other.load_state_dict(inner, strict=False)
     return other
 
 
