@@ -7,6 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,15 @@ class Visit:
         sync_api.expect(self.page.locator(f"#{name}-status")).to_contain_text("Done", timeout=PATIENCE)
 
     def agree(self, name: str) -> None:
-        self.page.locator(f"#{name}-consent input").check()
+        """Again if the page takes it back, since photos have only just come."""
+        box = self.page.locator(f"#{name}-consent input")
+        for _ in range(5):
+            with suppress(sync_api.Error):
+                box.check()
+            self.page.wait_for_timeout(500)
+            if box.is_checked():
+                return
+        sync_api.expect(box).to_be_checked()
 
     def commands(self, name: str) -> list[str]:
         return [one.get_attribute("data-copy") for one in self.page.locator(f"#{name}-results [data-copy]").all()]
