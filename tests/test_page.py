@@ -529,3 +529,12 @@ def test_where_a_picture_comes_from(desk: Desk, nano_like: FacePipeline, tmp_pat
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(BadImage):
         origin.report(tmp_path / "text.png", EN)
+
+
+def test_a_video_that_cannot_be_read_has_a_report_all_the_same(tmp_path: Path) -> None:
+    from personae.serving.page import origin
+
+    (tmp_path / "cut.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
+    html = origin.report(tmp_path / "cut.mp4", EN)
+    assert html.count(EN("state_not looked for")) == 3
+    assert "<details" not in html

@@ -24,6 +24,7 @@ SIGNED = {
 }
 RECIPES = {
     findings.ABSENT: None,
+    findings.UNSEARCHED: None,
     findings.UNSIGNED: None,
     findings.HOLDS: None,
     findings.CHANGED: "its recipe is not the one that was signed",
@@ -52,8 +53,9 @@ def test_no_mark_hides_another(signed: str | None, ai: str | None) -> None:
     for watermark, recipe, label in product(
         (findings.ABSENT, findings.PRESENT, findings.UNSEARCHED),
         RECIPES,
-        (findings.ABSENT, findings.PRESENT, findings.OTHER),
+        (findings.ABSENT, findings.PRESENT, findings.OTHER, findings.UNSEARCHED),
     ):
+        unread = findings.UNSEARCHED in (watermark, recipe, label)
         line = verdict.verdict(_marks(signed, ai, watermark, recipe, label))
         for state, words in SIGNED.items():
             assert words is None or (words in line) == (words == SIGNED[signed]), (state, line)
@@ -68,11 +70,13 @@ def test_no_mark_hides_another(signed: str | None, ai: str | None) -> None:
         who = next((one for one in line.split("; ") if "AI made or changed it" in one), "")
         assert {name for name in named if name in who} == {name for name, does in named.items() if does}, line
         assert ("of what it was made from" in who) == (holds and ai == signatures.IN_INPUTS)
-        assert ("nothing in it names AI" in line) == (holds and not any(named.values())), line
+        nothing = "nothing in it that could be looked for names AI" if unread else "nothing in it names AI"
+        assert (nothing in line) == (holds and not any(named.values())), line
         assert ("which nothing proves" in line) == (
             any(named.values()) and not holds and watermark != findings.PRESENT
         ), line
-        assert (line == "no mark found, which proves nothing") == (
+        but = " of those that could be looked for" if unread else ""
+        assert (line == f"no mark found{but}, which proves nothing") == (
             signed is None and not any(named.values()) and recipe != findings.DAMAGED
         ), line
 
@@ -104,8 +108,10 @@ def _lost(
     found: Message | None = None,
     label: str | None = None,
     fault: str | None = None,
+    unread: tuple[str, ...] = (),
 ) -> list[str]:
-    return [one.partition(":")[0] for one in findings.stripped(recipe, fault, signature, Seen(found), label)]
+    lost = findings.stripped(recipe, fault, signature, Seen(found), label, unread=unread)
+    return [one.partition(":")[0] for one in lost]
 
 
 def test_only_what_was_there_is_lost() -> None:
@@ -126,3 +132,28 @@ def test_only_what_was_there_is_lost() -> None:
     assert _lost(bare, None, other, BY_A_MODEL) == ["the recipe that the watermark names"]
     assert _lost(bare | {"earlier": [{"seed": 1}]}, None, other, BY_A_MODEL) == [], "it is the photo's own mark"
     assert _lost(bare | {"task": "edit"}, None, other, BY_A_MODEL) == [], "as above"
+
+
+def test_what_could_not_be_looked_for_is_not_missed() -> None:
+    own = message.message_of(RECIPE)
+    assert _lost(signature=OURS, label=BY_A_MODEL, unread=(findings.RECIPE,)) == []
+    assert _lost(signature=OURS, unread=(findings.RECIPE, findings.LABEL)) == []
+    assert _lost(found=own, unread=(findings.LABEL,)) == []
+    assert _lost(RECIPE, unread=(findings.LABEL,)) == ["the signature (C2PA)", "the watermark"], "the recipe says so"
+    assert _lost(RECIPE, unread=(findings.SIGNATURE,)) == []
+
+
+def test_the_mark_of_a_photo_is_nobody_elses_recipe() -> None:
+    """A swap, its recipe stripped by a messenger, then an edit of a mouth, too small for a mark of its own: the mark of
+    the swap lies beside the recipe of the other edit."""
+    edit = RECIPE | {"task": "edit", "marks": {}}
+    for part in (False, True):
+        mark = Message(model=0, recipe=b"abcd", part=part)
+        assert _lost(edit, None, mark, BY_A_MODEL) == []
+        assert _lost(edit | {"task": "animate"}, None, mark, BY_A_MODEL) == []
+    mark, made = Message(model=0, recipe=b"abcd"), RECIPE | {"task": "generate", "marks": {}}
+    signed = Signature(state=signatures.VALID, recipe_sha256=message.recipe_sha256(made))
+    assert _lost(made, None, mark, BY_A_MODEL) == ["the recipe that the watermark names"]
+    assert _lost(made, signed, mark, BY_A_MODEL) == [], "it is the recipe that was signed with this file"
+    changed = Signature(state=signatures.TAMPERED, recipe_sha256=message.recipe_sha256(made))
+    assert _lost(made, changed, mark, BY_A_MODEL) == ["the recipe that the watermark names"]

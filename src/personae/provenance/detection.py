@@ -11,8 +11,9 @@ picture or a video at all. Nothing here says that a picture is real: a file with
 import io
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -39,6 +40,7 @@ MOST_VIDEO = 2**34
 _HEAD = 64
 _NO_WATERMARKS: str = Sentence("no_watermarks")
 _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w{1,64})")
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _VIDEO_LABEL = "AI generated"  # a video's description, no more and no less; a MOV has none, its recipe says so
 
 
@@ -77,6 +79,8 @@ def detect(source: str | os.PathLike[str] | bytes, *, trust: bytes = b"") -> Det
     anchors = credentials.roots() + trust
     if isinstance(source, bytes):
         name = f"the given {len(source)} bytes"
+        if (mime_of(source[:_HEAD]) or "").startswith("video/"):
+            raise BadImage(f"{name} are a video, which is read from its file: give the path")
         return _of_picture(_bounded(source, name), name, anchors)
     name = os.fspath(source)
     with regular.opened(name, MOST_VIDEO, BadImage) as file:
@@ -114,7 +118,8 @@ def _of_picture(content: bytes, name: str, anchors: bytes) -> Detected:
             watermark, reason = pixel_mark.DETECT([pixels]), _left_out(pixels)
         except PersonaeError as error:
             reason = str(error)
-    evidence = _Evidence(recipe, fault, _label_of(content), watermark, reason)
+    label, unread = _label_of(content)
+    evidence = _Evidence(recipe, fault, label, watermark, reason, unread)
     return _judged(name, kind, io.BytesIO(content), anchors, evidence, frames=())
 
 
@@ -128,28 +133,34 @@ def _left_out(pixels: Array) -> str:
     return Sentence("only_the_middle", times=longer / shorter)
 
 
-def _label_of(content: bytes) -> str | None:
-    """The IPTC DigitalSourceType in a picture's XMP, by its header alone; of several, one that names AI."""
+def _label_of(content: bytes) -> tuple[str | None, Mapping[str, str]]:
+    """The IPTC DigitalSourceType in a picture's XMP, by its header alone; of several, one that names AI. And why it
+    could not be looked for, if so."""
     try:
-        with errors_as(BadImage, "its header cannot be read"), Image.open(io.BytesIO(content)) as image:
+        with (
+            errors_as(BadImage, "its header cannot be read"),
+            warnings.catch_warnings(action="ignore"),  # of many pixels: none of them is decoded here
+            Image.open(io.BytesIO(content)) as image,
+        ):
             texts = [image.info.get(key) for key in ("xmp", "XML:com.adobe.xmp")]
-    except BadImage:
-        return None
+    except BadImage as error:
+        return None, {findings.LABEL: str(error)} if isinstance(error.__cause__, _TOO_LARGE) else {}
     for text in texts:
         xmp = text.encode("utf-8", "replace") if isinstance(text, str) else text
         if isinstance(xmp, bytes) and (found := _SOURCE_TYPE.findall(xmp)):
-            return foremost(one.decode() for one in found)
-    return None
+            return foremost(one.decode() for one in found), {}
+    return None, {}
 
 
 # ---------------------------------------------------------------------- videos
 
 
 def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
+    notes, unread = dict[str, str](), dict[str, str]()
     try:
-        notes, unread = video_file.notes(name), None
+        notes = video_file.notes(name)
     except (BadVideo, BadOption) as error:  # damaged, or without the extra `video`
-        notes, unread = {}, str(error)
+        unread = dict.fromkeys((findings.WATERMARK, findings.RECIPE, findings.LABEL), str(error))
     recipe, fault = None, None
     try:
         recipe = in_video(notes)
@@ -157,10 +168,10 @@ def _of_video(file: BinaryIO, name: str, kind: str, anchors: bytes) -> Detected:
         fault = str(error)
     labelled = notes.get("description") == _VIDEO_LABEL or (recipe or {}).get("ai_generated") is True
     frames: list[dict[str, Any]] = []
-    watermark, reason = None, unread or _NO_WATERMARKS
-    if pixel_mark.can_detect() and unread is None:
+    watermark, reason = None, _NO_WATERMARKS
+    if pixel_mark.can_detect() and not unread:
         watermark, frames, reason = of_frames(name)
-    evidence = _Evidence(recipe, fault, BY_A_MODEL if labelled else None, watermark, reason)
+    evidence = _Evidence(recipe, fault, BY_A_MODEL if labelled else None, watermark, reason, unread)
     return _judged(name, kind, file, anchors, evidence, frames=frames)
 
 
@@ -181,27 +192,30 @@ def _recipe_in(text: str | None) -> tuple[Mapping[str, Any] | None, str | None]:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What was read beside the signature."""
+    """What was read beside the signature. unread: which marks could not be looked for, and why."""
 
     recipe: Mapping[str, Any] | None
     fault: str | None
     label: str | None
     watermark: Found | None
     reason: str
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 def _judged(
     name: str, kind: str, file: BinaryIO, anchors: bytes, evidence: _Evidence, frames: Sequence[Mapping[str, Any]]
 ) -> Detected:
     recipe, fault = evidence.recipe, evidence.fault
-    signature, unread = _signature(file, kind, anchors)
+    signature, lacking = _signature(file, kind, anchors)
+    unread = evidence.unread if lacking is None else {**evidence.unread, findings.SIGNATURE: lacking}
     marks = [
-        findings.of_signature(signature) if unread is None else findings.of_unsearched(findings.SIGNATURE, unread),
+        findings.of_signature(signature),
         findings.of_watermark(evidence.watermark, evidence.reason, recipe),
         findings.of_recipe(recipe, fault, signature),
         findings.of_label(evidence.label),
     ]
-    lost = [] if unread is not None else findings.stripped(recipe, fault, signature, evidence.watermark, evidence.label)
+    marks = [findings.of_unsearched(one.mark, unread[one.mark]) if one.mark in unread else one for one in marks]
+    lost = findings.stripped(recipe, fault, signature, evidence.watermark, evidence.label, unread=unread)
     return Detected(
         file=name,
         kind=kind,

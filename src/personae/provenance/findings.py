@@ -6,7 +6,7 @@ A finding's `state` is for programs, its sentences are for people, in English an
 (`sentences`). That a mark is absent never proves anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from personae.provenance import signature as signatures
 from personae.provenance.manifest import AI_TYPES
 from personae.provenance.message import Message, message_of, recipe_sha256
 from personae.provenance.pixel_mark import Found
-from personae.provenance.recipe import EDIT
+from personae.provenance.recipe import GENERATE
 from personae.provenance.sentences import NOBODY, Sentence
 from personae.provenance.signature import Signature
 
@@ -181,14 +181,20 @@ def stripped(
     signature: Signature | None,
     watermark: Found | None,
     label: str | None,
+    *,
+    unread: Container[str] = (),
 ) -> list[Sentence]:
     """What the file must have had, by what is left in it, and has no more.
 
-    fault: why a recipe could not be read. label: the IPTC source type."""
+    fault: why a recipe could not be read. label: the IPTC source type. unread: the marks that could not be looked for,
+    of which nothing is missed; without a look at the signature, of none."""
+    if SIGNATURE in unread:
+        return []
     marks = (recipe or {}).get("marks")
     marks = marks if isinstance(marks, Mapping) else {}
     holds = signature is not None and signature.holds
-    labelled, has_recipe = label in AI_TYPES, recipe is not None or fault is not None
+    labelled = LABEL in unread or label in AI_TYPES
+    has_recipe = RECIPE in unread or recipe is not None or fault is not None
     lost: list[Sentence] = []
     if signature is None and marks.get("c2pa") is True:
         lost.append(Sentence("lost_signature"))
@@ -197,7 +203,7 @@ def stripped(
     if watermark is not None and not watermark.present and marks.get("watermark") is True and not holds:
         lost.append(Sentence("lost_watermark"))
     message = None if watermark is None else watermark.message
-    if message is not None and recipe is not None and _of_another_recipe(message, recipe):
+    if message is not None and recipe is not None and _of_another_recipe(message, recipe, signature):
         lost.append(Sentence("lost_own_recipe"))
     if watermark is not None and watermark.present and signature is None and not has_recipe and not labelled:
         lost.append(Sentence("lost_all_but_watermark"))
@@ -206,11 +212,14 @@ def stripped(
     return lost
 
 
-def _of_another_recipe(message: Message, recipe: Mapping[str, Any]) -> bool:
-    """Whether a recipe beside a watermark cannot be the one that it names. In the photo of an edit, the mark that it
-    had before lies beside the edit's own."""
-    edited = recipe.get("task") == EDIT
-    return not names(message, recipe) and message.part == edited and not recipe.get("earlier")
+def _of_another_recipe(message: Message, recipe: Mapping[str, Any], signature: Signature | None) -> bool:
+    """Whether a recipe beside a watermark cannot be the one that it names. What is made of a photo (an edit, a video)
+    still shows the mark that this had before, and may be too small for one of its own; what is signed together
+    belongs together."""
+    of_a_photo = recipe.get("task", GENERATE) != GENERATE or bool(recipe.get("earlier"))
+    if of_a_photo or message.part or names(message, recipe):
+        return False
+    return recipe_state(recipe_sha256(recipe), signature) != HOLDS
 
 
 def _had_label(recipe: Mapping[str, Any] | None, signature: Signature | None) -> bool:

@@ -27,7 +27,7 @@ from personae.types import Identity
 
 FORMAT = f"{RECIPES}2"
 ANIMATE = "animate"  # the task of a video, whose text has no format
-EDIT = "edit"  # a recipe's task, if it is an edit's
+GENERATE, EDIT = "generate", "edit"  # a recipe's task: of new pictures of people, or of an edit
 MASK = "mask"  # what an edit's recipe calls the picture of what is made anew
 PHOTO = "photo"  # what a generation's input is called
 DEPTH = 24  # of objects in objects
@@ -169,7 +169,7 @@ def _of_today(recipe: Mapping[str, Any]) -> dict[str, Any]:
         return dict(recipe)
     if "format" in recipe:
         raise BadRecipe(f"its format is {excerpt(recipe['format'])}, this version reads {FORMAT}: use a newer personae")
-    now = {"task": "generate", "noise": "seed"} | dict(recipe) | {"format": FORMAT}
+    now = {"task": GENERATE, "noise": "seed"} | dict(recipe) | {"format": FORMAT}
     settings = now.get("settings")
     if isinstance(settings, dict):
         now["settings"] = {name: _named(value) if name in FILES else value for name, value in settings.items()}

@@ -67,6 +67,7 @@ ENGLISH: Mapping[str, str] = {
     "signed_invalid": "signed against the rules: don't believe its signature",
     "signed_elsewhere": "its signature lies at an address, and nothing is fetched",
     "no_ai": "nothing in it names AI",
+    "no_ai_searched_for": "nothing in it that could be looked for names AI",
     "ai_by_one": "its {who} says that AI made or changed it",
     "ai_by_one_unproven": "its {who} says that AI made or changed it, which nothing proves",
     "ai_by_many": "its {who} say that AI made or changed it",
@@ -79,6 +80,7 @@ ENGLISH: Mapping[str, str] = {
     "another_recipe": "its recipe is not the one that was signed",
     "unreadable_recipe": "its recipe cannot be read",
     "no_mark": "no mark found, which proves nothing",
+    "no_mark_searched_for": "no mark found of those that could be looked for, which proves nothing",
     # how sentences are joined
     "comma": "{first}, {second}",
     "and": "{first} and {second}",

@@ -6,6 +6,7 @@ found.state                                     # "trusted", "valid", "tampered"
 
 import io
 import json
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ _OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust":
 _MOST_TEXT = 2**23  # letters of a report on a manifest
 _MOST_LISTED = 64  # actions, inputs and faults
 _LONGEST = 200  # letters of a name in it
+# How the boxes of a manifest begin (JUMBF, ISO/IEC 19566-5), in files of any kind; a name of C2PA's follows.
+_BOX = re.compile(rb"jumb.{4}jumd.{0,40}?c2pa", re.DOTALL)
+_LONGEST_BOX, _BLOCK = 56, 2**20
 
 
 class _Unreadable(PersonaeError):
@@ -69,7 +73,7 @@ class Signature:
 
 
 def read_signature(content: bytes | BinaryIO, mime: str, *, anchors: bytes = b"") -> Signature | None:
-    """The manifest of a file of a kind (`metadata.mime_of`), None if it carries none.
+    """The manifest of a file of a kind (`metadata.mime_of`), None if it carries none, be the file damaged or not.
 
     anchors: certificates (PEM) that are trusted to vouch for others. Raises `BadOption` for anchors that are none, and
     if the extra `provenance` is not installed.
@@ -89,7 +93,7 @@ def read_signature(content: bytes | BinaryIO, mime: str, *, anchors: bytes = b""
             text = _report(c2pa, context, mime, stream)
             return None if text is None else _of_report(json.loads(text))
     except _Unreadable as error:
-        return _refused(error)
+        return _refused(error, stream)
 
 
 def _report(c2pa: Any, context: Any, mime: str, stream: BinaryIO) -> str | None:
@@ -103,12 +107,24 @@ def _report(c2pa: Any, context: Any, mime: str, stream: BinaryIO) -> str | None:
     return text
 
 
-def _refused(error: _Unreadable) -> Signature:
-    """Of a file that the library refuses: its manifest lies elsewhere, or is damaged."""
+def _refused(error: _Unreadable, stream: BinaryIO) -> Signature | None:
+    """Of a file that the library refuses: its manifest lies elsewhere, or is damaged; or it never had one."""
     words = str(error)
     if "must fetch remote manifests" in words:
         return Signature(state=ELSEWHERE)
-    return Signature(state=DAMAGED, faults=(words[:_LONGEST],))
+    return Signature(state=DAMAGED, faults=(words[:_LONGEST],)) if holds_manifest(stream) else None
+
+
+def holds_manifest(stream: BinaryIO) -> bool:
+    """Whether a file of any size holds a manifest, whole or damaged, as far as its boxes can be told by their names."""
+    stream.seek(0)
+    end = b""
+    while block := stream.read(_BLOCK):
+        content = end + block
+        if _BOX.search(content):
+            return True
+        end = content[1 - _LONGEST_BOX :]
+    return False
 
 
 def _of_report(report: Mapping[str, Any]) -> Signature:

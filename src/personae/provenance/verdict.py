@@ -5,7 +5,7 @@
 Each statement looks at what it needs and at nothing else, so that none of them hides another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from personae.provenance import signature as signatures
 from personae.provenance.findings import (
@@ -16,6 +16,7 @@ from personae.provenance.findings import (
     PRESENT,
     RECIPE,
     SIGNATURE,
+    UNSEARCHED,
     UNSIGNED,
     WATERMARK,
     Finding,
@@ -39,7 +40,12 @@ def verdict(marks: Sequence[Finding]) -> Sentence:
     by = {one.mark: one for one in marks}
     statements = (_signed(by[SIGNATURE]), _of_ai(by), _of_recipe(by[RECIPE]))
     found = [one for one in statements if one is not None]
-    return joined(found) if found else Sentence("no_mark")
+    return joined(found) if found else Sentence("no_mark" if _searched(marks) else "no_mark_searched_for")
+
+
+def _searched(marks: Iterable[Finding]) -> bool:
+    """Whether each of them was looked for: of what was not, nothing is said."""
+    return all(one.state != UNSEARCHED for one in marks)
 
 
 def _signed(signature: Finding) -> Sentence | None:
@@ -61,7 +67,7 @@ def _of_ai(by: Mapping[str, Finding]) -> Sentence | None:
     }
     who = [Sentence(name) for name, does in named.items() if does]
     if not who:
-        return Sentence("no_ai") if holds else None
+        return Sentence("no_ai" if _searched(by.values()) else "no_ai_searched_for") if holds else None
     proven = holds or named["by_watermark"]
     key = f"ai_by_{'one' if len(who) == 1 else 'many'}"
     return Sentence(key if proven else f"{key}_unproven", who=listed(who))

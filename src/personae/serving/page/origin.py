@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from personae import describe
-from personae.errors import BadImage
+from personae.errors import BadImage, BadOption, BadVideo
 from personae.provenance.detection import Detected, detect
 from personae.provenance.findings import RECIPE, Finding
 from personae.serving.page import results, work
@@ -95,7 +95,7 @@ def _recipe(path: Path, words: Words) -> str:
     """The whole recipe, folded away, if there is one that can be read."""
     try:
         recipe: Mapping[str, Any] = describe.path(path)
-    except BadImage:  # none, or damaged: the findings say which
+    except (BadImage, BadVideo, BadOption):  # none, or it cannot be read: the findings say which
         return ""
     text = json.dumps(recipe, indent=1, ensure_ascii=False)
     title = escape(words("origin_recipe"))
