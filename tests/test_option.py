@@ -23,7 +23,7 @@ from personae.cli import generate as verbs
 from personae.cli.steering import controls_from, typer_option, with_controls
 from personae.controls import options_file, registry
 from personae.controls.control import Control
-from personae.controls.image_settings import settings_of
+from personae.controls.image_settings import options_of_some, settings_of, settings_of_some
 from personae.controls.option import option
 from personae.controls.options import Options
 from personae.controls.request import Plan, Request, for_each_person, per_person
@@ -317,6 +317,22 @@ def test_settings_of_an_image_are_its_own() -> None:
         "strength": 0.5,
     }
     assert settings_of({"pose": [1, 0, 0]}, person=1, image=0, images=2) == {"pose": [1, 0, 0]}
+
+
+def test_settings_of_some_images_follow_them() -> None:
+    """Two people, two images each; of these the third and the second, in this order."""
+    slots, poses = [(1, 2), (0, 1)], [(20, 0, 0), (-20, 0, 0)]
+    settings = {"pose": poses, "image": ["a", "b", "c", "d"], "mask_image": ["m", "n"], "strength": 0.5}
+    some = settings_of_some(settings, slots, images=4)
+    assert some == {"pose": poses, "image": ["c", "b"], "mask_image": ["n", "m"], "strength": 0.5}
+    assert settings_of_some(settings, slots[:1], images=4)["image"] == "c"
+    assert settings_of_some(settings, [], images=4) == settings
+    callback = len
+    options = options_of_some(settings | {"callback_on_step_end": callback}, slots, images=4)
+    assert options == some | {"pose": poses[::-1], "callback_on_step_end": callback}
+    rows = np.arange(4 * 5 * 5 * 3, dtype=np.uint8).reshape(4, 5, 5, 3)
+    np.testing.assert_array_equal(options_of_some({"image": rows}, slots, images=4)["image"], rows[[2, 1]])
+    assert options_of_some({"pose": (1, 0, 0), "image": None}, slots, images=4) == {"pose": (1, 0, 0), "image": None}
 
 
 def test_a_value_for_each_person_is_told_from_one_for_all() -> None:

@@ -1,13 +1,16 @@
 """Verified generation: what passes is what a plain call gives, what falls short is said, and both follow the seed."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from conftest import made_up
+from expression_fixtures import random_adapter
 from face_token_fixtures import telling
 from model_fixtures import face_photo
 from personae.best_of import Verified, generate_verified
@@ -18,7 +21,7 @@ from personae.provenance import writer
 from personae.provenance.recipe import read_recipe
 from personae.reading.align import TEMPLATES
 from personae.replay import replay
-from personae.types import Face, Generation
+from personae.types import Face, Generation, Identity
 
 PER_PERSON = 3
 QUICK = {"num_inference_steps": 2}
@@ -177,9 +180,84 @@ def test_several_people_in_one_picture_are_made_again_together(tmp_path: Path, j
         generate_verified(pipe, made_up(pipe, 2), judge=judge, **options)
 
 
+class Doubter:
+    """Content with one person's images at once; with all others never, but each time a little more."""
+
+    name = "doubter"
+
+    def __init__(self, contented: Identity | None) -> None:
+        self.contented, self.calls = contented, 0
+
+    def likeness(self, images: Sequence[Image.Image], people: Sequence[Face | Identity]) -> list[float]:
+        self.calls += 1
+        return [1.0 if one is self.contented else self.calls / 10 for one in people]
+
+
+def _apart(one: Image.Image, other: Image.Image) -> int:
+    """The largest difference of two pictures."""
+    return int(np.abs(np.asarray(one, int) - np.asarray(other, int)).max())
+
+
+@pytest.fixture(scope="module")
+def smiling(nano_like: FacePipeline, tmp_path_factory: pytest.TempPathFactory) -> FacePipeline:
+    """A nano-like model with an adapter of blendshapes."""
+    folder = tmp_path_factory.mktemp("smiling")
+    nano_like.save_pretrained(folder)
+    (folder / "exp_adapter").mkdir()
+    parts = random_adapter(nano_like.unet, 52, mlp="four")
+    weights = {f"{part}.{name}": value for part, some in parts.items() for name, value in some.items()}
+    save_file(weights, folder / "exp_adapter" / "exp_adapter.safetensors")
+    (folder / "sha256.json").unlink()
+    pipe = FacePipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.mark.parametrize("contented", [None, 0, 1])
+def test_what_has_one_for_each_person_stays_with_that_person(smiling: FacePipeline, contented: int | None) -> None:
+    people, faces = made_up(smiling, 2), [{"smile": 1.0}, {"jawOpen": 1.0}]
+    made = generate_verified(
+        smiling,
+        people,
+        min_likeness=0.9,
+        tries=2,
+        judge=Doubter(None if contented is None else people[contented]),
+        num_images_per_prompt=2,
+        seed=7,
+        expression=faces,
+        **QUICK,
+    )
+    assert made.short.people == [person for person in (0, 0, 1, 1) if person != contented]
+    assert made.short.seeds == [11 + 2 * person + i for person in (0, 1) for i in (0, 1) if person != contented]
+    for image, seed, person in zip(made.short.images, made.short.seeds, made.short.people, strict=True):
+        own, other = (
+            smiling(people[person], seed=seed, measure_likeness=False, expression=one, **QUICK).images[0]
+            for one in (faces[person], faces[1 - person])
+        )
+        assert _apart(image, own) <= 1 < _apart(image, other)
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("contented", [None, 0, 1])
+def test_what_has_one_for_each_image_stays_with_that_image(
+    nano_like: FacePipeline, contented: int | None, tries: int, tmp_path: Path
+) -> None:
+    people = made_up(nano_like, 2)
+    pictures = list(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
+    judge = Doubter(None if contented is None else people[contented])
+    options = {"num_images_per_prompt": 2, "seed": 7, "image": pictures, "strength": 0.5}
+    made = generate_verified(nano_like, people, min_likeness=0.9, tries=tries, judge=judge, **options)
+    for some in (made.passed, made.short):
+        paths = writer.save(some, tmp_path, people=people) if some.images else []
+        for path, seed in zip(paths, some.seeds, strict=True):
+            _, drift = replay(path, pipe=nano_like, inputs={"image": pictures[(seed - 7) % 4]})
+            assert drift.max <= 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"assembly": []}, "one assembly for all people"),
         ({"min_likeness": 1.5}, "cosine, -1 to 1, got 1.5"),
         ({"min_likeness": -1.1}, "cosine, -1 to 1, got -1.1"),
         ({"min_likeness": float("nan")}, "cosine, -1 to 1, got nan"),

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from personae.controls.image_settings import options_of_some, settings_of_some
 from personae.errors import BadOption, WeightsMissing
 from personae.types import Face, Generation, Identity
 
@@ -63,9 +64,11 @@ class Verified:
 
 @dataclass(frozen=True, kw_only=True)
 class _Slot:
-    """One of the images asked for: the best that was made in its place, and how many were."""
+    """One of the images asked for: the best that was made in its place, and how many were. number: of the place, which
+    decides what has one for each image."""
 
     person: int
+    number: int
     image: Any
     seed: int
     likeness: float
@@ -77,7 +80,7 @@ class _Slot:
 
     def after(self, another: "_Slot") -> "_Slot":
         better = max(self, another, key=lambda one: one.rank)
-        return replace(better, person=self.person, tries=self.tries + 1)
+        return replace(better, person=self.person, number=self.number, tries=self.tries + 1)
 
 
 def generate_verified(
@@ -96,8 +99,8 @@ def generate_verified(
 
     min_likeness: a cosine, -1 to 1. judge: who measures it; None: the model's reader, which also conditions the images
     and so is easier on them than a stranger, the more so with `likeness_guidance`. options: of `FacePipeline.__call__`;
-    with `regions`, an image is as alike as the person in it who is met the least. A stop by `pipe.interrupt` ends the
-    tries, too.
+    what has one for each person or image stays with that person or image in all tries. With `regions`, an image is as
+    alike as the person in it who is met the least. A stop by `pipe.interrupt` ends the tries, too.
     Raises `BadOption`; `WeightsMissing` without reader and judge; whatever the pipeline raises.
     """
     together = options.get("regions") is not None
@@ -108,15 +111,17 @@ def generate_verified(
     people = _people(pipe, faces)
 
     def make(some: Sequence[Face | Identity], **more: Any) -> tuple[Generation, list[_Slot]]:
-        result = pipe(some, measure_likeness=judge is None, **options, **more)
+        result = pipe(some, measure_likeness=judge is None, **more)
         likeness: Sequence[float] | None = result.likeness
         if judge is not None:
             likeness = judge.likeness(result.images, [some[person] for person in result.people])
         assert likeness is not None
-        parts = zip(result.people, result.images, result.seeds, likeness, strict=True)
-        return result, [_Slot(person=p, image=image, seed=s, likeness=float(found)) for p, image, s, found in parts]
+        parts = enumerate(zip(result.people, result.images, result.seeds, likeness, strict=True))
+        return result, [
+            _Slot(person=p, number=i, image=image, seed=s, likeness=float(found)) for i, (p, image, s, found) in parts
+        ]
 
-    first, slots = make(people, seed=seed, num_images_per_prompt=num_images_per_prompt)
+    first, slots = make(people, seed=seed, num_images_per_prompt=num_images_per_prompt, **options)
     unused = max(first.seeds) + 1
     for turn in range(tries - 1):
         failing = [i for i, slot in enumerate(slots) if slot.rank < min_likeness]
@@ -124,9 +129,11 @@ def generate_verified(
             break
         seeds = [unused + turn * len(slots) + i for i in failing]
         if together:
-            _, again = make(people, seed=seeds, num_images_per_prompt=len(failing))
+            _, again = make(people, seed=seeds, num_images_per_prompt=len(failing), **options)
         else:
-            _, again = make([people[slots[i].person] for i in failing], seed=seeds)
+            places = [(slots[i].person, i) for i in failing]
+            own = options_of_some(options, places, len(slots))
+            _, again = make([people[person] for person, _ in places], seed=seeds, **own)
         for i, another in zip(failing, again, strict=True):
             slots[i] = slots[i].after(another)
 
@@ -142,6 +149,8 @@ def generate_verified(
 
 
 def _generation_of(first: Generation, slots: Sequence[_Slot], verified: dict[str, Any]) -> Generation:
+    places = [(slot.person, slot.number) for slot in slots]
+    settings = settings_of_some(first.recipe["settings"], places, len(first.images))
     return replace(
         first,
         images=[slot.image for slot in slots],
@@ -149,7 +158,7 @@ def _generation_of(first: Generation, slots: Sequence[_Slot], verified: dict[str
         people=[slot.person for slot in slots],
         likeness=[slot.likeness for slot in slots],
         tries=[slot.tries for slot in slots],
-        recipe=first.recipe | {"verified": verified},
+        recipe=first.recipe | {"settings": settings, "verified": verified},
     )
 
 
@@ -167,6 +176,8 @@ def _check_request(min_likeness: Any, tries: Any, options: dict[str, Any]) -> No
         raise BadOption(f"tries is a whole number of at least 1, got {tries!r}")
     if own := sorted(options.keys() & set(_OWN)):
         raise BadOption(f"verified images are made from seeds, read back and kept as PIL: leave {', '.join(own)} out")
+    if isinstance(options.get("assembly"), list | tuple):
+        raise BadOption("verified images take one assembly for all people: call once for each person")
 
 
 def _people(pipe: "FacePipeline", faces: "People") -> list[Face | Identity]:

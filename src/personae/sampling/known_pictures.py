@@ -41,10 +41,10 @@ class KnownPictures:
         """One picture, or several in a list or an array (N, H, W, 3); masks also as nested lists, as recipes hold them,
         and as arrays (N, H, W). cell: pixels along a side of a cell. Raises `BadOption`, `BadImage`."""
         size = (grid[0] * cell, grid[1] * cell)
-        photos = [load_photo(one) for one in _each(image)]
+        photos = [load_photo(one) for one in each_of(image)]
         for photo in photos:
             _require_size("image", photo.pixels.shape[:2], size)
-        masks = [np.ones(size, bool)] if mask is None else [_mask(one, size, grid) for one in _each(mask)]
+        masks = [np.ones(size, bool)] if mask is None else [_mask(one, size, grid) for one in each_of(mask)]
         return cls(photos=photos, masks=torch.stack([cells(one, grid) for one in masks]), masked=mask is not None)
 
     def settings(self) -> dict[str, Any]:
@@ -70,7 +70,8 @@ def white(mask: PhotoSource) -> Bool[Array, "H W"]:
     return np.asarray(load_photo(mask).pixels.max(-1) > _WHITE)
 
 
-def _each(value: Any) -> list[Any]:
+def each_of(value: Any) -> list[Any]:
+    """The pictures, or masks, that a caller passes as one, as a list, or as an array. Raises `BadOption`."""
     if isinstance(value, np.ndarray):
         several = value.ndim == 4 or (value.ndim == 3 and value.shape[2] not in (3, 4))
         return list(value) if several else [value]
