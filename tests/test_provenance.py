@@ -201,6 +201,50 @@ def test_what_was_stripped_is_said() -> None:
     assert off.stripped == [], "it was never there"
 
 
+def _encoded(kind: str) -> bytes:
+    """A picture that nobody signed."""
+    plain = io.BytesIO()
+    picture().save(plain, kind)
+    return plain.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "length"), [("PNG", -12), ("PNG", 100), ("JPEG", 300), ("JPEG", -2), ("WEBP", 60)])
+def test_a_cut_file_that_was_never_signed_is_not_accused(kind: str, length: int) -> None:
+    content = _encoded(kind)[:length]
+    found = detect(content)
+    assert (found["c2pa"].state, found.stripped) == ("absent", [])
+    assert "signed" not in found.verdict
+
+
+@pytest.mark.parametrize("kind", writer.FORMATS)
+def test_a_cut_file_with_a_manifest_is_not_what_was_signed(kind: str) -> None:
+    content = writer.encode(picture(), kind, RECIPE)
+    found = detect(content[: _places_of_manifest(content).stop - 100])
+    assert found["c2pa"].state == "damaged"
+    assert "changed after it was signed" in found.verdict
+
+
+def test_a_manifest_is_found_wherever_a_block_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = writer.encode(picture(), "png", RECIPE)
+    for block in (1, 7, 64, 1000, 2**20):
+        monkeypatch.setattr(signature, "_BLOCK", block)
+        assert signature.holds_manifest(io.BytesIO(signed)), block
+        assert not signature.holds_manifest(io.BytesIO(_encoded("PNG") + b"jumb c2pa " * 20)), block
+
+
+@pytest.mark.parametrize("most", [2000, 1000])
+def test_a_label_in_a_large_picture_is_read_by_its_header(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow warns above its limit, and raises above twice as many pixels: this picture has 2304."""
+    content = writer.encode(picture(), "png", RECIPE)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    found = detect(content)
+    assert found["c2pa"].state == "trusted"
+    assert found["label"].state == ("present" if most == 2000 else "not looked for")
+    assert found.stripped == []
+    if most == 1000:
+        assert "exceeds limit" in found["label"].facts["reason"]
+
+
 def test_the_rest_of_the_file_is_the_same_each_time() -> None:
     one, other = (writer.encode(picture(), "png", RECIPE) for _ in range(2))
     assert one != other, "a signature is drawn at random"
@@ -448,6 +492,33 @@ def test_a_choice_that_is_broken_stops_nobody(lost: str, config: Path, tmp_path:
             place.write_bytes(b"-----BEGIN NONSENSE")
         assert signer.renew() == credentials.of_user()
         assert detect(writer.encode(picture(), "png", RECIPE))["c2pa"].state == "trusted"
+
+
+def test_a_choice_is_forgotten_last(config: Path, tmp_path: Path) -> None:
+    """What fails on the way leaves everything as it was."""
+    before = writer.encode(picture(), "png", RECIPE)  # by the local certificate
+    signer.renew()
+    home, own = config / "provenance", issued()
+    signer.choose(*_files(tmp_path, own.chain, own.key))
+    local, earlier = ((home / name).read_bytes() for name in ("local.pem", "earlier-roots.pem"))
+    (home / "local.pem").write_bytes(b"-----BEGIN NONSENSE")
+    with pytest.raises(BadOption, match="is damaged"):
+        signer.use_local()
+    assert credentials.own() is not None
+    (home / "local.pem").write_bytes(local)
+    (home / "earlier-roots.pem").write_bytes(earlier + b"#" * 2**18)
+    with (
+        pytest.warns(UserWarning, match="not trusted"),
+        pytest.raises(BadOption, match=r"earlier-roots\.pem is larger"),
+    ):
+        signer.renew()
+    assert credentials.own() is not None
+    assert (home / "local.pem").read_bytes() == local
+    (home / "earlier-roots.pem").write_bytes(b"-----BEGIN NONSENSE\n" + earlier)
+    signer.renew()
+    assert b"NONSENSE" in (home / "earlier-roots.pem").read_bytes()
+    assert credentials.own() is None
+    assert detect(before)["c2pa"].state == "trusted"
 
 
 def test_a_wrong_key_is_found_before_the_work(config: Path, tmp_path: Path) -> None:

@@ -130,6 +130,16 @@ def roots() -> bytes:
     return b"".join(dict.fromkeys(found))
 
 
+def roots_to_keep() -> bytes:
+    """What `EARLIER` is to hold once there is another local certificate: all that it holds now, certificates or not,
+    and the rest of `roots`. Raises `BadOption` if its bytes cannot be read: they must not be replaced."""
+    place, found = folder() / EARLIER, roots()
+    if not regular.is_file(place):
+        return found
+    before = regular.read(place, _MOST_BYTES, BadOption)
+    return before.rstrip() + b"\n" + b"".join(one for one in _blocks(found) if one not in before)
+
+
 def to_hand_out() -> bytes:
     """PEM of the certificates by which others can trust what this user signs: the last one of the chain that signs, and
     the roots of local ones. They are made if there are none. Raises as `of_user`."""

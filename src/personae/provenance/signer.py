@@ -50,20 +50,23 @@ def choose(
 def use_local() -> Credentials:
     """From now on sign by the local certificate, made if need be, whatever was chosen before. Raises `BadOutput`, and
     `BadOption` if it is damaged."""
+    found = credentials.local()
     (credentials.folder() / SETTINGS).unlink(missing_ok=True)
-    return credentials.local()
+    return found
 
 
 def renew() -> Credentials:
     """Local credentials made anew, and the user's choice forgotten, whether or not these can be read; the root before
-    stays among `roots`, so that what was signed with it is still known. Raises `BadOutput`."""
+    stays among `roots`, so that what was signed with it is still known. Raises `BadOutput`; `BadOption` if the file of
+    earlier roots cannot be read, and so not be replaced."""
     credentials.make_folder()
-    earlier = credentials.roots()
-    if earlier:
-        atomic.write(credentials.folder() / EARLIER, earlier, replace=True)
+    pem, before = credentials.new_pem(), credentials.roots_to_keep()
+    if before:
+        atomic.write(credentials.folder() / EARLIER, before, replace=True)
+    atomic.write(credentials.folder() / LOCAL, pem, private=True, replace=True)
+    found = credentials.local()
     (credentials.folder() / SETTINGS).unlink(missing_ok=True)
-    atomic.write(credentials.folder() / LOCAL, credentials.new_pem(), private=True, replace=True)
-    return credentials.local()
+    return found
 
 
 def require_works(found: Credentials) -> None:
