@@ -14,7 +14,7 @@ from cli_fixtures import Run
 from conftest import made_up
 from model_fixtures import face_photo, tiny_model_folder
 from personae import identity
-from personae.errors import BadOutput, BadVideo
+from personae.errors import BadImage, BadOption, BadOutput, BadVideo
 from personae.io import video_file
 from personae.pipeline import FacePipeline, load
 from personae.provenance import credentials, frames, pixel_mark, signer, writer
@@ -169,6 +169,8 @@ def test_who_cannot_sign_is_told_before_a_model_is_loaded(
     (tmp_path / "key.pem").write_bytes(local.key)
     signer.choose(tmp_path / "chain.pem", tmp_path / "key.pem")
     (tmp_path / "key.pem").unlink()
+    driver = tmp_path / "driver.csv"
+    driver.write_text("yaw\n1\n")
     for module in ("generate", "edit", "inspect", "animate"):
         monkeypatch.setattr(f"personae.cli.{module}.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
     for place in ("personae.serving.api.run.run", "personae.serving.Engine"):
@@ -180,7 +182,7 @@ def test_who_cannot_sign_is_told_before_a_model_is_loaded(
         "edit": ("edit", "attribute", photo, "--expression", "smile=0.5"),
         "demo": ("demo",),
         "replay": ("replay", *once.lines),
-        "animate": ("edit", "animate", photo, tmp_path / "driver.mp4"),
+        "animate": ("edit", "animate", photo, driver),
     }[verb]
     out = tmp_path / "out" / {"animate": "b.mp4", "demo": "b"}.get(verb, "b.png")
     done = run(*words, "-m", folder, *(() if verb in ("serve", "page") else ("-o", out)))
@@ -257,6 +259,25 @@ def test_an_edit_of_a_signed_photo_says_so(tmp_path: Path) -> None:
     assert b"signed.png" not in nameless.read_bytes()
 
 
+def test_a_replay_of_an_edit_is_signed_as_one_and_says_nothing_of_the_picture_before(run: Run, tmp_path: Path) -> None:
+    folder, signed = tiny_model_folder(tmp_path / "model"), tmp_path / "signed.png"
+    signed.write_bytes(writer.encode(Image.open(face_photo(tmp_path / "photo.png")), "png", RECIPE))
+    words = ("--expression", "jawOpen=0.5", "--steps", 1, "--seed", 1, "-m", folder)
+    [path] = run("edit", "attribute", signed, *words, "-o", "out").lines
+    before = read_recipe(path)
+    assert "likeness" in before
+    again = ("replay", path, "-m", folder, "--input", f"target={signed}")
+    assert run(*again, "-o", "again.webp").code == 0
+    found = detect("again.webp")
+    assert (found.kind, found["c2pa"].state, found["recipe"].state) == ("image/webp", "trusted", "holds")
+    assert [one["action"] for one in found["c2pa"].facts["actions"]][:2] == ["c2pa.opened", "c2pa.edited"]
+    [parent] = [one for one in found.inputs if one["by"] == "c2pa"]
+    assert (parent["title"], parent["relationship"], parent["state"]) == ("signed.png", "parentOf", "valid")
+    now = read_recipe("again.webp")
+    assert not now.keys() & {"likeness", "tries", "verified"}
+    assert (now["software"], now["seed"], now["edit"]) == (f"personae {writer.__version__}", 1, before["edit"])
+
+
 @pytest.mark.usefixtures("with_a_watermark")
 def test_a_replay_compares_marked_with_marked(tmp_path: Path) -> None:
     pipe = load(tiny_model_folder(tmp_path / "model"))
@@ -292,7 +313,8 @@ def test_only_the_watermark_is_left_of_a_screenshot(tmp_path: Path, run: Run) ->
     signed = run("detect", one).lines
     [place] = [number for number, line in enumerate(signed) if line.split() == ["watermark", "present"]]
     assert "score 2.0" in signed[place + 1]  # once, among what the signature proves
-    other = writer.encode(Image.open(tmp_path / "shot.png"), "png", RECIPE | {"seed": 8}, marks=Marks(watermark=False))
+    shot = Image.open(tmp_path / "shot.png")
+    other = writer.encode(shot, "png", RECIPE | {"seed": 8}, marks=Marks(watermark=False, c2pa=False))
     (tmp_path / "other.png").write_bytes(other)
     found = detect(tmp_path / "other.png")
     assert found["watermark"].facts["names_this_recipe"] is False
@@ -335,6 +357,8 @@ def test_a_video_is_signed_and_marked_in_every_frame(tmp_path: Path, kind: str, 
     path = _film(tmp_path / f"a.{kind}", Marks())
     assert len(list(video_file.frames(path))) == 5
     found = detect(path)
+    with pytest.raises(BadImage, match="are a video, which is read from its file: give the path"):
+        detect(path.read_bytes())
     assert (found["c2pa"].state, found["recipe"].state, found["label"].state) == ("trusted", "holds", "present")
     assert [one["watermark"] for one in found.frames] == [True] * 5
     assert found["watermark"].state == "present"
@@ -346,6 +370,32 @@ def test_a_video_is_signed_and_marked_in_every_frame(tmp_path: Path, kind: str, 
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert detect(path)["c2pa"].state in ("tampered", "damaged")
+
+
+@pytest.mark.usefixtures("with_a_watermark")
+def test_nothing_is_missed_in_a_video_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    path = _film(tmp_path / "a.mp4", Marks())
+    plain = video_file.write(tmp_path / "b.mp4", [_grey(9)] * 2, fps=Fraction(25))
+
+    def lacking(path: str) -> dict[str, str]:
+        raise BadOption("videos need the extra video")
+
+    monkeypatch.setattr(video_file, "notes", lacking)
+    found = detect(path)
+    states = [found[mark].state for mark in ("c2pa", "watermark", "recipe", "label")]
+    assert states == ["trusted", "not looked for", "not looked for", "not looked for"]
+    assert {found[mark].facts["reason"] for mark in ("watermark", "recipe", "label")} == {"videos need the extra video"}
+    assert found.stripped == []
+    assert detect(plain).verdict == "no mark found of those that could be looked for, which proves nothing"
+
+
+def test_a_video_cut_short_that_was_never_signed_is_not_accused(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    content = video_file.write(tmp_path / "a.mp4", [_grey(9)] * 2, fps=Fraction(25)).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: content.index(b"moov") + 40])
+    found = detect(tmp_path / "cut.mp4")
+    assert (found["c2pa"].state, found["recipe"].state, found.stripped) == ("absent", "not looked for", [])
 
 
 @pytest.mark.parametrize("comment", [None, "filmed by me", '{"camera": "mine"}'])

@@ -26,7 +26,8 @@ from personae.provenance.message import message_of
 from personae.provenance.recipe import EDIT, MASK, PHOTO, checked, needed, read_recipe, recipe_identity, stored_identity
 from personae.reading.onnx_file import file_sha256
 from personae.reading.photo import PhotoSource, load_photo, pixels_sha256, size_of
-from personae.types import Array, Edit, Face, Generation, Photo
+from personae.types import Array, Edit, Face, Generation, Ingredient, Photo
+from personae.version import __version__
 
 if TYPE_CHECKING:
     from personae.pipeline import FacePipeline
@@ -37,6 +38,7 @@ _MOST_AREA = 16  # a picture's pixels in those of the model's own: memory grows 
 _MOST_BYTES = 2**28  # of the saved image: an edited photo as a PNG is larger than the photo
 _NO_MATTER = ("earlier", "verified", "versions")  # of what a recipe had no room for, not needed here
 _ROLES = ("source", "target")
+_MEASURED = ("likeness", "verified", "tries")  # of the picture before, by what looked at that one
 
 Input = PhotoSource
 
@@ -55,13 +57,15 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """The `image` made again, without a watermark; its `drift`; the `recipe` by which it was made now; and, of an edit,
-    the pixels that it changed: `area` (H, W) bool."""
+    """The `image` made again, without a watermark; its `drift`; the `recipe` by which it was made now, without what was
+    measured of the picture before; and, of an edit, the pixels that it changed, `area` (H, W) bool, and the photos that
+    it was made of, `ingredients`."""
 
     image: Image.Image
     drift: Drift
     recipe: dict[str, Any]
     area: Array | None = None
+    ingredients: Sequence[Ingredient] = ()
 
 
 def replay(
@@ -137,8 +141,11 @@ def remake(
     )
     now = ("dtype", "device", "versions", "sampler")
     model = {"name": Path(again.recipe["model"]["name"] or "unnamed").name, "sha256": same}
-    recipe |= {"model": recipe["model"] | model} | {name: again.recipe[name] for name in now if name in again.recipe}
-    return Replayed(image=again.images[0], drift=drift, recipe=recipe, area=area)
+    recipe = {name: value for name, value in recipe.items() if name not in _MEASURED}
+    recipe |= {"model": recipe["model"] | model, "software": f"personae {__version__}"}
+    recipe |= {name: again.recipe[name] for name in now if name in again.recipe}
+    ingredients = again.ingredients if isinstance(again, Edit) else ()
+    return Replayed(image=again.images[0], drift=drift, recipe=recipe, area=area, ingredients=ingredients)
 
 
 def _is_marked(recipe: Mapping[str, Any]) -> bool:

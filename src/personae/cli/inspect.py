@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from personae.cli import inputs
-from personae.cli.destination import prepared, refuse_stdout, settled_marks
+from personae.cli.destination import destination, prepared, refuse_stdout, settled_marks
 from personae.cli.options import Base, Force, Json, Licence, Model, NoC2pa, NoWatermark, Quiet
 from personae.cli.terminal import load_model, require_reader
 from personae.console import note, say, say_json
@@ -103,7 +103,10 @@ def inspect_file(
 
 def replay(
     path: Annotated[Path, typer.Argument(help="An image that personae wrote.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the image made again (PNG).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Also write the image made again: a file (again.png), or a folder."),
+    ] = None,
     files: Annotated[
         list[str] | None,
         typer.Option(
@@ -134,23 +137,30 @@ def replay(
     """
     from personae import replay as replaying
     from personae.provenance import writer
+    from personae.reading.photo import size_of
 
     refuse_stdout(out)
     inputs_by_name = dict(_named_file(text) for text in files or []) | (
         {} if photo is None else {replaying.PHOTO: photo}
     )
-    if out is not None:
-        writer.refuse_overwriting([out], force)
-    with prepared(None if out is None else out.parent):
+    place = None if out is None else destination(out, None, results=1)
+    with prepared(None if place is None else place.folder):
         # Before the model is loaded: what the file or its inputs lack should be said at once.
         recipe = replaying.readable(path)
         inputs_by_name = replaying.taken(recipe, inputs_by_name)
+        if place is not None:
+            seed = recipe["seed"]
+            [target] = place.paths([0], [seed], [path.stem.removesuffix(f"-seed{seed}")])
+            writer.refuse_overwriting([target], force)
+            writer.require_room(place.format, size_of(path))
         marks = None if out is None else settled_marks(no_watermark=no_watermark, no_c2pa=no_c2pa)
         pipe = None if model is None else load_model(model, quiet, dtype=recipe.get("dtype"))
         again = replaying.remake(path, pipe=pipe, inputs=inputs_by_name, budget=budget)
-        if out is not None:
-            content = writer.encode(again.image, "png", again.recipe, marks=marks, area=again.area)
-            writer.write(out, content, force=force)
+        if place is not None:
+            content = writer.encode(
+                again.image, place.format, again.recipe, marks=marks, area=again.area, ingredients=again.ingredients
+            )
+            writer.write(target, content, force=force)
     drift = again.drift
     if as_json:
         mark = {} if drift.mark is None else {"mark": drift.mark}
