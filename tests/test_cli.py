@@ -306,9 +306,11 @@ def test_directions_are_fitted_and_then_of_use(run: Run, model: Path, photo: Pat
     cache = _labelled_variously(write_cache(tmp_path / "cache", count=160))
     home = tmp_path / "mine"
     shutil.copytree(model, home)
-    fit = ["identity", "fit-directions", "-m", model, "--cache", cache, "-o", home / directions.FILE]
+    made = tmp_path / "new" / "d.safetensors"
+    fit = ["identity", "fit-directions", "-m", model, "--cache", cache, "-o", made]
     done = run(*fit)
-    assert [line.split()[0] for line in done.lines] == ["age", "masculine", "smile", str(home / directions.FILE)]
+    assert [line.split()[0] for line in done.lines] == ["age", "masculine", "smile", str(made)]
+    shutil.copy(made, home / directions.FILE)
     catalog.seal(home)
     assert done.lines[:-1] == run("identity", "directions", "-m", home).lines
     assert run("identity", "shift", photo, "-m", home, "--by", "masculine=-0.5", "-o", "a.identity").code == 0
@@ -370,6 +372,19 @@ def test_replay_says_how_far_it_is_off(run: Run, model: Path, photo: Path) -> No
     assert "mean difference 0.000" in run("replay", path, "-m", model).out
 
 
+def test_a_replay_goes_where_any_result_goes(run: Run, model: Path, photo: Path) -> None:
+    [path] = run("generate", photo, "-m", model, "--seed", 5, "-o", "out").lines
+    again = ("replay", path, "-m", model)
+    assert run(*again, "-o", "again.jpg").code == 0
+    with Image.open("again.jpg") as image:
+        assert image.format == "JPEG"
+    assert run(*again, "-o", "folder").code == 0
+    assert [one.name for one in Path("folder").iterdir()] == ["me-seed5.png"]
+    nothing = ("replay", path, "-m", "no-such-model")
+    fails(run(*nothing, "-o", "out"), "already there")
+    fails(run(*nothing, "-o", "again.tiff"), ".png, .jpg")
+
+
 def test_read_lists_faces(run: Run, model: Path, photo: Path, tmp_path: Path) -> None:
     nobody = empty_photo(tmp_path / "empty.png")
     faces = json.loads(run("read", photo, nobody, "-m", model, "--json").out)
@@ -401,6 +416,9 @@ def test_a_photo_without_a_face_can_be_skipped(run: Run, model: Path, photo: Pat
     assert done.lines == ["out/me-seed0.png"]
     assert "empty.png: skipped" in done.err
     fails(run("generate", nobody, "-m", model), "no face found in", "--on-no-face skip")
+    done = run("identity", "mean", nobody, photo, "-m", model, "-o", "us.identity")
+    fails(done, "give a photo that shows one clearly")
+    assert "--on-no-face" not in done.err, "which this verb does not have"
 
 
 def test_models_train_and_doctor_answer(run: Run) -> None:

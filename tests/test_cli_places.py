@@ -3,7 +3,9 @@
 import io
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,13 @@ import model_fixtures
 from cli_fixtures import Run, fails
 from model_fixtures import empty_photo, face_photo
 from personae import cli, identity
+from personae.cli import generate as generating
 from personae.errors import BadOutput
+from personae.io import video_file
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
-from personae.types import Identity
+from personae.provenance.recipe import read_recipe
+from personae.types import Face, Identity, Photo
 
 QUICK = ("--steps", 1, "--seed", 1)
 INPAINT = ("--region", "mouth", "--likeness-guidance", 0, *QUICK)
@@ -281,6 +286,71 @@ def test_a_stop_in_a_batch_says_what_was_written(
     assert (done.code, done.lines, done.err) == (130, ["out/me-inpaint-seed1.png"], "personae: stopped\n")
     done = run(*words, "-o", "json", "--json")
     assert (done.code, [row["path"] for row in json.loads(done.out)]) == (130, ["json/me-inpaint-seed1.png"])
+
+
+@pytest.mark.parametrize("name", ["ann.jpeg", "ANN.PNG", "ann.webp"])
+def test_a_page_shows_files_of_any_suffix(run: Run, model: Path, photo: Path, name: str) -> None:
+    done = run("generate", photo, *QUICK, "-m", model, "-o", name, "--sheet")
+    page = Path(name).with_suffix(".html")
+    assert done.lines == [name, str(page)], done.err
+    kind = "jpeg" if name.endswith("jpeg") else name[-4:].strip(".").lower()
+    assert f"data:image/{kind};base64," in page.read_text()
+
+
+def test_a_page_in_the_way_is_named_before_the_work(run: Run, model: Path, photo: Path) -> None:
+    for out, page in (("ann.png", Path("ann.html")), ("out", Path("out/me-seed1.html"))):
+        page.parent.mkdir(exist_ok=True)
+        page.write_text("mine")
+        fails(run("generate", photo, *QUICK, "-m", model, "-o", out, "--sheet"), f"{page} already there")
+        assert page.read_text() == "mine"
+        assert run("generate", photo, *QUICK, "-m", model, "-o", out).code == 0, "without a page nothing is in the way"
+        assert run("generate", photo, *QUICK, "-m", model, "-o", out, "--sheet", "--force").code == 0
+
+
+def test_photos_stay_in_memory_only_for_a_page(
+    run: Run, model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Photo] = []
+    plainly = generating._generated
+
+    def look(pipe: FacePipeline, who: list[Face], **options: Any) -> Any:
+        shown.extend(one.photo for one in who if one.photo is not None)
+        return plainly(pipe, who, **options)
+
+    monkeypatch.setattr(generating, "_generated", look)
+    [path] = run("generate", photo, *QUICK, "-m", model, "-o", "out").lines
+    other, _ = run("generate", photo, *QUICK, "-m", model, "-o", "page", "--sheet").lines
+    assert [one.pixels.shape for one in shown] == [(0, 0, 3), (160, 320, 3)]
+    assert read_recipe(path)["input"] == read_recipe(other)["input"]
+    assert read_recipe(path)["inputs"] == read_recipe(other)["inputs"]
+
+
+def test_what_a_video_lacks_is_said_before_a_model_is_loaded(
+    run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("av")
+    nothing = ("-m", "no-such-model")
+    Path("nod.csv").write_text("yaw\n1\n")
+    Path("out.json").write_text("{}")
+    Path("talk.mp4").write_bytes(b"")
+    animate = ("edit", "animate", photo)
+    fails(run(*animate, "nowhere.mp4", "-o", "new.mp4", *nothing), "nowhere.mp4: no such file")
+    fails(run(*animate, "nod.csv", "-o", "out.mp4", *nothing), "out.json already there")
+    fails(run(*animate, "nod.csv", "-o", "new.mp4", "--max-gap", "nan", *nothing), "--max-gap")
+    fails(run(*animate, "nod.csv", "-o", "new.mp4", *nothing), "no-such-model")
+    monkeypatch.setattr(
+        video_file, "probe", lambda path: video_file.Clip(fps=Fraction(25), size=(64, 64), sound="vorbis")
+    )
+    fails(run(*animate, "talk.mp4", "-o", "new.mp4", *nothing), "holds no vorbis sound")
+    fails(run(*animate, "talk.mp4", "-o", "new.mp4", "--no-audio", *nothing), "no-such-model")
+    fails(run("edit", "track", "nowhere.mp4", "-o", "a.csv", *nothing), "nowhere.mp4: no such file")
+    fails(run("edit", "track", "talk.mp4", "-o", "a.csv", "--max-gap", "nan", *nothing), "--max-gap")
+
+
+def test_a_seed_below_none_is_one_line(run: Run) -> None:
+    done = run("demo", "--seed", -1)
+    assert (done.code, done.out) == (2, "")
+    assert "Traceback" not in done.err
 
 
 def test_a_place_for_an_identity_is_made_first_and_taken_back(run: Run, model: Path, photo: Path) -> None:

@@ -6,7 +6,7 @@ nobody = strangers(catalog.resolve("nano"), 4, seed=0)      # identities of peop
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -60,18 +60,23 @@ def gather(
     on_no_face: OnNoFace = "error",
     skipped: Callable[[str], None] = lambda message: None,
     failed: Callable[[str, PersonaeError], None] | None = None,
+    otherwise: str = "",
+    pixels: bool = True,
 ) -> list[Person]:
     """One person per source: the largest face of a photo, or what an `.identity` file holds.
 
     reader: a `FacePipeline` or a `FaceReader`; None if there are only `.identity` files.
     on_no_face: what a photo without a face does: raise `NoFaceFound`, or be left out, with a word to `skipped`.
     failed: given the name of a source and what is wrong with it, the others go on; None: it is raised.
+    otherwise: what else to do about a photo without a face, as whoever calls this names it.
+    pixels: whether faces keep their photos; else they keep only what a recipe says of one (`Photo.bare`).
     If nobody is left and `failed` has not been called, `NoFaceFound` is raised all the same.
     """
     people, failures = [], 0
     for source in sources:
         try:
-            people.append(_person(reader, source))
+            person = _person(reader, source, otherwise)
+            people.append(person if pixels else _bare(person))
         except _OF_A_SOURCE as error:
             if isinstance(error, NoFaceFound) and on_no_face == "skip":
                 skipped(f"no face found in {_called(source)}: skipped")
@@ -85,13 +90,22 @@ def gather(
     return people
 
 
-def _person(reader: Reads | None, source: Source) -> Person:
+def _person(reader: Reads | None, source: Source, otherwise: str) -> Person:
     name = UNNAMED if isinstance(source, Photo) else Path(source).stem
     if not isinstance(source, Photo) and Path(source).suffix == SUFFIX:
         return Person(name=name, subject=identity.load(source))
     if faces := _read(reader, source):
         return Person(name=name, subject=faces[0])
-    raise NoFaceFound(f"no face found in {_called(source)}: give a photo that shows one clearly, or --on-no-face skip")
+    advice = f", or {otherwise}" if otherwise else ""
+    raise NoFaceFound(f"no face found in {_called(source)}: give a photo that shows one clearly{advice}")
+
+
+def _bare(person: Person) -> Person:
+    """The same without the pixels of a photo."""
+    face = person.subject
+    if not isinstance(face, Face) or face.photo is None:
+        return person
+    return replace(person, subject=replace(face, photo=face.photo.bare()))
 
 
 def _called(source: Source) -> str:

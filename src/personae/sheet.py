@@ -18,10 +18,11 @@ from pathlib import Path
 from PIL import Image
 
 from personae.gather import Person
+from personae.reading.metadata import mime_of
 from personae.shapes import Float
 from personae.types import Array, Face, Generation
 
-_MIME = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+_HEAD = 64  # bytes of a file that tell its kind
 _INPUT_SIDE = 640  # px: no input photo is drawn larger
 
 _STYLE = """
@@ -132,7 +133,8 @@ def _inline(image: Path | Image.Image) -> tuple[str, tuple[int, int]]:
     if isinstance(image, Path):
         with Image.open(image) as opened:
             size = opened.size
-        return _data_url(_MIME[image.suffix], image.read_bytes()), size
+        content = image.read_bytes()
+        return _data_url(mime_of(content[:_HEAD]) or "application/octet-stream", content), size
     thumbnail, buffer = image.convert("RGB"), io.BytesIO()
     thumbnail.thumbnail((_INPUT_SIDE, _INPUT_SIDE), Image.Resampling.LANCZOS)
     thumbnail.save(buffer, "JPEG", quality=88)

@@ -69,6 +69,10 @@ class Photo:
     original: Original | None = field(default=None, repr=False)
     encoded: bytes | None = field(default=None, repr=False)
 
+    def bare(self) -> Photo:
+        """What a recipe says of it, its source and hash, without a pixel: (0, 0, 3)."""
+        return replace(self, pixels=np.empty((0, 0, 3), np.uint8), original=None, encoded=None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:

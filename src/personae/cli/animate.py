@@ -18,7 +18,7 @@ from personae.cli.report import say_written
 from personae.cli.steering import typer_option
 from personae.cli.terminal import is_silent, load_model, require_reader
 from personae.console import say_json
-from personae.errors import BadOption
+from personae.errors import BadOption, BadVideo
 
 
 class NoFaceInFrame(StrEnum):
@@ -104,16 +104,20 @@ def animate(
 
     Example: personae edit animate me.jpg talk.mp4 -o me-talking.mp4
     """
-    from personae.io import video_file
-    from personae.provenance import writer
+    from personae.io import regular, video_file
+    from personae.video import motion_track as tracks
 
     out = options.out
     frames = None if options.frames is None else _span(options.frames)
     video_file.pyav()  # before the model is loaded: what is missing, or in the way, is named at once
     refuse_stdout(out)
     video_file.format_of(out)
+    limits = video_file.Limits(frames=options.max_frames, gap=options.max_gap)
     photo = inputs.one(source)
-    writer.refuse_overwriting([out], options.force)
+    regular.require(driver, None, BadVideo)
+    _require_room(out, driver, options.force)
+    if not options.no_audio and driver.suffix.lower() not in tracks.SUFFIXES:
+        video_file.require_room_for_sound(out, video_file.probe(driver))
     marks = settled_marks(no_watermark=options.no_watermark, no_c2pa=options.no_c2pa)
     pipe = load_model(
         options.model,
@@ -136,7 +140,7 @@ def animate(
             settings=settings,
             frames=frames,
             fps=options.fps,
-            limits=video_file.Limits(frames=options.max_frames, gap=options.max_gap),
+            limits=limits,
             audio=not options.no_audio,
             batch_size=options.batch_size,
             keep_frames=options.keep_frames,
@@ -168,13 +172,15 @@ def track(
 
     Example: personae edit track talk.mp4 -o talk.csv
     """
-    from personae.io import video_file
+    from personae.io import regular, video_file
     from personae.provenance import writer
     from personae.video import face_tracker, smoothing
     from personae.video import motion_track as tracks
 
     refuse_stdout(out)
     tracks.require_suffix(out)
+    limits = video_file.Limits(frames=max_frames, gap=max_gap)
+    regular.require(driver, None, BadVideo)
     writer.refuse_overwriting([out], force)
     reader = require_reader(model, base=base, accept_licence=accept_licence)
     with prepared(out.parent):
@@ -183,11 +189,22 @@ def track(
                 driver,
                 reader,
                 face=driver_face,
-                limits=video_file.Limits(frames=max_frames, gap=max_gap),
+                limits=limits,
                 on_frame=lambda count: on_frame("reading the driver", count, None),
             )
         tracks.save(out, smoothing.smoothed(read, smooth.value))
     say_written([out])
+
+
+def _require_room(video: Path, driver: Path, force: bool) -> None:
+    """Raise `BadOutput` if the video or its report is there, unless a stopped run has written that report, or it is the
+    driver, which `animate` refuses to replace, force or not."""
+    from personae.provenance import writer
+    from personae.video.frame_store import holds_report
+
+    report = video.with_suffix(".json")
+    apart = holds_report(video, report) or (report.exists() and report.samefile(driver))
+    writer.refuse_overwriting([video] if apart else [video, report], force)
 
 
 def _span(text: str) -> tuple[int, int | None]:

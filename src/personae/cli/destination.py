@@ -56,12 +56,16 @@ class Destination:
             return [self.folder / self.name]
         return writer.paths_of(self.folder, index, seeds, stems=stems, format=self.format)
 
-    def require_room(self, index: Sequence[int], seeds: Sequence[int], stems: Sequence[str], force: bool) -> None:
-        """Raise `BadOutput` if a result would replace a file and `force` is not given."""
+    def require_room(
+        self, index: Sequence[int], seeds: Sequence[int], stems: Sequence[str], force: bool, *, page: str | None = None
+    ) -> None:
+        """Raise `BadOutput` if a result would replace a file and `force` is not given. page: the stem of a page beside
+        the results, None: there is none."""
         from personae.provenance import writer
 
         if self.folder is not None:
-            writer.refuse_overwriting(self.paths(index, seeds, stems), force)
+            pages = [] if page is None else [self._page(page)]
+            writer.refuse_overwriting([*self.paths(index, seeds, stems), *pages], force)
 
     def save(
         self,
@@ -97,9 +101,12 @@ class Destination:
         """Write a page beside the images; returns its path."""
         from personae.provenance import writer
 
+        return writer.write(self._page(stem), page.encode(), force=force)
+
+    def _page(self, stem: str) -> Path:
+        """Where a page lies: beside the one file by its name, or in the folder by `stem`."""
         assert self.folder is not None
-        name = f"{stem}.html" if self.name is None else Path(self.name).with_suffix(".html").name
-        return writer.write(self.folder / name, page.encode(), force=force)
+        return self.folder / (f"{stem}.html" if self.name is None else Path(self.name).with_suffix(".html").name)
 
     def save_edit(self, done: "Edit", *, stem: str, names: bool, marks: "Marks", force: bool) -> list[Path]:
         """Write an edit's images; returns their paths, as `writer.save_edit`."""

@@ -39,13 +39,16 @@ if TYPE_CHECKING:
     from personae.types import Face, Generation, Identity
 
 
+_SKIP = "--on-no-face skip"
+
+
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the images and their page.")] = Path(
         "personae-out/demo"
     ),
     photo: Annotated[Path | None, typer.Option(help="Someone to blend the astronaut with.")] = None,
     model: Model = "nano",
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Steps = None,
     no_watermark: NoWatermark = False,
     no_c2pa: NoC2pa = False,
@@ -125,7 +128,10 @@ def generate(
         photos = [look.source for look in sound]
         reader = reader_for(photos, model, base=base, accept_licence=accept_licence)
         failed = None if together else report.failed
-        found = gather(reader, photos, on_no_face=on_no_face.value, skipped=note, failed=failed)
+        # Only a page shows the photos: without one, hundreds of them need not stay in memory.
+        found = gather(
+            reader, photos, on_no_face=on_no_face.value, skipped=note, failed=failed, otherwise=_SKIP, pixels=sheet
+        )
         found = _changed(found, model, blend, shift, accept_licence=accept_licence)
         if not found:
             return
@@ -136,7 +142,8 @@ def generate(
         attempts = 1 if min_likeness is None else tries or 4
         index = [person for person in range(len(stems)) for _ in range(count)]
         seeds = [first + i for i in range(len(index) * attempts)]  # those of later tries count on
-        place.require_room(index * attempts, seeds, stems, force)
+        page_stem = f"{stems[0]}-seed{first}"
+        place.require_room(index * attempts, seeds, stems, force, page=page_stem if sheet else None)
         marks = settled_marks(no_watermark=no_watermark, no_c2pa=no_c2pa)
         pipe = load_model(model, quiet, reader, base=base, accept_licence=accept_licence, dtype=dtype)
         with progress(quiet, options.get("num_inference_steps") or options.get("fast") or pipe.config.steps) as stage:
@@ -158,7 +165,7 @@ def generate(
         report.wrote(_rows(generation, paths))
         if sheet:
             page = contact.of_generation(generation, paths, found)
-            report.wrote_page(place.save_page(page, f"{stems[0]}-seed{first}", force))
+            report.wrote_page(place.save_page(page, page_stem, force))
 
 
 def _changed(

@@ -199,12 +199,11 @@ def fit_directions(
     Example: personae identity fit-directions --cache cache/faces -o runs/nano/directions.safetensors
     """
     from personae import describe
-    from personae.provenance import writer
     from personae.training import fit_directions as directions
 
     refuse_stdout(out)
-    writer.refuse_overwriting([out], force)
-    found = directions.run(require_reader(model), cache=cache, out=out)
+    with _room([out], force):
+        found = directions.run(require_reader(model), cache=cache, out=out)
     if as_json:
         say_json(found)
     else:
