@@ -72,6 +72,7 @@ def test_a_table_of_ones_own_has_the_columns_it_needs(tmp_path: Path) -> None:
         ("a.csv", "", 25, BadData, "at least one column"),
         ("a.csv", "yaw,pitch\n1,\n", 25, BadData, "all of its numbers or none"),
         ("a.csv", "yaw\n120\n", 25, BadData, "between -89 and 89"),
+        ("a.csv", "roll\n190\n", 25, BadData, "roll between -180 and 180"),
         ("a.csv", "jawOpen\n1.5\n", 25, BadData, "blendshapes of a track lie between 0 and 1"),
         ("a.csv", "yaw\n1\n", 0, BadOption, "fps lies above 0"),
         ("a.json", "{", None, BadData, "not a track that can be read"),
@@ -86,6 +87,19 @@ def test_files_that_are_no_tracks(
     (tmp_path / name).write_text(content)
     with pytest.raises(error, match=message):
         motion_track.load(tmp_path / name, fps=fps)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_any_rate_that_a_container_averages_to_comes_back(suffix: str, tmp_path: Path) -> None:
+    odd = Fraction(1_800_000_000, 59_999_983)  # of a video of variable rate
+    before = Track(fps=odd, motion=moving().motion)
+    motion_track.save(tmp_path / f"a{suffix}", before)
+    after = motion_track.load(tmp_path / f"a{suffix}")
+    assert after.fps == before.fps
+    assert float(after.fps) == pytest.approx(float(odd), rel=1e-9)
+    assert Track(fps=Fraction(30_000, 1001), motion=before.motion).fps == Fraction(30_000, 1001)
+    with pytest.raises(BadData, match="between 1/100000 and 1000"):
+        Track(fps=Fraction(1, 200_000), motion=before.motion)
 
 
 def test_nothing_is_unpickled_and_fps_is_not_contradicted(tmp_path: Path) -> None:
@@ -114,7 +128,35 @@ def test_a_crop_takes_the_tilt_away(roll: float) -> None:
     assert np.isnan(none).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("roll", [-150.0, -90.0, 90.0, 179.0])
+def test_a_head_on_its_side_or_upside_down_stands_upright_in_its_crop(roll: float) -> None:
+    upright, tilt = one(np.array([roll, roll]), "roll").upright("portrait")
+    np.testing.assert_allclose(apart(tilt, roll), 0, atol=1.5)
+    np.testing.assert_allclose(upright, 0, atol=1.5)
+
+
+def apart(one: np.ndarray, other: np.ndarray | float) -> np.ndarray:
+    """Degrees from one direction to the other, the shorter way round."""
+    return (one - other + 180) % 360 - 180
+
+
 # ---------------------------------------------------------------------- smoothing
+
+
+@pytest.mark.parametrize("name", smoothing.SMOOTHERS)
+def test_a_head_that_goes_upside_down_goes_round(name: str) -> None:
+    turning = np.linspace(150, 210, 61)  # read as 150 to 180, then from -180 on
+    after = column(smoothing.smoothed(one(apart(turning, 0), "roll"), name), "roll")
+    assert np.abs(apart(after, turning)).max() < 1.5
+    holed = one(np.array([170.0, 0.0, -170.0]), "roll")
+    holed.motion[1] = np.nan
+    filled = column(smoothing.without_gaps(holed), "roll")
+    np.testing.assert_allclose(np.abs(filled), [170, 180, 170])
+
+
+def test_what_a_filter_overshoots_is_held() -> None:
+    jump = np.where(np.arange(40) < 20, 89.0, -89.0)
+    assert np.abs(column(smoothing.smoothed(one(jump), "savgol"))).max() == 89
 
 
 @pytest.mark.parametrize("name", smoothing.SMOOTHERS)

@@ -16,7 +16,7 @@ from personae.io import video_file
 from personae.reading.reader import FaceReader
 from personae.shapes import Float
 from personae.types import Array, Face
-from personae.video.motion_track import ANGLES, COLUMNS, Track
+from personae.video.motion_track import ANGLES, COLUMNS, Track, within_range
 
 SAME_PLACE = 0.3  # intersection over union with the box before: it is the same face, whatever it does
 SAME_PERSON = 0.3  # cosine: how alike one that is found elsewhere, after a cut, must be
@@ -90,14 +90,14 @@ def read(
     if np.isnan(motion).all():
         which = "a face" if face == 1 else f"{face} faces at once"
         raise NoFaceFound(f"none of the {len(rows)} frames of {path} shows {which}: give another video")
-    return Track(fps=video_file.probe(path).fps, motion=motion)
+    return Track(fps=video_file.probe(path).fps, motion=within_range(motion))
 
 
 def _row(face: Face | None) -> Array:
     if face is None or face.motion is None:
         return np.full(len(COLUMNS), np.nan)
     angles = dataclasses.asdict(face.motion.pose)
-    return np.array([*(angles[name] for name in ANGLES), *face.motion.blendshapes.astype(np.float64).clip(0, 1)])
+    return np.array([*(angles[name] for name in ANGLES), *face.motion.blendshapes.astype(np.float64)])
 
 
 def spans(numbers: Sequence[int]) -> str:

@@ -33,16 +33,19 @@ ANGLES = ("yaw", "pitch", "roll")
 COLUMNS = (*ANGLES, *BLENDSHAPES)
 SUFFIXES = (".json", ".csv", ".npz")
 _FORMAT = "personae.track/1"
-_STEEPEST = 89.0  # degrees; beyond, angles say no more which way is which
+_STEEPEST = 89.0  # degrees of yaw and pitch; beyond, angles say no more which way is which
 _MOST_BYTES = 256 << 20
 _FASTEST = 1000  # frames per second
+_FINEST = 100_000  # the largest denominator of frames per second: containers average to fractions that no file needs
 MOST_FRAMES = 500_000  # more than two hours of 60 per second
 _PLAIN = re.compile(r"[0-9]{1,9}(/[0-9]{1,9}|\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """`fps`: frames per second. `motion` (T, 3 + B) float64, by `COLUMNS`; a row of NaN: no face is seen there."""
+    """`fps`: frames per second, to the next fraction of a denominator up to 100,000. `motion` (T, 3 + B) float64, by
+    `COLUMNS`: yaw and pitch within 89 degrees, roll within 180, blendshapes 0-1; a row of NaN: no face is seen there.
+    """
 
     fps: Fraction
     motion: Float64[Array, "T 55"]
@@ -53,16 +56,18 @@ class Track:
             raise BadData(f"a track has at most {MOST_FRAMES} frames, got {len(motion)}: cut it into parts")
         if motion.ndim != 2 or motion.shape[1] != len(COLUMNS) or not len(motion):
             raise BadData(f"a track holds (T, {len(COLUMNS)}) numbers, T at least 1, got {motion.shape}")
-        if not 0 < self.fps <= _FASTEST:
-            raise BadData(f"a track's fps lies above 0 and up to {_FASTEST}, got {self.fps}")
+        if not Fraction(1, _FINEST) <= self.fps <= _FASTEST:
+            raise BadData(f"a track's fps lies between 1/{_FINEST} and {_FASTEST}, got {self.fps}")
         known = motion[np.isfinite(motion).all(1)]
         if len(known) + int(np.isnan(motion).all(1).sum()) != len(motion):
             raise BadData("a frame of a track has all of its numbers or none: some are missing or infinite")
-        if len(known) and np.abs(known[:, :3]).max() > _STEEPEST:
-            raise BadData(f"angles of a track lie between -{_STEEPEST:g} and {_STEEPEST:g} degrees")
+        if len(known) and (np.abs(known[:, : len(ANGLES)]) > (_STEEPEST, _STEEPEST, 180)).any():
+            most = f"{_STEEPEST:g}"
+            raise BadData(f"yaw and pitch of a track lie between -{most} and {most} degrees, roll between -180 and 180")
         if len(known) and not (known[:, 3:].min() >= 0 and known[:, 3:].max() <= 1):
             raise BadData("blendshapes of a track lie between 0 and 1")
         object.__setattr__(self, "motion", motion)
+        object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(_FINEST))
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -90,6 +95,14 @@ class Track:
             pose = Pose(**dict(zip(ANGLES, self.angles[t], strict=True)))
             tilt[t] = tilt_of(model, pose, self.blendshapes[t], template)
         return turn(self.angles, -tilt), tilt
+
+
+def within_range(motion: Float[Array, "T 55"]) -> Float64[Array, "T 55"]:
+    """(T, 3 + B) as a track may hold it: a roll beyond 180 degrees counted from the other side, since a turn of the
+    picture goes round; yaw, pitch and blendshapes held at the ends of their ranges."""
+    yaw_pitch, roll, shapes = np.split(motion, (ANGLES.index("roll"), len(ANGLES)), axis=1)
+    roll = roll - 360 * np.round(roll / 360)
+    return np.concatenate([yaw_pitch.clip(-_STEEPEST, _STEEPEST), roll, shapes.clip(0, 1)], 1).astype(np.float64)
 
 
 def save(path: str | Path, track: Track) -> None:
@@ -181,7 +194,7 @@ def _from_json(content: bytes, path: Path) -> Read:
     stored = json.loads(content)
     if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
         raise BadData(f'{path} is not a track: it does not say "format": "{_FORMAT}"')
-    return _fraction(stored["fps"]).limit_denominator(100_000), _table(stored["columns"], stored["frames"])
+    return _fraction(stored["fps"]), _table(stored["columns"], stored["frames"])
 
 
 def _from_csv(content: bytes, path: Path) -> Read:

@@ -6,8 +6,8 @@ Every number is read off each frame anew, so a head at rest trembles by the read
 well as back, since the whole track is there: what they leave lags behind nothing. Frames without a face stay so; the
 filter runs over them along a straight line.
 
-- `savgol`: a quadratic fitted to the frames within 0.12 s either side (Savitzky and Golay 1964): peaks as short as a
-  blink keep their height, and a frame depends on its neighbours alone.
+- `savgol`: a quadratic fitted to the frames within 0.12 s either side, two at least (Savitzky and Golay 1964): peaks as
+  short as a blink keep their height, and a frame depends on its neighbours alone.
 - `one-euro`: a low pass that opens with speed (Casiez, Roussel and Vogel 2012), run forwards and backwards and
   averaged: steadier where nothing moves, and blinks lose height.
 """
@@ -21,10 +21,11 @@ from scipy.signal import savgol_filter  # type: ignore[import-untyped]
 from personae.errors import unknown_name
 from personae.shapes import Float
 from personae.types import Array
-from personae.video.motion_track import ANGLES, COLUMNS, Track
+from personae.video.motion_track import ANGLES, COLUMNS, Track, within_range
 
 _REACH = 0.12  # seconds either side
 _MIN_CUTOFF, _SPEED_CUTOFF = 1.5, 1.0  # Hz
+_ROLL = COLUMNS.index("roll")
 # What counts as one: so many degrees, so much of a blendshape.
 _UNITS = np.array([15.0] * len(ANGLES) + [1.0] * (len(COLUMNS) - len(ANGLES)))
 
@@ -77,8 +78,7 @@ def smoothed(track: Track, name: str) -> Track:
     if not track.visible.any():
         return track
     fps = float(track.fps)
-    motion = SMOOTHERS[name](bridged(track.motion) / _UNITS, fps) * _UNITS
-    motion[:, len(ANGLES) :] = motion[:, len(ANGLES) :].clip(0, 1)
+    motion = within_range(SMOOTHERS[name](bridged(track.motion) / _UNITS, fps) * _UNITS)
     motion[~track.visible] = np.nan
     return dataclasses.replace(track, motion=motion)
 
@@ -86,11 +86,13 @@ def smoothed(track: Track, name: str) -> Track:
 def without_gaps(track: Track) -> Track:
     """`track` without gaps: along a straight line between the frames around one, still before the first and after the
     last that shows the face. Needs one that does."""
-    return dataclasses.replace(track, motion=bridged(track.motion))
+    return dataclasses.replace(track, motion=within_range(bridged(track.motion)))
 
 
-def bridged(values: Float[Array, "T C"]) -> Float[Array, "T C"]:
-    """(T, C) with rows of NaN filled in between their neighbours."""
-    known = ~np.isnan(values[:, 0])
-    at, times = np.flatnonzero(known), np.arange(len(values))
-    return np.stack([np.interp(times, at, column[known]) for column in values.T], 1)
+def bridged(motion: Float[Array, "T 55"]) -> Float[Array, "T 55"]:
+    """A track's (T, 3 + B) with rows of NaN filled in between their neighbours; its roll goes on beyond 180 degrees
+    where the track jumps to -180, since nothing moves there."""
+    visible = ~np.isnan(motion[:, 0])
+    known, at, times = motion[visible], np.flatnonzero(visible), np.arange(len(motion))
+    known[:, _ROLL] = np.unwrap(known[:, _ROLL], period=360)
+    return np.stack([np.interp(times, at, column) for column in known.T], 1)
