@@ -1,11 +1,13 @@
 """Edits of whole photos: what changes lies where it should, all else stays byte for byte; who gives what; every bad
 input is one clear line."""
 
+import copy
 import dataclasses
 import json
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ from personae.provenance import writer
 from personae.provenance.recipe import read_recipe
 from personae.reading import align, face_regions
 from personae.reading.aligned import Aligned
+from personae.reading.insightface import InsightFaceEmbedder
 from personae.replay import replay
 from personae.types import BLENDSHAPES, Edit
 from reading_fixtures import white_face
@@ -159,6 +162,62 @@ def test_a_mask_is_kept_to_the_pixel(model: FacePipeline) -> None:
     with pytest.warns(UserWarning, match="part of the mask lies outside the square"):
         wide = model.edit("inpaint", target=photo, mask=np.ones((160, 320), bool), seed=0, **CHEAP)
     assert not differs(wide, photo)[~square(model.read(photo)[0], model, photo.shape)].any()
+
+
+def test_a_mask_of_ones_may_be_of_any_dtype(nano_like: FacePipeline) -> None:
+    photo, mask = group(), np.zeros((160, 320), bool)
+    mask[71:90, 41:79] = True
+    first, *others = (
+        nano_like.edit("inpaint", target=photo, mask=mask.astype(kind), seed=0, **CHEAP)
+        for kind in (bool, np.uint8, np.int64, np.float32)
+    )
+    for edit in others:
+        np.testing.assert_array_equal(np.asarray(edit.images[0]), np.asarray(first.images[0]))
+        assert edit.recipe["inputs"]["mask"] == first.recipe["inputs"]["mask"]
+
+
+def test_a_masks_file_is_read_once(nano_like: FacePipeline, tmp_path: Path) -> None:
+    path, white = tmp_path / "mask.png", np.zeros((160, 320), np.uint8)
+    white[71:90, 41:79] = 255
+    Image.fromarray(white).save(path)
+    away = lambda *_: path.unlink(missing_ok=True)  # noqa: E731
+    edit = nano_like.edit("inpaint", target=group(), mask=path, seed=0, callback_on_step_end=away, **CHEAP)
+    assert not path.exists()
+    assert edit.recipe["inputs"]["mask"]["name"] == "mask.png"
+
+
+def test_region_and_mask_are_both_made_anew(nano_like: FacePipeline) -> None:
+    photo, mask = group(), np.zeros((160, 320), bool)
+    mask[60:80, 40:80] = True  # the eyes
+    place = in_crop(nano_like, nano_like.read(photo)[0])
+    mouth = np.zeros_like(mask)
+    (left, top, right, bottom), inside = align.lying(place.region("mouth"), place.matrix, photo.shape)
+    mouth[top:bottom, left:right] = inside
+    edit = nano_like.edit("inpaint", target=photo, region="mouth", mask=mask, seed=0, **CHEAP)
+    changed = differs(edit, photo)
+    assert changed[mask].mean() > 0.3
+    assert changed[mouth & ~mask].mean() > 0.3
+    assert edit.mask[mouth].all()
+    assert edit.mask[mask].mean() > 0.9
+    assert not edit.mask[~(mask | mouth)].any()
+    assert not changed[~edit.mask].any()
+
+
+def test_a_mask_leaves_out_faces_that_it_does_not_touch(nano_like: FacePipeline) -> None:
+    photo, mask = group(), np.zeros((160, 320), bool)
+    mask[75:90, 200:220] = True  # in the second face
+    options = {"target": photo, "mask": mask, "seed": 0, **CHEAP}
+    with pytest.warns(UserWarning, match="outside the square"):
+        every = nano_like.edit("inpaint", all_faces=True, **options)
+    second = nano_like.edit("inpaint", face=2, **options)
+    np.testing.assert_array_equal(np.asarray(every.images[0]), np.asarray(second.images[0]))
+    assert differs(every, photo)[mask].any()
+    assert every.recipe["inputs"]["target"]["faces"] == [2]
+    with (
+        pytest.warns(UserWarning, match="outside the square"),
+        pytest.raises(BadOption, match="give another region or mask"),
+    ):
+        nano_like.edit("inpaint", face=1, **options)
 
 
 def test_any_face_or_all_of_them(model: FacePipeline) -> None:
@@ -369,6 +428,22 @@ def test_the_options_of_a_model_without_facex(nano: FacePipeline, two_photos: li
     jaw = float(target.blendshapes[BLENDSHAPES.index("browDownLeft")])
     assert options["expression"].get("browDownLeft", 0) == pytest.approx(jaw, abs=0.011)
     json.dumps(options)
+
+
+def test_a_task_is_led_by_any_recogniser_with_a_gradient(
+    nano_like: FacePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, own = TASKS["swap"], nano_like.reader.embedder
+    assert conditioning.guidance_of(nano_like, task) == {"likeness_guidance": task.likeness}
+    units, scaled = (object.__new__(InsightFaceEmbedder) for _ in range(2))
+    units._model = SimpleNamespace(input_mean=127.5, input_std=127.5)
+    scaled._model = SimpleNamespace(input_mean=0.0, input_std=1.0)
+    scaled.space = "scaled"
+    box = copy.copy(own)
+    box.template = "face0"  # whose crops no fixed similarity cuts out
+    for embedder, led in ((units, True), (scaled, False), (box, False)):
+        monkeypatch.setattr(nano_like.reader, "embedder", embedder)
+        assert ("likeness_guidance" in conditioning.guidance_of(nano_like, task)) == led
 
 
 @pytest.mark.parametrize("task", ["swap", "reenact"])

@@ -251,8 +251,9 @@ class FacePipeline(StoredPipeline):
             tokens: pieces from other photos, by name (`conditioning.facex.representation.TOKENS`), of their largest
                 faces.
             region: what is made anew instead of the task's own, by name (`reading.face_regions`), one or several.
-            mask: the same as a picture of the photo's size, white what is made anew.
-            face: which one of the photo that is edited, 1 the largest; all_faces: one after the other.
+            mask: the same as a picture of the photo's size, white what is made anew. With a region: both are.
+            face: which one of the photo that is edited, 1 the largest; all_faces: one after the other, without those
+                that region and mask do not touch.
             shift: of the identity, by name, in standard deviations (`identity.directions`).
             pose: yaw, pitch, roll in degrees, or some of them by name; what is not named stays.
             expression: amounts 0-1 by name; what is not named stays.

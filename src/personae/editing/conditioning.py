@@ -15,6 +15,7 @@ from typing import Any
 
 from personae.conditioning import blendshapes as expressions
 from personae.conditioning.facex.assembly import Assembly
+from personae.controls.likeness import LikenessControl
 from personae.controls.wanted_motion import motion_reader
 from personae.editing.masks import REFERENCES
 from personae.editing.scene import Scene
@@ -22,7 +23,6 @@ from personae.editing.tasks import Task
 from personae.errors import WeightsMissing
 from personae.model import Model
 from personae.models.limits import Limits
-from personae.reading.embed import OnnxEmbedder
 from personae.shapes import Bool, UInt8
 from personae.types import BLENDSHAPES, Array, Photo
 
@@ -127,9 +127,10 @@ def _require(pipe: Model, task: Task, scene: Scene, tokens: Collection[str]) -> 
 
 
 def guidance_of(pipe: Model, task: Task) -> dict[str, Any]:
-    """The task's guidance by the model's reader, where the reader has a gradient and FaceX says what to look for."""
+    """The task's guidance by the model's reader: towards the person where its recogniser has a gradient, towards the
+    motion where its motion reader has one and FaceX says what to look for."""
     options = {}
-    if task.likeness and pipe.reader is not None and isinstance(pipe.reader.embedder, OnnxEmbedder):
+    if task.likeness and LikenessControl.works_with(pipe):
         options["likeness_guidance"] = task.likeness
     if task.motion and pipe.has_component("facex") and motion_reader(pipe) is not None:
         options["motion_guidance"] = task.motion

@@ -13,11 +13,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from personae.editing.changes import Changes
 from personae.editing.face_edit import FaceEdit, edit_face, may_lean
-from personae.editing.inputs import EditInput, EditSource, read_inputs, read_mask
+from personae.editing.inputs import EditInput, EditSource, load_mask, read_inputs, read_mask
 from personae.editing.result import OWN_OPTIONS, edit_of, recipe_of
 from personae.editing.tasks import Task, find_task
 from personae.errors import BadOption
@@ -49,15 +47,13 @@ def edit(
     """See `FacePipeline.edit`."""
     row = find_task(task)
     _check(options, num_images)
-    if isinstance(mask, np.ndarray) and mask.dtype == bool:
-        mask = mask.astype(np.uint8) * 255
     inputs = read_inputs(pipe, row, source, target, tokens or {})
     canvas = inputs[row.canvas]
-    numbers = list(range(1, len(canvas.faces) + 1)) if all_faces else [face]
-    faces = [canvas.face(number) for number in numbers]
+    faces = {number: canvas.face(number) for number in (range(1, len(canvas.faces) + 1) if all_faces else [face])}
+    painted = None if mask is None else load_mask(mask)
     changes = Changes(
         region=(region,) if isinstance(region, str) else tuple(region or ()),
-        mask=None if mask is None else read_mask(mask, canvas.photo),
+        mask=None if painted is None else read_mask(painted, canvas.photo),
         tokens=tuple(tokens or {}),
         shift=shift,
         pose=pose,
@@ -67,19 +63,25 @@ def edit(
     _require_pose(pipe, row, changes)
     others = {role: one.face(1) for role, one in inputs.items() if role != row.canvas}
     pipe.interrupt = False
-    photos, seeds, steps = [canvas.photo.pixels], seed, list[FaceEdit]()
-    for one in faces:
+    photos, seeds, steps = [canvas.photo.pixels], seed, dict[int, FaceEdit]()
+    for number, one in faces.items():
         step = edit_face(
             pipe, row, changes, others | {row.canvas: one}, photos, num_images, seeds=seeds, options=options
         )
+        if step is None:  # of several faces, a mask need not touch each
+            continue
         photos, seeds = step.photos, step.seeds
-        steps.append(step)
+        steps[number] = step
         if pipe.interrupt:  # a caller's stop, which the next face's call would forget
             break
-    numbers = numbers[: len(steps)]
-    recipe = recipe_of(row, changes, inputs, numbers, mask, steps[-1].generation.recipe, options)
+    if not steps:
+        raise BadOption(
+            "nothing of what is to be made anew lies in the square around the face: give another region or mask"
+        )
+    edits = list(steps.values())
+    recipe = recipe_of(row, changes, inputs, list(steps), painted, edits[-1].generation.recipe, options)
     ingredients = [one.ingredient(canvas=role == row.canvas) for role, one in inputs.items()]
-    return edit_of(pipe, canvas, steps, recipe, changes.mask, measure_likeness, ingredients)
+    return edit_of(pipe, canvas, edits, recipe, measure_likeness, ingredients)
 
 
 def _check(options: Mapping[str, Any], num_images: Any) -> None:

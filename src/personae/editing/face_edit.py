@@ -18,7 +18,7 @@ from personae.editing import tilt
 from personae.editing.changes import Changes, retargeted
 from personae.editing.conditioning import call_options, guidance_of, with_facex
 from personae.editing.inputs import identity_of, in_crop, mask_in_crop
-from personae.editing.masks import edit_mask_of
+from personae.editing.masks import area_of, edit_mask_of
 from personae.editing.paste import RECOLOURS, Patch, inside, paste_patch
 from personae.editing.scene import Scene
 from personae.editing.tasks import Task
@@ -42,14 +42,15 @@ _OTHER_NOISE = 1_000_003  # between the seeds of what is filled and of the rest:
 class FaceEdit:
     """One face edited.
 
-    photos: N x (H, W, 3) uint8 with it. place: where it lies. edit_mask: (S, S) bool, what was painted anew. warp: what
-    was drawn there first, None: nothing. identity: whose face it is to be. seeds: of the N images. generation: the last
-    call that painted in it.
+    photos: N x (H, W, 3) uint8 with it. place: where it lies. edit_mask: (S, S) bool, what was painted anew; area:
+    (H, W) bool, what else must hold of a pixel that changed (`masks.area_of`). warp: what was drawn there first, None:
+    nothing. identity: whose face it is to be. seeds: of the N images. generation: the last call that painted in it.
     """
 
     photos: list[UInt8[Array, "H W 3"]]
     place: Aligned
     edit_mask: Bool[Array, "S S"]
+    area: Bool[Array, "H W"] | None
     warp: Warp | None
     identity: Identity
     seeds: Sequence[int]
@@ -61,8 +62,9 @@ class FaceJob:
     """What is to be done to one face.
 
     scene: which face gives which piece. person: the face that the identity prompt is about, with the identity that is
-    wanted. edit_mask: (S, S) bool, what is painted anew. upright: the face in the crop that stands it upright. tone: of
-    a photo of one colour (`tone`), None: it is in colour. options: of the model's call, as the caller gives them.
+    wanted. edit_mask: (S, S) bool, what is painted anew; area: (H, W) bool, what else must hold of a pixel that changes
+    (`masks.area_of`). upright: the face in the crop that stands it upright. tone: of a photo of one colour (`tone`),
+    None: it is in colour. options: of the model's call, as the caller gives them.
     """
 
     pipe: Model
@@ -71,6 +73,7 @@ class FaceJob:
     scene: Scene
     person: Face
     edit_mask: Bool[Array, "S S"]
+    area: Bool[Array, "H W"] | None
     upright: Aligned
     tone: Float32[Array, "256 3"] | None
     options: Mapping[str, Any]
@@ -79,6 +82,11 @@ class FaceJob:
     def place(self) -> Aligned:
         """The face in the crop that is painted."""
         return self.scene.place
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the photo shows anything of what is to be painted anew."""
+        return bool((self.edit_mask & self.place.coverage).any())
 
     @property
     def open_mask(self) -> Bool[Array, "S S"]:
@@ -107,8 +115,9 @@ def edit_face(
     *,
     seeds: int | Sequence[int] | None,
     options: Mapping[str, Any],
-) -> FaceEdit:
-    """Edit one face of `photos`: of one photo for all images, or of one for each of the `count` images.
+) -> FaceEdit | None:
+    """Edit one face of `photos`: of one photo for all images, or of one for each of the `count` images. None: nothing
+    of what is to be made anew lies in the crop around it.
 
     faces: by role or token; that of the task's canvas is edited. seeds: as `edit` takes them. options: of the model's
     call. Stopped by `pipe.interrupt`, it ends with what was painted by then.
@@ -116,6 +125,8 @@ def edit_face(
     Raises `BadOption`, `WeightsMissing`, `SpaceMismatch`, and whatever the model's call raises.
     """
     job = prepare_face(pipe, task, changes, faces, options)
+    if not job.has_work:
+        return None
     before = _each(photos, count)
     automatic = call_options(pipe, task, job.scene, job.open_mask, job.crops(before), changes.tokens)
     warp, current, filled = None, before, None
@@ -137,6 +148,7 @@ def edit_face(
         photos=current,
         place=job.place,
         edit_mask=job.edit_mask,
+        area=job.area,
         warp=warp,
         identity=_identity(job.person),
         seeds=generation.seeds,
@@ -153,9 +165,6 @@ def prepare_face(
     """Align the faces, and find out which of them gives what, what is painted anew and who it is to be."""
     crops_of = {name: in_crop(pipe, face) for name, face in faces.items()}
     scene = build_scene(pipe, task, changes, crops_of)
-    edit_mask = edit_mask_of(task.edit_mask, scene)
-    if not (edit_mask & scene.place.coverage).any():
-        raise BadOption("nothing of what is to be made anew lies in the square around the face: give another region")
     person = "identity" if "identity" in changes.tokens else task.person
     identity = identity_of(pipe, crops_of[person])
     if changes.shift:
@@ -166,7 +175,8 @@ def prepare_face(
         changes=changes,
         scene=scene,
         person=replace(faces[person], identity=identity),
-        edit_mask=edit_mask,
+        edit_mask=edit_mask_of(task.edit_mask, scene),
+        area=area_of(changes.mask, scene),
         upright=crops_of[task.canvas],
         tone=tone_of(scene.place.widened(margin_of(scene.place.size))),
         options=options,
@@ -223,8 +233,8 @@ def _seeds(seeds: int | Sequence[int] | None, count: int) -> list[int]:
 
 
 def draw_warp(job: FaceJob, warp: Warp, photo: UInt8[Array, "H W 3"]) -> UInt8[Array, "H W 3"]:
-    """A photo (H, W, 3) with the warp drawn into it, inside the caller's mask."""
-    drawn = inside(warp.onto(photo, job.place.matrix), photo, job.changes.mask)
+    """A photo (H, W, 3) with the warp drawn into it, inside the area."""
+    drawn = inside(warp.onto(photo, job.place.matrix), photo, job.area)
     return toned(drawn, photo, job.tone)
 
 
@@ -258,7 +268,7 @@ def fill_hole(
         pixels = np.asarray(image)
         pixels = RECOLOURS["border"](pixels, crop, patch).on(pixels)
         pixels = align.paste(photo, pixels, place.matrix, mask=hole, feather=_SEAM * place.size)
-        filled.append(inside(pixels, photo, job.changes.mask))
+        filled.append(inside(pixels, photo, job.area))
     return generation, job.in_tone(filled, before)
 
 
@@ -296,7 +306,7 @@ def paste_back(
     recolour = "border" if {"light", "texture"} & set(job.changes.tokens) else job.task.recolour
     crops = [np.asarray(image) for image in generation.images]
     edited = [
-        paste_patch(photo, crop, patch, recolour=recolour, mask=job.changes.mask, fine=fine)
+        paste_patch(photo, crop, patch, recolour=recolour, mask=job.area, fine=fine)
         for photo, crop in zip(photos, crops, strict=True)
     ]
     return job.in_tone(edited, before)

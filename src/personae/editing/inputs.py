@@ -166,6 +166,14 @@ def identity_of(pipe: Model, face: Aligned) -> Identity:
 # ---------------------------------------------------------------------- the caller's mask
 
 
+def load_mask(source: PhotoSource) -> Photo:
+    """A mask as a picture, decoded; an array (H, W) of bool, or of 0 and 1, as one that is white where it is set.
+    Raises `BadImage`."""
+    if isinstance(source, np.ndarray) and source.ndim == 2 and source.max(initial=0) <= 1:
+        source = source.astype(bool).astype(np.uint8) * 255
+    return load_photo(source)
+
+
 def read_mask(source: PhotoSource, photo: Photo) -> Bool[Array, "H W"]:
     """(H, W) bool, of the photo's size: where the picture is white. Raises `BadImage`, and `BadOption` for a picture of
     another size or one without white."""

@@ -14,7 +14,7 @@ from personae.conditioning.head_mesh import FaceModel
 from personae.conditioning.retarget import changed_region
 from personae.editing.scene import Scene
 from personae.errors import BadOption
-from personae.reading import face_regions
+from personae.reading import align, face_regions
 from personae.shapes import Bool, UInt8
 from personae.types import Array
 
@@ -22,16 +22,34 @@ GREY, WHITE = 128, 255  # of what the region image leaves out, and of the ring a
 
 
 def edit_mask_of(row: str, scene: Scene) -> Bool[Array, "S S"]:
-    """(S, S) bool: what is painted anew: the caller's region and mask if there are any, else a row of `EDIT_MASKS`.
+    """(S, S) bool: what is painted anew: the caller's regions and mask if there are any, all of them, else a row of
+    `EDIT_MASKS`.
 
     Raises `BadOption` for an unknown region, and for the row "asked" without region and mask.
     """
     if not scene.region and scene.mask is None:
         return EDIT_MASKS[row](scene)
-    edit_mask = np.zeros(scene.place.crop.shape[:2], bool) if scene.mask is None else scene.mask
+    regions = _regions(scene)
+    return regions if scene.mask is None else regions | scene.mask
+
+
+def area_of(mask: Bool[Array, "H W"] | None, scene: Scene) -> Bool[Array, "H W"] | None:
+    """(H, W) bool: the pixels that an edit with a mask (H, W) bool of the photo's size may change, to the pixel: the
+    mask's, and those of the caller's regions. None: there is no mask, and the edit mask alone says it."""
+    if mask is None or not scene.region:
+        return mask
+    (left, top, right, bottom), inside = align.lying(_regions(scene), scene.place.matrix, mask.shape)
+    area = mask.copy()
+    area[top:bottom, left:right] |= inside
+    return area
+
+
+def _regions(scene: Scene) -> Bool[Array, "S S"]:
+    """(S, S) bool: the regions that the caller names."""
+    named = np.zeros(scene.place.crop.shape[:2], bool)
     for name in scene.region:
-        edit_mask = edit_mask | scene.place.region(name)
-    return edit_mask
+        named |= scene.place.region(name)
+    return named
 
 
 def _face(scene: Scene) -> Bool[Array, "S S"]:

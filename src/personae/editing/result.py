@@ -13,9 +13,9 @@ from personae.editing.tasks import Task, recorded_task
 from personae.model import Model
 from personae.reading import align
 from personae.reading.colours import in_own_layout
-from personae.reading.photo import PhotoSource, load_photo, record_of
+from personae.reading.photo import record_of
 from personae.shapes import Bool, UInt8
-from personae.types import Array, Edit, Identity, Ingredient
+from personae.types import Array, Edit, Identity, Ingredient, Photo
 
 # Options of the model's call that an edit sets by itself: a caller may not, and no recipe records them.
 OWN_OPTIONS = (*registry.set_by_edits(), "output_type", "latents")
@@ -26,16 +26,14 @@ def edit_of(
     canvas: EditInput,
     steps: Sequence[FaceEdit],
     recipe: dict[str, Any],
-    mask: Bool[Array, "H W"] | None,
     judged: bool,
     ingredients: Sequence[Ingredient] = (),
 ) -> Edit:
-    """The result of the faces that were edited one after the other, at least one. mask: (H, W) bool, the caller's.
-    judged: whether the results are read back and compared with the identities that were wanted. ingredients: the
-    photos that took part."""
+    """The result of the faces that were edited one after the other, at least one. judged: whether the results are read
+    back and compared with the identities that were wanted. ingredients: the photos that took part."""
     last = steps[-1]
     after = np.stack([[align.crop(photo, s.place.matrix, s.place.size) for s in steps] for photo in last.photos])
-    changed = _changed(canvas.photo.pixels.shape, steps, mask)
+    changed = _changed(canvas.photo.pixels.shape, steps)
     return Edit(
         images=[in_own_layout(canvas.photo, photo, changed) for photo in last.photos],
         seeds=list(last.seeds),
@@ -49,7 +47,7 @@ def edit_of(
     )
 
 
-def _changed(shape: tuple[int, ...], steps: Sequence[FaceEdit], mask: Bool[Array, "H W"] | None) -> Bool[Array, "H W"]:
+def _changed(shape: tuple[int, ...], steps: Sequence[FaceEdit]) -> Bool[Array, "H W"]:
     """(H, W) bool: the pixels that may have changed, of a photo of `shape` (H, W, 3)."""
     changed = np.zeros(shape[:2], bool)
     for step in steps:
@@ -59,8 +57,8 @@ def _changed(shape: tuple[int, ...], steps: Sequence[FaceEdit], mask: Bool[Array
             region |= step.warp.mask
         window = align.widened(step.place.matrix, margin)
         (left, top, right, bottom), inside = align.lying(region, window, shape)
-        changed[top:bottom, left:right] |= inside
-    return changed if mask is None else changed & mask
+        changed[top:bottom, left:right] |= inside if step.area is None else inside & step.area[top:bottom, left:right]
+    return changed
 
 
 def _likeness(pipe: Model, after: UInt8[Array, "N F S S 3"], wanted: Sequence[Identity]) -> list[float] | None:
@@ -81,7 +79,7 @@ def recipe_of(
     changes: Changes,
     inputs: Mapping[str, EditInput],
     numbers: Sequence[int],
-    mask: PhotoSource | None,
+    mask: Photo | None,
     recipe: Mapping[str, Any],
     options: Collection[str],
 ) -> dict[str, Any]:
@@ -90,7 +88,7 @@ def recipe_of(
     own = {*OWN_OPTIONS, *registry.set_by_edits(by_default=True)} - set(options)
     photos: dict[str, Any] = {role: one.record(numbers if role == task.canvas else [1]) for role, one in inputs.items()}
     if mask is not None:
-        photos["mask"] = record_of(load_photo(mask))
+        photos["mask"] = record_of(mask)
     return dict(recipe) | {
         "task": "edit",
         "edit": {"task": recorded_task(task), **changes.recorded()},
