@@ -71,6 +71,14 @@ def test_a_wider_crop_shows_the_same_and_more(nano_like: FacePipeline, known: bo
     np.testing.assert_allclose(back, read(nano_like).motion.landmarks[:, :2], atol=1e-2)
 
 
+@pytest.mark.parametrize("name", ["head", "face", "mouth"])
+def test_a_region_around_the_crop_is_that_of_the_wider_crop(nano_like: FacePipeline, name: str) -> None:
+    found = aligned(read(nano_like), "portrait", 32)
+    around = found.region_around(name, 12)
+    assert around.any()
+    np.testing.assert_array_equal(around, found.widened(12).region(name))
+
+
 @pytest.mark.parametrize("name", ["photo", "motion", "identity"])
 def test_a_face_that_was_not_read_whole_is_refused(nano_like: FacePipeline, name: str) -> None:
     with pytest.raises(BadData, match=f"this one has no {name}: read the photo"):

@@ -1,12 +1,14 @@
 """Animations: every frame told its own motion at the same noise, stopped runs that go on, one error per mistake; and
 on the bundled model: heads that follow the driver, and less flicker than with noise of its own in every frame."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -27,11 +29,11 @@ from personae.gather import strangers
 from personae.io import video_file
 from personae.models import catalog
 from personae.pipeline import FacePipeline
-from personae.types import Detection, Face, Identity, Photo
-from personae.video import face_tracker
+from personae.types import Detection, Face, Identity, Motion, Photo, Pose
+from personae.video import face_tracker, smoothing
 from personae.video import motion_track as track
 from personae.video.animate import _draw, animate
-from personae.video.animation import Settings
+from personae.video.animation import Settings, plan_of
 from personae.video.frame_renderer import Move, PhotoRenderer, PortraitRenderer, moves_of
 from personae.video.frame_store import FrameStore, folders_of
 from personae.video.motion_track import COLUMNS, Track
@@ -100,6 +102,34 @@ def test_beside_the_head_the_photo_is_kept_byte_for_byte(moving: FacePipeline, p
         assert (after != before).any()
 
 
+def test_frames_of_a_grey_photo_are_grey(moving: FacePipeline, photo: Path) -> None:
+    grey = np.asarray(Image.open(photo).convert("L").convert("RGB"))
+    [face] = moving.read(grey)
+    [move] = moves_of(motion(1, yaw=10), "portrait")
+    for pixels, colours in ((grey, False), (np.asarray(Image.open(photo)), True)):
+        [face] = moving.read(pixels)
+        [frame] = PhotoRenderer(moving, face, [move], seed=0, options=FAST).draw([move])
+        assert (frame != pixels).any(-1).sum() > 100
+        assert (np.ptp(frame, axis=-1) > 0).any() == colours
+
+
+def test_a_long_driver_takes_no_more_memory_than_a_short_one(moving: FacePipeline, photo: Path) -> None:
+    [face] = moving.read(photo)
+    [move] = moves_of(motion(1, yaw=20), "portrait")
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        try:
+            PhotoRenderer(moving, face, [move] * count, seed=0)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)  # what stays: the mesh
+    window = PhotoRenderer(moving, face, [move], seed=0)._heads.size
+    assert peak(80) < peak(2) + 20 * window
+
+
 def test_any_batch_is_the_same_frame(moving: FacePipeline, photo: Path) -> None:
     [face] = moving.read(photo)
     moves = moves_of(motion(3, yaw=[-20, 0, 20], jawOpen=[0, 0.5, 1]), "portrait")
@@ -148,7 +178,7 @@ def test_what_facex_is_told_of_a_frame(moving: FacePipeline, photo: Path) -> Non
 
 @pytest.mark.parametrize("portrait", [True, False])
 def test_a_track_drives_as_well(moving: FacePipeline, photo: Path, portrait: bool, tmp_path: Path) -> None:
-    track.save(tmp_path / "nod.csv", motion(4, pitch=[0, 8, 8, 0], roll=[0, 90 - 2, 0, 0]))
+    track.save(tmp_path / "nod.csv", motion(4, pitch=[0, 8, 8, 0], roll=[0, 150, 0, 0]))
     settings = Settings(portrait=portrait, smooth="none")
     done = animate(moving, photo, tmp_path / "nod.csv", tmp_path / "out.mkv", fps=12, settings=settings, **FAST)
     side = moving.unet.config.sample_size * 4
@@ -157,7 +187,7 @@ def test_a_track_drives_as_well(moving: FacePipeline, photo: Path, portrait: boo
     )
     told = report(done.path)["frames"]
     assert [row.get("limited", False) for row in told] == [False] * 4
-    assert told[1]["pose"]["tilt"] == pytest.approx(88, abs=3)
+    assert told[1]["pose"]["tilt"] == pytest.approx(150, abs=3)
 
 
 def test_a_driver_that_turns_too_far_is_held_back(moving: FacePipeline, photo: Path, tmp_path: Path) -> None:
@@ -209,6 +239,24 @@ def seen(left: float, who: Sequence[float], size: float = 50) -> Face:
 
 
 ANN, BOB = (1.0, 0.1, 0.0), (0.0, 0.1, 1.0)
+
+
+def test_a_head_on_its_side_or_upside_down_is_read_on(
+    moving: FacePipeline, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rolls = [0, 90, 135, 179, -179, -120, 0]
+    poses = iter([Pose(yaw=91.0, pitch=-2.0, roll=float(roll)) for roll in rolls])
+
+    def read(pixels: np.ndarray) -> list[Face]:
+        shapes = np.zeros(52, np.float32)
+        made = Motion(landmarks=np.zeros((478, 3), np.float32), pose=next(poses), blendshapes=shapes)
+        return [dataclasses.replace(seen(0, ANN), motion=made)]
+
+    monkeypatch.setattr(moving.reader, "read", read)
+    followed = face_tracker.read(clip, moving.reader)
+    np.testing.assert_array_equal(followed.angles, [(89, -2, roll) for roll in rolls])
+    steady = smoothing.smoothed(followed, "savgol")
+    assert all(move is not None for move in moves_of(steady, "portrait"))
 
 
 def test_the_same_face_is_followed() -> None:
@@ -363,7 +411,69 @@ def test_frames_are_drawn_in_the_same_company_after_a_stop(tmp_path: Path, stop:
     assert pixels == run("whole")[1]
 
 
+def test_a_reading_outlives_what_fails_after_it(
+    moving: FacePipeline, photo: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BadOption, match="the driver has 0:7"):
+        animate(moving, photo, clip, tmp_path / "out.mp4", frames=(3, 9), **FAST)
+    monkeypatch.setattr(face_tracker, "read", _never)
+    done = animate(moving, photo, clip, tmp_path / "out.mp4", frames=(3, 5), **FAST)
+    assert done.drawn == 2
+    assert folders_of(done.path) == []
+
+
+def _never(*_: object, **__: object) -> None:
+    pytest.fail("the driver was read")
+
+
+def test_a_plan_knows_who_moves_and_what_arrays_hold(moving: FacePipeline, photo: Path) -> None:
+    [face] = moving.read(photo)
+    other = Identity(vector=-face.identity.vector, space=face.identity.space)
+    calm = dataclasses.replace(face.motion, blendshapes=face.motion.blendshapes / 2)
+    first = np.zeros((100, 100, 3), np.uint8)
+    second = first.copy()
+    second[50, 50] = 1  # what numpy leaves out of its text
+    content = photo.read_bytes()
+
+    def plan(one: Face = face, **options: object) -> str:
+        made = plan_of(moving, one, motion(2), Settings(), fps=None, options=options, measured=True)
+        return json.dumps(made)
+
+    faces = [face, dataclasses.replace(face, identity=other), dataclasses.replace(face, motion=calm)]
+    plans = [*map(plan, faces), *(plan(reference=one) for one in (first, second, content, photo))]
+    assert len({*plans}) == len(plans)
+    assert plan() == plans[0]
+    assert plan(reference=memoryview(content)) == plan(reference=bytearray(content)) == plan(reference=content)
+
+
 # ---------------------------------------------------------------------- mistakes
+
+
+def test_what_is_impossible_is_named_before_the_driver_is_read(
+    moving: FacePipeline,
+    nano_like: FacePipeline,
+    photo: Path,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(face_tracker, "read", _never)
+    cases = {
+        "frames 3:3 are not there": {"frames": (3, 3)},
+        "frames -1:3 are not there": {"frames": (-1, 3)},
+        "batch_size must be at least 1": {"batch_size": 0},
+        "an animation sets seed itself": {"seed": 3},
+        "an animation sets output_type itself": {"output_type": "np"},
+        "an animation sets measure_likeness itself": {"measure_likeness": True},
+        "unknown option 'stesp'": {"stesp": 3},
+    }
+    for message, options in cases.items():
+        for portrait in (False, True):
+            with pytest.raises(BadOption, match=message):
+                animate(moving, photo, clip, tmp_path / "out.mp4", settings=Settings(portrait=portrait), **options)
+    with pytest.raises(WeightsMissing, match="neither a controlnet/"):
+        animate(nano_like, photo, clip, tmp_path / "out.mp4", **FAST)
+    assert [path.name for path in tmp_path.iterdir()] == ["me.png"]
 
 
 def test_what_is_read_is_never_replaced(moving: FacePipeline, photo: Path, clip: Path, tmp_path: Path) -> None:

@@ -65,6 +65,14 @@ class Aligned:
         """
         return face_regions.named(name, self.shares(self.size))
 
+    def region_around(self, name: str, margin: int) -> Bool[Array, "W W"]:
+        """(S + 2 margin, S + 2 margin) bool: `widened(margin).region(name)`, for which no crop need be cut."""
+        marks, size = self._marks_around(margin), self.size + 2 * margin
+        return face_regions.named(name, face_regions.partition(resized(marks, size, size), size))
+
+    def _marks_around(self, margin: int) -> Float32[Array, "K 3"]:
+        return self.landmarks + np.array((margin, margin, 0), self.landmarks.dtype)
+
     def widened(self, margin: int) -> "Aligned":
         """The same face in a crop with `margin` more pixels on every side, which show the photo as far as it is known.
         Regions are then those of the landmarks, since a parser's end at the crop's border."""
@@ -76,7 +84,7 @@ class Aligned:
             if self.photo is None
             else align.crop(self.photo, matrix, size),
             matrix=matrix,
-            landmarks=self.landmarks + np.array((margin, margin, 0), self.landmarks.dtype),
+            landmarks=self._marks_around(margin),
             coverage=np.pad(self.coverage, around)
             if self.photo is None
             else align.coverage(matrix, size, self.photo.shape),

@@ -30,7 +30,14 @@ from personae.types import Face
 from personae.video import face_tracker, smoothing
 from personae.video import motion_track as tracks
 from personae.video.animation import Animation, Settings, plan_of, row_of
-from personae.video.frame_renderer import FrameRenderer, Move, PhotoRenderer, PortraitRenderer, moves_of
+from personae.video.frame_renderer import (
+    FrameRenderer,
+    Move,
+    PhotoRenderer,
+    PortraitRenderer,
+    moves_of,
+    require_drawable,
+)
 from personae.video.frame_store import FrameStore, holds_report
 from personae.video.label import Label, label_of
 from personae.video.motion_track import Track
@@ -40,7 +47,8 @@ OnFrame = Callable[[str, int, int | None], None]  # the stage of the work, how m
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What `animate` is called with, once the files are checked and the face is read."""
+    """What `animate` is called with, once the files are checked and the face is read. What is wrong with it is named
+    before the driver is read, as far as it is known by then."""
 
     pipe: Model
     face: Face
@@ -52,6 +60,14 @@ class Job:
     batch_size: int
     on_frame: OnFrame
     options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise BadOption(f"batch_size must be at least 1, got {self.batch_size}")
+        start, stop = self.frames or (0, None)
+        if start < 0 or (stop is not None and stop <= start):
+            raise BadOption(f"frames {start}:{stop} are not there: give first and end, 0 or more, the end the larger")
+        require_drawable(self.pipe, self.options, portrait=self.settings.portrait)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +127,7 @@ def animate(
               batch_size=batch_size, on_frame=on_frame, options=options)  # fmt: skip
     label = label_of(target, face, marks or Marks.of_environment(), driver)
     began = time.perf_counter()
-    plan = plan_of(pipe, face, driver, chosen, fps=fps, options=options)
+    plan = plan_of(pipe, face, driver, chosen, fps=fps, options=options, measured=isinstance(source, Face))
     alone = lock.own(target.with_name(f".{target.name}.lock"), f"the video {target}")
     with alone, FrameStore.beside(target, plan, force=force) as store:
         film = draw_film(job, store)
@@ -197,8 +213,7 @@ def _track(job: Job, store: FrameStore) -> Track:
         return tracks.load(driver, fps=job.fps)
     if job.fps is not None:
         raise BadOption("fps is for tracks that do not say theirs: a video has its own")
-    file = store.folder / "driver.json"
-    if not file.is_file():
+    if not store.reading.is_file():
         assert job.pipe.reader is not None  # it has read the source
         track = face_tracker.read(
             driver,
@@ -207,8 +222,8 @@ def _track(job: Job, store: FrameStore) -> Track:
             limits=job.limits,
             on_frame=lambda count: job.on_frame("reading the driver", count, None),
         )
-        tracks.save(file, track)
-    return tracks.load(file)  # also when it was just read, so that a run that goes on has the same numbers
+        tracks.save(store.reading, track)
+    return tracks.load(store.reading)  # also when it was just read, so that a run that goes on has the same numbers
 
 
 def _range(frames: tuple[int, int | None] | None, count: int) -> tuple[int, int]:
@@ -248,8 +263,6 @@ def _draw(
     on_frame: OnFrame,
 ) -> int:
     """Make the frames that are not in the store; returns how many."""
-    if batch_size < 1:
-        raise BadOption(f"batch_size must be at least 1, got {batch_size}")
     wanted = [(t, move) for t in numbers if (move := moves[t]) is not None]
     drawn = done = 0
     # By the frames' own numbers: a run that goes on must draw them in the company they would have had, since that

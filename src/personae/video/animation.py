@@ -7,10 +7,11 @@ plan = plan_of(pipe, face, "talk.mp4", settings, fps=None, options={})    # plai
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from personae.errors import BadOption, BadVideo, unknown_name
@@ -73,9 +74,11 @@ def plan_of(
     *,
     fps: float | None,
     options: Mapping[str, Any],
+    measured: bool = False,
 ) -> dict[str, Any]:
     """All that decides what frame t looks like, as plain JSON. fps: of a track that does not say. options: of the
-    pipeline's call. Raises `BadVideo` for a driver that cannot be read, `BadOption` for such a file among the options.
+    pipeline's call. measured: the caller gave the face, not its photo, which then does not decide who it is and what it
+    does. Raises `BadVideo` for a driver that cannot be read, `BadOption` or `BadImage` for such a file of the options.
     """
     assert face.photo is not None  # `inputs.read_input` has seen to it
     sha256 = digest(tracks.to_json(driver)) if isinstance(driver, Track) else regular.sha256(driver, BadVideo)
@@ -84,21 +87,41 @@ def plan_of(
         "source": {
             "sha256": digest(face.photo.pixels.tobytes()),
             "box": [round(float(edge)) for edge in face.detection.box],
+            **(_reading_of(face) if measured else {}),
         },
         "driver": {"sha256": sha256, "fps": fps},
         "settings": asdict(settings),
-        "options": json.loads(json.dumps({n: _recorded(n, v) for n, v in options.items()}, default=str)),
+        "options": json.loads(json.dumps({n: _recorded(n, v) for n, v in options.items()}, default=_hashed)),
         "software": f"personae {__version__}",
     }
 
 
+def _reading_of(face: Face) -> dict[str, str]:
+    """What was measured of a face, by its hashes."""
+    hashes = {}
+    if face.identity is not None:
+        hashes["identity_sha256"] = digest(face.identity.vector.tobytes())
+    if face.motion is not None:
+        pose, motion = astuple(face.motion.pose), face.motion
+        numbers = [np.asarray(one, np.float64).tobytes() for one in (pose, motion.blendshapes, motion.landmarks)]
+        hashes["motion_sha256"] = digest(b"".join(numbers))
+    return hashes
+
+
 def _recorded(name: str, value: Any) -> Any:
     """An option as the report holds it: of a file its content's hash and its name, never where it lies."""
-    if name not in FILES:
-        return value
-    if isinstance(value, str | os.PathLike):
+    if name in FILES and isinstance(value, str | os.PathLike):
         return {"sha256": regular.sha256(value, BadOption), "name": Path(value).name}
-    return record_of(load_photo(value)) if isinstance(value, Image.Image | Photo | bytes) else value
+    return value
+
+
+def _hashed(value: Any) -> Any:
+    """What JSON cannot hold: photos and arrays by their hashes, anything else by what it says of itself."""
+    if isinstance(value, Image.Image | Photo | bytes | bytearray | memoryview):
+        return record_of(load_photo(value))
+    if isinstance(value, np.ndarray):
+        return {"sha256": digest(f"{value.shape} {value.dtype.str} ".encode() + value.tobytes())}
+    return str(value)
 
 
 def row_of(t: int, track: Track, move: Move | None, picture: int, settings: Settings) -> dict[str, Any]:

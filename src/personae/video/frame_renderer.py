@@ -21,9 +21,11 @@ from personae.editing import warp
 from personae.editing.inputs import in_crop
 from personae.editing.masks import REFERENCES
 from personae.editing.paste import FEATHER, agreement
+from personae.editing.result import OWN_OPTIONS
 from personae.editing.scene import Scene
 from personae.editing.tasks import TASKS
 from personae.editing.tilt import lean, leaning
+from personae.editing.tone import tone_of, toned
 from personae.errors import BadOption, WeightsMissing
 from personae.model import Model
 from personae.models.limits import GEOMETRY
@@ -34,15 +36,7 @@ from personae.types import BLENDSHAPES, Array, Face, Photo, Pose
 from personae.video.motion_track import ANGLES, Track
 
 # Options of the model's call that an animation sets by itself: a caller may not.
-_OWN_OPTIONS = {
-    *registry.set_by_edits(),
-    "pose",
-    "expression",
-    "pose_map",
-    "seed",
-    "generator",
-    "latents",
-}
+_OWN_OPTIONS = {*OWN_OPTIONS, "pose", "expression", "pose_map", "seed", "generator", "measure_likeness"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +93,8 @@ class PortraitRenderer:
     """The model's own picture of a person, face upright, everything in it generated."""
 
     def __init__(self, pipe: Model, face: Face, *, seed: int, options: Mapping[str, Any] | None = None) -> None:
-        """options: of the pipeline's call. Raises `WeightsMissing` for a model that nothing can move."""
+        """options: of the pipeline's call. Raises as `require_drawable`."""
+        require_drawable(pipe, options or {}, portrait=True)
         self._pipe, self._face, self._seed, self._options = pipe, face, seed, options or {}
         self.moved_by = ways_to_move(pipe)
 
@@ -124,15 +119,19 @@ class PhotoRenderer:
     ) -> None:
         """moves: all that will be drawn: what any of them covers is repainted in all, so that no border moves.
 
-        Raises `BadData` for a face without photo, motion or identity; `WeightsMissing` as `PortraitRenderer`.
+        Raises `BadData` for a face without photo, motion or identity; else as `require_drawable`.
         """
+        require_drawable(pipe, options or {}, portrait=False)
         self._pipe, self._face, self._seed, self._options = pipe, face, seed, options or {}
         self._still = in_crop(pipe, face)
         self.moved_by = ways_to_move(pipe) if not pipe.has_component("facex") else ("facex",)
         # What a face in the crop leans by in the photo.
         self._tilt = lean(self._still)
         self._margin = warp.margin_of(self._still.size)
-        self._heads = np.any([self._doing(move).widened(self._margin).region("head") for move in moves], axis=0)
+        self._heads = np.zeros((self._still.size + 2 * self._margin,) * 2, bool)
+        for move in moves:
+            self._heads |= self._head(self._doing(move))
+        self._tone = tone_of(self._still.widened(self._margin))
         # One for all frames: what is painted from less noise in one than in the next would flicker.
         turn = max((warp.angle(self._still.pose, move.pose) for move in moves), default=0.0)
         self._strength = warp.strength(turn, *TASKS["reenact"].warp_strength or (1.0, 1.0))
@@ -155,16 +154,15 @@ class PhotoRenderer:
         for crop, canvas, photo, mask in zip(crops, canvases, photos, edit_masks, strict=True):
             crop = align.recoloured(crop, gain, shift)
             detail = agreement(crop, align.crop(photo, canvas.matrix, canvas.size))
-            frames.append(
-                align.paste(
-                    photo,
-                    crop,
-                    canvas.matrix,
-                    mask=mask & canvas.coverage,
-                    feather=FEATHER * canvas.size,
-                    detail=detail,
-                )
+            frame = align.paste(
+                photo,
+                crop,
+                canvas.matrix,
+                mask=mask & canvas.coverage,
+                feather=FEATHER * canvas.size,
+                detail=detail,
             )
+            frames.append(toned(frame, self._photo.pixels, self._tone))
         return frames
 
     @property
@@ -224,7 +222,21 @@ class PhotoRenderer:
     def _edit_mask(self, canvas: Aligned) -> Bool[Array, "W W"]:
         """(W, W) bool, of the window around the crop (`warp`): where the head is in the photo, and where any frame has
         it."""
-        return self._heads | canvas.widened(self._margin).region("head")
+        return self._heads | self._head(canvas)
+
+    def _head(self, face: Aligned) -> Bool[Array, "W W"]:
+        return face.region_around("head", self._margin)
+
+
+def require_drawable(pipe: Model, options: Mapping[str, Any], *, portrait: bool) -> None:
+    """Raise `BadOption` for an option of the pipeline's call that there is not or that an animation sets by itself,
+    `WeightsMissing` for a model that nothing can move."""
+    if reserved := sorted(_OWN_OPTIONS & options.keys()):
+        raise BadOption(f"an animation sets {reserved[0]} itself: leave it out")
+    for name in options.keys() - {"callback_on_step_end"}:
+        registry.require_known(name)
+    if portrait or not pipe.has_component("facex"):
+        ways_to_move(pipe)
 
 
 def ways_to_move(pipe: Model) -> tuple[str, ...]:
@@ -249,8 +261,6 @@ def _generated(
     pipe: Model, face: Face, seed: int, count: int, own: Mapping[str, Any], options: Mapping[str, Any]
 ) -> list[UInt8[Array, "H W 3"]]:
     """(H, W, 3) of each frame. own: options that the animation sets. options: the caller's."""
-    if reserved := sorted(_OWN_OPTIONS & options.keys()):
-        raise BadOption(f"an animation sets {reserved[0]} itself: leave it out")
     together = {"motion_guidance": 0.0, **options, **own}  # each frame by itself: it would flicker, and take long
     out = pipe([face] * count, seed=[seed] * count, measure_likeness=False, batch_size=count, **together)
     return [np.asarray(image) for image in out.images]

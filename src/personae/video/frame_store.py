@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from personae.errors import BadOutput
+from personae.errors import BadOutput, NoFaceFound
 from personae.io import atomic
 from personae.provenance import writer
 from personae.shapes import UInt8
@@ -95,12 +95,20 @@ class FrameStore:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        """A run that failed before its first frame leaves nothing behind."""
-        if kind is not None and not self._has_frames():
+        """A run that failed before its first frame leaves nothing behind but the driver's reading, for the next try; if
+        that lacks the face, not even that: the next try has other settings, and so another folder."""
+        if kind is None or self._has_frames():
+            return
+        if issubclass(kind, NoFaceFound) or not self.reading.is_file():
             self.remove()
 
     def __contains__(self, number: int) -> bool:
         return self._path(number).is_file()
+
+    @property
+    def reading(self) -> Path:
+        """The file of the driver's motion, as it was read off a video."""
+        return self.folder / "driver.json"
 
     def put(self, number: int, pixels: UInt8[Array, "H W 3"]) -> None:
         """Keep a frame (H, W, 3) RGB uint8. Raises `BadOutput`."""
