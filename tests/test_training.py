@@ -30,6 +30,7 @@ from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.base.method import BaseTask
 from personae.training.methods.embedder.network import Embedder
 from personae.training.networks import MotionNet
+from reading_fixtures import model_of
 from tolerances import assert_same
 from training_fixtures import write_cache
 
@@ -72,6 +73,34 @@ def test_one_output_of_several_needs_only_its_own_operators(tmp_path: Path) -> N
     assert_same(OnnxModule(path, "blendshapes")(crops), expected)
     with pytest.raises(BadData, match="no output 'gaze', only landmarks, pose, blendshapes"):
         OnnxModule(path, "gaze")
+
+
+def test_inputs_that_a_node_leaves_out_are_left_out(tmp_path: Path) -> None:
+    """By an empty name, which shifts none of the others."""
+    import onnx
+    import onnxruntime
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Clip", ["crop", "", "most"], ["low"]),
+        helper.make_node("Slice", ["low", "starts", "ends", "", "strides"], ["some"]),
+        helper.make_node("Flatten", ["some"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weight", ""], ["product"]),
+        helper.make_node("ReduceSum", ["product", ""], ["sum"]),
+        helper.make_node("Mul", ["product", "sum"], ["identity"]),
+    ]
+    constants = {
+        "most": np.float32(0.5),
+        "starts": np.array([0, 0, 1, 0]),
+        "ends": np.array([9, 3, 4, 4]),
+        "strides": np.array([1, 1, 2, 1]),
+        "weight": np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32),
+    }
+    model = model_of(nodes, ("crop", ["N", 3, 4, 4]), [("identity", ["N", 5])], constants)
+    onnx.save(model, tmp_path / "some.onnx")
+    crops = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = onnxruntime.InferenceSession(tmp_path / "some.onnx").run(None, {"crop": crops.numpy()})[0]
+    assert_same(OnnxModule(tmp_path / "some.onnx")(crops), expected)
 
 
 def test_an_operator_that_is_not_known_is_named(tmp_path: Path) -> None:

@@ -23,16 +23,20 @@ from personae.reading.onnx_file import model_of
 from personae.shapes import Float
 
 
+def _optional(inputs: list[Any], index: int) -> Any:
+    """An input that a node may leave out, at its end or by an empty name; None: it does."""
+    return inputs[index] if index < len(inputs) else None
+
+
 def _conv(inputs: list[Any], a: dict[str, Any]) -> Tensor:
-    x, weight, *bias = inputs
+    x, weight = inputs[:2]
     pads = a.get("pads", [0, 0, 0, 0])
     if pads[:2] != pads[2:]:
         x, pads = F.pad(x, (pads[1], pads[3], pads[0], pads[2])), [0, 0]
-    bias_or_none = bias[0] if bias else None
     return F.conv2d(
         x,
         weight,
-        bias_or_none,
+        _optional(inputs, 2),
         a.get("strides", [1, 1]),
         pads[:2],
         a.get("dilations", [1, 1]),
@@ -41,15 +45,16 @@ def _conv(inputs: list[Any], a: dict[str, Any]) -> Tensor:
 
 
 def _clip(inputs: list[Any], a: dict[str, Any]) -> Tensor:
-    low = inputs[1] if len(inputs) > 1 else a.get("min")
-    high = inputs[2] if len(inputs) > 2 else a.get("max")
-    return torch.clamp(inputs[0], None if low is None else float(low), None if high is None else float(high))
+    ends = [_optional(inputs, 1), _optional(inputs, 2)]
+    low, high = (a.get(name) if end is None else float(end) for name, end in zip(("min", "max"), ends, strict=True))
+    return inputs[0] if low is None and high is None else torch.clamp(inputs[0], low, high)
 
 
 def _gemm(inputs: list[Any], a: dict[str, Any]) -> Tensor:
-    x, weight, *bias = inputs
+    x, weight = inputs[:2]
+    bias = _optional(inputs, 2)
     y = a.get("alpha", 1.0) * (x.T if a.get("transA") else x) @ (weight.T if a.get("transB") else weight)
-    return y + a.get("beta", 1.0) * bias[0] if bias else y
+    return y if bias is None else y + a.get("beta", 1.0) * bias
 
 
 def _reshape(inputs: list[Any], _: dict[str, Any]) -> Tensor:
@@ -74,16 +79,18 @@ def _average_pool(inputs: list[Any], a: dict[str, Any]) -> Tensor:
 
 
 def _reduce_sum(inputs: list[Any], a: dict[str, Any]) -> Tensor:
-    axes = inputs[1].tolist() if len(inputs) > 1 else a["axes"]
-    return inputs[0].sum(axes, keepdim=bool(a.get("keepdims", 1)))
+    axes = _optional(inputs, 1)
+    over = a.get("axes", range(inputs[0].ndim)) if axes is None else axes.tolist()
+    return inputs[0].sum(tuple(over), keepdim=bool(a.get("keepdims", 1)))
 
 
 def _slice(inputs: list[Any], _: dict[str, Any]) -> Tensor:
-    x, starts, ends, *rest = inputs
-    axes = rest[0].tolist() if rest else range(len(starts))
-    steps = rest[1].tolist() if len(rest) > 1 else [1] * len(starts)
+    x, starts, ends = inputs[:3]
+    axes, steps = _optional(inputs, 3), _optional(inputs, 4)
+    along = range(len(starts)) if axes is None else axes.tolist()
+    strides = [1] * len(starts) if steps is None else steps.tolist()
     index = [slice(None)] * x.ndim
-    for axis, start, end, step in zip(axes, starts.tolist(), ends.tolist(), steps, strict=True):
+    for axis, start, end, step in zip(along, starts.tolist(), ends.tolist(), strides, strict=True):
         if step < 1:
             raise BadData("a Slice that runs backwards has no torch counterpart here")
         index[axis] = slice(start, end, step)
@@ -130,7 +137,7 @@ def _needed(graph: onnx.GraphProto, outputs: Sequence[str]) -> list[onnx.NodePro
     wanted, needed = {*outputs}, []
     for node in reversed(graph.node):  # a graph is sorted
         if wanted & set(node.output):
-            wanted |= set(node.input)
+            wanted |= set(node.input) - {""}  # the name of what a node leaves out
             needed.append(node)
     return needed[::-1]
 
@@ -173,7 +180,7 @@ class OnnxModule(nn.Module):
     def each(self, x: Float[Tensor, "N 3 S S"]) -> list[Float[Tensor, "N ..."]]:
         """All outputs, in one pass."""
         values: dict[str, Any] = {name: getattr(self, buffer) for name, buffer in self._names.items()}
-        values[self._input] = x
+        values |= {self._input: x, "": None}
         for operator, inputs, output, attributes in self._nodes:
-            values[output] = _OPERATORS[operator]([values[name] for name in inputs if name], attributes)
+            values[output] = _OPERATORS[operator]([values[name] for name in inputs], attributes)
         return [values[name] for name in self._outputs]
