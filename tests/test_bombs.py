@@ -11,12 +11,14 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from cli_fixtures import Run
 from conftest import made_up
@@ -32,10 +34,12 @@ from personae.pipeline import FacePipeline
 from personae.provenance.detection import detect
 from personae.provenance.recipe import find_recipe
 from personae.reading import blocks, photo
+from personae.reading.metadata import text_in
 from personae.reading.onnx_file import content_of, file_sha256
 from personae.reading.onnx_module import OnnxModule
 from personae.reading.photo import load_photo
 from personae.reading.reader import CONFIG_NAME, FaceReader, ReaderConfig
+from personae.serving.engine.requests import _require_room
 from personae.video import motion_track
 from reading_fixtures import tiny_reader_folder
 from test_photo import encoded, picture, png_of_size
@@ -213,6 +217,58 @@ def test_heic_and_avif_are_answered_with_what_lacks(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(photo, "FORMATS", ("JPEG", "PNG", "WEBP"))
     with pytest.raises(BadImage, match="AVIF picture, which this Pillow was built without"):
         load_photo(b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(100))
+
+
+def test_the_size_of_a_heic_picture_is_read_where_its_decoder_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Opened(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (4000, 3000), "RGB"
+
+    def register(thumbnails: bool) -> None:
+        Image.register_open("HEIF", Opened, lambda head: head[4:8] == b"ftyp")
+
+    path = tmp_path / "me.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(1000))
+    for name in ("OPEN", "ID"):
+        monkeypatch.setattr(Image, name, type(getattr(Image, name))(getattr(Image, name)))
+    monkeypatch.setitem(sys.modules, "pi_heif", None)  # not installed
+    assert photo.size_of(path) is None
+    monkeypatch.setitem(sys.modules, "pi_heif", SimpleNamespace(register_heif_opener=register))
+    assert photo.size_of(path) == (4000, 3000)
+    with pytest.raises(BadOption, match="at most 13 of this photo"):
+        _require_room(path, 20)
+    os.mkfifo(tmp_path / "fifo")
+    assert photo.size_of(tmp_path / "fifo") is None
+
+
+class Watched(io.BytesIO):
+    """An open file that knows the largest part that was read of it at once."""
+
+    most = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self.most = max(self.most, len(content))
+        return content
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x89PNG\r\n\x1a\n" + (8).to_bytes(4, "big") + b"tEXtpersonae\0",
+        b"\xff\xd8\xff\xe1" + (7).to_bytes(2, "big") + b"Exif\0\0",
+    ],
+    ids=["png", "jpeg"],
+)
+def test_a_part_shorter_than_its_name_is_not_read_to_the_end_of_the_file(head: bytes) -> None:
+    file = Watched(head + bytes(4 << 20))
+    with suppress(BadImage):
+        assert text_in(file, "it") is None
+    assert file.most < 1 << 16
 
 
 @pytest.mark.parametrize(("width", "height"), [(16, 3_000), (60_000, 16)])

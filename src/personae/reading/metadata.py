@@ -34,6 +34,7 @@ RECIPES, FIRST_KEYS = "personae.recipe/", ("seed", "model", "settings")  # the f
 _MOST_PARTS = 100_000  # chunks or segments of a file; a PNG of 240 MB in libpng's usual chunks has 30,000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"iTXt", b"tEXt", b"zTXt")
+_EXIF = b"Exif\0\0"  # how the block begins in a JPEG, and in some WebP files
 _SCAN, _APP1, _ALONE = 0xDA, 0xE1, (0x01, *range(0xD0, 0xD8))  # JPEG's markers; some have no length
 
 
@@ -104,7 +105,7 @@ def _of_png(file: BinaryIO) -> bytes | None:
         if not kind.isalpha():
             raise BadImage("a chunk of a PNG has no name")
         start = file.tell()
-        if kind in _TEXTS and file.read(len(KEYWORD) + 1) == KEYWORD + b"\0":
+        if kind in _TEXTS and size > len(KEYWORD) and file.read(len(KEYWORD) + 1) == KEYWORD + b"\0":
             return _of_chunk(kind, file.read(min(size - len(KEYWORD) - 1, MAX_TEXT + 300)))
         file.seek(start + size + 4)
     raise BadImage(f"it has more than {_MOST_PARTS} chunks")
@@ -144,8 +145,8 @@ def _of_jpeg(file: BinaryIO) -> bytes | None:
         if size < 0:
             return None
         start = file.tell()
-        if byte[0] == _APP1 and file.read(6) == b"Exif\0\0":
-            return _of_exif(file.read(size - 6))
+        if byte[0] == _APP1 and size >= len(_EXIF) and file.read(len(_EXIF)) == _EXIF:
+            return _of_exif(file.read(size - len(_EXIF)))  # of 64 KiB at most, by its two bytes of length
         file.seek(start + size)
     return None
 
@@ -158,7 +159,7 @@ def _of_webp(file: BinaryIO) -> bytes | None:
             return None
         kind, size = head[:4], int.from_bytes(head[4:], "little")
         if kind == b"EXIF":
-            return _of_exif(file.read(min(size, MAX_TEXT + 2**16)).removeprefix(b"Exif\0\0"))
+            return _of_exif(file.read(min(size, MAX_TEXT + 2**16)).removeprefix(_EXIF))
         file.seek(size + size % 2, os.SEEK_CUR)
     return None
 

@@ -38,6 +38,7 @@ _MOST_EXIF = 2**16  # bytes: what a JPEG's segment holds
 # The brands of ISO media files (ISO/IEC 23008-12, annex B) that hold a picture.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 _AVIF = (b"avif", b"avis")
+_MOST_BRANDS = 256  # bytes of a file's beginning that may name them
 
 
 def load_photo(source: PhotoSource, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -89,8 +90,12 @@ def size_of(source: str | os.PathLike[str] | Photo) -> tuple[int, int] | None:
         height, width = source.pixels.shape[:2]
         return width, height
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(source, formats=FORMATS) as image:
-            return image.size
+        with warnings.catch_warnings(action="ignore"), regular.opened(source, None, BadImage) as file:
+            # The decoder of HEIC reads the whole file for its header.
+            head = file.read(_MOST_BRANDS) if os.fstat(file.fileno()).st_size <= MAX_BYTES else b""
+            file.seek(0)
+            with Image.open(file, formats=(*FORMATS, *_heic(head, os.fspath(source)))) as image:
+                return image.size
     except Exception:  # as in `_decode_bytes`
         return None
 
@@ -143,7 +148,7 @@ def _heic(encoded: bytes, name: str) -> tuple[str, ...]:
     """The name of the decoder that a HEIC picture needs besides Pillow's. Raises `BadImage`, naming what lacks."""
     if encoded[4:8] != b"ftyp":
         return ()
-    length = min(max(int.from_bytes(encoded[:4], "big"), 12), 256)
+    length = min(max(int.from_bytes(encoded[:4], "big"), 12), _MOST_BRANDS)
     brands = {encoded[at : at + 4] for at in (8, *range(16, length, 4))}
     if brands & set(_AVIF):
         if "AVIF" not in FORMATS:
