@@ -1,11 +1,12 @@
 """Regions of a face as a network sees them, pixel by pixel: with a SegFormer that was trained to parse faces.
 
     parser = FaceParser.load(folder)                # config.json and model.safetensors, as transformers saves them
-    parts = parser.parts(crops)                     # (N, 7, S, S) in the order of regions.REGIONS
+    parts = parser.parts(crops)                     # (N, 7, S, S) in the order of region_table.REGIONS
 
-The optional part `parser/` of a model folder; without it regions are drawn from landmarks (`regions.py`), where hair is
-geometry. Nobody's weights come with personae. Those of huggingface.co/jonathandinu/face-parsing fit (MIT, as its page
-says; but its encoder is NVIDIA's MiT-B5 and its data are CelebAMask-HQ, both for non-commercial research only).
+The optional part `parser/` of a model folder; without it regions are drawn from landmarks (`face_regions.py`), where
+hair is geometry. Nobody's weights come with personae. Those of huggingface.co/jonathandinu/face-parsing fit (MIT, as
+its page says; but its encoder is NVIDIA's MiT-B5 and its data are CelebAMask-HQ, both for non-commercial research
+only).
 
 Legend: N crops of S x S pixels; L labels of the network; R = 7 regions.
 """

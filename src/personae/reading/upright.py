@@ -4,7 +4,8 @@ The detector finds faces that stand about upright, and its score says little abo
 therefore measured until the landmarks hold still (`steady`). Where they do not, and where the detector saw something
 too weakly, the place is looked at again from eight sides. From each of the best the face is measured, stood upright by
 what was measured, and looked at by the detector once more: which side was right, and whether there is a face at all,
-is what the detector then says.
+is what the detector then says. Only what held still at first is a face whatever it says: a side must be worth more to
+take its place.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,13 +23,15 @@ from personae.types import Array, Detection, Motion
 _TURNS = tuple(range(0, 360, 45))  # degrees clockwise in which a doubtful face is tried
 _TURNED = 4  # weak candidates of a photo that are looked at from eight sides, strongest first
 _SIDES, _SIDE = 3, 0.5  # of the eight, how many are measured: the best scored, if they score as much
-# Scores of an upright face: 95 % of held-out photos reach the first at first sight; what does not, and is stood
-# upright, must reach the second to be taken as it is.
+# Scores of a face that holds still: 95 % of held-out photos reach the first at first sight, and are taken as they were
+# seen; what reaches the second once it is stood upright is taken as it stands then. All else is looked at from eight
+# sides, and stays as it was seen unless a side is worth more.
 _CLEAR, _SURE = 0.8, 0.85
-# What counts at first sight but is not clear must reach the first of these when it is stood upright from its best side,
-# whether it holds still or not, or the second if it does: faces in profile and such as overrun the picture do not (two
-# of 150 photos: .78 and .87; of what is no face, coins reach .62, a retina .31). What counts at second sight only must
-# be clear there and hold still (a cat's face gets .79), or be sure.
+# What counts at first sight but does not hold still there must reach the first of these when it is stood upright from
+# one of its sides, or the second if it holds still then: faces in profile and such as overrun the picture do not, and
+# stay if they were clear (two of 150 photos: .78 and .87; of what is no face, coins reach .62, a retina .31). What
+# counts at second sight only must be clear there and hold about still (a cat's face gets .79), or be sure. The same is
+# required of a side that takes the place of what held still as it was seen.
 _SOME, _SOME_STILL = 0.7, 0.65
 # A head that leans further than the first (degrees), though the detector saw one upright, must be worth the second.
 # A face turned to its side (yaw 30-50), level but restless under the landmarks, is otherwise read upside down: 7 of
@@ -96,7 +99,8 @@ class Finder:
         return [sight for sight in sights if sight is not None]
 
     def _sure(self, pixels: UInt8[Array, "H W 3"], found: Detection, holds: Callable[["_Stood"], bool]) -> Sight | None:
-        """A face that the detector counts, unless, stood upright from its best side, it no longer `holds`."""
+        """A face that the detector counts: as it was seen, if it holds still so; or from its best side, if it `holds`
+        there and is worth more. None if it does neither."""
         look, as_is = steady(self._motion, pixels, found.points), None
         if look is not None and look.settled:
             as_is = _Stood(sight=_sight(found, look), score=found.score, moved=look.moved)
