@@ -510,6 +510,30 @@ def test_pages_of_other_sites_are_refused(client: TestClient) -> None:
     assert client.get("/v1/models").headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("path", "site", "mode", "dest", "status"),
+    [
+        ("/v1/jobs", "none", "navigate", "document", 200),  # typed into the address bar
+        ("/v1/jobs", "same-origin", "cors", "empty", 200),
+        ("/v1/jobs", "cross-site", "navigate", "document", 403),
+        ("/v1/jobs", "same-site", "no-cors", "image", 403),  # another program's port of this machine
+        ("/v1/jobs", "cross-site", "cors", "empty", 403),
+        ("/page/", "cross-site", "navigate", "iframe", 403),
+        ("/page/", "cross-site", "no-cors", "script", 403),
+        ("/page/gradio_api/file=/x.png", "cross-site", "navigate", "document", 403),
+        ("/page", "cross-site", "navigate", "document", 404),  # let through; this server has no page
+        ("/page/", "cross-site", "navigate", "document", 404),
+    ],
+)
+def test_what_a_browser_says_of_where_a_request_comes_from(
+    client: TestClient, path: str, site: str, mode: str, dest: str, status: int
+) -> None:
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    assert client.get(path, headers=headers).status_code == status
+    own = site in ("none", "same-origin")
+    assert client.post("/page/", headers=headers).status_code == (404 if own else 403)
+
+
 # ---------------------------------------------------------------------- what an operator forbids
 
 
@@ -562,6 +586,16 @@ def test_models_options_and_counters(client: TestClient, nano_like: FacePipeline
     assert 'personae_jobs_ended_total{kind="generate",status="done"}' in text
     assert 'personae_http_requests_total{path="/v1/generate",status="200"}' in text
     assert client.get("/").status_code == 404
+
+
+def test_a_model_has_the_licence_of_where_it_comes_from(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from personae.models import catalog
+
+    engine = client.service.engine
+    for source, licence in (("runs/nano", None), (None, None), ("nano", catalog.MODELS["nano"].licence)):
+        monkeypatch.setattr(engine, "source_of", lambda name, source=source: source)
+        [model] = client.get("/v1/models").json()["models"]
+        assert model["licence"] == licence
 
 
 def test_a_bug_is_no_secret_given_away(

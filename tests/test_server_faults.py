@@ -80,6 +80,32 @@ def test_a_bug_is_answered_in_our_form_and_counted(tmp_path: Path, monkeypatch: 
         assert 'personae_http_requests_total{path="/v1/jobs",status="500"} 1.0' in client.get("/metrics").text
 
 
+def test_who_hangs_up_while_sending_is_no_bug(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    messages: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    async def hang_up(app: Any, kind: bytes) -> None:
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", kind)]
+        own = {"path": "/v1/generate", "raw_path": b"/v1/generate", "method": "POST", "headers": headers}
+        fixed = {"type": "http", "http_version": "1.1", "query_string": b"", "scheme": "http", "root_path": ""}
+        whole = {**fixed, **own, "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 1)}
+        await app(whole, receive, send)
+
+    with hollow(tmp_path) as client:
+        for kind in (b"application/json", b"multipart/form-data; boundary=x"):
+            asyncio.run(hang_up(client.app, kind))
+        counters = client.get("/metrics").text
+    assert messages == []
+    assert "could not be answered" not in caplog.text
+    assert 'personae_http_requests_total{path="/v1/generate",status="499"} 2.0' in counters
+    assert 'status="500"' not in counters
+
+
 # ---------------------------------------------------------------------- what is too much
 
 

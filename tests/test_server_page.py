@@ -174,7 +174,10 @@ def test_the_guard_stands_before_the_page(running: Running) -> None:
     assert httpx.get(f"{running.address}/page/", headers=foreign).status_code == 403
     assert httpx.post(upload, files=file, headers=foreign).status_code == 403
     assert httpx.get(f"{running.address}/page/", headers={"Host": "evil.example"}).status_code == 400
+    for address in ("https://evil.example/x.png", "http:%2F%2Fevil.example/x.png", str(running.state / "jobs.sqlite")):
+        assert httpx.get(f"{running.address}/page/gradio_api/file={address}").status_code == 403
     [path] = httpx.post(upload, files=file).json()
+    assert httpx.get(f"{running.address}/page/gradio_api/file={path}").content == b"x"
     assert Path(path).is_relative_to(running.state / "page" / "files")
     assert httpx.post(upload, files={"files": ("x.png", bytes(3 * 2**20))}).status_code == 413
     metrics = httpx.get(f"{running.address}/metrics").text

@@ -2,11 +2,13 @@
 
 import logging
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from personae.serving.api.page_mount import PATH
 from personae.serving.api.problems import answer
+from personae.serving.cross_site import is_cross_site
 
 _log = logging.getLogger(__name__)
 _HEADERS = {
@@ -43,24 +45,21 @@ class Guard:
                 metrics.requests.labels(_address(scope), str(message["status"])).inc()
             await send(message)
 
-        if _is_foreign(Headers(scope=scope)):
+        if is_cross_site(scope, pages=(PATH, f"{PATH}/")):
             refusal = answer(403, "Forbidden", "requests of other sites' pages are refused")
             await refusal(scope, receive, send_counted)
             return
         try:
             await self._app(scope, receive, send_counted)
+        except ClientDisconnect:  # whoever sent it has hung up: there is nobody to answer, and nothing to mend
+            if not begun:
+                metrics.requests.labels(_address(scope), "499").inc()
         except Exception:  # a bug: in our form, and counted, as any other answer
             if begun:
                 raise
             _log.exception("a request could not be answered")
             fault = answer(500, "ServerError", "the server could not do this: its log says why")
             await fault(scope, receive, send_counted)
-
-
-def _is_foreign(headers: Headers) -> bool:
-    """Whether another site's page sends this with its visitor's browser, which says so."""
-    origin = headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
 def _address(scope: Scope) -> str:

@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from personae.io.user_folders import config_folder
 from personae.serving.engine.engine import Engine
 from personae.serving.page import edit, generate, motion, origin, people, text_and_face, theme, together, video
 from personae.serving.page.consent import ConsentLog
+from personae.serving.page.fence import Fence
 from personae.serving.page.results import HOUR, Shelf
 from personae.serving.page.texts import translations
 from personae.serving.page.ui import Ui, session_of, words_of
@@ -39,6 +42,7 @@ TABS: tuple[tuple[str, Callable[[Ui], None]], ...] = (
     ("tab_origin", origin.build),
 )
 _FETCH = "async_move_resource_to_block_cache"
+_OWN_NAMES = ["localhost", "127.0.0.1"]
 _LARGEST_UPLOAD = "512mb"  # a video; photos have a limit of their own, where they are read
 
 
@@ -81,8 +85,11 @@ def _only_uploads(take: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return take_upload
 
 
-def look() -> dict[str, Any]:
-    """How the page looks and speaks: arguments of `gradio.mount_gradio_app` and of `Blocks.launch`."""
+def look(*, alone: bool = False) -> dict[str, Any]:
+    """How the page looks and speaks, and what it answers: arguments of `gradio.mount_gradio_app` and of
+    `Blocks.launch`. alone: for a program of its own, without a server around it that refuses other sites' pages."""
+    # A site whose name was made to lead here is no other site to a browser: only this machine's own names are answered.
+    names = [Middleware(TrustedHostMiddleware, allowed_hosts=_OWN_NAMES)] if alone else []
     return {
         "theme": theme.theme(),
         "css": theme.css(),
@@ -92,6 +99,9 @@ def look() -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": _LARGEST_UPLOAD,
         "show_error": True,
+        "run_history": False,  # Gradio's own would lie in the browser, or on a hub
+        "enable_monitoring": False,
+        "app_kwargs": {"middleware": [*names, Middleware(Fence, alone=alone)]},
     }
 
 
@@ -108,7 +118,7 @@ def serve(
         inbrowser=inbrowser,
         quiet=True,
         prevent_thread_lock=True,
-        **look(),
+        **look(alone=True),
     )
     if wait:
         page.block_thread()
