@@ -1,5 +1,6 @@
 """The schema of the HTTP API, and the server against it: what schemathesis draws, and a client made of the schema."""
 
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import numpy as np
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
@@ -23,11 +25,15 @@ from schemathesis.specs.openapi.checks import (
 from conftest import made_up
 from model_fixtures import face_photo
 from personae.controls import registry
+from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.serving.api.app import create_app
-from personae.serving.api.bodies import EXAMPLES, PATHS
+from personae.serving.api.bodies import BODIES, EXAMPLES, PATHS
 from personae.serving.api.settings import Settings
-from serving_fixtures import server
+from personae.serving.engine import requests
+from personae.video import frame_renderer
+from personae.video.animate import animate
+from serving_fixtures import form, server
 
 CHECKS = (
     not_a_server_error,
@@ -115,6 +121,55 @@ def test_the_options_of_the_schema_are_the_registrys(client: TestClient) -> None
             assert kind.get("minimum", kind.get("exclusiveMinimum")) == row["low"]
         if row["choices"]:
             assert kind.get("enum", [kind.get("const")]) == row["choices"]
+
+
+def test_no_option_of_the_schema_collides_with_what_a_request_sets(tmp_path: Path) -> None:
+    """Every option of every verb, with what it needs, makes a request; the call that does it sets none of them."""
+    photo = np.zeros((16, 16, 3), np.uint8)
+    build: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "generate": lambda options: requests.Generate(people=[photo], options=options),
+        "edit": lambda options: requests.Edit(
+            task="attribute", target=photo, pose=[5, 0, 0], expression={"smile": 0.5}, options=options
+        ),
+        "animate": lambda options: requests.Animate(source=photo, driver="a.mp4", out="b.mp4", options=options),
+    }
+    own = {
+        "generate": {"people", "num_images_per_prompt", "seed", "measure_likeness", "callback_on_step_end"},
+        "edit": {*inspect.signature(FacePipeline.edit).parameters, "callback_on_step_end"},
+        "animate": {*inspect.signature(animate).parameters, *frame_renderer._OWN_OPTIONS},
+    }
+    rows = {row["name"]: row for row in registry.rows()}
+    for kind, make in build.items():
+        model = BODIES[kind].model_fields["options"].annotation.__args__[0]
+        names = set(model.model_fields)
+        assert len(names) > 10, kind
+        assert not names & own[kind], kind
+        for name in names:
+            needs = [need for need in rows[name]["needs"] if need in names][:1]
+            options = {one: _sample_of(rows[one]) for one in (name, *needs)}
+            assert make(options).options == options, (kind, name)
+
+
+def _sample_of(row: dict[str, Any]) -> Any:
+    low = 0 if row["low"] is None else row["low"]
+    return {
+        "number": lambda: (low + row["high"]) / 2,
+        "integer": lambda: row["soft_high"] or row["high"] or low + 8,
+        "interval": lambda: [0.2, 0.6],
+        "choice": lambda: row["choices"][0],
+        "text": lambda: "a {person}",
+        "pose": lambda: [5, 0, 0],
+        "expression": lambda: {"smile": 0.5},
+        "regions": lambda: [[0, 0, 0.5, 1]],
+    }.get(row["type"], lambda: Path("a.png"))()
+
+
+def test_what_an_edit_has_a_field_for_is_refused_as_an_option(client: TestClient, tmp_path: Path) -> None:
+    request = {"consent": True, "task": "attribute", "target": "me.png", "options": {"pose": [10, 0, 0]}}
+    answer = client.post("/v1/edit", **form(request, me_png=face_photo(tmp_path / "me.png").read_bytes()))
+    assert answer.status_code == 422
+    with pytest.raises(BadOption, match="pose is a field of this request"):
+        requests.Edit(task="attribute", target=np.zeros((16, 16, 3), np.uint8), options={"pose": [10, 0, 0]})
 
 
 _BY_THE_REQUEST = ("num_images_per_prompt", "seed", "batch_size")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -35,9 +35,10 @@ class Control:
         return {one.name: one.metadata["option"] for one in fields(cls) if "option" in one.metadata}
 
     @classmethod
-    def of(cls, request_options: Mapping[str, Any]) -> Self:
-        """The control with its own of a request's options; None is as good as absent. Raises `BadOption` for a value
-        out of range, or an option without the one that it needs."""
+    def of(cls, request_options: Mapping[str, Any], provided: Collection[str] = ()) -> Self:
+        """The control with its own of a request's options; None is as good as absent. provided: options that are set
+        elsewhere, so that others may need them. Raises `BadOption` for a value out of range, or an option without the
+        one that it needs."""
         declared = cls.options()
         values = {
             name: one.checked(name, request_options[name])
@@ -46,7 +47,7 @@ class Control:
         }
         for name in values:
             needs = declared[name].needs
-            if needs and not values.keys() & set(needs):
+            if needs and not {*values, *provided} & set(needs):
                 raise BadOption(f"{name} has nothing to act on: give {' or '.join(needs)} with it, or leave it out")
         return cls(**values, explicit=frozenset(values))
 

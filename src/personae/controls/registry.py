@@ -11,7 +11,7 @@ A new way to steer is a file of this folder and its class in `CONTROLS`. Brings 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from personae.controls.batch import BatchControl
@@ -90,12 +90,13 @@ def work_of_a_step(settings: Mapping[str, Any]) -> float:
     return 1 + sum(one.work for name, one in options().items() if one.work and settings.get(name, 0) > 0)
 
 
-def controls_of(request_options: Mapping[str, Any]) -> list[Control]:
-    """One control of each class, with its own of a request's options. Raises `BadOption` for an unknown option, a value
-    out of range, or an option without what it needs."""
+def controls_of(request_options: Mapping[str, Any], *, provided: Collection[str] = ()) -> list[Control]:
+    """One control of each class, with its own of a request's options. provided: names of options that are set
+    elsewhere, so that others may need them. Raises `BadOption` for an unknown option, a value out of range, or an
+    option without what it needs."""
     for name in request_options:
         require_known(name)
-    return [control.of(request_options) for control in CONTROLS]
+    return [control.of(request_options, provided) for control in CONTROLS]
 
 
 def plan_for(model: Model, request: Request) -> Plan:

@@ -7,6 +7,7 @@ A photo is the name of a file that comes with the request.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
@@ -98,22 +99,25 @@ def _value(row: dict[str, Any]) -> Any:
     return types[row["type"]]
 
 
-def _options(*, of_edits: bool) -> type[BaseModel]:
-    """The options of the registry as a model."""
+def _options(name: str, *, besides: Collection[str] = (), unset: Collection[str] = ()) -> type[BaseModel]:
+    """The options of the registry as a model. besides: names of those that it leaves out; unset: of those of them
+    that nothing else sets, so that what needs one of them is left out, too."""
     fields: dict[str, Any] = {}
     local = {row["name"] for row in registry.rows() if row["type"] in _LOCAL_ONLY}
+    absent = {*local, *unset}
     for row in registry.rows():
-        own = row["name"] in (*local, *_OWN) or (row["needs"] and local.issuperset(row["needs"]))
-        if own or (of_edits and row.get("by_edit") == "always"):
+        if row["name"] in (*local, *_OWN, *besides) or (row["needs"] and absent.issuperset(row["needs"])):
             continue
         words = row["help"] + (f" Default: {row['default_text']}." if row["default_text"] else "")
         fields[row["name"]] = (Annotated[_value(row) | None, Field(description=words)], None)
-    name = "EditOptions" if of_edits else "Options"
     return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
 
-Options = _options(of_edits=False)
-EditOptions = _options(of_edits=True)
+_OF_EDITS = (*registry.set_by_edits(), "pose", "expression")  # set by the edit, or fields of its request
+_OF_ANIMATIONS = (*_OF_EDITS, "pose_map")  # set by the animation for every frame
+Options = _options("Options")
+EditOptions = _options("EditOptions", besides=_OF_EDITS)
+AnimateOptions = _options("AnimateOptions", besides=_OF_ANIMATIONS, unset=_OF_ANIMATIONS)
 
 
 class ReadBody(RequestWithConsent):
@@ -188,7 +192,7 @@ class AnimateBody(RequestWithConsent):
     frames: Annotated[list[Annotated[int, Field(ge=0)]] | None, Field(min_length=2, max_length=2)] = None
     fps: Annotated[float | None, Field(gt=0, le=240)] = None
     audio: bool = True
-    options: EditOptions | None = None  # type: ignore[valid-type]
+    options: AnimateOptions | None = None  # type: ignore[valid-type]
 
 
 class MeanBody(RequestWithConsent):

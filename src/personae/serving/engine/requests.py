@@ -9,8 +9,8 @@ without a model; the rest is checked where the model is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,16 +34,20 @@ MOST_PEOPLE = 16
 MOST_EDITED_PIXELS = 160_000_000  # of all results of one edit, each as large as its photo: two of the largest photos
 
 
-def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by name without those that are None. Raises `BadOption` for an unknown one, a value out of range, one
-    without what it needs, or one that is a field of the request."""
-    wanted = {name: value for name, value in options.items() if value is not None}
+def checked_options(request: Generate | Edit | Animate, provided: Collection[str] = ()) -> dict[str, Any]:
+    """The options of a request by name without those that are None. provided: those that its work sets by itself.
+    Raises `BadOption` for an unknown one, a value out of range, one without what it needs, or one that is a field of
+    the request."""
+    wanted = {name: value for name, value in request.options.items() if value is not None}
+    own = {one.name for one in fields(request)}
     for name in wanted:
+        if name in own:
+            raise BadOption(f"{name} is a field of this request, and none of its options: give it there")
         if name in BatchControl.options():
             raise BadOption(
                 f"{name} is no option of a request: the request has fields for its images, the engine the rest"
             )
-    registry.controls_of(wanted)
+    registry.controls_of(wanted, provided=provided)
     return wanted
 
 
@@ -110,7 +114,7 @@ class Generate(EngineRequest):
             raise BadOption(f"one request makes at most {MOST_IMAGES} images: send several")
         _require_seed(self.seed)
         object.__setattr__(self, "people", tuple(self.people))
-        object.__setattr__(self, "options", checked_options(self.options))
+        object.__setattr__(self, "options", checked_options(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +147,8 @@ class Edit(EngineRequest):
         _require_room(self.source if self.target is None else self.target, self.num_images)
         _require_seed(self.seed)
         object.__setattr__(self, "region", (self.region,) if isinstance(self.region, str) else tuple(self.region))
-        object.__setattr__(self, "options", checked_options(self.options))
+        moved = [name for name in ("pose", "expression") if getattr(self, name) is not None]
+        object.__setattr__(self, "options", checked_options(self, provided=(*registry.set_by_edits(), *moved)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +172,7 @@ class Animate(EngineRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "options", checked_options(self.options))
+        object.__setattr__(self, "options", checked_options(self))
 
 
 @dataclass(frozen=True, kw_only=True)
