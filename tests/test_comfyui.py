@@ -19,6 +19,7 @@ from PIL import Image
 from cli_fixtures import Run
 from personae import FacePipeline
 from personae.controls import registry
+from personae.editing.tasks import TASKS
 from personae.errors import BadImage, BadOption, NoFaceFound
 from personae.provenance import writer
 from personae.provenance.marks import Marks
@@ -145,6 +146,17 @@ def test_edit_puts_the_face_back(nano: FacePipeline, photo: torch.Tensor) -> Non
     images, _ = actions.edit(nano, "inpaint", source=None, target=photo, regions="mouth", consent=True, values=values)
     assert images.shape == photo.shape
     assert 0 < (images != photo).any(-1).float().mean() < 0.5
+
+
+def test_a_pose_of_a_photo_is_a_piece_of_the_edit(nano: FacePipeline, photo: torch.Tensor) -> None:
+    """As `personae edit attribute --pose photo.png`; every task of the node is one that its inputs are enough for."""
+    wired = {"pose": "", "pose_image": photo, "expression_image": photo, "num_inference_steps": 2}
+    images, recipe = actions.edit(nano, "attribute", target=photo, consent=True, values=wired)
+    assert images.shape == photo.shape
+    assert {"pose", "expression"} <= json.loads(recipe)["inputs"].keys()
+    with pytest.raises(BadOption, match="typed and wired"):
+        actions.edit(nano, "attribute", target=photo, consent=True, values=wired | {"pose": "20,0,0"})
+    assert {*TASKS} - {*sockets.EDIT_TASKS} == {"mix"}
 
 
 def test_detect_looks_at_every_picture(photo: torch.Tensor) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -121,8 +122,8 @@ def edit(
     pipe: FacePipeline,
     task: str,
     *,
-    source: Float[Tensor, "... H W C"] | None,
-    target: Float[Tensor, "... h w c"] | None,
+    source: Float[Tensor, "... H W C"] | None = None,
+    target: Float[Tensor, "... h w c"] | None = None,
     mask: Float[Tensor, "... _ _"] | None = None,
     regions: str = "",
     shift: str = "",
@@ -134,20 +135,25 @@ def edit(
 ) -> tuple[Float[Tensor, "N _ _ 3"], str]:
     """A photo in which one face is made anew: (count, H, W, 3) at its own size, and the recipe as JSON.
 
-    source, target: (1, H, W, 3). regions: names separated by commas; shift as in `shift`. Raises what
-    `FacePipeline.edit` does, and `BadOption` without consent."""
+    source, target: (1, H, W, 3). regions: names separated by commas; shift as in `shift`. values: of the sockets; a
+    photo of a pose or an expression is a piece of the edit. Raises what `FacePipeline.edit` does, and `BadOption`
+    without consent."""
     require_consent(consent)
+    options = sockets.options_from(_with_photos(values), unset=sockets.UNSET_IN_EDITS)
+    of_photos = [name for name in sockets.READ_FROM_PHOTOS if isinstance(options.get(name), np.ndarray)]
+    tokens = {name: options.pop(name) for name in of_photos}
     out = pipe.edit(
         task,
         source=None if source is None else tensors.photo(source, "source"),
         target=None if target is None else tensors.photo(target, "target"),
+        tokens=tokens or None,
         mask=None if mask is None else tensors.mask(mask),
         region=[name.strip() for name in regions.split(",") if name.strip()] or None,
         shift=directions.parse(shift) if shift else None,
         face=face,
         seed=seed,
         num_images=count,
-        **sockets.options_from(_with_photos(values), unset=sockets.UNSET_IN_EDITS),
+        **options,
     )
     return _as_written(writer.files_of_edit(out, names=False, marks=_marks()))
 

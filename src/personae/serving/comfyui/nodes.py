@@ -186,9 +186,9 @@ NODES = (
     Node(
         id="PersonaeEdit",
         name="Edit face",
-        about="; ".join(f"{name}: {task.summary}" for name, task in TASKS.items()),
+        about="; ".join(f"{name}: {TASKS[name].summary}" for name in sockets.EDIT_TASKS),
         inputs=lambda: [
-            *(Model.Input("model"), io.Combo.Input("task", options=list(TASKS))),
+            *(Model.Input("model"), io.Combo.Input("task", options=list(sockets.EDIT_TASKS))),
             io.Image.Input("target", optional=True, tooltip="The photo that is edited; of reenact, the driver."),
             io.Image.Input("source", optional=True, tooltip="A photo of who is put in; of reenact, who is moved."),
             io.Mask.Input("mask", optional=True, tooltip="Of the photo's size: what is made anew."),

@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 from personae.controls import registry
 from personae.controls.option import Option
+from personae.editing.tasks import TASKS
 from personae.errors import BadOption
 
 UNSET = "default"  # of a choice: what the model or the task does by itself
 OF_PHOTO = "_image"  # the socket beside a text that may also be read from a photo: pose_image
-_READ_FROM_PHOTOS = ("pose", "expression")
+READ_FROM_PHOTOS = ("pose", "expression")
 _OF_WORDS = frozenset({"Words", "Words and face"})  # groups of options
 _NOT_GENERATED = frozenset({"Editing", "Several people"})
 _OF_THE_NODE = ("prompt", "seed", "num_images_per_prompt")  # inputs of its own
@@ -31,6 +32,7 @@ _EDIT_OPTIONS = (
     *("num_inference_steps", "guidance_scale"),
 )
 UNSET_IN_EDITS = ("strength",)  # a task has its own
+EDIT_TASKS = tuple(name for name in TASKS if name != "mix")  # which takes pieces of any number of photos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ def _sockets(row: Mapping[str, Any], files: Sequence[str]) -> list[Socket]:
     if row["type"] == "photo":
         return [photo]
     text = Socket(id=name, kind="STRING", facts=facts | {"default": row["default_text"] if default else ""})
-    if name in _READ_FROM_PHOTOS:
+    if name in READ_FROM_PHOTOS:
         return [text, replace(photo, id=name + OF_PHOTO, facts=facts | {"display_name": f"{row['title']} of a photo"})]
     return [text]
 
