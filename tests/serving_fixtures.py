@@ -46,6 +46,9 @@ class FakeEngine:
         self.tickets.append(Ticket(request, request.timeout, waited=waited))
         return self.tickets[-1]
 
+    def source_of(self, name: str | None) -> str | None:
+        return None
+
     def in_models_words(self, message: str) -> str:
         return message.replace("/models/nano", "model 'nano'")
 

@@ -364,6 +364,35 @@ def test_models_leave_when_memory_is_needed(nano_like: FacePipeline, sd15_like: 
         ModelShelf(sources, device=None, budget=size - 1).get("a")
 
 
+def test_a_model_larger_than_the_budget_is_loaded_once(nano_like: FacePipeline) -> None:
+    """And sends no other away, which would have to come back."""
+    loads: list[str] = []
+    small = SimpleNamespace(components={}, folder=None)
+    sources = {name: lambda name=name: loads.append(name) or nano_like for name in ("large",)}
+    shelf = ModelShelf(sources, device=None, budget=size_of(nano_like) - 1)
+    shelf._pipes["small"], shelf._sizes["small"] = small, 8
+    for _ in range(3):
+        with pytest.raises(BadOption, match="more than the budget"):
+            shelf.get("large")
+    assert loads == ["large"]
+    assert shelf.loaded == ("small",)
+
+
+def test_pictures_are_counted_that_there_are(nano_like: FacePipeline) -> None:
+    people = made_up(nano_like, 2)
+    stranger = Identity(vector=np.ones(4), space="another/space/0")
+    with Engine({"tiny": lambda: nano_like}) as engine:
+        engine.run(Generate(people=people[:1], num_images_per_prompt=3, seed=0, options=SMALL))
+        ticket = engine.submit(Generate(people=[stranger], num_images_per_prompt=4, seed=0, options=SMALL))
+        with pytest.raises(SpaceMismatch):
+            ticket.result(30)
+        side = engine.facts["tiny"].side
+        halves = [[0, 0, 0.5, 1], [0.5, 0, 1, 1]]
+        together = SMALL | {"regions": halves, "width": 2 * side, "height": side}
+        engine.run(Generate(people=people, seed=0, options=together, batch=False))  # two people in one picture
+    assert engine.stats().images == 4
+
+
 def test_several_models_by_name(nano_like: FacePipeline, sd15_like: FacePipeline) -> None:
     with Engine({"nano": lambda: nano_like, "sd15": lambda: sd15_like}) as engine:
         assert engine.wait_until_ready(60)

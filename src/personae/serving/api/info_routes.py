@@ -34,7 +34,7 @@ async def list_models(service: Serves, owner: Owner) -> ModelsView:
     rows = []
     for name in service.engine.models:
         known: dict[str, Any] = asdict(facts[name]) if name in facts else {}
-        entry = catalog.MODELS.get(name)
+        entry = catalog.MODELS.get(service.engine.source_of(name) or "")
         fields = {field: known[field] for field in ModelView.model_fields if field in known and field != "name"}
         licence = None if entry is None else entry.licence
         rows.append(ModelView(name=name, loaded=name in loaded, licence=licence, **fields))

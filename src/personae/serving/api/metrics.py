@@ -38,7 +38,7 @@ class Metrics:
                 ("waiting", "Requests that wait for the model."),
                 ("batches", "Calls of the model so far."),
                 ("requests", "Requests that these calls served."),
-                ("images", "Images generated."),
+                ("images", "Pictures of generations and edits that ended well."),
                 ("seconds", "Seconds at work."),
             )
         }

@@ -80,6 +80,7 @@ class Engine:
         if waiting < 1 or most_images < 1:
             raise BadOption(f"an engine needs room for at least 1 request and 1 image, got {waiting} and {most_images}")
         self.models, self.policy, self._timeout = tuple(sources), policy or Policy(), timeout
+        self._sources = sources
         first = self.models[:1] if warm is None else tuple(warm)
         for name in first:
             self._require_known(name)
@@ -155,6 +156,12 @@ class Engine:
     def facts(self) -> dict[str, ModelFacts]:
         """What is known of each model that was loaded so far."""
         return {name: facts for worker in self._workers for name, facts in dict(worker.shelf.facts).items()}
+
+    def source_of(self, name: str | None) -> str | None:
+        """Where a model comes from, as `--model` of the command line takes it: a catalog's name, a folder, a Hub id.
+        name: None: the first. None: it is of a function, or there is none of that name."""
+        source = self._sources.get(name or self.models[0])
+        return None if source is None or callable(source) else str(source)
 
     def in_models_words(self, message: str) -> str:
         """A message about a model's files, with the model's name instead of where they are."""

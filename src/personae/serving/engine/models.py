@@ -57,6 +57,7 @@ class ModelShelf:
         self._sources, self._device, self._budget = dict(sources), device, budget
         self._pipes: OrderedDict[str, FacePipeline] = OrderedDict()
         self._sizes: dict[str, int] = {}  # of all that were ever loaded
+        self._too_large: set[str] = set()
         self.facts: dict[str, ModelFacts] = {}
 
     @property
@@ -70,14 +71,13 @@ class ModelShelf:
         if name not in self._sources:
             raise unknown_name("model", name, self._sources)
         if name not in self._pipes:
+            self._require_fitting(name)
             self._make_room(self._sizes.get(name, 0), besides=name)
             pipe = self._load(name)
             self._sizes[name] = size_of(pipe)
             if self._budget is not None and self._sizes[name] > self._budget:
-                raise BadOption(
-                    f"model {name!r} takes {self._sizes[name] / 2**20:.0f} MiB, more than the budget of "
-                    f"{self._budget / 2**20:.0f}: raise the budget"
-                )
+                self._too_large.add(name)
+            self._require_fitting(name)
             self._pipes[name] = pipe
             self.facts[name] = _facts(name, pipe)
         self._pipes.move_to_end(name)
@@ -89,6 +89,15 @@ class ModelShelf:
         if name in self._pipes:
             self._sizes[name] = size_of(self._pipes[name])
             self._make_room(0, besides=name)
+
+    def _require_fitting(self, name: str) -> None:
+        """Raise `BadOption` for a model that was found to be larger than the budget."""
+        if name in self._too_large:
+            assert self._budget is not None  # it was compared with it
+            raise BadOption(
+                f"model {name!r} takes {self._sizes[name] / 2**20:.0f} MiB, more than the budget of "
+                f"{self._budget / 2**20:.0f}: raise the budget"
+            )
 
     def _load(self, name: str) -> "FacePipeline":
         source = self._sources[name]

@@ -50,6 +50,11 @@ class Ticket:
         """Whether it has ended, well or not."""
         return self._ended
 
+    @property
+    def images(self) -> int:
+        """How many pictures it has made; 0 until it has ended well, and of what makes none."""
+        return 0 if self._error is not None else len(getattr(self._result, "images", ()))
+
     def result(self, timeout: float | None = None) -> Any:
         """What the request asks for. timeout: seconds to wait here; the request itself goes on.
 

@@ -18,7 +18,7 @@ from personae.serving.safety import Policy
 
 @dataclass
 class Counts:
-    """What a worker has done so far. seconds: at work; images: generated."""
+    """What a worker has done so far. seconds: at work; images: of generations and edits that ended well."""
 
     batches: int = 0
     requests: int = 0
@@ -104,7 +104,5 @@ class Worker(threading.Thread):
                 self._on_bug(error)
         self.counts.batches += 1
         self.counts.requests += len(tickets)
-        self.counts.images += sum(
-            batching.images_of(one.request) for one in tickets if isinstance(one.request, Generate)
-        )
+        self.counts.images += sum(ticket.images for ticket in tickets)
         self.counts.seconds += time.perf_counter() - began
