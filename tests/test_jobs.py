@@ -208,6 +208,8 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 def test_files_have_names_of_the_servers_making(tmp_path: Path) -> None:
     files = JobFiles(tmp_path / "jobs")
+    others = {"smile.npy": b"1", "clip.M4V": b"2", "clip.avi": b"3"}
+    assert [*files.put_uploads("b" * 32, others).values()] == ["0.npy", "1.m4v", "2.avi"]
     names = files.put_uploads("a" * 32, {"../../evil.png": b"1", "me.JPG": b"2", "x.sh": b"3", "y.png\0.sh": b"4"})
     for folder in (tmp_path / "jobs", *(tmp_path / "jobs").rglob("*")):
         assert not stat.S_IMODE(folder.stat().st_mode) & 0o077, folder

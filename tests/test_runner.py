@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from personae.errors import BadOption
+from personae.errors import BadImage, BadOption, JobCancelled
 from personae.provenance.detection import Detected
 from personae.provenance.findings import Finding
 from personae.serving.jobs import results, runner
@@ -207,6 +207,38 @@ def test_a_client_who_ends_a_job_while_its_result_is_written_leaves_no_file(
     assert here.status(job) == left
     assert here.files_of(job) == set()
     assert bool(writes) == (moment != "before")
+
+
+def test_a_client_who_ends_a_job_between_claim_and_work_is_heard(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine(ready=False)
+    here = place(engine)
+    job, plain = here.accept(), engine.submit
+
+    def submit(request: Any, **facts: Any) -> Any:
+        assert here.runner.cancel(job)
+        return plain(request, **facts)
+
+    monkeypatch.setattr(engine, "submit", submit)
+    engine.ready = True
+    until(lambda: engine.tickets and engine.tickets[0].done)
+    with pytest.raises(JobCancelled):
+        engine.tickets[0].result(0)
+    until(lambda: here.runner.at_work == 0)
+    assert here.status(job) == "cancelled"
+    assert here.files_of(job) == set()
+
+
+def test_a_file_whose_marks_are_looked_for_may_be_of_any_kind(place: Callable[..., Place]) -> None:
+    here = place()
+    fields = {"id": "d" * 32, "owner": "ann", "created": time.time(), "request": {"file": "clip.ts"}}
+    job = here.runner.accept(Job(kind="detect", **fields), {"clip.ts": b"no photo"})  # type: ignore[arg-type]
+    assert here.store.get(job.id) is not None
+    with pytest.raises(BadImage):
+        here.runner.accept(
+            Job(kind="read", **fields | {"id": "e" * 32, "request": {"photo": "clip.ts"}}), {"clip.ts": b"no photo"}
+        )  # type: ignore[arg-type]
 
 
 def test_time_counts_from_acceptance_and_is_over_at_once(place: Callable[..., Place]) -> None:

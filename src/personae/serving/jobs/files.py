@@ -20,8 +20,8 @@ from personae.io import atomic
 from personae.serving.jobs.record import Job
 
 # Endings that a reader of files goes by; of any other name nothing is taken over.
-_ENDINGS = (".avif", ".csv", ".heic", ".identity", ".jpeg", ".jpg", ".json", ".mkv", ".mov", ".mp4", ".npz", ".png",
-            ".webm", ".webp")  # fmt: skip
+_ENDINGS = (".avi", ".avif", ".csv", ".heic", ".identity", ".jpeg", ".jpg", ".json", ".m4v", ".mkv", ".mov", ".mp4",
+            ".npy", ".npz", ".png", ".webm", ".webp")  # fmt: skip
 
 
 class JobFiles:

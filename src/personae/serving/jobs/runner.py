@@ -220,6 +220,8 @@ class Runner:
                 self._ended.put(live)
 
         ticket.listen(hear)
+        if not self._is_wanted(job):  # its client ended it between the claim and now, and found no ticket to cancel
+            ticket.cancel()
         return True
 
     def _renew(self) -> None:
@@ -321,6 +323,8 @@ class Runner:
 def _check_photos(job: Job, files: JobFiles) -> None:
     """Raise what is wrong with a request, and with its photos by their first bytes."""
     translate.request_of(job, files)
+    if job.kind == "detect":  # of any kind of file, by what is in it
+        return
     for name in job.uploads:
         path = files.upload(job, name)
         if path.suffix in (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ""):

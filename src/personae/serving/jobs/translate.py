@@ -63,8 +63,6 @@ class ResolvedRequest:
     def _option(self, kind: str, value: Any) -> Any:
         if isinstance(value, str) and kind in ("photo", "mask", "pose", "expression"):
             return self.file(value)
-        if isinstance(value, list) and kind in ("photo", "mask"):
-            return [self.file(one) for one in value]
         return value
 
     def out(self, name: str) -> Path:
