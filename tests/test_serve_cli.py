@@ -104,6 +104,13 @@ def test_an_address_that_is_taken(run: Run, tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in done.err
 
 
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    from personae.serving.api.run import address_of
+
+    assert address_of("::1", 8000) == "http://[::1]:8000"
+    assert address_of("127.0.0.1", 8000) == "http://127.0.0.1:8000"
+
+
 def test_a_deny_list_is_written(run: Run, tmp_path: Path) -> None:
     model = tiny_model_folder(tmp_path)
     photo = face_photo(tmp_path / "ann.png")

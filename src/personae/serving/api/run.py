@@ -102,9 +102,14 @@ def _watch(service: Service, server: _Server, page: PageMount | None, ready: Cal
     gc.enable()
     if ready is None:
         return
-    addresses = [socket.getsockname() for one in server.servers for socket in one.sockets]
-    for host, port, *_ in addresses:
-        ready(f"serving at http://{host}:{port}")
+    addresses = [address_of(*socket.getsockname()[:2]) for one in server.servers for socket in one.sockets]
+    for address in addresses:
+        ready(f"serving at {address}")
     if page is not None and page.complete.wait():
-        for host, port, *_ in addresses:
-            ready(f"the page is at http://{host}:{port}{PATH}")
+        for address in addresses:
+            ready(f"the page is at {address}{PATH}")
+
+
+def address_of(host: str, port: int) -> str:
+    """What a browser takes: an IPv6 host stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
