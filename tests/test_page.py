@@ -1,12 +1,17 @@
 """The functions behind the page's tabs: forms out of the registry, orders, commands, words, what a file says."""
 
+import gc
 import re
 import shlex
+import shutil
 import string
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,9 +41,10 @@ from personae.serving.page import commands, edit_orders, faces, generate, option
 from personae.serving.page.consent import ConsentLog
 from personae.serving.page.drawing import head_picture
 from personae.serving.page.edit_orders import EditFields
-from personae.serving.page.motion import Movement
+from personae.serving.page.motion import Movement, photo_order
 from personae.serving.page.results import Card, Shelf
 from personae.serving.page.slots import Slot, draw
+from personae.serving.page.sweep import repeat
 from personae.serving.page.texts import FINDINGS, LANGUAGES, Words, german, spanish, translations
 from personae.serving.page.ui import first_seed
 from personae.serving.page.video import VideoFields
@@ -140,6 +146,24 @@ def test_commands_are_typed_as_a_shell_takes_them() -> None:
     )
 
 
+def test_a_copied_number_is_this_very_one() -> None:
+    for value in (0.1 + 0.2, 7.123456789, 1.5, 20.0, 1e-7):
+        assert float(commands.number(value)) == value
+    assert commands.number(20.0) == "20"
+    assert commands.flags({"guidance_scale": 7.123456789}) == {"--guidance": "7.123456789"}
+    assert commands.amounts({"smile": 0.12345678}) == "smile=0.12345678"
+
+
+def test_a_command_says_where_its_model_comes_from(nano_like: FacePipeline) -> None:
+    """A folder of one's own may be called as a model of the catalog is."""
+    models = {"nano": "runs/nano", "mine": "runs/mine", "plain": "nano", "drawn": lambda: nano_like}
+    engine = Engine(models, warm=())
+    typed = {name: order(nano_like).command(7, engine.source_of(name)).partition(" --model ")[2] for name in models}
+    engine.close()
+    assert typed == {"nano": "runs/nano", "mine": "runs/mine", "plain": "", "drawn": ""}
+    assert engine.source_of(None) == "runs/nano"
+
+
 def test_every_option_of_the_page_has_a_flag_of_the_command_line() -> None:
     typed, edits, films = help_of("generate"), help_of("edit", "swap"), help_of("edit", "animate")
     options = registry.options()
@@ -235,6 +259,23 @@ def test_stop_ends_what_a_session_has_running(desk: Desk, nano_like: FacePipelin
     assert "Stopped." in views[-1].status
 
 
+def test_stop_between_two_pictures_ends_the_press(desk: Desk, nano_like: FacePipeline) -> None:
+    """There is no ticket to cancel then; the next press begins anew."""
+    plain = order(nano_like)
+
+    def encode(result: Any) -> bytes:
+        assert desk.running.stop("a") == 0
+        return plain.encode(result)
+
+    stopped = replace(plain, encode=encode)
+    last = list(work.make(desk, stopped, session="a", seed=0, count=3, words=EN))[-1]
+    assert "Stopped." in last.status
+    assert last.row.count("<figure") == 1
+    [last] = list(work.make(desk, plain, session="a", seed=0, count=1, words=EN, stops=0))[-1:]
+    assert "Stopped." in last.status, "a stop since the press, while photos were read"
+    assert "Done: 1" in list(work.make(desk, plain, session="a", seed=0, count=1, words=EN))[-1].status
+
+
 def test_results_are_deleted_when_they_are_old(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "shelf", age=0)
     first = shelf.put("a.png", b"1")
@@ -242,6 +283,56 @@ def test_results_are_deleted_when_they_are_old(tmp_path: Path) -> None:
     assert not first.exists()
     assert second.read_bytes() == b"2"
     assert (tmp_path / "shelf").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_being_made_stays_until_it_is_there(tmp_path: Path) -> None:
+    """And so do the uploads that it is made of, which lie beside the shelf."""
+    shelf, uploads = Shelf(tmp_path / "results", uploads=tmp_path, age=-1), tmp_path / "a"
+    uploads.mkdir()
+    (uploads / "talk.mp4").touch()
+    with shelf.place("me.mp4", inputs=[uploads / "talk.mp4"]) as out:
+        first, second = shelf.put("b.png", b"1"), shelf.put("c.png", b"1")
+        assert not first.exists()
+        assert second.exists()
+        assert out.parent.is_dir()
+        assert uploads.is_dir()
+    shelf.sweep()
+    assert list(tmp_path.rglob("*")) == [shelf.folder]
+
+
+def test_two_sweeps_at_once_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path / "results", age=0)
+    shelf.put("a.png", b"1")
+    plain = Path.is_dir
+
+    def is_dir(path: Path, **facts: Any) -> bool:
+        if path.parent == shelf.folder:
+            shutil.rmtree(path)  # the other was there first
+            return True
+        return plain(path, **facts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_dir", is_dir)
+        second = shelf.put("b.png", b"2")
+    assert second.read_bytes() == b"2"
+    shutil.rmtree(tmp_path)
+    shelf.sweep()
+
+
+def test_results_and_uploads_go_by_themselves(tmp_path: Path) -> None:
+    """Nobody need ask for another picture; and the thread that does it goes with the shelf."""
+    shelf = Shelf(tmp_path / "results", uploads=tmp_path, age=0)
+    (tmp_path / "upload").mkdir()
+    result = shelf.put("a.png", b"1")
+    thread, until = repeat(shelf.sweep, pause=0.01), time.monotonic() + 10
+    while (tmp_path / "upload").exists() or result.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert shelf.folder.is_dir()
+    del shelf
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_consent_is_recorded_without_anybody(tmp_path: Path) -> None:
@@ -287,7 +378,7 @@ def test_edits_as_their_command_says_them(tmp_path: Path) -> None:
 
     def line(**facts: Any) -> str:
         fields = EditFields(source=ann, target=both, **facts)
-        return edit_orders.order_of(fields, {"strength": 0.5}, model="nano", words=EN, shelf=shelf).command(3)
+        return edit_orders.order_of(fields, {"strength": 0.5}, model="mine", words=EN, shelf=shelf).command(3, "nano")
 
     assert "--all-faces" in line(task="swap", face=edit_orders.ALL_FACES)
     assert line(task="swap", face=2) == "personae edit swap ann.jpg both.png --seed 3 --face 2 --strength 0.5"
@@ -302,7 +393,7 @@ def test_edits_as_their_command_says_them(tmp_path: Path) -> None:
     order = edit_orders.order_of(
         EditFields(task="inpaint", source=None, target=both, mask=painted), {}, model="nano", words=EN, shelf=shelf
     )
-    assert "--mask mask.png" in order.command(0)
+    assert "--mask mask.png" in order.command(0, "nano")
     [(name, place)] = order.more
     assert name == EN("save_mask")
     assert (np.asarray(Image.open(place)) > 0).sum() == 9
@@ -356,12 +447,22 @@ def test_regions_in_equal_parts_or_as_typed() -> None:
             together.boxes_of("own", wrong, 2)
 
 
+def test_the_plan_has_the_shape_of_the_picture() -> None:
+    assert together.shape_of("row", 2, None, {}) == {"width": 2, "height": 1}
+    assert together.shape_of("row", 2, 128, {"height": 256}) == {"width": 256, "height": 256}
+    assert together.shape_of("row", 2, None, {"height": 256}) == {"width": 2, "height": 1}
+    assert together.shape_of("row", 2, None, {"height": 256, "width": 256}) == {"width": 256, "height": 256}
+    usual = {row["name"]: options_form.value_of(together._by_people(row), "128") for row in registry.rows()
+             if row["name"] in ("height", "width")}  # fmt: skip
+    assert usual == {"height": 128, "width": 128}, "a model's own side is an answer, too"
+
+
 def test_a_picture_of_several_people_and_its_command(desk: Desk, nano_like: FacePipeline) -> None:
     photos, who = [Path("/up/ann.jpg"), Path("/up/bob.jpg"), Path("/up/cem.jpg")], made_up(nano_like, 3)
     boxes, side = together.boxes_of("row", "", 3), desk.engine.facts["tiny"].side
     options = {**SMALL, **together.size_of("row", 3, side)}
     made = together.order_of(who, photos, boxes, options, model="tiny", words=EN)
-    words = shlex.split(made.command(7))
+    words = shlex.split(made.command(7, "nano"))
     assert words[2:5] == ["ann.jpg", "bob.jpg", "cem.jpg"]
     typed = [words[at + 1] for at, word in enumerate(words) if word == "--region"]
     assert [[float(share) for share in text.split(",")] for text in typed] == [list(box) for box in boxes]
@@ -410,6 +511,17 @@ def test_sliders_are_options_and_a_drawing_that_follows() -> None:
     assert (ahead != wide).any(-1).mean() > 0.02
 
 
+def test_options_of_new_pictures_are_no_change_of_a_photo() -> None:
+    movement = Movement.of([20, *[0.0] * 13], "")
+    facts: dict[str, Any] = {"model": "nano", "ui": SimpleNamespace(desk=SimpleNamespace(shelf=None))}
+    made = photo_order(Path("/up/me.jpg"), movement, {"strength": 0.5}, words=EN, **facts)
+    assert made.command(3, None) == "personae edit attribute me.jpg --seed 3 --pose 20,0,0 --strength 0.5"
+    assert made.request(3).options == {"strength": 0.5}
+    for language, title in (("en", "Pose scale"), ("de", Words("de").title_of("pose_scale"))):
+        with pytest.raises(BadOption, match=title):
+            photo_order(Path("/up/me.jpg"), movement, {"pose_scale": 0.5}, words=Words(language), **facts)
+
+
 def test_somebody_between_two_and_their_command(desk: Desk, nano_like: FacePipeline, tmp_path: Path) -> None:
     from personae import identity
 
@@ -423,10 +535,10 @@ def test_somebody_between_two_and_their_command(desk: Desk, nano_like: FacePipel
     made = people.order_of(
         slots, found, {}, amount=0.25, by={"age": 1.0}, model="nano", words=EN, file=tmp_path / "x.identity"
     )
-    assert made.command(4) == "personae generate ann.identity bob.identity --seed 4 --shift age=1 --blend 0.25"
+    assert made.command(4, "nano") == "personae generate ann.identity bob.identity --seed 4 --shift age=1 --blend 0.25"
     nobody = [Slot(file=tmp_path / "stranger9.identity", drawn=9)]
     made = people.order_of(nobody, found, {}, amount=0.5, by={}, model="nano", words=EN, file=tmp_path / "x.identity")
-    assert made.command(4) == (
+    assert made.command(4, "nano") == (
         "personae identity sample --seed 9 -o people && personae generate people/stranger9-0.identity --seed 4"
     )
 

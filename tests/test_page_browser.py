@@ -28,6 +28,7 @@ from personae.provenance import writer  # noqa: E402
 from personae.provenance.recipe import read_recipe  # noqa: E402
 from personae.serving import Engine, Generate, Sample  # noqa: E402
 from personae.serving.page import serve  # noqa: E402
+from personae.serving.page.texts import Words  # noqa: E402
 from personae.video import motion_track  # noqa: E402
 from typed_commands import parse  # noqa: E402
 
@@ -246,7 +247,10 @@ def test_generate_wants_consent_and_makes_a_row(visit: Visit, files: Path, typed
     shapes = visit.page.evaluate("[...document.querySelectorAll('#generate-results img')].map(i => i.naturalWidth)")
     assert shapes == [128, 128]
     visit.page.locator("#generate-results [data-copy]").first.click()
-    sync_api.expect(visit.page.locator("#generate-results [data-copy]").first).to_have_text("Copied")
+    copied = visit.page.locator("#generate-results [data-copy]").first
+    sync_api.expect(copied).to_have_text("Copied")
+    copied.click()  # once more, before it says again what it does
+    sync_api.expect(copied).to_have_text("Copy command")
     visit.look("generate")
     typed_again("generate")
 
@@ -448,6 +452,8 @@ def test_a_phone_by_night_and_other_languages(
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, name
         visit.look(f"phone-{name}-{language[:2]}")
     assert visit.page.evaluate("document.documentElement.lang") == language[:2]
+    ahead = Words(language[:2])("head_alt", yaw=0.0, pitch=0.0, roll=0.0)
+    sync_api.expect(visit.page.locator("#motion-head img")).to_have_attribute("alt", ahead)
     visit.upload("origin-file", files / "signed.png")
     visit.page.locator("#origin-report .p-mark").first.wait_for()
     report = visit.text("origin-report")

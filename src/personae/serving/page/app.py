@@ -26,7 +26,8 @@ from personae.serving.engine.engine import Engine
 from personae.serving.page import edit, generate, motion, origin, people, text_and_face, theme, together, video
 from personae.serving.page.consent import ConsentLog
 from personae.serving.page.fence import Fence
-from personae.serving.page.results import HOUR, Shelf
+from personae.serving.page.results import Shelf
+from personae.serving.page.sweep import HOUR, repeat
 from personae.serving.page.texts import translations
 from personae.serving.page.ui import Ui, session_of, words_of
 from personae.serving.page.work import Desk
@@ -57,8 +58,10 @@ def blocks(engine: Engine, *, folder: Path | None = None, consent: Path | None =
     own.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ["GRADIO_TEMP_DIR"] = str(own.resolve())  # read when a component is made, and not again
     log = ConsentLog(config_folder() / "consent.jsonl" if consent is None else consent)
-    desk = Desk(engine=engine, shelf=Shelf(own.resolve() / "results"), consent=log)
+    desk = Desk(engine=engine, shelf=Shelf(own.resolve() / "results", uploads=own.resolve()), consent=log)
+    repeat(desk.shelf.sweep)
     i18n = gr.I18n(**translations())
+    # Gradio's own deleting is for what is left at the end.
     with gr.Blocks(title="personae", analytics_enabled=False, delete_cache=(int(HOUR), int(HOUR))) as page:
         with gr.Row(elem_classes=["p-top"]):
             gr.HTML(f'<h1>personae</h1><p class="p-lead">{i18n("lead")}</p>', elem_classes=["p-head"], scale=1)

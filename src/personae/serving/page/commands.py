@@ -3,8 +3,8 @@
     generate(["me.jpg"], {"prompt": "a smiling {person}"}, seed=7)
     # personae generate me.jpg --seed 7 --prompt 'a smiling {person}'
 
-Files go by the names that they were uploaded with. What the page sets beyond the command line does not exist: its forms
-offer the options that have a flag.
+Files go by the names that they were uploaded with, a model by where it comes from. What the page sets beyond the
+command line does not exist: its forms offer the options that have a flag.
 """
 
 from __future__ import annotations
@@ -68,7 +68,13 @@ def animate(
 
 def amounts(values: Mapping[str, float]) -> str:
     """`smile=0.8,jawOpen=0.2`."""
-    return ",".join(f"{name}={value:g}" for name, value in values.items())
+    return ",".join(f"{name}={number(value)}" for name, value in values.items())
+
+
+def number(value: float) -> str:
+    """A number as it is typed: short, and read back as this very one."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 def flags(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,9 +91,9 @@ def _typed(value: Any) -> str:
     if isinstance(value, Mapping):
         return amounts(value)
     if isinstance(value, list | tuple):
-        return ",".join(f"{number:g}" for number in value)
+        return ",".join(number(one) for one in value)
     if isinstance(value, float):
-        return f"{value:g}"
+        return number(value)
     return Path(value).name if isinstance(value, Path) else str(value)
 
 

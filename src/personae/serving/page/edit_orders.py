@@ -100,7 +100,9 @@ def order_of(fields: EditFields, options: Mapping[str, Any], *, model: str, word
         stem=f"{canvas.stem}-{task}",
         request=lambda seed: Edit(task=task, seed=seed, options=options, model=model, **wishes),
         encode=encode,
-        command=lambda seed: commands.edit(task, _typed_photos(fields), options, seed=seed, model=model, **flags),
+        command=lambda seed, source: commands.edit(
+            task, _typed_photos(fields), options, seed=seed, model=source, **flags
+        ),
         alt=lambda seed: words("alt_edit", seed=seed),
         before=canvas,
         more=more,
@@ -133,7 +135,7 @@ def _wishes(
             flags["mask"], more = place.name, [(words("save_mask"), place)]
     if task == "attribute":
         wishes |= {"shift": dict(fields.shift), **fields.moved}
-        flags |= {name: f"{amount:g}" for name, amount in fields.shift.items()} | commands.flags(fields.moved)
+        flags |= {name: commands.number(amount) for name, amount in fields.shift.items()} | commands.flags(fields.moved)
     return wishes, flags, more
 
 

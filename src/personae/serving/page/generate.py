@@ -42,7 +42,7 @@ def order_of(
         stem=stem,
         request=lambda seed: Generate(people=[person], seed=seed, options=options, model=model, batch=False),
         encode=encode,
-        command=lambda seed: commands.averaged(photos, options, seed=seed, model=model),
+        command=lambda seed, source: commands.averaged(photos, options, seed=seed, model=source),
         alt=lambda seed: words("alt_generate", seed=seed),
     )
 

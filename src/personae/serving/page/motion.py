@@ -11,6 +11,7 @@ import gradio as gr
 
 from personae.conditioning.blendshapes import FRIENDLY, parse_sliders, sliders
 from personae.models.limits import GEOMETRY, Limits
+from personae.serving.engine.engine import Engine
 from personae.serving.page import edit_orders, generate, work
 from personae.serving.page.drawing import head_html
 from personae.serving.page.edit_orders import EditFields
@@ -25,6 +26,7 @@ from personae.types import Pose
 GROUP = "Pose and expression"
 NAMES = tuple(name for name, parts in FRIENDLY.items() if parts)
 NEW, PHOTO = "new", "photo"
+AHEAD = Pose(yaw=0, pitch=0, roll=0)
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -55,19 +57,20 @@ class Movement:
         return options | ({"expression": dict(self.amounts)} if self.amounts else {})
 
 
-def limits_of(model: str) -> Mapping[str, float]:
-    """By angle, degrees either way up to which a model makes whole faces; of a model that the catalog does not name,
-    what geometry allows."""
-    from personae.models import catalog
-
-    known = catalog.MODELS.get(model)
-    return Limits.of(known.folder if known else None).good
+def limits_of(engine: Engine, model: str) -> Mapping[str, float]:
+    """By angle, degrees either way up to which a model makes whole faces; of one that is not loaded, or says nothing of
+    it, what geometry allows."""
+    facts = engine.facts.get(model)
+    return Limits.of(facts.folder if facts else None).good
 
 
 def photo_order(
     photo: Path, movement: Movement, options: Mapping[str, Any], *, model: str, words: Words, ui: Ui
 ) -> Order:
-    """The photo itself, changed."""
+    """The photo itself, changed. Raises `Mistake` for an option of new pictures, and if nothing is to change."""
+    for name in options:
+        if name not in edit_orders.OPTIONS:
+            raise words.mistake("only_of_new", option=words.title_of(name))
     wishes = movement.options()
     if not wishes:
         raise words.mistake("nothing_to_change")
@@ -83,12 +86,13 @@ def build(ui: Ui) -> None:
         with gr.Column(scale=3, min_width=300):
             with gr.Row():
                 with gr.Column(min_width=240):
-                    head = gr.HTML(head_html(Pose(yaw=0, pitch=0, roll=0), {}, Words()), elem_id="motion-head")
+                    head = gr.HTML(head_html(AHEAD, {}, Words()), elem_id="motion-head")
+                    ui.localised.append((head, _ahead))
                     rest = gr.Button(i18n("reset"), size="sm", elem_id="motion-reset")
                 with gr.Column(min_width=240):
                     angles = [
                         gr.Slider(-most, most, value=0, step=1, label=i18n(name), elem_id=f"motion-{name}")
-                        for name, most in limits_of(ui.desk.engine.models[0]).items()
+                        for name, most in limits_of(ui.desk.engine, ui.desk.engine.models[0]).items()
                     ]
             shapes = _shapes(ui)
             more = gr.Textbox(label=i18n("more_shapes"), info=i18n("more_shapes_info"), elem_id="motion-more")
@@ -109,14 +113,18 @@ def build(ui: Ui) -> None:
         if path is None:
             raise words.mistake("photo_missing")
         if kind == PHOTO:
-            own = {name: value for name, value in options.items() if name in edit_orders.OPTIONS}
-            return photo_order(path, movement, own, model=model, words=words, ui=ui)
+            return photo_order(path, movement, options, model=model, words=words, ui=ui)
         person = person_of(ui.desk, [path], session, words, model)
         whole = {**movement.options(), **options}
         return generate.order_of(person, [path], whole, model=model, words=words, kind="pose")
 
     studio.connect([photo, way, more, *moving, *form.widgets], prepare)
     studio.ask_again(photo)
+
+
+def _ahead(words: Words) -> Any:
+    """The first drawing in the reader's language: it was made in English."""
+    return gr.skip() if words == Words() else gr.update(value=head_html(AHEAD, {}, words))
 
 
 def _shapes(ui: Ui) -> list[gr.Slider]:
@@ -149,7 +157,7 @@ def _connect_drawing(head: gr.HTML, rest: gr.Button, moving: Sequence[gr.Slider]
             return work.complaint(error, words)
 
     def ahead(request: gr.Request) -> list[Any]:
-        return [head_html(Pose(yaw=0, pitch=0, roll=0), {}, words_of(request)), "", *[0] * len(moving)]
+        return [head_html(AHEAD, {}, words_of(request)), "", *[0] * len(moving)]
 
     triggers = [slider.input for slider in moving]
     gr.on([*triggers, more.submit, more.blur], draw, [more, *moving], head, trigger_mode="always_last", **_HIDDEN)

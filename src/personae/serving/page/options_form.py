@@ -106,7 +106,7 @@ def choices_of(row: Row, words: Words) -> list[tuple[str, str]]:
 
 def _widget(row: Row, i18n: Translate) -> gr.components.Component:
     words = {"label": i18n(f"option_{row['name']}"), "info": i18n(f"help_{row['name']}")}
-    usual = "-" if row["default_text"] == "-" else i18n(f"usual_{row['name']}")
+    usual = "-" if row["default_text"] == "-" else i18n(row.get("usual", f"usual_{row['name']}"))
     match row["type"]:
         case "number" | "integer":
             return _number(row, words, usual)

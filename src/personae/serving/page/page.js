@@ -1,5 +1,6 @@
 // The buttons inside our cards. One listener for all of them: cards come and go.
 (() => {
+  const labels = new Map();  // of buttons that say that they have copied: what they said before, until when
   const copy = async (text) => {
     try {
       await navigator.clipboard.writeText(text);
@@ -16,9 +17,11 @@
     const button = event.target.closest("[data-copy]");
     if (button) {
       await copy(button.dataset.copy);
-      const before = button.textContent;
+      const { before, timer } = labels.get(button) ?? { before: button.textContent };
+      clearTimeout(timer);
       button.textContent = button.dataset.done;
-      setTimeout(() => { button.textContent = before; }, 1600);
+      const back = () => { button.textContent = before; labels.delete(button); };
+      labels.set(button, { before, timer: setTimeout(back, 1600) });
     }
     const face = event.target.closest("[data-face]");
     if (face) {

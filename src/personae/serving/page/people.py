@@ -50,11 +50,11 @@ def order_of(
 ) -> Order:
     """Pictures of whoever came out of the slots. file: their `.identity` file, to save beside each."""
     changes: dict[str, Any] = {"shift": commands.amounts(by)} if by else {}
-    changes |= {"blend": f"{amount:g}"} if len(slots) == 2 else {}
-    first = [commands.sample(slot.drawn, model=model) for slot in slots if slot.drawn is not None]
+    changes |= {"blend": commands.number(amount)} if len(slots) == 2 else {}
 
-    def command(seed: int) -> str:
-        line = commands.generate([slot.typed() for slot in slots], options, seed=seed, model=model, **changes)
+    def command(seed: int, source: str | None) -> str:
+        first = [commands.sample(slot.drawn, model=source) for slot in slots if slot.drawn is not None]
+        line = commands.generate([slot.typed() for slot in slots], options, seed=seed, model=source, **changes)
         return " && ".join([*first, line])
 
     return Order(

@@ -12,40 +12,56 @@ from __future__ import annotations
 
 import math
 import secrets
-import shutil
-import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from personae.io import atomic
+from personae.serving.page.sweep import HOUR, sweep
 from personae.serving.page.texts import Words
-
-HOUR = 3600.0
 
 
 class Shelf:
     """Files of results, each in a folder of its own with a name that nobody guesses.
 
-    folder: where. age: seconds after which a file is deleted, when the next one comes.
+    folder: where. uploads: a folder of folders of uploads, which may hold the shelf's own; None: there is none. age:
+    seconds after which files of both are deleted, when the next one comes or `sweep` is called.
     """
 
-    def __init__(self, folder: Path, *, age: float = HOUR) -> None:
-        self.folder, self.age = folder, age
+    def __init__(self, folder: Path, *, uploads: Path | None = None, age: float = HOUR) -> None:
+        self.folder, self._uploads, self._age = folder, uploads, age
+        self._in_work: Counter[Path] = Counter()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def put(self, name: str, content: bytes) -> Path:
         """Write a file whole. Raises `BadOutput`."""
-        return atomic.write(self.place(name), content)
+        own = self._fresh()
+        self._make(own)
+        return atomic.write(own / name, content)
 
-    def place(self, name: str) -> Path:
-        """Where a file of this name may be written by someone else."""
+    @contextmanager
+    def place(self, name: str, *, inputs: Sequence[Path] = ()) -> Iterator[Path]:
+        """Where a file of this name may be written by someone else, who may take long: neither it nor the uploads that
+        are its inputs are swept meanwhile."""
+        own = self._fresh()
+        folders = [own, *(one.parent for one in inputs)]
+        self._in_work.update(folders)
+        try:
+            self._make(own)
+            yield own / name
+        finally:
+            self._in_work.subtract(folders)
+
+    def _fresh(self) -> Path:
+        return self.folder / secrets.token_urlsafe(16)
+
+    def _make(self, own: Path) -> None:
         self.sweep()
-        own = self.folder / secrets.token_urlsafe(16)
         own.mkdir(mode=0o700)
-        return own / name
 
     def own(self, typed: str) -> Path | None:
         """A file of this shelf by its place, as a browser names it; None: there is none, or it lies elsewhere."""
@@ -53,11 +69,11 @@ class Shelf:
         return path if path.is_relative_to(self.folder.resolve()) and path.is_file() else None
 
     def sweep(self) -> None:
-        """Delete what is too old."""
-        oldest = time.time() - self.age
-        for own in self.folder.iterdir():
-            if own.stat().st_mtime < oldest:
-                shutil.rmtree(own, ignore_errors=True)
+        """Delete what is too old, and not being worked on."""
+        in_work = {folder for folder, count in list(self._in_work.items()) if count > 0}
+        sweep(self.folder, age=self._age, besides=in_work)
+        if self._uploads is not None:
+            sweep(self._uploads, age=self._age, besides={self.folder, *in_work})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from personae.provenance import writer
 from personae.serving.engine.requests import Generate
 from personae.serving.page import commands, results, work
 from personae.serving.page.generate import photos_field
+from personae.serving.page.options_form import Row, read
 from personae.serving.page.photos import paths_of
 from personae.serving.page.reading import one_of
 from personae.serving.page.texts import Words
@@ -27,6 +28,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom: shares of t
 ROW, COLUMN, OWN = "row", "column", "own"
 LAYOUTS = (ROW, COLUMN, OWN)
 _DIGITS = 6  # as a command types a number
+_SIDES = ("height", "width")
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
@@ -61,6 +63,13 @@ def size_of(layout: str, count: int, side: int) -> dict[str, int]:
     return {"width": side * (1 if layout == COLUMN else count), "height": side * (count if layout == COLUMN else 1)}
 
 
+def shape_of(layout: str, count: int, side: int | None, own: Mapping[str, int]) -> dict[str, int]:
+    """Width and height of a plan. side: a model's own; None: not known yet. own: of these what was typed; one of them
+    alone says nothing of the other, unless the side is known."""
+    size = size_of(layout, count, side or 1)
+    return {**size, **own} if side or own.keys() >= size.keys() else size
+
+
 def order_of(
     people: Sequence[Face | Identity],
     photos: Sequence[Path],
@@ -78,7 +87,7 @@ def order_of(
         stem="-".join(dict.fromkeys(photo.stem for photo in photos)),
         request=lambda seed: Generate(people=people, seed=seed, options=whole, model=model, batch=False),
         encode=lambda result: next(writer.files_of(result, people=people, identity=False)),
-        command=lambda seed: commands.generate(photos, options, seed=seed, model=model, region=typed),
+        command=lambda seed, source: commands.generate(photos, options, seed=seed, model=source, region=typed),
         alt=lambda seed: words("alt_together", count=len(people), seed=seed),
     )
 
@@ -117,10 +126,11 @@ def build(ui: Ui) -> None:
                 label=i18n("option_prompt"), placeholder="photo of a {person}, smiling", elem_id="together-prompt"
             )
             controls = Studio.controls(ui, run="run_generate", name="together")
-            form = ui.options(groups=["Images", "Sampling", "Likeness", "Speed"])
+            form = ui.options(groups=["Images", "Sampling", "Likeness", "Speed"], other=_by_people)
         with gr.Column(scale=3, min_width=300):
             studio = Studio.finish(ui, controls, name="together", wide=True)
-    _connect_plan(photos, layout, typed, drawn)
+    sides = [pair for pair in zip(form.rows, form.widgets, strict=True) if pair[0]["name"] in _SIDES]
+    _connect_plan(ui, [photos, layout, typed], sides, drawn)
 
     def prepare(values: Sequence[Any], words: Words, session: str, model: str) -> Order:
         gallery, way, regions, text, *rest = values
@@ -137,24 +147,29 @@ def build(ui: Ui) -> None:
     studio.ask_again(photos)
 
 
-def _connect_plan(photos: Any, layout: Any, typed: Any, drawn: Any) -> None:
-    """Draw who will be where, whenever that changes."""
+def _by_people(row: Row) -> Row:
+    """An option as this tab shows it: how large a picture is follows from how many people there are."""
+    return {**row, "default": None, "usual": "usual_together"} if row["name"] in _SIDES else row
 
-    def draw(request: gr.Request, gallery: Any, way: str, regions: str) -> list[Any]:
+
+def _connect_plan(ui: Ui, inputs: Sequence[Any], sides: Sequence[tuple[Row, Any]], drawn: Any) -> None:
+    """Draw who will be where, whenever that changes. inputs: photos, layout, typed regions. sides: what is typed as
+    height and width."""
+    rows, widgets = [row for row, _ in sides], [widget for _, widget in sides]
+    photos, layout, typed = inputs
+
+    def draw(request: gr.Request, model: str, gallery: Any, way: str, regions: str, *values: Any) -> list[Any]:
         words, paths = words_of(request), paths_of(gallery)[:MOST_PEOPLE]
         field = gr.update(visible=way == OWN)
         if len(paths) < 2 or (way == OWN and not (regions or "").strip()):
             return ["", field]
         try:
-            boxes = boxes_of(way, regions or "", len(paths))
+            boxes, own = boxes_of(way, regions or "", len(paths)), read(rows, values)
         except BadOption as error:
             return [work.complaint(error, words), field]
-        return [plan(boxes, paths, size_of(way, len(paths), 1), words), field]
+        facts = ui.desk.engine.facts.get(model)
+        size = shape_of(way, len(paths), facts.side if facts else None, own)
+        return [plan(boxes, paths, size, words), field]
 
-    gr.on(
-        [photos.change, layout.change, typed.blur, typed.submit],
-        draw,
-        [photos, layout, typed],
-        [drawn, typed],
-        **_HIDDEN,
-    )
+    typings = [event for box in (typed, *widgets) for event in (box.blur, box.submit)]
+    gr.on([photos.change, layout.change, *typings], draw, [ui.picker, *inputs, *widgets], [drawn, typed], **_HIDDEN)

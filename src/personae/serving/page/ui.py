@@ -103,17 +103,20 @@ class Ui:
         """Name the choices of a field in the reader's language."""
         self.localised.append((component, lambda words: gr.update(choices=of(words))))
 
-    def options(self, *, groups: Sequence[str], besides: Sequence[str] = (), title: str = "options") -> OptionsForm:
-        """The options of some groups of the registry, folded away, each group under its name."""
+    def options(
+        self, *, groups: Sequence[str], besides: Sequence[str] = (), other: Callable[[Row], Row] = lambda row: row
+    ) -> OptionsForm:
+        """The options of some groups of the registry, folded away, each group under its name. besides: names of those
+        that are shown elsewhere. other: a row as a tab shows it, if not as it is."""
         elsewhere = ("seed", "num_images_per_prompt", *besides)
         wanted = offered(self.rows, groups=groups, besides=elsewhere, components=self.components)
-        return self.form(wanted, title=title)
+        return self.form([other(row) for row in wanted])
 
-    def form(self, rows: Sequence[Row], *, title: str = "options") -> OptionsForm:
+    def form(self, rows: Sequence[Row]) -> OptionsForm:
         """These rows, folded away."""
         if not rows:
             return OptionsForm(rows=[], widgets=[])
-        with gr.Accordion(self.i18n(title), open=False):
+        with gr.Accordion(self.i18n("options"), open=False):
             parts = [
                 (gr.HTML(f'<h3 class="p-note">{self.i18n(f"group_{group}")}</h3>'), OptionsForm.of(own, self.i18n))
                 for group, own in _by_group(rows)
@@ -196,6 +199,7 @@ class Studio:
 
         def run(request: gr.Request, model: str, count: Any, seed: Any, lock: Any, agreed: Any, *values: Any) -> Any:
             words, session = words_of(request), session_of(request)
+            stops = desk.running.stops(session)
             first: Any = seed
             try:
                 first = first_seed(seed, lock)
@@ -209,7 +213,8 @@ class Studio:
             except Exception as error:
                 yield work.complaint(error, words), gr.skip(), first
                 return
-            for view in work.make(desk, order, session=session, seed=first, count=int(count), words=words):
+            facts: dict[str, Any] = {"session": session, "seed": first, "count": int(count), "words": words}
+            for view in work.make(desk, order, **facts, stops=stops):
                 yield view.status, view.row, first
 
         self.start(run, [self.ui.picker, self.count, self.seed, self.lock, self.consent, *inputs])

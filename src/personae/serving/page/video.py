@@ -55,7 +55,7 @@ class VideoFields:
             model=model,
         )
 
-    def command(self, options: Mapping[str, Any], *, seed: int, model: str) -> str:
+    def command(self, options: Mapping[str, Any], *, seed: int, model: str | None) -> str:
         """The line of the shell that makes the same."""
         assert self.photo is not None  # a request was made of it
         assert self.driver is not None
@@ -90,17 +90,18 @@ def animated(
     began, row = time.monotonic(), results.row([], waiting=1, words=words)
     try:
         stem = fields.photo.stem if fields.photo else "photo"
-        out = desk.shelf.place(f"{stem}-animated.mp4")
-        ticket = desk.engine.submit(fields.request(out, options, seed=seed, model=model, words=words))
-        desk.running.add(session, ticket)
-        latest = 0.0
-        for progress in ticket.events():
-            if ticket.done or time.monotonic() - latest < work.OFTEN:
-                continue
-            latest = time.monotonic()
-            text = words(_STAGES.get(progress.stage, "reading"), step=progress.step, steps=progress.steps)
-            yield results.sentence(text, share=progress.share), row
-        path = ticket.result().path
+        files = [one for one in (fields.photo, fields.driver) if one is not None]
+        with desk.shelf.place(f"{stem}-animated.mp4", inputs=files) as out:
+            ticket = desk.engine.submit(fields.request(out, options, seed=seed, model=model, words=words))
+            desk.running.add(session, ticket)
+            latest = 0.0
+            for progress in ticket.events():
+                if ticket.done or time.monotonic() - latest < work.OFTEN:
+                    continue
+                latest = time.monotonic()
+                text = words(_STAGES.get(progress.stage, "reading"), step=progress.step, steps=progress.steps)
+                yield results.sentence(text, share=progress.share), row
+            path = ticket.result().path
     except Exception as error:  # whatever a library raises, the page goes on
         yield work.complaint(error, words), results.row([], words=words)
         return
@@ -108,7 +109,7 @@ def animated(
         path=path,
         seed=seed,
         likeness=None,
-        command=fields.command(options, seed=seed, model=model),
+        command=fields.command(options, seed=seed, model=desk.engine.source_of(model)),
         alt=words("video_alt"),
     )
     done = words("done", total=1, seconds=time.monotonic() - began)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,17 +37,26 @@ class Running:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tickets: dict[str, list[Ticket]] = {}
-        self._stops: dict[str, int] = {}
+        self._stops: Counter[str] = Counter()
 
-    def add(self, session: str, ticket: Ticket) -> None:
-        """Remember a ticket of a session."""
+    def stops(self, session: str) -> int:
+        """How often a session has stopped so far: what a press remembers."""
+        return self._stops[session]
+
+    def add(self, session: str, ticket: Ticket, *, since: int | None = None) -> None:
+        """Remember a ticket of a session. since: the stops at the press that it is of; it is cancelled if there was
+        another meanwhile, when there may have been no ticket to cancel. None: it is of no press."""
         with self._lock:
             left = [one for one in self._tickets.get(session, []) if not one.done]
             self._tickets[session] = [*left, ticket]
+            late = since is not None and self._stops[session] > since
+        if late:
+            ticket.cancel()
 
     def stop(self, session: str) -> int:
-        """Cancel all of a session; returns how many there were."""
+        """Cancel all of a session, and what presses until now would still begin; returns how many there were."""
         with self._lock:
+            self._stops[session] += 1
             tickets = self._tickets.pop(session, [])
         return sum(ticket.cancel() for ticket in tickets)
 
@@ -72,15 +82,15 @@ class Order:
     """What the pictures of a press have in common.
 
     kind: "generate", "edit" ..., for the record of consent. stem: of the files' names. request: by seed. encode: the
-    bytes of a result's file, marked. command: by seed, a line of the shell that makes the same. alt: by seed, what the
-    picture shows. before: of an edit, the photo. more: further files of every card.
+    bytes of a result's file, marked. command: by seed and by what `--model` takes, a line of the shell that makes the
+    same. alt: by seed, what the picture shows. before: of an edit, the photo. more: further files of every card.
     """
 
     kind: str
     stem: str
     request: Callable[[int], EngineRequest]
     encode: Callable[[Any], bytes]
-    command: Callable[[int], str]
+    command: Callable[[int, str | None], str]
     alt: Callable[[int], str]
     before: Path | None = None
     more: Sequence[tuple[str, Path]] = ()
@@ -120,18 +130,22 @@ def explained(problem: BaseException, words: Words) -> tuple[str, str]:
     return (text, "") if kind is None else (kind, text)
 
 
-def make(desk: Desk, order: Order, *, session: str, seed: int, count: int, words: Words) -> Iterator[View]:
-    """Every view from the first step to the last. Errors are views, too."""
+def make(
+    desk: Desk, order: Order, *, session: str, seed: int, count: int, words: Words, stops: int | None = None
+) -> Iterator[View]:
+    """Every view from the first step to the last; errors are views, too. stops: of the session at the press; None: as
+    of now."""
     cards: list[Card] = []
     began = time.monotonic()
+    since = desk.running.stops(session) if stops is None else stops
     try:
         for number in range(1, count + 1):
             ticket = desk.engine.submit(order.request(seed + number - 1))
-            desk.running.add(session, ticket)
+            desk.running.add(session, ticket, since=since)
             for text, share in _progress(ticket, number, count, words):
                 row_so_far = results.row(cards, waiting=count - len(cards), words=words)
                 yield View(status=results.sentence(text, share=share), row=row_so_far)
-            cards.append(_card(desk.shelf, order, ticket.result(), seed + number - 1))
+            cards.append(_card(desk, order, ticket, seed + number - 1))
     except Exception as error:  # whatever a library raises, the page goes on
         yield View.of_error(error, words, cards)
         return
@@ -151,13 +165,14 @@ def _progress(ticket: Ticket, number: int, count: int, words: Words) -> Iterator
         yield words(key, **facts), (number - 1 + progress.share) / count
 
 
-def _card(shelf: Shelf, order: Order, result: Any, seed: int) -> Card:
-    path = shelf.put(f"{order.stem}-seed{seed}.png", order.encode(result))
+def _card(desk: Desk, order: Order, ticket: Ticket, seed: int) -> Card:
+    result = ticket.result()
+    path = desk.shelf.put(f"{order.stem}-seed{seed}.png", order.encode(result))
     return Card(
         path=path,
         seed=seed,
         likeness=result.likeness[0] if result.likeness else None,
-        command=order.command(seed),
+        command=order.command(seed, desk.engine.source_of(ticket.request.model)),
         alt=order.alt(seed),
         before=order.before,
         more=order.more,

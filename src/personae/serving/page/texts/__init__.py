@@ -61,6 +61,13 @@ class Words:
         """What holds if an option is not set. row: of `registry.rows`."""
         return _USUAL[self.language].get(row["default_text"], row["default_text"]) or "-"
 
+    def title_of(self, option: str) -> str:
+        """What an option of the registry is called."""
+        known = _OPTIONS[self.language]
+        if option in known:
+            return known[option][0]
+        return str(registry.options()[option].facts(option)["title"])
+
     def mistake(self, key: str, **values: Any) -> Mistake:
         """An error of the page's own."""
         return Mistake(self(key, **values))

@@ -82,6 +82,7 @@ TEXTS = {
     "pieces": "Pieces to take from the first photo",
     "run_edit": "Edit",
     "nothing_to_change": "Please say what is to change.",
+    "only_of_new": "{option} is for new pictures alone: leave it as it was, or choose a new picture.",
     # pose and expression
     "motion_intro": "Turn the head and move the face; the drawing follows. Then make the picture.",
     "motion_way": "Make",
@@ -179,6 +180,7 @@ TEXTS = {
     "regions_own": "Regions",
     "regions_own_info": "For each person left, top, right, bottom as shares of the picture; semicolons between.",
     "people_few": "Please add photos of at least two people.",
+    "usual_together": "a model's side for each person",
     "plan_alt": "Where each of {count} people will be",
     "alt_together": "Generated picture of {count} people, seed {seed}",
     "all_faces": "All faces",
