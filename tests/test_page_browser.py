@@ -87,6 +87,7 @@ class Visit:
         page.set_default_timeout(PATIENCE)
         page.on("request", self._note)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("response", lambda answer: self.errors.append(answer.url) if answer.status == 403 else None)
         page.goto(address)
         page.wait_for_selector("#generate-run")
 

@@ -38,7 +38,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tes
 
     def mounted(path: str, appearance: dict[str, Any]) -> TestClient:
         with gradio.Blocks(analytics_enabled=False) as page:
-            gradio.Textbox()
+            page.load(lambda: "here", None, gradio.Textbox(), queue=False)
         return TestClient(
             gradio.mount_gradio_app(FastAPI(), page, path, **appearance), base_url="http://127.0.0.1:7860"
         )
@@ -62,7 +62,7 @@ ADDRESSES = (
     "stream/a/b/1/playlist.m3u8",
     "deep_link?session_hash=a",
     "run-history/buckets",
-    "run/predict",
+    "api/predict",
     "call/predict/a",
     "vibe-code",
     "mcp/sse",
@@ -96,6 +96,8 @@ def test_what_the_page_needs_is_there(served: Callable[..., TestClient]) -> None
         assert client.get("/page/config").status_code == 200
         assert client.get("/page/gradio_api/info").status_code == 200
         assert client.get("/page/gradio_api/queue/status").status_code == 200
+        call = {"data": [], "fn_index": 0, "session_hash": "a"}  # the way of what does not queue, as the Stop button
+        assert client.post("/page/gradio_api/run/predict", json=call).json()["data"] == ["here"]
         [path] = client.post("/page/gradio_api/upload", files={"files": ("a b.png", b"x")}).json()
         assert client.get(f"/page/gradio_api/file={path}").content == b"x"
         beside = Path(path).parents[2] / "secret.png"

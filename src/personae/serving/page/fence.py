@@ -17,7 +17,7 @@ from personae.serving.cross_site import is_cross_site
 _BELOW, _FILE = "/gradio_api/", "file="
 _NEEDED = frozenset(
     {
-        *("app_id", "cancel", "component_server", "heartbeat", "info", "queue", "reset", "startup-events"),
+        *("app_id", "cancel", "component_server", "heartbeat", "info", "queue", "reset", "run", "startup-events"),
         *("theme.css", "upload", "upload_progress"),
     }
 )
