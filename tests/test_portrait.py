@@ -15,15 +15,18 @@ from personae.data.people_stream import PeopleStream
 from personae.data.views import TRAITS, Directions
 from personae.errors import BadData
 from personae.reading.differentiable import AlignedLandmarks
+from personae.reading.steady import five_points
 from personae.training import captions
 from personae.training.face_table import FaceTable
+from personae.training.frame import HEAD
 from personae.training.loop import Schedule, to_device, train
 from personae.training.methods.base import network
 from personae.training.methods.base.data import other_pictures, sharpness
-from personae.training.methods.base.prompts import Prompts
+from personae.training.methods.base.prompts import PromptMix, Prompts
 from personae.training.methods.portrait import data, method
 from personae.training.methods.portrait.data import STUDIO, Encoder, Portraits
 from personae.training.methods.portrait.method import PortraitTask
+from personae.types import Motion, Pose
 from training_fixtures import tiny_embedder, tiny_motion, write_cache
 
 CPU = torch.device("cpu")
@@ -95,15 +98,21 @@ def test_an_identity_comes_from_another_picture_of_the_same_person(folder: Path,
     assert not set(both.person[: len(people)]) & set(both.person[len(people) :])
 
 
-def test_captions_name_the_kind_of_picture_of_photos_always(folder: Path, encoder: Encoder) -> None:
+def test_every_caption_of_a_photo_names_the_kind_of_picture(
+    folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = FaceTable.load(folder / "photos")
+    monkeypatch.setattr(data, "_SHARP_FROM", float(np.quantile(sharpness(table.crops), 0.9)))
     both = Portraits.of_caches([folder / "people", folder / "photos"], encoder)
     people = len(Portraits.of_caches([folder / "people"], encoder))
-    assert not both.always[:people].any()
-    assert both.always[people:].all()
-    assert all(STUDIO in one.phrases for one in both.measures[0][:people])
-    assert all(data.SNAPSHOT in one.phrases for one in both.measures[0][people:])
-    sharp = [data.SHARP in one.phrases for one in both.measures[0][people:]]
+    assert all(STUDIO in one.phrases and not one.kind for one in both.measures[0][:people])
+    photos = both.measures[0][people:]
+    assert all(one.kind[0] == data.SNAPSHOT for one in photos)
+    sharp = [one.kind[1] == data.SHARP for one in photos]
     assert 0 < sum(sharp) < len(sharp)
+    rng, mix = np.random.default_rng(0), PromptMix()
+    for prompt in (mix.draw(one, rng) for one in photos for _ in range(20)):
+        assert not prompt or data.SNAPSHOT in prompt
 
 
 def test_of_photos_the_sharpest_are_learnt_from(folder: Path, encoder: Encoder) -> None:
@@ -112,7 +121,7 @@ def test_of_photos_the_sharpest_are_learnt_from(folder: Path, encoder: Encoder) 
     keep = np.argsort(sharpness(table.crops))[-len(photos) :]
     assert len(photos) == -(-len(table) // 3)
     kept = [captions.measure(table)[row].phrases for row in sorted(keep)]
-    assert [one.phrases[:-2] for one in photos.measures[0]] == kept
+    assert [one.phrases for one in photos.measures[0]] == kept
 
 
 def test_a_cache_without_a_whole_face_says_so(folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +133,8 @@ def test_a_cache_without_a_whole_face_says_so(folder: Path, encoder: Encoder, mo
 def test_a_batch_holds_people_and_photos_in_fixed_shares(folder: Path) -> None:
     task = PortraitTask([folder / "people", folder / "photos"], folder / "vae", folder / "embedder.onnx")
     rows = task._rows(np.random.default_rng(0), 4000)
-    assert task.data.always[rows].mean() == pytest.approx(0.4, abs=0.03)
+    photos = np.array([bool(one.kind) for one in task.data.measures[0]])
+    assert photos[rows].mean() == pytest.approx(0.4, abs=0.03)
 
 
 def test_a_base_begins_with_all_but_the_ends_of_one_for_other_latents() -> None:
@@ -178,7 +188,29 @@ def test_what_is_prepared_later_is_all_that_is_encoded_then(
     np.testing.assert_array_equal(more.latents[:, :whole], before.latents[:, :whole])
 
 
-def test_people_drawn_here_are_encoded_as_pictures_are(stream: PeopleStream, encoder: Encoder) -> None:
+def test_heads_are_cut_where_a_reader_cuts_them(folder: Path, encoder: Encoder) -> None:
+    table = FaceTable.load(folder / "people")
+    motion = Motion(landmarks=table.landmarks[0], pose=Pose(yaw=0, pitch=0, roll=0), blendshapes=table.blendshapes[0])
+    wanted = HEAD.matrix(five_points(motion))
+    np.testing.assert_allclose(data._Heads(table).matrices[0], wanted)
+    np.testing.assert_allclose(table.framed(HEAD, folder).matrix[0], wanted)
+    assert not np.allclose(HEAD.matrix(table.points[0]), wanted)
+
+
+def test_another_decoder_changes_nothing_of_what_is_stored(folder: Path, encoder: Encoder, tmp_path: Path) -> None:
+    vae = diffusers.AutoencoderDC.from_pretrained(folder / "vae")
+    torch.nn.init.zeros_(vae.decoder.conv_out.weight)
+    vae.save_pretrained(tmp_path / "decoder")
+    assert Encoder(tmp_path / "decoder", folder / "embedder.onnx", CPU).key == encoder.key
+    torch.nn.init.zeros_(vae.encoder.conv_in.weight)
+    vae.save_pretrained(tmp_path / "encoder")
+    assert Encoder(tmp_path / "encoder", folder / "embedder.onnx", CPU).key != encoder.key
+
+
+def test_people_drawn_here_are_encoded_as_pictures_are(
+    stream: PeopleStream, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "_SAME", -1.0)
     drawn = Portraits.of_stream(stream, encoder, people=3, views=2, seed=4, crops=2)
     assert drawn.latents.shape == (2, 6, 4, 16, 16)
     assert drawn.vectors.shape == (2, 6, 2, 128)
@@ -191,6 +223,19 @@ def test_people_drawn_here_are_encoded_as_pictures_are(stream: PeopleStream, enc
     np.testing.assert_allclose(drawn.latents[1], mirrored.half().numpy(), atol=2e-2)
 
 
+def test_views_that_lost_the_person_are_left_out(
+    stream: PeopleStream, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "_SAME", -1.0)
+    every = Portraits.of_stream(stream, encoder, people=3, views=2, seed=4)
+    cosines = (every.vectors[0, ::2, 0] * every.vectors[0, 1::2, 0]).sum(-1)
+    monkeypatch.setattr(data, "_SAME", float(np.sort(cosines)[:2].mean()))  # the least alike falls out
+    some = Portraits.of_stream(stream, encoder, people=3, views=2, seed=4)
+    lost = 2 * int(cosines.argmin()) + 1
+    assert some.person.tolist() == np.delete(every.person, lost).tolist()
+    np.testing.assert_array_equal(some.latents, np.delete(every.latents, lost, 1))
+
+
 def test_a_face_like_its_own_person_costs_less_than_one_like_another(folder: Path) -> None:
     task = PortraitTask([folder / "people"], folder / "vae", folder / "embedder.onnx")
     clean = torch.from_numpy(task.data.latents[0, :6]).float()
@@ -198,10 +243,27 @@ def test_a_face_like_its_own_person_costs_less_than_one_like_another(folder: Pat
     with torch.no_grad():
         own = task.embedder(task.decoded(clean))
         bank = torch.nn.functional.normalize(torch.randn(32, 128, generator=generator), dim=-1)
-        right, cosine = task._recognised(clean, own, bank, generator)
-        wrong, less = task._recognised(clean, -own, bank, generator)
+        nobody = torch.zeros(len(own), len(bank), dtype=torch.bool)
+        right, cosine = task._recognised(clean, own, bank, nobody, generator)
+        wrong, less = task._recognised(clean, -own, bank, nobody, generator)
     assert float(right) < float(wrong)
     assert float(cosine) > float(less)
+
+
+def test_nobody_is_told_apart_from_themselves(folder: Path) -> None:
+    task = PortraitTask([folder / "people"], folder / "vae", folder / "embedder.onnx")
+    batch = task.batch(np.random.default_rng(0), 4)
+    assert batch["own"].shape == (4, 16)
+    assert batch["own"].any()
+    clean = torch.from_numpy(task.data.latents[0, :4]).float()
+    costs = []
+    for own in (False, True):
+        with torch.no_grad():
+            people = task.embedder(task.decoded(clean))
+            same = torch.tensor([[own, False]] * 4)
+            found, _ = task._recognised(clean, people, -people[:2], same, torch.Generator().manual_seed(0))
+        costs.append(float(found))
+    assert costs[1] < costs[0]
 
 
 def test_some_batches_are_judged(folder: Path) -> None:
@@ -249,3 +311,12 @@ def test_from_shards_to_an_export_that_goes_on(folder: Path, stream: PeopleStrea
     other = PortraitTask([folder / "people"], *parts, start=export)
     assert other.model.unet.config.in_channels == 4
     assert other.prompts.tokenizer.get_vocab() != again.prompts.tokenizer.get_vocab()  # of people alone, not of photos
+
+
+def test_a_training_that_goes_on_over_more_pictures_keeps_its_words(folder: Path, tmp_path: Path) -> None:
+    parts = folder / "vae", folder / "embedder.onnx"
+    first = PortraitTask([folder / "people"], *parts, tokenizer=tmp_path / "tokenizer")
+    other = PortraitTask([folder / "people", folder / "photos"], *parts)
+    later = PortraitTask([folder / "people", folder / "photos"], *parts, tokenizer=tmp_path / "tokenizer")
+    assert later.prompts.tokenizer.get_vocab() == first.prompts.tokenizer.get_vocab()
+    assert other.prompts.tokenizer.get_vocab() != first.prompts.tokenizer.get_vocab()

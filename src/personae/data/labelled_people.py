@@ -17,6 +17,7 @@ from personae.errors import BadData
 from personae.reading import align
 from personae.reading.embed import Embedder
 from personae.reading.photo import load_photo
+from personae.reading.steady import FIVE
 from personae.shapes import Float, Float64
 from personae.types import BLENDSHAPES, Array
 
@@ -61,9 +62,8 @@ class LabelledPeople:
         records = islice(_records(Path(cache), held_out), limit)
         while group := list(islice(records, _BATCH)):
             found = [shards.unpack_arrays(parts["labels.npz"]) for parts in group]
-            crops = [
-                _crop(parts["photo.jpg"], one["points"], embedder) for parts, one in zip(group, found, strict=True)
-            ]
+            five = [one["landmarks"][list(FIVE), :2] for one in found]  # what readers cut by
+            crops = [_crop(parts["photo.jpg"], points, embedder) for parts, points in zip(group, five, strict=True)]
             vectors.append(embedder.embed(np.stack(crops)))
             labels += [(one["identity"][0], one["blendshapes"]) for one in found]
             facts += [json.loads(parts["json"]) for parts in group]

@@ -41,7 +41,13 @@ def portrait(inputs: Inputs) -> Trainable:
 
     vae, embedder = inputs.head_vae(), inputs.embedder()
     return PortraitTask(
-        inputs.caches(), vae, embedder, stream=inputs.stream(), drawn=inputs.draw, start=inputs.shipped_if_any()
+        inputs.caches(),
+        vae,
+        embedder,
+        stream=inputs.stream(),
+        drawn=inputs.draw,
+        start=inputs.shipped_if_any(),
+        tokenizer=inputs.runs / "portrait" / "tokenizer",
     )
 
 

@@ -21,6 +21,7 @@ from personae.training.phrases import PHRASES, readings
 
 MAX_TOKENS = 24
 IDENTITY_PROMPT = "photo of a id person"
+LAST_WRITTEN = "tokenizer_config.json"  # of a tokenizer's files
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _AGES = {
     "0-2": ("baby", "baby"),
@@ -41,11 +42,13 @@ surprised happy serious laughing left right up down"""
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """What a caption may speak of, one row of a table: words for who, by age and without it, and phrases that hold."""
+    """What a caption may speak of, one row of a table: words for who, by age and without it, and phrases that hold;
+    `kind`, the words that every caption says, since such a picture is not what is wanted where nothing is said."""
 
     subject: str
     noun: str = "person"
     phrases: tuple[str, ...]
+    kind: tuple[str, ...] = ()
 
 
 def measure(table: FaceTable) -> list[Measures]:
@@ -94,10 +97,15 @@ class Parts:
 
 
 def parts(measures: Measures, rng: np.random.Generator) -> Parts:
-    """One to four of the phrases that hold."""
+    """The kind of picture, and one to four of the phrases that hold."""
     count = min(len(measures.phrases), 1 + int(rng.integers(4)))
     chosen = tuple(str(p) for p in rng.permutation(measures.phrases)[:count]) if count else ()
-    return Parts(subject=measures.subject, phrases=chosen)
+    return Parts(subject=measures.subject, phrases=(*measures.kind, *chosen))
+
+
+def identity_prompt(measures: Measures) -> str:
+    """The identity prompt alone, but for the kind of picture."""
+    return Parts(subject=measures.subject, phrases=measures.kind).about(IDENTITY_PROMPT, worded=True)
 
 
 def caption(measures: Measures, rng: np.random.Generator, *, identity: bool) -> str:
@@ -107,7 +115,7 @@ def caption(measures: Measures, rng: np.random.Generator, *, identity: bool) -> 
 
 
 def train_tokenizer(folder: Path, captions: list[str]) -> None:
-    """Write `vocab.json`, `merges.txt` and a config that transformers' `CLIPTokenizer` reads.
+    """Write `vocab.json`, `merges.txt` and a config (`LAST_WRITTEN`) that transformers' `CLIPTokenizer` reads.
 
     CLIP's scheme in small: lower case, byte-level pairs with `</w>` at a word's end, so that any text can be
     encoded and each word of our captions is one token.
@@ -140,4 +148,4 @@ def train_tokenizer(folder: Path, captions: list[str]) -> None:
         "unk_token": _END,
         "pad_token": _END,
     }
-    atomic.write_json(folder / "tokenizer_config.json", config)
+    atomic.write_json(folder / LAST_WRITTEN, config)

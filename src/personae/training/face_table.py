@@ -23,6 +23,7 @@ from personae.data import shards
 from personae.errors import BadData
 from personae.io import atomic
 from personae.reading import align
+from personae.reading.steady import FIVE
 from personae.shapes import Float, Int, UInt8
 from personae.training.frame import PORTRAIT, Frame
 from personae.types import Array
@@ -37,7 +38,7 @@ class FaceTable:
     keys: list[str]
     photos: list[bytes]  # encoded, as they came
     crops: UInt8[Array, "N S S 3"]  # (N, 128, 128, 3) uint8 RGB, frame `PORTRAIT`, or as `framed` cut them
-    points: Float[Array, "N 5 2"]  # (N, 5, 2)
+    points: Float[Array, "N 5 2"]  # (N, 5, 2) as a detector says them
     box: Float[Array, "N 4"]  # (N, 4)
     landmarks: Float[Array, "N K 3"]  # (N, 478, 3)
     blendshapes: Float[Array, "N 52"]  # (N, 52)
@@ -85,6 +86,11 @@ class FaceTable:
             **words,
         )
 
+    @property
+    def five_points(self) -> Float[Array, "N 5 2"]:
+        """(N, 5, 2) the faces' five points among the landmarks: what a reader cuts by, and steadier than `points`."""
+        return self.landmarks[:, list(FIVE), :2]
+
     def where(self, mask: Array) -> FaceTable:
         """The rows for which `mask` (N,) bool holds."""
         rows = np.flatnonzero(mask)
@@ -99,9 +105,10 @@ class FaceTable:
         5,000 of 256 pixels."""
         if frame == PORTRAIT:
             return self
-        matrix = np.stack([frame.matrix(points) for points in self.points])
+        five = self.five_points
+        matrix = np.stack([frame.matrix(points) for points in five])
         key = hashlib.sha256(repr(frame).encode())
-        for photo, points in zip(self.photos, self.points, strict=True):
+        for photo, points in zip(self.photos, five, strict=True):
             key.update(photo + points.tobytes())
         path = Path(folder) / f"crops-{key.hexdigest()[:12]}.npy"
         if not path.is_file():

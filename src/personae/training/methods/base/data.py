@@ -30,6 +30,7 @@ VIEWS = 3  # of each face: its plain crop's identity, and those of jittered ones
 _BLURRED = 0.1  # the share of the least sharp photos, which are left out
 COVERED = 0.93  # the share of a crop that must lie inside its photo
 _HELD_OUT = 128  # people in reports
+_AT_ONCE = 512  # crops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,7 @@ class LatentFaces:
         """Those of a table of `training_faces`; stored beside the cache, under a name that depends on the networks and
         on the photos."""
         key = hashlib.sha256(f"{networks.key}{VIEWS}{files.frame}{''.join(table.keys)}".encode())
+        key.update(table.matrix.tobytes())
         path = files.cache / f"latents-{key.hexdigest()[:12]}.npz"
         if not path.is_file():
             atomic.write(path, shards.pack_arrays(_encoded(table, networks)), replace=True)
@@ -157,11 +159,16 @@ def _encoded(table: FaceTable, networks: FrozenNetworks) -> dict[str, Array]:
 
 def sharpness(crops: UInt8[Array, "N S S 3"]) -> Float[Array, " N"]:
     """(N,) variance of the Laplacian of the grey crop, on its middle half: low means blurred."""
-    grey = crops.mean(-1, dtype=np.float32)[:, 24:104, 24:104]
+    starts = range(0, len(crops), _AT_ONCE)  # all at once, 80,000 crops would take ten gigabytes
+    return np.concatenate([np.empty(0, np.float32), *(_sharpness(crops[at : at + _AT_ONCE]) for at in starts)])
+
+
+def _sharpness(crops: Array) -> Array:
+    grey = crops[:, 24:104, 24:104].mean(-1, dtype=np.float32)
     laplacian = (
         -4 * grey[:, 1:-1, 1:-1] + grey[:, 2:, 1:-1] + grey[:, :-2, 1:-1] + grey[:, 1:-1, 2:] + grey[:, 1:-1, :-2]
     )
-    return laplacian.var(axis=(1, 2))
+    return np.asarray(laplacian.var(axis=(1, 2)))
 
 
 @dataclass(frozen=True, kw_only=True)

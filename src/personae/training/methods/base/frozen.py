@@ -9,7 +9,9 @@ from diffusers import AutoencoderDC
 from torch import Tensor
 
 from personae.reading.differentiable import AlignedRecogniser
+from personae.reading.onnx_file import file_sha256
 from personae.sampling.fast import modes
+from personae.sampling.fast.precision import best_dtype
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
 from personae.types import Array
@@ -20,18 +22,18 @@ _AT_ONCE = 64
 class FrozenNetworks:
     """vae: a folder in diffusers' layout. embedder: an `embedder.onnx`. template: in which pictures show faces.
 
-    `key`: a hash of both files, for the names of what is computed with them."""
+    `key`: a hash of what encodes, for the names of what is computed with it."""
 
     def __init__(self, vae: Path, embedder: Path, template: str) -> None:
         self.vae = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
         self.embedder = AlignedRecogniser(embedder, source=template).eval()
-        self.key = "".join(_sha256(path) for path in (vae / "diffusion_pytorch_model.safetensors", embedder))
+        self.key = encoder_key(self.vae) + file_sha256(embedder)
 
     def encode(self, images: Array) -> Array:
         """(N, c, h, w) float16 latents, scaled to unit spread, of (N, S, S, 3) uint8 crops."""
         home = modes.device_for(None)
         self.vae.to(home)
-        with torch.no_grad(), torch.autocast(home.type, torch.bfloat16):
+        with torch.no_grad(), autocast(home):
             parts = (to_tensor(np.ascontiguousarray(part)) for part in _parts(images))
             latents = torch.cat([self.vae.encoder(part.to(home)).float() for part in parts])
         return (latents * self.vae.config.scaling_factor).cpu().numpy().astype(np.float16)
@@ -42,7 +44,7 @@ class FrozenNetworks:
         home = modes.device_for(None)
         rng, result = torch.Generator(home).manual_seed(seed), []
         self.embedder.to(home)
-        with torch.no_grad(), torch.autocast(home.type, torch.bfloat16):
+        with torch.no_grad(), autocast(home):
             for part in _parts(images):
                 batch = to_tensor(np.ascontiguousarray(part)).to(home)
                 views = [self.embedder(batch)]
@@ -69,5 +71,14 @@ def _parts(images: Array) -> list[Array]:
     return [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def encoder_key(vae: AutoencoderDC) -> str:
+    """A hash of what makes latents of pictures: a decoder that is trained further changes nothing of them."""
+    found = hashlib.sha256(str(vae.config.scaling_factor).encode())
+    for name, weights in sorted(vae.encoder.state_dict().items()):
+        found.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def autocast(home: torch.device) -> torch.autocast:
+    """To bfloat16 where that is faster: elsewhere it is emulated, ten times slower than float32."""
+    return torch.autocast(home.type, torch.bfloat16, enabled=best_dtype(home) is torch.bfloat16)

@@ -31,7 +31,7 @@ class PromptMix:
             if lot < share:
                 return prompt()
             lot -= share
-        return captions.IDENTITY_PROMPT
+        return captions.identity_prompt(measures)
 
 
 class Prompts:
@@ -42,7 +42,11 @@ class Prompts:
 
     @classmethod
     def trained(cls, folder: Path | None, measures: list[captions.Measures]) -> "Prompts":
-        """A tokenizer of the words in captions about `measures`, written to `folder`; None: to none that stays."""
+        """The tokenizer in `folder`, or, if there is none yet, one of the words in captions about `measures`, written
+        there: numbers of words depend on how often each is said, so a training that goes on over other pictures must
+        not count anew. None: in no folder that stays."""
+        if folder is not None and (folder / captions.LAST_WRITTEN).is_file():
+            return cls(CLIPTokenizer.from_pretrained(folder))
         rng = np.random.default_rng(0)
         texts = [captions.caption(m, rng, identity=bool(i % 2)) for i in range(4) for m in measures]
         with TemporaryDirectory() as passing:

@@ -35,6 +35,7 @@ from personae.training.jitter import jitter
 from personae.training.loop import Metrics, to_device
 from personae.training.losses import noised
 from personae.training.methods.base.data import BaseFiles, training_faces
+from personae.training.methods.base.frozen import autocast
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.facex.data import FacesToEdit
 from personae.training.methods.facex.evaluator import PLAIN, Exam
@@ -130,7 +131,7 @@ class FaceXTask:
         """(M, S, S, 3) uint8, of a batch that is all pairs: as `loss` shows them to those who judge."""
         home = self.model.unet.device
         batch = to_device(batch, home)
-        with torch.autocast(home.type, torch.bfloat16):
+        with autocast(home):
             inputs, free = self.inputs(batch, generator)
             face_tokens, canvas = self.model.facex(**inputs), batch["latents"].float()
             cells = F.adaptive_max_pool2d(free, canvas.shape[-1])

@@ -32,11 +32,15 @@ from personae.training.frame import CELLS, HEAD
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
 from personae.training.methods.base.data import COVERED, people_of, sharpness
+from personae.training.methods.base.frozen import encoder_key
 from personae.types import Array
 
 _AT_ONCE, _ROWS = 32, 1024  # pictures that are encoded together, and that are stored in one file
 _SHARPEST = 1 / 3  # the share of a cache's photos that are learnt from: the rest are softer than any studio's
-_SOFT = 0.5  # of these, the less sharp half is called so
+# The sharpness (`base.data.sharpness`) from which a picture is called sharp: about half of the photos learnt from have
+# it, and six in seven pictures of drawn people. One measure for both, or the word would mean another thing of each.
+_SHARP_FROM = 400.0
+_SAME = 0.5  # the least cosine of a view that was drawn to its person's first, by the encoder that conditions
 STUDIO, SNAPSHOT = "studio portrait", "snapshot"
 SHARP, SOFT = "sharp", "soft"
 
@@ -47,7 +51,7 @@ class Portraits:
 
     latents: (2, N, c, 16, 16) float16, unit spread. vectors: (2, N, V, D) float32, unit norm. inside: (2, N, 16, 16)
     uint8, 1 where a cell lies in the picture. person: (N,) int64, equal for views of one person. measures: what
-    captions may say, by side and row. always: (N,) bool, whether a caption always names the kind of picture.
+    captions may say, by side and row; those of photos always name the kind of picture.
     """
 
     latents: Array
@@ -55,7 +59,6 @@ class Portraits:
     inside: Array
     person: Array
     measures: tuple[list[captions.Measures], list[captions.Measures]]
-    always: Array
 
     def __len__(self) -> int:
         return len(self.person)
@@ -75,7 +78,7 @@ class Portraits:
 
         Raises `BadData` for a cache without shards, or one in which nobody is held out if these are wanted.
         """
-        parts, first = [], 0
+        parts = []
         for cache in caches:
             table = FaceTable.load(cache, held_out=held_out, limit=limit)
             several = len(set(people_of(table.keys))) < len(table)  # views of people who were drawn
@@ -83,12 +86,10 @@ class Portraits:
             if not len(table):
                 raise BadData(f"none of the photos in {cache} shows a face whole: prepare others")
             heads = _Heads(table)
-            person = first + people_of(table.keys)
-            first = int(person.max()) + 1
             latents, vectors = _encoded(cache, heads, encoder, views)
             inside = np.stack([heads.inside(row) for row in range(len(table))])
             plain = [
-                replace(one, phrases=(*one.phrases, STUDIO if several else SNAPSHOT, SHARP if sharp else SOFT))
+                _of_kind(one, drawn=several, sharp=sharp)
                 for one, sharp in zip(captions.measure(table), heads.sharp(), strict=True)
             ]
             parts.append(
@@ -96,9 +97,8 @@ class Portraits:
                     latents=latents,
                     vectors=vectors,
                     inside=np.stack([inside, inside[:, :, ::-1]]),
-                    person=person,
+                    person=people_of(table.keys),
                     measures=(plain, [captions.mirrored(one) for one in plain]),
-                    always=np.full(len(table), not several),
                 )
             )
         return cls.joined(parts)
@@ -107,7 +107,8 @@ class Portraits:
     def of_stream(
         cls, stream: PeopleStream, encoder: "Encoder", *, people: int, views: int = 3, seed: int = 0, crops: int = 3
     ) -> "Portraits":
-        """People drawn here and now, on the stream's device; nobody labels them, so captions say the kind alone."""
+        """People drawn here and now, on the stream's device, but for views that lost the person; nobody labels them, so
+        captions say the kind alone."""
         generator = torch.Generator(stream.mean.device).manual_seed(seed)
 
         def batches() -> Iterator[Tensor]:
@@ -115,15 +116,16 @@ class Portraits:
                 yield stream.draw(min(_AT_ONCE, people - start), views, generator).images.flatten(0, 1)
 
         latents, vectors = encoder.both_sides(batches(), crops)
-        count = people * views
+        person = np.arange(people).repeat(views)
+        same = (vectors[0, :, 0] * vectors[0, person * views, 0]).sum(-1) >= _SAME  # some views lose the person
+        count = int(same.sum())
         plain = [captions.Measures(subject="person", phrases=(STUDIO, SHARP))] * count
         return cls(
-            latents=latents,
-            vectors=vectors,
+            latents=latents[:, same],
+            vectors=vectors[:, same],
             inside=np.ones((2, count, CELLS, CELLS), np.uint8),
-            person=np.arange(people).repeat(views),
+            person=person[same],
             measures=(plain, plain),
-            always=np.zeros(count, bool),
         )
 
     @classmethod
@@ -138,20 +140,18 @@ class Portraits:
             for name in ("latents", "vectors", "inside")
         }
         plain, mirrored = ([one for part in parts for one in part.measures[side]] for side in (0, 1))
-        always = np.concatenate([part.always for part in parts])
-        return cls(**rows, person=np.concatenate(person), measures=(plain, mirrored), always=always)
+        return cls(**rows, person=np.concatenate(person), measures=(plain, mirrored))
 
 
 class Encoder:
     """Pictures to what is kept of them: latents, and identities of several crops.
 
-    vae: a folder in diffusers' layout. embedder: an `embedder.onnx`. key: a hash of both, for the names of what is
-    computed with them."""
+    vae: a folder in diffusers' layout. embedder: an `embedder.onnx`. key: a hash of what encodes, for the names of what
+    is computed with it."""
 
     def __init__(self, vae: Path, embedder: Path, device: torch.device) -> None:
-        files = (*sorted(vae.glob("*.safetensors")), embedder)
-        self.key = "".join(file_sha256(path) for path in files)
         frozen = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
+        self.key = encoder_key(frozen) + file_sha256(embedder)
         self.vae, self.device = frozen.to(device), device
         self.recogniser = AlignedRecogniser(embedder, source=HEAD.template).eval().to(device)
 
@@ -182,7 +182,7 @@ class _Heads:
 
     def __init__(self, table: FaceTable) -> None:
         self.table = table
-        self.matrices = [HEAD.matrix(points) for points in table.points]
+        self.matrices = [HEAD.matrix(points) for points in table.five_points]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -208,9 +208,14 @@ class _Heads:
         return HEAD.inside(self.matrices[row], self.table.shape(row))
 
     def sharp(self) -> Array:
-        """(N,) bool: the sharper half of the table's faces."""
-        found = sharpness(self.table.crops)
-        return np.asarray(found > np.quantile(found, _SOFT))
+        """(N,) bool: whether a face is called so."""
+        return np.asarray(sharpness(self.table.crops) >= _SHARP_FROM)
+
+
+def _of_kind(measures: captions.Measures, *, drawn: bool, sharp: bool) -> captions.Measures:
+    """With words for the kind of picture: of people who were drawn they may be said, of photos they always are."""
+    kind = (STUDIO if drawn else SNAPSHOT, SHARP if sharp else SOFT)
+    return replace(measures, phrases=(*measures.phrases, *kind)) if drawn else replace(measures, kind=kind)
 
 
 def _best(photos: FaceTable) -> FaceTable:

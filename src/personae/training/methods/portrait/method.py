@@ -49,7 +49,8 @@ class PortraitTask:
     stream, drawn: people drawn here instead of or beside the caches, and how many. start: a base to go on
     from; of one for other latents, what fits is taken over, and there are other words.
     identity_weight, identity_images: of the InfoNCE term, and the faces of a batch that are sampled for it.
-    identity_share: of the batches in which any are: they take as long again as all the rest.
+    identity_share: of the batches in which any are: they take as long again as all the rest. tokenizer: the folder in
+    which the words of captions and their numbers are kept, which a training that goes on reads again.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class PortraitTask:
         identity_images: int = 8,
         identity_share: float = 0.25,
         start: Path | None = None,
+        tokenizer: Path | None = None,
     ) -> None:
         home = modes.device_for(None)
         self.mix = mix or PromptMix()
@@ -77,25 +79,18 @@ class PortraitTask:
             parts.append(Portraits.of_stream(stream.to(home), encoder, people=drawn))
         self.data = Portraits.joined(parts)
         self.others = other_pictures(self.data.person)
-        self.kinds = [
-            rows for rows in (np.flatnonzero(~self.data.always), np.flatnonzero(self.data.always)) if len(rows)
-        ]
+        photos = np.array([bool(one.kind) for one in self.data.measures[0]])
+        self.kinds = [rows for rows in (np.flatnonzero(~photos), np.flatnonzero(photos)) if len(rows)]
         self.evaluator = Evaluator.of(caches, encoder, self.data)
         channels = self.data.latents.shape[2]
         goes_on = start if start is not None and makes(start, channels) else None
-        self.prompts = Prompts.of_export(goes_on) if goes_on else Prompts.trained(None, self.data.measures[0])
+        self.prompts = Prompts.of_export(goes_on) if goes_on else Prompts.trained(tokenizer, self.data.measures[0])
         self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=channels)
 
     def compile(self) -> None:
         compile_blocks(self.model.unet)
 
     # ------------------------------------------------------------------ a step
-
-    def _prompt(self, row: int, side: int, rng: np.random.Generator) -> str:
-        """A picture that is no studio portrait always says of what kind it is, unless it says nothing."""
-        measures, always = self.data.measures[side][row], self.data.always[row]
-        prompt = self.mix.draw(measures, rng)
-        return captions.caption(measures, rng, identity=True) if always and prompt == _ALONE else prompt
 
     def _rows(self, rng: np.random.Generator, size: int) -> Int[Array, " M"]:
         """Pictures of a batch, of both kinds if there are both."""
@@ -116,9 +111,10 @@ class PortraitTask:
             "inside": self.data.inside[sides, rows],
             "vectors": self.data.vectors[rng.integers(2, size=size), sources, crops],
             "bank": self.data.vectors[0, bank, 0],
+            "own": self.data.person[rows][:, None] == self.data.person[bank],
             "judged": bool(self.identity_weight and rng.random() < self.identity_share),
             "tokens": self.prompts.tokens(
-                [self._prompt(row, side, rng) for row, side in zip(rows, sides, strict=True)]
+                [self.mix.draw(self.data.measures[side][row], rng) for row, side in zip(rows, sides, strict=True)]
             ),
         }
 
@@ -139,7 +135,7 @@ class PortraitTask:
         figures: Metrics = {"flow": flow.detach(), "apart": apart.detach()}
         if rolled is not None:
             contrast, cosine = self._recognised(
-                rolled.clean(velocity[count:]), vectors[count:], batch["bank"], generator
+                rolled.clean(velocity[count:]), vectors[count:], batch["bank"], batch["own"][rows], generator
             )
             loss = loss + self.identity_weight * contrast
             figures |= {"identity": cosine, "among": contrast.detach()}
@@ -165,13 +161,14 @@ class PortraitTask:
         return rolled, rows
 
     def _recognised(
-        self, clean: Tensor, vectors: Tensor, bank: Tensor, generator: torch.Generator
+        self, clean: Tensor, vectors: Tensor, bank: Tensor, own: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """(InfoNCE against the bank, mean cosine) of the faces in latents (R, c, h, w) and their people (R, D)."""
+        """(InfoNCE against the bank, mean cosine) of the faces in latents (R, c, h, w) and their people (R, D). own:
+        (R, B) bool, which of the bank (B, D) are of the same person."""
         images = self.decoded(clean)
         found = self.embedder(images, jitter(len(images), generator))
         cosine = (found * vectors).sum(-1, keepdim=True)
-        others = (found @ bank.T).masked_fill(vectors @ bank.T > _ALIKE, float("-inf"))
+        others = (found @ bank.T).masked_fill(own | (vectors @ bank.T > _ALIKE), float("-inf"))
         logits = torch.cat([cosine, others], 1) / _TEMPERATURE
         first = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
         return F.cross_entropy(logits, first), cosine.detach().mean()

@@ -24,6 +24,7 @@ from personae.data.people_stream import PeopleStream
 from personae.errors import BadData
 from personae.reading import align
 from personae.reading.photo import load_photo
+from personae.reading.steady import FIVE
 from personae.types import Array
 
 SIDE, DETAIL = 256, 128  # pixels
@@ -119,7 +120,7 @@ def _some(cache: Path, held_out: bool, limit: int | None) -> Iterator[tuple[byte
                 return
             if shards.held_out(key) == held_out:
                 left = None if left is None else left - 1
-                yield parts["photo.jpg"], shards.unpack_arrays(parts["labels.npz"])["points"]
+                yield parts["photo.jpg"], shards.unpack_arrays(parts["labels.npz"])["landmarks"][list(FIVE), :2]
 
 
 def _whole(encoded: bytes, points: Array, size: int) -> bool:

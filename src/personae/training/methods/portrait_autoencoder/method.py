@@ -21,7 +21,7 @@ from personae.data.people_stream import PeopleStream
 from personae.evaluation import appearance
 from personae.reading.differentiable import AlignedRecogniser
 from personae.shapes import Float
-from personae.training.export import export_scaled
+from personae.training.export import export_scaled, save_half
 from personae.training.images import psnr, to_pixels, to_tensor
 from personae.training.loop import Metrics
 from personae.training.losses import unevenness
@@ -248,8 +248,8 @@ class PortraitDecoderTask:
         return self.portraits.measured(self.model.vae)
 
     def export(self, model: nn.Module, folder: Path) -> None:
-        """`vae/`, with the encoder that it began with."""
-        self.portraits.export(self.model.vae, folder)
+        """`vae/`, with the encoder and the scaling factor that it began with: bases stand on these latents."""
+        save_half(self.model.vae, folder / "vae")
 
 
 def _norms(gradient: Tensor) -> Tensor:
