@@ -10,7 +10,6 @@ import torch
 from conftest import WIDTH
 from facex_fixtures import tiny_sizes
 from personae.conditioning import face0
-from personae.data import shards
 from personae.errors import BadData
 from personae.reading import align
 from personae.training import builders, frame, recipes
@@ -19,7 +18,7 @@ from personae.training.frame import HEAD, PORTRAIT
 from personae.training.inputs import ADAPTERS, Inputs
 from personae.training.loop import Schedule, train
 from personae.training.methods.face0.method import Face0Task
-from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache
+from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache, write_people
 
 SHORT = Schedule(steps=1, batch=4, lr=1e-3, warmup=1, compile=False)
 
@@ -34,9 +33,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     tiny_motion(runs / "nano-motion" / "export" / "motion.onnx")
     cache, people = write_cache(runs / "cache", count=24), runs / "people"
     plain = write_cache(runs / "plain", count=24, seed=1) / "train-00.tar"
-    people.mkdir()
-    views = ((f"p{n // 2:06d}-{n % 2}", record) for n, (_, record) in enumerate(shards.read(plain)))
-    shards.write(people / "people-00000.tar", views)
+    write_people(people, plain)
     return Inputs(cache=cache, people=people, teachers=runs, runs=runs)
 
 
@@ -110,7 +107,7 @@ def test_a_table_is_cut_anew(inputs: Inputs) -> None:
     heads = plain.framed(HEAD, inputs.cache)
     assert heads.crops.shape == (len(plain), 256, 256, 3)
     for row in (0, len(plain) - 1):
-        points = align.apply(heads.matrix[row], plain.points[row])
+        points = align.apply(heads.matrix[row], plain.five_points[row])
         assert np.abs(points - HEAD.points()).mean() < 8  # a drawn face's points lie a little elsewhere
         np.testing.assert_array_equal(heads.crops[row], align.crop(plain.photo(row), heads.matrix[row], 256))
     assert plain.framed(PORTRAIT, inputs.cache) is plain

@@ -10,24 +10,25 @@ import pytest
 import torch
 
 from people_fixtures import WIDTH, tiny_networks
-from personae.data import shards
 from personae.data.people_stream import PeopleStream
 from personae.data.views import TRAITS, Directions
 from personae.errors import BadData
 from personae.reading.differentiable import AlignedLandmarks
 from personae.reading.steady import five_points
-from personae.training import captions
+from personae.training import captions, picture_kinds
 from personae.training.face_table import FaceTable
 from personae.training.frame import HEAD
 from personae.training.loop import Schedule, to_device, train
+from personae.training.methods.base import data as base_data
 from personae.training.methods.base import network
-from personae.training.methods.base.data import other_pictures, sharpness
+from personae.training.methods.base.data import LatentFaces, other_pictures
 from personae.training.methods.base.prompts import PromptMix, Prompts
 from personae.training.methods.portrait import data, method
-from personae.training.methods.portrait.data import STUDIO, Encoder, Portraits
+from personae.training.methods.portrait.data import Encoder, of_caches, of_stream
 from personae.training.methods.portrait.method import PortraitTask
+from personae.training.picture_kinds import SHARP, SNAPSHOT, STUDIO, sharpness
 from personae.types import Motion, Pose
-from training_fixtures import tiny_embedder, tiny_motion, write_cache
+from training_fixtures import tiny_embedder, tiny_motion, write_cache, write_people
 
 CPU = torch.device("cpu")
 
@@ -38,9 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("portrait")
     write_cache(folder / "photos", count=20)
     plain = write_cache(folder / "plain", count=24, seed=1) / "train-00.tar"
-    (folder / "people").mkdir()
-    views = ((f"p{n // 2:06d}-{n % 2}", record) for n, (_, record) in enumerate(shards.read(plain)))
-    shards.write(folder / "people" / "people-00000.tar", views)
+    write_people(folder / "people", plain)
     torch.manual_seed(0)
     diffusers.AutoencoderDC(
         latent_channels=4,
@@ -86,14 +85,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_identity_comes_from_another_picture_of_the_same_person(folder: Path, encoder: Encoder) -> None:
-    people = Portraits.of_caches([folder / "people"], encoder)
+    people = of_caches([folder / "people"], encoder)
     others = other_pictures(people.person)
     for row, rest in enumerate(others):
         assert row not in rest
         assert set(people.person[rest]) == {people.person[row]}
-    photos = Portraits.of_caches([folder / "photos"], encoder)
+    photos = of_caches([folder / "photos"], encoder)
     assert all(list(rest) == [row] for row, rest in enumerate(other_pictures(photos.person)))
-    both = Portraits.joined([people, photos])
+    both = LatentFaces.joined([people, photos])
     assert len(both) == len(people) + len(photos)
     assert not set(both.person[: len(people)]) & set(both.person[len(people) :])
 
@@ -102,21 +101,21 @@ def test_every_caption_of_a_photo_names_the_kind_of_picture(
     folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = FaceTable.load(folder / "photos")
-    monkeypatch.setattr(data, "_SHARP_FROM", float(np.quantile(sharpness(table.crops), 0.9)))
-    both = Portraits.of_caches([folder / "people", folder / "photos"], encoder)
-    people = len(Portraits.of_caches([folder / "people"], encoder))
+    monkeypatch.setattr(picture_kinds, "_SHARP_FROM", float(np.quantile(sharpness(table.crops), 0.9)))
+    both = of_caches([folder / "people", folder / "photos"], encoder)
+    people = len(of_caches([folder / "people"], encoder))
     assert all(STUDIO in one.phrases and not one.kind for one in both.measures[0][:people])
     photos = both.measures[0][people:]
-    assert all(one.kind[0] == data.SNAPSHOT for one in photos)
-    sharp = [one.kind[1] == data.SHARP for one in photos]
+    assert all(one.kind[0] == SNAPSHOT for one in photos)
+    sharp = [one.kind[1] == SHARP for one in photos]
     assert 0 < sum(sharp) < len(sharp)
     rng, mix = np.random.default_rng(0), PromptMix()
     for prompt in (mix.draw(one, rng) for one in photos for _ in range(20)):
-        assert not prompt or data.SNAPSHOT in prompt
+        assert not prompt or SNAPSHOT in prompt
 
 
 def test_of_photos_the_sharpest_are_learnt_from(folder: Path, encoder: Encoder) -> None:
-    photos = Portraits.of_caches([folder / "photos"], encoder)
+    photos = of_caches([folder / "photos"], encoder)
     table = FaceTable.load(folder / "photos")
     keep = np.argsort(sharpness(table.crops))[-len(photos) :]
     assert len(photos) == -(-len(table) // 3)
@@ -125,14 +124,14 @@ def test_of_photos_the_sharpest_are_learnt_from(folder: Path, encoder: Encoder) 
 
 
 def test_a_cache_without_a_whole_face_says_so(folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "COVERED", 1.5)
+    monkeypatch.setattr(picture_kinds, "COVERED", 1.5)
     with pytest.raises(BadData, match="shows a face whole"):
-        Portraits.of_caches([folder / "photos"], encoder)
+        of_caches([folder / "photos"], encoder)
 
 
 def test_a_batch_holds_people_and_photos_in_fixed_shares(folder: Path) -> None:
     task = PortraitTask([folder / "people", folder / "photos"], folder / "vae", folder / "embedder.onnx")
-    rows = task._rows(np.random.default_rng(0), 4000)
+    rows = task.data.kinds.rows(np.random.default_rng(0), 4000)
     photos = np.array([bool(one.kind) for one in task.data.measures[0]])
     assert photos[rows].mean() == pytest.approx(0.4, abs=0.03)
 
@@ -163,7 +162,7 @@ def test_a_text_encoder_keeps_what_it_knows_of_the_words_that_stay() -> None:
 def test_what_is_prepared_later_is_all_that_is_encoded_then(
     folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(data, "_ROWS", 4)
+    monkeypatch.setattr(base_data, "_ROWS", 4)
     both_sides, encoded = encoder.both_sides, list[int]()
 
     def counted(*args: Any, **options: Any) -> Any:
@@ -173,16 +172,16 @@ def test_what_is_prepared_later_is_all_that_is_encoded_then(
 
     monkeypatch.setattr(encoder, "both_sides", counted)
     first = shutil.copytree(folder / "people", tmp_path / "people", ignore=shutil.ignore_patterns("*.npz"))
-    before = Portraits.of_caches([first], encoder)
+    before = of_caches([first], encoder)
     assert sum(encoded) == len(before)
     encoded.clear()
-    again = Portraits.of_caches([first], encoder)
+    again = of_caches([first], encoder)
     assert not encoded
     np.testing.assert_array_equal(again.latents, before.latents)
     np.testing.assert_array_equal(again.vectors, before.vectors)
     write_cache(tmp_path / "more", count=24, seed=2)
     shutil.copy(tmp_path / "more" / "train-00.tar", first / "people-00001.tar")
-    more = Portraits.of_caches([first], encoder)
+    more = of_caches([first], encoder)
     whole = len(before) // 4 * 4
     assert sum(encoded) == len(more) - whole
     np.testing.assert_array_equal(more.latents[:, :whole], before.latents[:, :whole])
@@ -192,7 +191,7 @@ def test_heads_are_cut_where_a_reader_cuts_them(folder: Path, encoder: Encoder) 
     table = FaceTable.load(folder / "people")
     motion = Motion(landmarks=table.landmarks[0], pose=Pose(yaw=0, pitch=0, roll=0), blendshapes=table.blendshapes[0])
     wanted = HEAD.matrix(five_points(motion))
-    np.testing.assert_allclose(data._Heads(table).matrices[0], wanted)
+    np.testing.assert_allclose(data.Heads(table).matrices[0], wanted)
     np.testing.assert_allclose(table.framed(HEAD, folder).matrix[0], wanted)
     assert not np.allclose(HEAD.matrix(table.points[0]), wanted)
 
@@ -211,7 +210,7 @@ def test_people_drawn_here_are_encoded_as_pictures_are(
     stream: PeopleStream, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "_SAME", -1.0)
-    drawn = Portraits.of_stream(stream, encoder, people=3, views=2, seed=4, crops=2)
+    drawn = of_stream(stream, encoder, people=3, views=2, seed=4, crops=2)
     assert drawn.latents.shape == (2, 6, 4, 16, 16)
     assert drawn.vectors.shape == (2, 6, 2, 128)
     assert drawn.person.tolist() == [0, 0, 1, 1, 2, 2]
@@ -227,10 +226,10 @@ def test_views_that_lost_the_person_are_left_out(
     stream: PeopleStream, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "_SAME", -1.0)
-    every = Portraits.of_stream(stream, encoder, people=3, views=2, seed=4)
+    every = of_stream(stream, encoder, people=3, views=2, seed=4)
     cosines = (every.vectors[0, ::2, 0] * every.vectors[0, 1::2, 0]).sum(-1)
     monkeypatch.setattr(data, "_SAME", float(np.sort(cosines)[:2].mean()))  # the least alike falls out
-    some = Portraits.of_stream(stream, encoder, people=3, views=2, seed=4)
+    some = of_stream(stream, encoder, people=3, views=2, seed=4)
     lost = 2 * int(cosines.argmin()) + 1
     assert some.person.tolist() == np.delete(every.person, lost).tolist()
     np.testing.assert_array_equal(some.latents, np.delete(every.latents, lost, 1))

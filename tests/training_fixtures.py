@@ -1,6 +1,7 @@
 """What the training tests feed on: a tiny labelled cache of drawn faces, no real person in it, and random networks."""
 
 import io
+import json
 from pathlib import Path
 
 import diffusers
@@ -12,6 +13,7 @@ from torch import nn
 from conftest import nano_parts, tiny_text_encoder, tiny_tokenizer
 from personae.data import shards
 from personae.reading import align
+from personae.reading.steady import FIVE
 from personae.training import captions
 from personae.training.export_onnx import export_onnx
 from personae.training.frame import PORTRAIT, Frame
@@ -116,11 +118,13 @@ def write_cache(folder: Path, count: int = 24, seed: int = 0) -> Path:
                 Image.fromarray(pixels).save(buffer, kind)
                 parts[name] = buffer.getvalue()
             vectors = rng.normal(size=(2, 128))
+            landmarks = rng.uniform(40, 180, (478, 3)).astype(np.float32)
+            landmarks[list(FIVE), :2] = points + rng.normal(0, 1, points.shape)
             parts["labels.npz"] = shards.pack_arrays(
                 {
                     "box": np.array([40, 0, 184, 210], np.float32),
                     "points": points,
-                    "landmarks": rng.uniform(40, 180, (478, 3)).astype(np.float32),
+                    "landmarks": landmarks,
                     "blendshapes": rng.random(52).astype(np.float32),
                     "pose": rng.normal(0, 10, 3).astype(np.float32),
                     "identity": (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32),
@@ -132,4 +136,17 @@ def write_cache(folder: Path, count: int = 24, seed: int = 0) -> Path:
             yield f"{index:06d}", parts
 
     shards.write(folder / "train-00.tar", records())
+    return folder
+
+
+def write_people(folder: Path, photos: Path) -> Path:
+    """One shard of people who were drawn, two views of each: the records of `photos`, a shard of `write_cache`."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def views():
+        for number, (_, record) in enumerate(shards.read(photos)):
+            facts = json.loads(record["json"]) | {"view": {"yaw": 0.0}}
+            yield f"p{number // 2:06d}-{number % 2}", {**record, "json": shards.pack_json(facts)}
+
+    shards.write(folder / "people-00000.tar", views())
     return folder

@@ -105,7 +105,7 @@ def parts(measures: Measures, rng: np.random.Generator) -> Parts:
 
 def identity_prompt(measures: Measures) -> str:
     """The identity prompt alone, but for the kind of picture."""
-    return Parts(subject=measures.subject, phrases=measures.kind).about(IDENTITY_PROMPT, worded=True)
+    return ", ".join([IDENTITY_PROMPT, *measures.kind])
 
 
 def caption(measures: Measures, rng: np.random.Generator, *, identity: bool) -> str:

@@ -24,7 +24,7 @@ from personae.errors import BadData
 from personae.io import atomic
 from personae.reading import align
 from personae.reading.steady import FIVE
-from personae.shapes import Float, Int, UInt8
+from personae.shapes import Bool, Float, Int, UInt8
 from personae.training.frame import PORTRAIT, Frame
 from personae.types import Array
 
@@ -47,6 +47,7 @@ class FaceTable:
     matrix: Float[Array, "N 2 3"]  # (N, 2, 3) photo -> crop
     coverage: Float[Array, " N"]  # (N,) share of the crop that lies inside the photo
     faces: Int[Array, " N"]  # (N,) faces the detector found in the photo
+    drawn: Bool[Array, " N"]  # (N,) whether it shows somebody who was drawn (`data.people`), and is no photo
     age: list[str]
     gender: list[str]
     race: list[str]
@@ -82,9 +83,20 @@ class FaceTable:
             crops=crops,
             coverage=np.array([fact["coverage"] for fact in facts], np.float32),
             faces=np.array([fact["faces"] for fact in facts], np.int64),
+            drawn=np.array(["view" in fact for fact in facts]),
             **stacked,
             **words,
         )
+
+    @classmethod
+    def joined(cls, tables: Sequence[FaceTable]) -> FaceTable:
+        """The rows of several tables, one after the other."""
+        columns: dict[str, Any] = {}
+        for field in fields(cls):
+            parts = [getattr(table, field.name) for table in tables]
+            arrays = isinstance(parts[0], np.ndarray)
+            columns[field.name] = np.concatenate(parts) if arrays else [value for part in parts for value in part]
+        return cls(**columns)
 
     @property
     def five_points(self) -> Float[Array, "N 5 2"]:

@@ -1,16 +1,17 @@
 """Labelled faces as nano's UNet sees them: latents, identities, what captions may say; and the people held out.
 
-    table = training_faces(files)
-    faces = LatentFaces.of(table, files, networks)
-    faces.photos(sides, rows, views)               # {"latents", "vectors", "inside"}
+    faces = LatentFaces.of(TrainingFaces.of(files), files, networks)
+    faces.photos(rng, sides, rows)                 # {"latents", "vectors", "inside"}
     test = HeldOut.of(files, networks)
 
 Legend: N faces; V views of each; D numbers of an identity; c, h, w of latents.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,21 @@ import torch
 from torch import Tensor
 
 from personae.data import shards
+from personae.errors import BadData
 from personae.io import atomic
 from personae.shapes import Float, Float32, Int, Shaped, UInt8
 from personae.training import captions
 from personae.training.face_table import FaceTable
-from personae.training.frame import PORTRAIT, Frame, of_side
+from personae.training.frame import HEAD, PORTRAIT, Frame, of_side
+from personae.training.losses import Noised
 from personae.training.methods.base.frozen import FrozenNetworks
+from personae.training.picture_kinds import COVERED, Kinds, measures, sharpness, worth_learning
 from personae.types import Array
 
 VIEWS = 3  # of each face: its plain crop's identity, and those of jittered ones
 _BLURRED = 0.1  # the share of the least sharp photos, which are left out
-COVERED = 0.93  # the share of a crop that must lie inside its photo
-_HELD_OUT = 128  # people in reports
-_AT_ONCE = 512  # crops
+_HELD_OUT = 128  # pictures in reports
+_ROWS = 1024  # pictures that are stored in one file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +91,26 @@ class OtherViews:
         return np.where(rng.random(len(rows)) < share, drawn, rows)
 
 
-def training_faces(files: BaseFiles) -> FaceTable:
-    """The labelled photos to learn from, cut as the base shows faces: those that fill the crop that was prepared, and
-    are not the most blurred."""
-    table = FaceTable.load(files.caches)
-    sharp = sharpness(table.crops)
-    table = table.where((table.coverage > COVERED) & (sharp > np.quantile(sharp, _BLURRED)))
-    return table.framed(files.frame, files.cache)
+@dataclass(frozen=True, kw_only=True)
+class TrainingFaces:
+    """Labelled pictures to learn from. table: cut as the base shows faces. measures: what captions may say of each."""
+
+    table: FaceTable
+    measures: list[captions.Measures]
+
+    @classmethod
+    def of(cls, files: BaseFiles) -> "TrainingFaces":
+        """For a base of heads, what it learns from itself (`picture_kinds`); for others, the photos that fill the crop
+        that was prepared, and are not the most blurred."""
+        table = FaceTable.load(files.caches)
+        if files.frame == HEAD:
+            table = worth_learning(table)
+            plain = measures(table)
+        else:
+            sharp = sharpness(table.crops)
+            table = table.where((table.coverage > COVERED) & (sharp > np.quantile(sharp, _BLURRED)))
+            plain = captions.measure(table)
+        return cls(table=table.framed(files.frame, files.cache), measures=plain)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,40 +121,66 @@ class LatentFaces:
     vectors: Float32[Array, "2 N V D"]  # (2, N, V, D) float32: V views of each face
     inside: UInt8[Array, "2 N h w"]  # (2, N, h, w) uint8: latent cells whose pixels lie in the photo
     person: Int[Array, " N"]  # (N,) int64, equal for pictures of one person
-    measures: tuple[list[captions.Measures], list[captions.Measures]]  # what captions may say
+    measures: tuple[list[captions.Measures], list[captions.Measures]]  # what captions may say, by side and row
 
     def __len__(self) -> int:
         return self.latents.shape[1]
 
     @classmethod
-    def of(cls, table: FaceTable, files: BaseFiles, networks: FrozenNetworks) -> "LatentFaces":
-        """Those of a table of `training_faces`; stored beside the cache, under a name that depends on the networks and
-        on the photos."""
-        key = hashlib.sha256(f"{networks.key}{VIEWS}{files.frame}{''.join(table.keys)}".encode())
-        key.update(table.matrix.tobytes())
-        path = files.cache / f"latents-{key.hexdigest()[:12]}.npz"
-        if not path.is_file():
-            atomic.write(path, shards.pack_arrays(_encoded(table, networks)), replace=True)
-        plain = captions.measure(table)
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-        mirrored = [captions.mirrored(measures) for measures in plain]
-        return cls(**arrays, person=people_of(table.keys), measures=(plain, mirrored))
+    def of(cls, faces: TrainingFaces, files: BaseFiles, networks: FrozenNetworks) -> "LatentFaces":
+        """What the networks make of pictures, stored beside the cache (`stored_rows`)."""
+        table = faces.table
+
+        def digest(rows: range) -> str:
+            found = hashlib.sha256(f"{networks.key}{VIEWS}{files.frame}".encode())
+            for row in rows:
+                found.update(table.photos[row] + table.matrix[row].tobytes())
+            return found.hexdigest()
+
+        arrays = stored_rows(files.cache, "latents", len(table), digest, lambda rows: _encoded(table, rows, networks))
+        mirrored = [captions.mirrored(one) for one in faces.measures]
+        return cls(**arrays, person=people_of(table.keys), measures=(faces.measures, mirrored))
+
+    @classmethod
+    def joined(cls, parts: Sequence["LatentFaces"]) -> "LatentFaces":
+        """All of them; nobody of one part is anybody of another."""
+        first, person = 0, []
+        for part in parts:
+            person.append(part.person + first)
+            first += int(part.person.max()) + 1
+        rows = {
+            name: np.concatenate([getattr(part, name) for part in parts], 1)
+            for name in ("latents", "vectors", "inside")
+        }
+        plain, mirrored = ([one for part in parts for one in part.measures[side]] for side in (0, 1))
+        return cls(**rows, person=np.concatenate(person), measures=(plain, mirrored))
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """Which of the pictures are photos, if captions say so."""
+        return Kinds.of(self.measures[0])
+
+    @cached_property
+    def others(self) -> "OtherViews":
+        """Other pictures of the same people."""
+        return OtherViews(self.person)
 
     def photos(
-        self, sides: Int[Array, " M"], rows: Int[Array, " M"], views: Int[Array, " M"]
+        self, rng: np.random.Generator, sides: Int[Array, " M"], rows: Int[Array, " M"]
     ) -> dict[str, Shaped[Array, "M ..."]]:
-        """`latents`, `vectors` and `inside` of rows (M,), each on its side (M,), 0 or 1, in its view (M,)."""
+        """`latents` and `inside` of rows (M,), each on its side (M,), 0 or 1, and `vectors`, their `identities`."""
         return {
             "latents": self.latents[sides, rows],
-            "vectors": self.vectors[sides, rows, views],
+            "vectors": self.identities(rng, rows),
             "inside": self.inside[sides, rows],
         }
 
-    @property
-    def view_count(self) -> int:
-        """V"""
-        return int(self.vectors.shape[2])
+    def identities(self, rng: np.random.Generator, rows: Int[Array, " M"]) -> Float32[Array, "M D"]:
+        """(M, D): of each row's person, from another picture of them on either side, in any view; from the same one, if
+        there is no other. What is to be learnt is who it is, not what the picture looks like."""
+        sources = self.others.draw(rng, rows, 1.0)
+        sides, views = rng.integers(2, size=len(rows)), rng.integers(self.vectors.shape[2], size=len(rows))
+        return self.vectors[sides, sources, views]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,70 +188,89 @@ class LatentFaces:
         return self.latents.shape[2:]
 
 
-def _encoded(table: FaceTable, networks: FrozenNetworks) -> dict[str, Array]:
-    sides = (table.crops, table.crops[:, :, ::-1])
-    frame = of_side(table.crops.shape[1])
-    cells = np.stack([frame.inside(table.matrix[row], table.shape(row)) for row in range(len(table))])
+def stored_rows(
+    folder: Path,
+    name: str,
+    count: int,
+    digest: Callable[[range], str],
+    encode: Callable[[range], dict[str, Array]],
+) -> dict[str, Array]:
+    """Arrays of `count` rows along their second axis, made by `encode` so many rows at a time and stored in `folder`,
+    under names that depend on the rows' `digest`: what is prepared later is all that has to be encoded then."""
+    parts = []
+    for start in range(0, count, _ROWS):
+        rows = range(start, min(start + _ROWS, count))
+        path = folder / f"{name}-{digest(rows)[:16]}.npz"
+        if not path.is_file():
+            atomic.write(path, shards.pack_arrays(encode(rows)), replace=True)
+        parts.append(shards.unpack_arrays(path.read_bytes()))
+    return {key: np.concatenate([part[key] for part in parts], 1) for key in parts[0]}
+
+
+def _encoded(table: FaceTable, rows: range, networks: FrozenNetworks) -> dict[str, Array]:
+    crops = table.crops[rows.start : rows.stop]
+    frame = of_side(crops.shape[1])
+    cells = np.stack([frame.inside(table.matrix[row], table.shape(row)) for row in rows])
+    sides = (crops, crops[:, :, ::-1])
     return {
         "latents": np.stack([networks.encode(side) for side in sides]),
-        "vectors": np.stack([networks.views(side, VIEWS, i) for i, side in enumerate(sides)]),
+        "vectors": np.stack([networks.views(side, VIEWS, rows.start + i) for i, side in enumerate(sides)]),
         "inside": np.stack([cells, cells[:, :, ::-1]]),
     }
 
 
-def sharpness(crops: UInt8[Array, "N S S 3"]) -> Float[Array, " N"]:
-    """(N,) variance of the Laplacian of the grey crop, on its middle half: low means blurred."""
-    starts = range(0, len(crops), _AT_ONCE)  # all at once, 80,000 crops would take ten gigabytes
-    return np.concatenate([np.empty(0, np.float32), *(_sharpness(crops[at : at + _AT_ONCE]) for at in starts)])
-
-
-def _sharpness(crops: Array) -> Array:
-    grey = crops[:, 24:104, 24:104].mean(-1, dtype=np.float32)
-    laplacian = (
-        -4 * grey[:, 1:-1, 1:-1] + grey[:, 2:, 1:-1] + grey[:, :-2, 1:-1] + grey[:, 1:-1, 2:] + grey[:, 1:-1, :-2]
-    )
-    return np.asarray(laplacian.var(axis=(1, 2)))
-
-
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """People whom no training sees: their photos, identities (N, D) and latents (N, c, h, w)."""
+    """People whom no training sees: their photos, identities (N, D), latents (N, c, h, w), and the cells (N, h, w) that
+    lie in the photo."""
 
     table: FaceTable
     vectors: Array
     latents: Array
+    inside: Array
 
     def __len__(self) -> int:
         return len(self.table)
 
     @classmethod
     def of(cls, files: BaseFiles, networks: FrozenNetworks) -> "HeldOut":
-        """At most 128."""
-        table = FaceTable.load(files.caches, held_out=True, limit=_HELD_OUT).framed(files.frame, files.cache)
+        """At most 128, as many of each cache as it holds. Raises `BadData` if nobody is held out."""
+        tables = []
+        for cache in files.caches:
+            with suppress(BadData):  # among the first few hundred people perhaps none is held out
+                tables.append(FaceTable.load(cache, held_out=True, limit=_HELD_OUT // len(files.caches)))
+        if not tables:
+            raise BadData(f"nobody is held out in {', '.join(map(str, files.caches))}: prepare more photos")
+        table = FaceTable.joined(tables).framed(files.frame, files.cache)
         vectors = networks.views(table.crops, 1, 0)[:, 0]
-        return cls(table=table, vectors=vectors, latents=networks.encode(table.crops))
+        inside = np.stack([files.frame.inside(table.matrix[row], table.shape(row)) for row in range(len(table))])
+        return cls(table=table, vectors=vectors, latents=networks.encode(table.crops), inside=inside)
 
     def noised(self, home: torch.device) -> "HeldOutNoised":
         """On their way to noise; the same on every call."""
-        clean, vectors = (torch.from_numpy(part).float().to(home) for part in (self.latents, self.vectors))
+        clean, vectors, inside = (
+            torch.from_numpy(part).float().to(home) for part in (self.latents, self.vectors, self.inside)
+        )
         times = torch.linspace(0.02, 0.98, len(clean), device=home)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(home)
         t = times[:, None, None, None]
         return HeldOutNoised(
-            noisy=(1 - t) * clean + t * noise, times=times, vectors=vectors, noise=noise, velocity=noise - clean
+            noisy=(1 - t) * clean + t * noise,
+            times=times,
+            velocity=noise - clean,
+            inside=inside,
+            vectors=vectors,
+            noise=noise,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOutNoised:
+class HeldOutNoised(Noised):
     """Held-out photos at fixed times and noise."""
 
-    noisy: Float[Tensor, "N c h w"]  # (N, c, h, w)
-    times: Float[Tensor, " N"]  # (N,)
     vectors: Float[Tensor, "N D"]  # (N, D)
     noise: Float[Tensor, "N c h w"]  # (N, c, h, w)
-    velocity: Float[Tensor, "N c h w"]  # (N, c, h, w) what is to be predicted
 
-    def loss(self, prediction: Float[Tensor, "N c h w"]) -> float:
-        """The mean squared error of a predicted velocity."""
-        return float((prediction.float() - self.velocity).pow(2).mean())
+    def error(self, prediction: Float[Tensor, "N c h w"]) -> float:
+        """`loss`, as a number."""
+        return float(self.loss(prediction))

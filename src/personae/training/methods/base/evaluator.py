@@ -24,7 +24,7 @@ class BaseEvaluator:
         setting, home = self.setting, model.unet.device
         photos = setting.held_out.noised(home)
         tokens = setting.identity_tokens(len(photos.times), home)
-        flow = photos.loss(model(photos.noisy, photos.times, tokens, photos.vectors))
+        flow = photos.error(model(photos.noisy, photos.times, tokens, photos.vectors))
         vectors = photos.vectors[:_SAMPLES]
         latents = sample(model, *setting.conditions(model, vectors), photos.noise[:_SAMPLES])
         images = setting.networks.decode(latents)

@@ -51,8 +51,8 @@ class BaseTask:
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
         """Photos (`LatentFaces.photos`) with `tokens` (N, L)."""
-        sides, rows, views, tokens = draw_rows_and_tokens(self.setting, self.mix, rng, size)
-        return {**self.setting.faces.photos(sides, rows, views), "tokens": tokens}
+        sides, rows, tokens = draw_rows_and_tokens(self.setting, self.mix, rng, size)
+        return {**self.setting.faces.photos(rng, sides, rows), "tokens": tokens}
 
     def loss(
         self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator

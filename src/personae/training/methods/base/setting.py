@@ -13,9 +13,8 @@ from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
 from personae.shapes import Float, Int
 from personae.training import captions
-from personae.training.face_table import FaceTable
 from personae.training.frame import Frame
-from personae.training.methods.base.data import BaseFiles, HeldOut, LatentFaces, training_faces
+from personae.training.methods.base.data import BaseFiles, HeldOut, LatentFaces, TrainingFaces
 from personae.training.methods.base.frozen import FrozenNetworks
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix, Prompts
@@ -36,10 +35,10 @@ class Setting:
     base: IdentityToFace
 
     @classmethod
-    def open(cls, files: BaseFiles, table: FaceTable | None = None) -> "Setting":
-        """table: of `training_faces`, if its caller has it already."""
+    def open(cls, files: BaseFiles, pictures: TrainingFaces | None = None) -> "Setting":
+        """pictures: of `files`, if its caller has them already."""
         networks = FrozenNetworks(files.vae, files.embedder, files.frame.template)
-        faces = LatentFaces.of(training_faces(files) if table is None else table, files, networks)
+        faces = LatentFaces.of(pictures or TrainingFaces.of(files), files, networks)
         prompts = (
             Prompts.of_export(files.start)
             if files.start
@@ -80,19 +79,10 @@ def sample(
 
 def draw_rows_and_tokens(
     setting: Setting, mix: PromptMix, rng: np.random.Generator, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, Array]:
-    """As `draw_rows`, and the tokens (size, L) of a prompt that `mix` draws for each photo."""
+) -> tuple[Int[Array, " M"], Int[Array, " M"], Int[Array, "M L"]]:
+    """Sides and rows of pictures, as `LatentFaces.photos` takes them, of each kind its share (`picture_kinds`); and the
+    tokens (size, L) of a prompt that `mix` draws for each."""
     faces = setting.faces
-    sides, rows, views = draw_rows(faces, rng, size)
+    rows, sides = faces.kinds.rows(rng, size), rng.integers(2, size=size)
     prompts = [mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
-    return sides, rows, views, setting.prompts.tokens(prompts)
-
-
-def draw_rows(
-    faces: LatentFaces, rng: np.random.Generator, size: int
-) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"], Int[np.ndarray, " N"]]:
-    """Sides, rows and views of `size` photos, evenly drawn, as `LatentFaces.photos` takes them."""
-    rows = rng.integers(len(faces), size=size)
-    sides = rng.integers(2, size=size)
-    views = rng.integers(faces.view_count, size=size)
-    return sides, rows, views
+    return sides, rows, setting.prompts.tokens(prompts)

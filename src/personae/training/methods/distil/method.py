@@ -48,8 +48,8 @@ class DistilTask:
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
         """`tokens` (N, L) and `vectors` (N, D) of photos, which themselves are not needed."""
-        sides, rows, views, tokens = draw_rows_and_tokens(self.setting, self.mix, rng, size)
-        return {"tokens": tokens, "vectors": self.setting.faces.vectors[sides, rows, views]}
+        _, rows, tokens = draw_rows_and_tokens(self.setting, self.mix, rng, size)
+        return {"tokens": tokens, "vectors": self.setting.faces.identities(rng, rows)}
 
     def loss(
         self, model: nn.Module, batch: dict[str, Shaped[Tensor, " ..."]], generator: torch.Generator

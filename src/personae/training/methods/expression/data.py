@@ -22,18 +22,20 @@ class FacesWithExpressions:
         self.faces, self.prompts, self.dropout = setting.faces, setting.prompts, dropout
         shapes = adapter_input(table.blendshapes)
         self.expressions = np.stack([shapes, shapes[:, mirrored_blendshapes()]])
-        self.shares = rarity(table.blendshapes)
+        self.shares = self.faces.kinds.balanced(rarity(table.blendshapes))
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
         """Photos (`LatentFaces.photos`), with `tokens` (N, L) and `expressions` (N, 52), zeros for none."""
         rows = rng.choice(len(self.shares), size=size, p=self.shares)
-        sides, views = rng.integers(2, size=size), rng.integers(self.faces.view_count, size=size)
-        lot = rng.random(size)
+        sides, lot = rng.integers(2, size=size), rng.random(size)
         expressions = self.expressions[sides, rows]
         expressions[lot < self.dropout] = 0
-        prompts = ["" if draw < self.dropout / 2 else captions.IDENTITY_PROMPT for draw in lot]
+        prompts = [
+            "" if draw < self.dropout / 2 else captions.identity_prompt(self.faces.measures[0][row])
+            for draw, row in zip(lot, rows, strict=True)
+        ]
         return {
-            **self.faces.photos(sides, rows, views),
+            **self.faces.photos(rng, sides, rows),
             "tokens": self.prompts.tokens(prompts),
             "expressions": expressions,
         }

@@ -54,7 +54,7 @@ class ExpressionEvaluator:
     def _flow(self, model: ExpressionToFace, expressions: Tensor) -> float:
         photos = self.setting.held_out.noised(expressions.device)
         tokens = self.setting.identity_tokens(len(expressions), expressions.device)
-        return photos.loss(model(photos.noisy, photos.times, tokens, photos.vectors, expressions))
+        return photos.error(model(photos.noisy, photos.times, tokens, photos.vectors, expressions))
 
     def _faces(self, model: ExpressionToFace, expressions: Tensor) -> Array:
         """(M, S, S, 3) uint8 of the held-out people."""

@@ -21,7 +21,7 @@ from personae.shapes import Float, Shaped
 from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.data import BaseFiles, training_faces
+from personae.training.methods.base.data import BaseFiles, TrainingFaces
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.expression.data import FacesWithExpressions
 from personae.training.methods.expression.evaluator import ExpressionEvaluator
@@ -48,9 +48,9 @@ class ExpressionTask:
     ) -> None:
         """files: of the base. motion: of the motion reader, which judges. dropout: the share of photos without their
         expression. read_weight: of the expressions read off `read_images` sampled faces."""
-        table = training_faces(files)
-        self.setting = Setting.open(files, table)
-        self.data = FacesWithExpressions(self.setting, table, dropout=dropout)
+        pictures = TrainingFaces.of(files)
+        self.setting = Setting.open(files, pictures)
+        self.data = FacesWithExpressions(self.setting, pictures.table, dropout=dropout)
         self.read_weight, self.read_images = read_weight, read_images
         self.judge = MotionJudge(motion, files.frame.template, self.data.expressions[0].std(0))
         moved = self.data.expressions[0].max(0) > _STILL

@@ -30,8 +30,9 @@ class WordsAndFaces:
         rows, who = self._people(rng, size)
         prompts = []
         for row, named, worded, faced in zip(rows, who["named"], who["worded"], who["faced"], strict=True):
-            content = captions.parts(self.faces.measures[row[0]][row[1]], rng)
-            prompts.append(_prompt(content, named=named, worded=worded, faced=faced))
+            measures = self.faces.measures[row[0]][row[1]]
+            content = captions.parts(measures, rng)
+            prompts.append(_prompt(content, measures.kind, named=named, worded=worded, faced=faced))
         return {
             "latents": self.faces.latents[rows[:, 0], rows[:, 1]],
             "inside": self.faces.inside[rows[:, 0], rows[:, 1]],
@@ -47,10 +48,9 @@ class WordsAndFaces:
 
     def _people(self, rng: np.random.Generator, count: int) -> tuple[Array, dict[str, Array]]:
         """(count, 2) sides and rows of the table, and what there is of each: `vectors`, `named`, `worded`, `faced`."""
-        rows = np.stack([rng.integers(2, size=count), rng.integers(len(self.faces), size=count)], 1)
-        views = rng.integers(self.faces.view_count, size=count)
+        rows = np.stack([rng.integers(2, size=count), self.faces.kinds.rows(rng, count)], 1)
         named, worded, faced = self.shares.drawn(rng, count)
-        vectors = self.faces.vectors[rows[:, 0], rows[:, 1], views] * faced[:, None].astype(np.float32)
+        vectors = self.faces.identities(rng, rows[:, 1]) * faced[:, None].astype(np.float32)
         return rows, {"vectors": vectors, "named": named, "worded": worded, "faced": faced}
 
     def _requests(self, rng: np.random.Generator) -> dict[str, Array]:
@@ -61,7 +61,7 @@ class WordsAndFaces:
             person = self.faces.measures[row[0]][row[1]]
             subject = (person.subject, person.noun, "person")[int(rng.choice(3, p=_SUBJECTS))]
             content = captions.Parts(subject=subject, phrases=phrases)
-            prompts.append(_prompt(content, named=named, worded=worded, faced=faced))
+            prompts.append(_prompt(content, (), named=named, worded=worded, faced=faced))
             limits.append(bounds(phrases))
         low, high = np.stack(limits).transpose(1, 0, 2)
         tokens = self._tokens(prompts, who["named"])
@@ -72,8 +72,10 @@ class WordsAndFaces:
         return np.where(named[:, None], self.prompts.tokens(prompts), self.beside(prompts))
 
 
-def _prompt(content: captions.Parts, *, named: bool, worded: bool, faced: bool) -> str:
-    """The words of a row."""
-    if named:
-        return content.about(captions.IDENTITY_PROMPT, worded=worded) if faced else ""
-    return content.caption() if worded else ""
+def _prompt(content: captions.Parts, kind: tuple[str, ...], *, named: bool, worded: bool, faced: bool) -> str:
+    """The words of a row. kind: what is said of its picture even where nothing else is, unless nobody is meant."""
+    if worded and (faced or not named):
+        return content.about(captions.IDENTITY_PROMPT, worded=True) if named else content.caption()
+    if not faced:
+        return ""
+    return ", ".join([captions.IDENTITY_PROMPT, *kind] if named else kind)

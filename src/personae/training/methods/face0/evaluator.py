@@ -35,7 +35,7 @@ class Face0Evaluator:
         photos = setting.held_out.noised(home)
         words = self._tokens([captions.parts(one, rng).caption() for one in measures]).to(home)
         beside = torch.zeros(len(words), dtype=torch.bool, device=home)
-        report = {"held_out_flow": photos.loss(model(photos.noisy, photos.times, words, photos.vectors, beside))}
+        report = {"held_out_flow": photos.error(model(photos.noisy, photos.times, words, photos.vectors, beside))}
 
         count = min(_PEOPLE, len(words))
         noise, vectors, beside = photos.noise[:count], photos.vectors[:count], beside[:count]

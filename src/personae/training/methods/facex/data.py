@@ -12,7 +12,6 @@ from personae.shapes import Int, Shaped
 from personae.training import captions, self_edit_tasks
 from personae.training.crop_motion import marks_in_crops
 from personae.training.face_table import FaceTable
-from personae.training.methods.base.data import OtherViews
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.facex.decomposed import Decomposed
 from personae.training.methods.facex.lessons import drawn, is_own, moves
@@ -31,8 +30,7 @@ class FacesToEdit:
         # Wide poses and rare expressions are met often: half of the rows are drawn by `rarity`.
         turned = np.abs(self.rows.pose[:, :1]).clip(0, 1)
         rare = rarity(np.concatenate([self.rows.expression, turned], 1))
-        self.shares = 0.5 * rare + 0.5 / len(rare)
-        self.views = OtherViews(setting.faces.person)
+        self.shares = setting.faces.kinds.balanced(0.5 * rare + 0.5 / len(rare))
         held_out = setting.held_out.table
         self.held_out_rows, self.held_out_marks = Decomposed.of(held_out, folder), marks_in_crops(held_out)
 
@@ -45,11 +43,11 @@ class FacesToEdit:
         own = paired & is_own(lessons)
         target = rng.choice(len(self.shares), size=size, p=self.shares)
         source = np.where(paired & ~own, rng.choice(len(self.shares), size=size, p=self.shares), target)
-        source = np.where(paired, source, self.views.draw(rng, target, _OTHERS))
+        source = np.where(paired, source, faces.others.draw(rng, target, _OTHERS))
         sides, other = np.where(own, 0, rng.integers(2, size=(2, size)))
         from_source = paired & moves(lessons)  # whose photo the canvas is
         around = np.where(from_source, source, target), np.where(from_source, other, sides)
-        views = rng.integers(faces.view_count, size=size)
+        views = rng.integers(faces.vectors.shape[2], size=size)
         source_faces = _faces(self.rows, self.crops, source, other.astype(bool))
         target_faces = _faces(self.rows, self.crops, target, sides.astype(bool))
         template = self.setting.frame.template
@@ -61,7 +59,7 @@ class FacesToEdit:
             "latents": faces.latents[around[1], around[0]],
             "inside": faces.inside[sides, target],
             "vectors": faces.vectors[other, source, views],
-            "tokens": self.setting.prompts.tokens([captions.IDENTITY_PROMPT] * size),
+            "tokens": self.setting.prompts.tokens([captions.identity_prompt(faces.measures[0][row]) for row in target]),
             "source": source_faces,
             "target": target_faces,
         }

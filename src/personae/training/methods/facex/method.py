@@ -34,7 +34,7 @@ from personae.training import sheets
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics, to_device
 from personae.training.losses import noised
-from personae.training.methods.base.data import BaseFiles, training_faces
+from personae.training.methods.base.data import BaseFiles, TrainingFaces
 from personae.training.methods.base.frozen import autocast
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.facex.data import FacesToEdit
@@ -69,9 +69,9 @@ class FaceXTask:
         """files: of the base, and of a FaceX to go on with, if it has one. motion: of the motion reader, which judges.
         space: of the embedder's identities. sizes: of a new FaceX; `side` and the map are taken from the base. pairs:
         the share of a batch's rows that no photo shows. dropout: of tokens that nobody gives."""
-        table = training_faces(files)
-        self.setting = Setting.open(files, table)
-        self.data = FacesToEdit(self.setting, table, files.cache / "facex", pairs=pairs)
+        pictures = TrainingFaces.of(files)
+        self.setting = Setting.open(files, pictures)
+        self.data = FacesToEdit(self.setting, pictures.table, files.cache / "facex", pairs=pairs)
         self.identity_weight, self.motion_weight, self.hair_weight = identity_weight, motion_weight, hair_weight
         self.dropout = dropout
         self.judge = MotionJudge(motion, files.frame.template, self.data.rows.expression.std(0))

@@ -6,6 +6,7 @@ not flattered.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,12 +22,12 @@ from personae.io import atomic
 from personae.shapes import Bool, Float
 from personae.training import captions
 from personae.training.images import to_pixels
-from personae.training.methods.base.data import other_pictures
+from personae.training.methods.base.data import LatentFaces, other_pictures
+from personae.training.methods.portrait.data import Encoder, of_caches
 
 if TYPE_CHECKING:
     from personae.training.methods.base.network import IdentityToFace
     from personae.training.methods.base.prompts import Prompts
-    from personae.training.methods.portrait.data import Encoder, Portraits
 
 _PEOPLE = 32
 _COLUMNS = 8
@@ -59,15 +60,13 @@ class Evaluator:
     images: Float[Tensor, "N 3 H W"] | None = None
 
     @classmethod
-    def of(cls, caches: Sequence[Path], encoder: "Encoder", fallback: "Portraits") -> "Evaluator":
+    def of(cls, caches: Sequence[Path], encoder: Encoder, fallback: LatentFaces) -> "Evaluator":
         """Of the held-out people of the caches, those with several pictures first; without any, of `fallback`."""
         found = []
         for cache in caches:
-            try:
-                found.append(type(fallback).of_caches([cache], encoder, held_out=True, limit=4 * _PEOPLE, views=1))
-            except BadData:  # among the first few hundred people perhaps none is held out
-                continue
-        people = type(fallback).joined(found) if found else fallback
+            with suppress(BadData):  # among the first few hundred people perhaps none is held out
+                found.append(of_caches([cache], encoder, held_out=True, limit=4 * _PEOPLE, views=1))
+        people = LatentFaces.joined(found) if found else fallback
         others = other_pictures(people.person)
         paired = np.array([others[row][0] != row for row in range(len(people))])
         firsts = np.unique(people.person, return_index=True)[1]

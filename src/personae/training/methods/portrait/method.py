@@ -18,23 +18,21 @@ from torch import Tensor, nn
 
 from personae.data.people_stream import PeopleStream
 from personae.sampling.fast import modes
-from personae.shapes import Float, Float32, Int
+from personae.shapes import Float, Float32
 from personae.training import captions
 from personae.training.compilation import compile_blocks
 from personae.training.export import save_half
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.data import other_pictures
+from personae.training.methods.base.data import LatentFaces
 from personae.training.methods.base.network import IdentityToFace, makes
 from personae.training.methods.base.prompts import PromptMix, Prompts
 from personae.training.methods.base.setting import sample
-from personae.training.methods.portrait.data import Encoder, Portraits
+from personae.training.methods.portrait.data import Encoder, of_caches, of_stream
 from personae.training.methods.portrait.evaluator import Evaluator
 from personae.training.rollout import Rolled, ends_and_scales, roll
-from personae.types import Array
 
-_DRAWN = 0.6  # the share of people who were drawn, beside photos
 _CONTRAST = 0.05  # lambda of the contrastive term
 _BANK = 4096  # identities among which a face's own is to be found
 _TEMPERATURE = 0.1
@@ -74,13 +72,10 @@ class PortraitTask:
         self.identity_share = identity_share
         encoder = Encoder(vae, embedder, home)
         self.vae, self.embedder = encoder.vae, encoder.recogniser
-        parts = [Portraits.of_caches(caches, encoder)] if caches else []
+        parts = [of_caches(caches, encoder)] if caches else []
         if stream is not None and drawn:
-            parts.append(Portraits.of_stream(stream.to(home), encoder, people=drawn))
-        self.data = Portraits.joined(parts)
-        self.others = other_pictures(self.data.person)
-        photos = np.array([bool(one.kind) for one in self.data.measures[0]])
-        self.kinds = [rows for rows in (np.flatnonzero(~photos), np.flatnonzero(photos)) if len(rows)]
+            parts.append(of_stream(stream.to(home), encoder, people=drawn))
+        self.data = LatentFaces.joined(parts)
         self.evaluator = Evaluator.of(caches, encoder, self.data)
         channels = self.data.latents.shape[2]
         goes_on = start if start is not None and makes(start, channels) else None
@@ -92,24 +87,13 @@ class PortraitTask:
 
     # ------------------------------------------------------------------ a step
 
-    def _rows(self, rng: np.random.Generator, size: int) -> Int[Array, " M"]:
-        """Pictures of a batch, of both kinds if there are both."""
-        if len(self.kinds) == 1:
-            return rng.choice(self.kinds[0], size)
-        drawn, photos = (rng.choice(rows, size) for rows in self.kinds)
-        return np.where(rng.random(size) < _DRAWN, drawn, photos)
-
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         """Pictures to learn, each with an identity out of another picture of the same person; and whether faces are
         sampled and `judged`."""
-        rows, sides = self._rows(rng, size), rng.integers(2, size=size)
-        sources = np.array([rng.choice(self.others[row]) for row in rows])
-        crops = rng.integers(self.data.vectors.shape[2], size=size)
+        rows, sides = self.data.kinds.rows(rng, size), rng.integers(2, size=size)
         bank = rng.integers(len(self.data), size=_BANK)
         return {
-            "latents": self.data.latents[sides, rows],
-            "inside": self.data.inside[sides, rows],
-            "vectors": self.data.vectors[rng.integers(2, size=size), sources, crops],
+            **self.data.photos(rng, sides, rows),
             "bank": self.data.vectors[0, bank, 0],
             "own": self.data.person[rows][:, None] == self.data.person[bank],
             "judged": bool(self.identity_weight and rng.random() < self.identity_share),

@@ -14,7 +14,7 @@ from personae.training import captions, self_edit_tasks
 from personae.training.crop_motion import crop_poses, marks_in_crops
 from personae.training.face_table import FaceTable
 from personae.training.methods.base.prompts import PromptMix
-from personae.training.methods.base.setting import Setting, draw_rows
+from personae.training.methods.base.setting import Setting, draw_rows_and_tokens
 from personae.types import Array, Motion, Pose
 
 _TURNED = 0.5  # the share of requests for somebody else's pose; the rest may be for anything
@@ -31,13 +31,11 @@ class FacesWithMaps:
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         """As the base recipe's, with `maps` (N, S, S, 3) uint8 drawn on the way, 5 ms each; and `requests`: who is
         to do what."""
-        faces = self.setting.faces
-        sides, rows, views = draw_rows(faces, rng, size)
-        prompts = [self.mix.draw(faces.measures[side][row], rng) for side, row in zip(sides, rows, strict=True)]
+        sides, rows, tokens = draw_rows_and_tokens(self.setting, self.mix, rng, size)
         maps = [render(self.marks[row], self.mesh.triangles, self.setting.frame.side) for row in rows]
         return {
-            **faces.photos(sides, rows, views),
-            "tokens": self.setting.prompts.tokens(prompts),
+            **self.setting.faces.photos(rng, sides, rows),
+            "tokens": tokens,
             "maps": np.stack([mirrored(one) if side else one for one, side in zip(maps, sides, strict=True)]),
             "requests": self._requests(rng),
         }
@@ -47,7 +45,7 @@ class FacesWithMaps:
         52), and the expression `before` it (R, 52)."""
         frame = self.setting.frame
         place: dict[str, Any] = {"template": frame.template, "size": frame.side}
-        who, others = rng.integers(len(self.marks), size=(2, self.requests))
+        who, others = (self.setting.faces.kinds.rows(rng, self.requests) for _ in range(2))
         changes = []
         for row, other in zip(who, others, strict=True):
             face, lender = (self.motion(one) for one in (row, other))

@@ -65,7 +65,7 @@ class PoseEvaluator:
         tokens = self.setting.identity_tokens(len(maps), home)
         row = photos.noisy, photos.times, tokens, photos.vectors, maps
         names = (("held_out_flow", controlnet), ("held_out_flow_without", None))
-        return {name: photos.loss(posed(self.setting.base, network, *row)) for name, network in names}
+        return {name: photos.error(posed(self.setting.base, network, *row)) for name, network in names}
 
     def _map_in_pose(self, row: int, pose: Array) -> Array:
         """A held-out person's own shape and expression in the pose (3,)."""

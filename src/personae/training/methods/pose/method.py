@@ -24,7 +24,7 @@ from personae.training.compilation import compile_blocks
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.data import BaseFiles, training_faces
+from personae.training.methods.base.data import BaseFiles, TrainingFaces
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.pose.data import FacesWithMaps
 from personae.training.methods.pose.evaluator import PoseEvaluator
@@ -54,15 +54,15 @@ class PoseControlTask:
         """files: of the base that the ControlNet is for. motion: the motion reader, which judges samples. channels: of
         the map's embedding, each half as large as the one before it; None: as the base's pictures need. read_weight:
         of what the reader reads off `read_images` sampled faces."""
-        table = training_faces(files)
-        self.setting = Setting.open(files, table)
+        pictures = TrainingFaces.of(files)
+        self.setting = Setting.open(files, pictures)
         home = modes.device_for(None)
         base = self.setting.base.to(home, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.frozen = base.eval().requires_grad_(False)
         self.model = trainable_copy(self.frozen.unet, rank=rank, channels=channels or CHANNELS[files.frame.cell])
         if home.type == "cpu":
             self.model.set_attn_processor(AttnProcessor())  # as in the base recipe: faster over sequences this short
-        self.data = FacesWithMaps(self.setting, table, requests=read_images)
+        self.data = FacesWithMaps(self.setting, pictures.table, requests=read_images)
         self.read_weight = read_weight
         self.judge = MotionJudge(motion, files.frame.template, self.data.shapes.std(0))
         self.evaluator = PoseEvaluator(self.setting, motion)

@@ -41,9 +41,9 @@ class ReferenceEvaluator:
         photos = self.setting.held_out.noised(home)
         row = photos.noisy, photos.times, self.setting.identity_tokens(len(photos.times), home), photos.vectors
         if hook is None:
-            return photos.loss(network(*row))
+            return photos.error(network(*row))
         with hook.engaged(network.unet):
             prediction = network(*row).float()
         clean = photos.noisy - photos.times[:, None, None, None] * prediction
         self.images = codec.decode(self.setting.networks.vae, clean).cpu()  # `own` comes last and stays
-        return photos.loss(prediction)
+        return photos.error(prediction)

@@ -21,7 +21,7 @@ from personae.training.compilation import compile_blocks
 from personae.training.loop import Metrics
 from personae.training.lora import ATTENTION, Adapted, export_lora, sheet
 from personae.training.losses import noised
-from personae.training.methods.base.data import BaseFiles, OtherViews
+from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.reference.evaluator import ReferenceEvaluator
@@ -37,7 +37,6 @@ class ReferenceTask:
     def __init__(self, files: BaseFiles, *, dropout: float = 0.1) -> None:
         """files: of the base. dropout: the share of rows with neither identity nor reference, for guidance."""
         self.setting, self.dropout = Setting.open(files), dropout
-        self.views = OtherViews(self.setting.faces.person)
         adapted = Adapted.of(self.setting.base, ATTENTION, RANK)
         self.model, self.frozen = adapted.model, adapted.frozen
         self.evaluator = ReferenceEvaluator(self.setting, self.frozen, self.reference)
@@ -50,14 +49,18 @@ class ReferenceTask:
         """Photos (`LatentFaces.photos`), with `references`, the latents of other views or of the same photos on either
         side, `tokens` (N, L), and `conditional` (N,) bool: which rows have identity and reference."""
         faces = self.setting.faces
-        rows = rng.integers(len(faces), size=size)
+        rows = faces.kinds.rows(rng, size)
         sides, reference_sides = rng.integers(2, size=(2, size))
-        views = rng.integers(faces.view_count, size=size)
         conditional = rng.random(size) >= self.dropout
         return {
-            **faces.photos(sides, rows, views),
-            "references": faces.latents[reference_sides, self.views.draw(rng, rows, _OTHERS)],
-            "tokens": self.setting.prompts.tokens([captions.IDENTITY_PROMPT if one else "" for one in conditional]),
+            **faces.photos(rng, sides, rows),
+            "references": faces.latents[reference_sides, faces.others.draw(rng, rows, _OTHERS)],
+            "tokens": self.setting.prompts.tokens(
+                [
+                    captions.identity_prompt(faces.measures[0][row]) if one else ""
+                    for row, one in zip(rows, conditional, strict=True)
+                ]
+            ),
             "conditional": conditional,
         }
 
