@@ -1,23 +1,31 @@
 """The adapters beside the base of heads: of the same recipes, on pictures of another frame and size."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
+from diffusers import AutoencoderDC
 
 from conftest import WIDTH
 from facex_fixtures import tiny_sizes
 from personae.conditioning import face0
-from personae.errors import BadData
+from personae.errors import BadData, WeightsMissing
+from personae.models import catalog
 from personae.reading import align
-from personae.training import builders, frame, recipes
+from personae.training import beside, builders, frame, recipes
+from personae.training.assemble import assemble
 from personae.training.face_table import FaceTable
 from personae.training.frame import HEAD, PORTRAIT
 from personae.training.inputs import ADAPTERS, Inputs
 from personae.training.loop import Schedule, train
+from personae.training.methods.base.setting import Setting
 from personae.training.methods.face0.method import Face0Task
+from personae.training.methods.portrait.data import Encoder, of_caches
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache, write_people
 
 SHORT = Schedule(steps=1, batch=4, lr=1e-3, warmup=1, compile=False)
@@ -56,6 +64,75 @@ def test_every_adapter_trains_beside_the_base_of_heads(name: str, inputs: Inputs
     report = train(task, SHORT, tmp_path, bf16=False)
     assert np.isfinite(list(report.values())).all()
     assert (tmp_path / "export" / ADAPTERS[name]).is_dir()
+
+
+def test_adapters_learn_from_what_the_base_learns_from(inputs: Inputs) -> None:
+    task: Any = recipes.recipe("nano-reference").build(inputs)
+    faces, rng = task.setting.faces, np.random.default_rng(0)
+    portrait = of_caches(inputs.caches(), Encoder(inputs.head_vae(), inputs.embedder(), torch.device("cpu")))
+    np.testing.assert_array_equal(faces.person, portrait.person)
+    assert faces.measures == portrait.measures
+    np.testing.assert_allclose(faces.latents.astype(np.float32), portrait.latents.astype(np.float32), atol=0.05)
+    photos = faces.kinds.photos
+    assert 0 < photos.sum() < len(photos)
+    assert photos[faces.kinds.rows(rng, 4000)].mean() == pytest.approx(0.4, abs=0.03)
+    shares = faces.kinds.balanced(np.ones(len(photos)))
+    assert shares[photos].sum() == pytest.approx(0.4)
+    rows = np.flatnonzero(~photos)[:8]
+    own = faces.vectors[:, rows].reshape(2, len(rows), -1, faces.vectors.shape[3])
+    found = faces.identities(rng, rows)
+    assert np.abs(own - found[None, :, None]).max(-1).min() > 1e-3  # of another view
+    alone = np.flatnonzero(photos)[:1]
+    assert np.abs(faces.vectors[:, alone] - faces.identities(rng, alone)[:, None]).max(-1).min() == 0
+
+
+def test_reports_see_drawn_people_too_and_nothing_beyond_a_photos_edge(inputs: Inputs) -> None:
+    held_out = Setting.open(inputs.of_base()).held_out
+    assert set(held_out.table.drawn) == {True, False}
+    photos = held_out.noised(torch.device("cpu"))
+    beyond = (1 - photos.inside)[:, None].bool()
+    assert beyond.any()
+    assert photos.error(photos.velocity + 9.0 * beyond) == 0
+    assert photos.error(photos.velocity + 1.0) == pytest.approx(1)
+
+
+def test_what_goes_with_one_base_is_not_taken_for_another(inputs: Inputs, tmp_path: Path) -> None:
+    runs = shutil.copytree(inputs.runs, tmp_path / "runs")
+    heads = replace(inputs, runs=runs, bundle=tmp_path / "bundle")
+    for folder in ADAPTERS.values():
+        (tmp_path / "bundle" / folder).mkdir(parents=True)
+    assert not heads.adapters("portrait")  # the bundled ones are of another base
+    with pytest.raises(WeightsMissing, match="personae train face0-nano"):
+        heads.export("face0-nano")
+    first, worded = runs / "portrait" / "export", runs / "face0-nano" / "export"
+    assert heads.of_base().start == first
+    beside.note(runs / "nano-fast", first)
+    (runs / "nano-fast" / "export" / "lcm").mkdir(parents=True)
+    assert set(heads.adapters("portrait")) == {"lcm"}
+    shutil.copytree(first, worded)
+    (worded / "face_tokens").mkdir()
+    weights = safetensors.numpy.load_file(worded / "unet" / "diffusion_pytorch_model.safetensors")
+    weights["conv_in.bias"] += 1
+    safetensors.numpy.save_file(weights, worded / "unet" / "diffusion_pytorch_model.safetensors")
+    assert heads.of_base().start == worded
+    assert heads.of_base(worded=False).start == first
+    assert "face_tokens" not in heads.adapters("portrait")
+    with pytest.raises(BadData, match="nano-fast was not trained beside"):
+        heads.adapters("face0-nano")
+    with pytest.raises(BadData, match="begun beside another base"):
+        beside.note(runs / "nano-fast", worded)
+    shutil.rmtree(runs / "nano-fast")
+    assert set(heads.adapters("face0-nano")) == {"face_tokens"}
+
+
+def test_parts_of_two_bases_make_no_model(inputs: Inputs, tmp_path: Path) -> None:
+    runs = shutil.copytree(inputs.runs, tmp_path / "runs")
+    other = AutoencoderDC.load_config(runs / "portrait-autoencoder" / "export" / "vae")
+    AutoencoderDC.from_config({**other, "latent_channels": 8}).save_pretrained(runs / "portrait-decoder/export/vae")
+    table = tmp_path / "limits.json"
+    shutil.copyfile(catalog.resolve("nano") / "limits.json", table)
+    with pytest.raises(BadData, match=r"makes latents of 4 channels, the autoencoder of .* has 8"):
+        assemble(tmp_path / "made", cache=inputs.cache, runs=runs, final="portrait", limits=table)
 
 
 def test_a_reference_is_another_view_of_the_person_or_else_the_photo(inputs: Inputs) -> None:

@@ -14,7 +14,7 @@ from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, UNet2DConditio
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from personae.data.labelled_people import LabelledPeople
-from personae.errors import WeightsMissing
+from personae.errors import BadData, WeightsMissing
 from personae.gather import PEOPLE
 from personae.identity.directions import FILE as DIRECTIONS
 from personae.io import atomic
@@ -47,7 +47,7 @@ def assemble(
     (`personae.models.limits`).
 
     Raises `WeightsMissing`, naming the recipe to run, if an export is not there, and without a table; an adapter that
-    is not is left out. Raises `WeightsCorrupt` for what is no table.
+    is not is left out. Raises `WeightsCorrupt` for what is no table, `BadData` for parts that do not go together.
     """
     inputs = Inputs(cache=Path(cache), teachers=Path(), runs=Path(runs), bundle=bundled())
     target, table = Path(out), _table(limits, inputs)
@@ -74,6 +74,13 @@ def _table(limits: str | Path | None, inputs: Inputs) -> Path:
 def _fill(partial: Path, inputs: Inputs, final: str) -> None:
     """All that the model folder holds."""
     files, base, half = inputs.of_base(), inputs.export(final), torch.float16
+    vae = AutoencoderDC.from_pretrained(files.vae, torch_dtype=half)
+    unet = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=half)
+    if vae.config.latent_channels != unet.config.in_channels:
+        raise BadData(
+            f"the UNet of {base} makes latents of {unet.config.in_channels} channels, the autoencoder of {files.vae} "
+            f"has {vae.config.latent_channels}: name the recipe of its base with --final"
+        )
     reader_folder = partial / "reader"
     pack(
         reader_folder,
@@ -88,10 +95,10 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
     )
     reader = FaceReader.from_folder(reader_folder)
     pipe = FacePipeline(
-        vae=AutoencoderDC.from_pretrained(files.vae, torch_dtype=half),
+        vae=vae,
         text_encoder=CLIPTextModel.from_pretrained(base / "text_encoder", dtype=half),
         tokenizer=CLIPTokenizer.from_pretrained(base / "tokenizer"),
-        unet=UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=half),
+        unet=unet,
         scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
         reader=reader,
         crop_template=files.frame.template,
@@ -99,7 +106,7 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
         guidance_scale=_GUIDANCE,
         motion_guidance=_MOTION_GUIDANCE,
     )
-    for name, folder in inputs.adapters().items():
+    for name, folder in inputs.adapters(final).items():
         shutil.copytree(folder, partial / name)
     people, others = (
         LabelledPeople.read(inputs.cache, reader.embedder, held_out=held_out) for held_out in (False, True)

@@ -120,7 +120,7 @@ def fast(inputs: Inputs) -> Trainable:
 def face0(inputs: Inputs) -> Trainable:
     from personae.training.methods.face0.method import Face0Task
 
-    return Face0Task(inputs.of_base(), inputs.motion(), space=inputs.space())
+    return Face0Task(inputs.of_base(worded=False), inputs.motion(), space=inputs.space())
 
 
 def face0_sd15(inputs: Inputs) -> Trainable:

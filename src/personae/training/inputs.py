@@ -1,5 +1,6 @@
 """Where a recipe finds what it needs: labelled data, the exports of earlier recipes, or the bundled model's."""
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ ADAPTERS = {
     "nano-fast": "lcm",
     "nano-reference": "ref_adapter",
 }
+
+
+WORDED = "face0-nano"  # the one of them that trains the base as well
 
 
 # Where the bundled model keeps what a recipe exports, so that training can go on from it anywhere.
@@ -56,9 +60,9 @@ class Inputs:
 
     def export(self, recipe: str, *parts: str) -> Path:
         """A file or folder that another recipe exported, or else the bundle's; `WeightsMissing` names the command
-        that makes it."""
+        that makes it. What goes with one base alone is never the bundle's where another base was trained."""
         path = self.runs.joinpath(recipe, "export", *parts)
-        bundled = _BUNDLED.get((recipe, *parts))
+        bundled = None if recipe in ADAPTERS and self.heads() else _BUNDLED.get((recipe, *parts))
         places = [path] if self.bundle is None or bundled is None else [path, self.bundle / bundled]
         for place in places:
             if place.exists():
@@ -98,12 +102,23 @@ class Inputs:
         self.runs.mkdir(parents=True, exist_ok=True)
         return FrozenFeatures.of_wheel(LITE0.find(self.runs))
 
-    def adapters(self) -> dict[str, Path]:
-        """The folders of those of `ADAPTERS` that were trained, by the name that each has in a model's folder."""
+    def adapters(self, final: str) -> dict[str, Path]:
+        """The folders of those of `ADAPTERS` that were trained, by the name that each has in a model's folder.
+
+        final: the recipe of the base that they are for. Raises `BadData` for one that was trained beside another.
+        """
+        from personae.training import beside
+
         found = {}
         for recipe, folder in ADAPTERS.items():
+            if recipe == WORDED and final != WORDED:
+                continue  # its own base came out of the same training
             with suppress(WeightsMissing):
                 found[folder] = self.export(recipe, folder)
+            if self.heads() and folder in found and recipe != final:
+                run, base = self.runs / recipe, self.export(final)
+                if not beside.belongs(run, base):
+                    raise BadData(f"{recipe} was not trained beside {base}: train it again, or move {run} away")
         return found
 
     def embedder(self) -> Path:
@@ -116,14 +131,24 @@ class Inputs:
             return self.export("nano-motion-made", "motion.onnx")
         return self.export("nano-motion", "motion.onnx")
 
-    def of_base(self, *, fresh: bool = False) -> "BaseFiles":
+    def heads(self) -> Path | None:
+        """The export of the newest base of heads, if one was trained: of the one that learnt words and faces together,
+        or else of the one that it begins with."""
+        first, worded = (self.runs / recipe / "export" for recipe in ("portrait", WORDED))
+        if not first.is_dir():
+            return None
+        return worded if worded.is_dir() and _channels(worded) == _channels(first) else first
+
+    def of_base(self, *, fresh: bool = False, worded: bool = True) -> "BaseFiles":
         """What every training beside a base needs: of the base of heads, if one was trained, or else of the one that
-        ships. fresh: of nano's base of 128 px that is to begin from nothing."""
+        ships. fresh: of nano's base of 128 px that is to begin from nothing. worded: whether it may be the base that
+        `WORDED` trained."""
         from personae.training.frame import HEAD, PORTRAIT, of_model
         from personae.training.methods.base.data import BaseFiles
 
-        heads = self.runs / "portrait" / "export"
-        if heads.is_dir() and not fresh:
+        heads = self.heads()
+        if heads is not None and not fresh:
+            heads = heads if worded else self.runs / "portrait" / "export"
             caches = self.caches()
             return BaseFiles(caches=caches, vae=self.head_vae(), embedder=self.embedder(), start=heads, frame=HEAD)
         vae, start = self.export("nano-autoencoder", "vae"), None if fresh else self.shipped()
@@ -152,6 +177,11 @@ class Inputs:
         with suppress(WeightsMissing):
             return self.shipped()
         return None
+
+
+def _channels(export: Path) -> int:
+    """Of the latents that a base makes."""
+    return int(json.loads((export / "unet" / "config.json").read_text())["in_channels"])
 
 
 def bundled() -> Path | None:

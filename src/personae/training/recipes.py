@@ -12,8 +12,8 @@ import torch
 
 from personae.errors import unknown_name
 from personae.io import lock
-from personae.training import builders
-from personae.training.inputs import Inputs, bundled
+from personae.training import beside, builders
+from personae.training.inputs import ADAPTERS, WORDED, Inputs, bundled
 from personae.training.loop import Schedule, Trainable, train
 from personae.training.recipe_table import SUMMARIES
 
@@ -333,5 +333,9 @@ def run(
     if folder.is_dir():
         with lock.own(folder / lock.NAME, f"the training run {folder}"):
             pass  # another process that has it is reported before the data are read
+    if name in ADAPTERS:
+        base = inputs.of_base(worded=name != WORDED).start
+        assert base is not None
+        beside.note(folder, base)
     torch.manual_seed(schedule.seed)  # of the fresh weights
     return train(chosen.build(inputs), schedule, folder, minutes=minutes)
