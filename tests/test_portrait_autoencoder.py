@@ -1,6 +1,7 @@
 """The autoencoder of portraits: its frozen features, its pictures, and what each of its two trainings may change."""
 
 import io
+import json
 from pathlib import Path
 
 import diffusers
@@ -13,28 +14,36 @@ from torch import nn
 from personae.data import shards
 from personae.errors import BadData, WeightsCorrupt
 from personae.reading import align
+from personae.reading.steady import FIVE
 from personae.training.loop import Schedule, train
 from personae.training.methods.portrait_autoencoder import network
 from personae.training.methods.portrait_autoencoder.data import Pictures
 from personae.training.methods.portrait_autoencoder.features import CHANNELS, STRIDES, FrozenFeatures
 from personae.training.methods.portrait_autoencoder.method import PortraitAutoencoderTask, PortraitDecoderTask
-from training_fixtures import tiny_embedder
+from training_fixtures import tiny_embedder, write_cache
 
 SIDE = 320  # of the pictures, as `personae prepare people` keeps them
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty smooth random pictures in which a whole head has room, and ten whose face fills them."""
+    """Of people who were drawn, twenty smooth random pictures in which a whole head has room, and ten whose face fills
+    them."""
     folder = tmp_path_factory.mktemp("cache")
     rng = np.random.default_rng(0)
+    labelled = shards.read(write_cache(tmp_path_factory.mktemp("plain"), count=30) / "train-00.tar")
     head = np.array(align.template("head").points) * 256 + 32
 
     def record(key: str, points: np.ndarray) -> tuple[str, shards.Record]:
         pixels = Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).resize((SIDE, SIDE))
         buffer = io.BytesIO()
         pixels.save(buffer, "JPEG")
-        return key, {"photo.jpg": buffer.getvalue(), "labels.npz": shards.pack_arrays({"points": points})}
+        _, record = next(labelled)
+        labels = shards.unpack_arrays(record["labels.npz"])
+        labels["landmarks"][list(FIVE), :2] = points
+        facts = json.loads(record["json"]) | {"view": {}}
+        changed = {"photo.jpg": buffer.getvalue(), "labels.npz": shards.pack_arrays(labels)}
+        return key, record | changed | {"json": shards.pack_json(facts)}
 
     wide = [record(f"{n:04d}", head) for n in range(20)]
     tight = [record(f"{n:04d}", (head - SIDE / 2) * 2 + SIDE / 2) for n in range(20, 30)]
@@ -113,6 +122,23 @@ def test_pictures_are_whole_heads_or_details(cache: Path) -> None:
     assert (pictures.heads(again, 2) == pictures.heads(np.random.default_rng(0), 2)).all()
     with pytest.raises(BadData, match="prepare people"):
         Pictures.load([cache / "nowhere"])
+
+
+def test_a_photos_details_show_no_blocks(tmp_path: Path) -> None:
+    """Of JPEG, whose blocks have eight pixels: a photo is shrunk, a drawn picture is not."""
+    pixels = np.zeros((224, 224, 3), np.uint8)
+    pixels[np.arange(224) // 8 % 2 == 0] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    points, both = np.zeros((2, 5, 2)), [buffer.getvalue()] * 2
+    pictures = Pictures(encoded=both, points=points, drawn=np.array([True, False]), wide=np.arange(2))
+    sides = []
+    for row in (0, 1):
+        detail = pictures._detail(np.random.default_rng(0), row, 128)
+        assert detail.shape == (128, 128, 3)
+        sides.append(np.diff(np.flatnonzero(np.diff((detail.mean((1, 2)) > 128).astype(int)))).mean())
+    assert sides[0] == 8
+    assert 4.7 < sides[1] < 6.5
 
 
 def test_the_autoencoder_learns_and_exports_what_diffusers_reads(cache: Path, recogniser: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""What an autoencoder learns from: pictures as they lie in labelled shards, whole heads and details at native size.
+"""What an autoencoder learns from: pictures as they lie in labelled shards, whole heads and details.
 
     pictures = Pictures.load(["cache/people", "cache/faces"])
     pictures.heads(rng, 2)          # (2, 256, 256, 3) uint8: template `head`, of pictures that reach so far
-    pictures.details(rng, 8)        # (8, 128, 128, 3): not enlarged, not shrunk
+    pictures.details(rng, 8)        # (8, 128, 128, 3): as they are, but for photos, which are shrunk
 
     drawn = DrawnPictures(stream)   # the same of people who are drawn for every batch, on the stream's device
 
@@ -10,7 +10,8 @@ Shards are held in memory as they are encoded: 20,000 people are a gigabyte, dec
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,43 +20,51 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from personae.data import shards
 from personae.data.people_stream import PeopleStream
 from personae.errors import BadData
 from personae.reading import align
 from personae.reading.photo import load_photo
-from personae.reading.steady import FIVE
+from personae.training.face_table import FaceTable
+from personae.training.picture_kinds import worth_learning
 from personae.types import Array
 
 SIDE, DETAIL = 256, 128  # pixels
 _HEM = 4  # pixels of a picture
+# How far a photo's details are shrunk: at their own size they show the blocks of JPEG, and a discriminator would teach
+# the decoder to draw these.
+_SHRUNK = (0.6, 0.8)
 _DETAILS_OF_ONE = 4  # drawn heads cost more than their details
 _HELD_OUT_SEED = 2**40  # of drawn people whom no batch shows: batches are seeded below it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """`encoded`: the photos' bytes; `points` (N, 5, 2): where the face lies in each; `wide` (n,): the rows whose
-    pictures hold a whole head."""
+    """`encoded`: the photos' bytes; `points` (N, 5, 2): where the face lies in each; `drawn` (N,): which are no photos;
+    `wide` (n,): the rows whose pictures hold a whole head."""
 
     encoded: list[bytes]
     points: Array
+    drawn: Array
     wide: Array
 
     @classmethod
     def load(
         cls, caches: Sequence[str | Path], *, held_out: bool = False, limit: int | None = None, size: int = SIDE
     ) -> "Pictures":
-        """The pictures of several caches, each at most `limit`. Raises `BadData` if none holds a whole head."""
-        records = [record for cache in caches for record in _some(Path(cache), held_out, limit)]
-        if not records:
+        """Those of several caches' pictures, each at most `limit`, that are worth learning from (`picture_kinds`).
+        Raises `BadData` if none holds a whole head."""
+        tables = []
+        for cache in caches:
+            with suppress(BadData):  # one of them may hold nobody of these
+                tables.append(FaceTable.load(cache, held_out=held_out, limit=limit))
+        if not tables:
             raise BadData(f"no pictures in {', '.join(map(str, caches))}: run `personae prepare people` first")
-        encoded = [photo for photo, _ in records]
-        points = np.stack([points for _, points in records])
-        wide = np.flatnonzero([_whole(photo, face, size) for photo, face in records])
+        table = worth_learning(FaceTable.joined(tables))
+        points = table.five_points
+        wide = np.flatnonzero([_whole(photo, face, size) for photo, face in zip(table.photos, points, strict=True)])
         if not len(wide):
             raise BadData("none of these pictures holds a whole head: run `personae prepare people` first")
-        return cls(encoded=encoded, points=points, wide=wide)
+        return cls(encoded=table.photos, points=points, drawn=table.drawn, wide=wide)
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -71,12 +80,16 @@ class Pictures:
 
     def details(self, rng: np.random.Generator, count: int, size: int = DETAIL) -> Array:
         """(count, size, size, 3) uint8 cut anywhere out of any of the pictures, half of them mirrored."""
-        parts = []
-        for row in rng.integers(len(self), size=count):
-            pixels = load_photo(self.encoded[row]).pixels
-            top, left = (rng.integers(side - size + 1) for side in pixels.shape[:2])
-            parts.append(pixels[top : top + size, left : left + size])
-        return _many(parts, rng)
+        return _many([self._detail(rng, row, size) for row in rng.integers(len(self), size=count)], rng)
+
+    def _detail(self, rng: np.random.Generator, row: int, size: int) -> Array:
+        pixels = load_photo(self.encoded[row]).pixels
+        part = size if self.drawn[row] else min(round(size / rng.uniform(*_SHRUNK)), *pixels.shape[:2])
+        top, left = (rng.integers(side - part + 1) for side in pixels.shape[:2])
+        cut = pixels[top : top + part, left : left + part]
+        if part == size:
+            return cut
+        return np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.LANCZOS))
 
 
 class DrawnPictures:
@@ -110,17 +123,6 @@ class DrawnPictures:
 
 def _many(parts: list[Array], rng: np.random.Generator) -> Array:
     return np.stack([part[:, ::-1] if rng.random() < 0.5 else part for part in parts])
-
-
-def _some(cache: Path, held_out: bool, limit: int | None) -> Iterator[tuple[bytes, Array]]:
-    left = limit
-    for tar in sorted(cache.glob("*.tar")):
-        for key, parts in shards.read(tar):
-            if left == 0:
-                return
-            if shards.held_out(key) == held_out:
-                left = None if left is None else left - 1
-                yield parts["photo.jpg"], shards.unpack_arrays(parts["labels.npz"])["landmarks"][list(FIVE), :2]
 
 
 def _whole(encoded: bytes, points: Array, size: int) -> bool:
