@@ -20,6 +20,7 @@ from personae.evaluation.suites.generation import evaluate
 from personae.evaluation.suites.reading import evaluate_reader, match, overlap
 from personae.pipeline import FacePipeline
 from reading_fixtures import FACE, model_of, white_face
+from training_fixtures import write_cache, write_people
 
 BOX = np.array((20, 30, 120, 130), np.float32)
 
@@ -66,6 +67,13 @@ def people_folder(folder: Path, *, count: int, faceless: int = 0) -> Path:
 
 
 # ---------------------------------------------------------------- people
+
+
+def test_of_several_views_of_a_person_one_is_judged(tmp_path: Path) -> None:
+    views = write_people(tmp_path / "people", write_cache(tmp_path / "plain", count=80) / "train-00.tar")
+    people = held_out_people(views)
+    assert people
+    assert all(one.key.endswith("-0") for one in people)
 
 
 def test_only_held_out_people_are_drawn_and_always_the_same(tmp_path: Path) -> None:

@@ -64,7 +64,11 @@ def held_out_people(source: str | Path | None = None, count: int | None = None, 
     """
     folder = find_source(source)
     tars = sorted(folder.glob("*.tar"))
-    records = [(key, parts) for tar in tars for key, parts in shards.read(tar) if shards.held_out(key)]
+    firsts: dict[str, tuple[str, shards.Record]] = {}  # one picture of each: views are no people of their own
+    for key, parts in (record for tar in tars for record in shards.read(tar)):
+        if shards.held_out(key):
+            firsts.setdefault(shards.person(key), (key, parts))
+    records = list(firsts.values())
     if count is not None:
         if count < 1 or count > len(records):
             raise BadData(f"{folder} holds {len(records)} held-out people, {count} were asked for")
