@@ -273,7 +273,7 @@ def test_adapters_are_taken_from_runs_or_the_bundle_or_left_out(tmp_path: Path) 
     for folder in (ours, theirs, bundle / "exp_adapter"):
         folder.mkdir(parents=True)
     inputs = recipes.Inputs(cache=tmp_path, teachers=tmp_path, runs=runs, bundle=bundle)
-    assert inputs.adapters() == {"exp_adapter": ours, "controlnet": theirs}
+    assert inputs.adapters("face0-nano") == {"exp_adapter": ours, "controlnet": theirs}
     with pytest.raises(WeightsMissing, match="personae train nano-fast"):
         inputs.export("nano-fast", "lcm")
 
