@@ -37,7 +37,7 @@ from personae.conditioning.expression_adapter import ExpressionAdapter, Expressi
 from personae.errors import BadImage, BadOption, NoFaceFound, PersonaeError, WeightsCorrupt, WeightsMissing
 from personae.pipeline import FacePipeline
 from personae.sampling.guidance import guided
-from personae.sampling.unet_hooks import engaged, halves
+from personae.sampling.unet_hooks import engaged, stacked
 from personae.types import BLENDSHAPES
 from reading_fixtures import SMILE, white_face
 from tolerances import assert_same
@@ -97,7 +97,8 @@ def latents(pipe: FacePipeline, people: int = 1, seed: int = 0, **options: objec
 def test_names_exact_paired_and_friendly() -> None:
     assert sliders({"jawOpen": 0.2}) == {"jawOpen": 0.2}
     assert sliders({"mouthSmile": 0.5}) == {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5}
-    assert sliders({"smile": 0.8, "jawOpen": 0.0}) == {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8}
+    assert sliders({"smile": 0.8, "jawOpen": 0.0}) == {"jawOpen": 0.0, "mouthSmileLeft": 0.8, "mouthSmileRight": 0.8}
+    assert sliders({"smile": 0}) == {"mouthSmileLeft": 0, "mouthSmileRight": 0}
     assert sliders({"neutral": 1}) == {}
     assert parse_sliders("smile=0.8, jawOpen=0.2") == {"smile": 0.8, "jawOpen": 0.2}
 
@@ -304,7 +305,8 @@ def test_beside_another_control(asked: tuple, first: str) -> None:
 @pytest.mark.untyped  # no conditioning
 def test_only_the_conditional_half_is_told(smiling: FacePipeline) -> None:
     control = control_for(smiling, count=3)
-    arguments = control.arguments(torch.zeros(4, 4, 8, 8), torch.tensor(1), None, halves(torch.tensor([2, 0])))
+    rows = stacked(torch.tensor([2, 0]), [None, 0])
+    arguments = control.arguments(torch.zeros(4, 4, 8, 8), torch.tensor(1), None, rows)
     (told,) = arguments["added_cond_kwargs"]["image_embeds"]
     assert told.shape == (4, 1, 52)
     assert torch.equal(told[:2], torch.zeros(2, 1, 52))
@@ -400,6 +402,16 @@ def test_impossible_requests(smiling: FacePipeline, flame: FacePipeline, sd15_li
     wanted(flame, BadOption, "give a .npy or .json file with 50 expression", expression="me.jpg")
     wanted(flame, BadOption, "55 numbers", expression=[0.0] * 54)
     wanted(sd15_like, WeightsMissing, "no exp_adapter/", expression={"smile": 1})
+    numbers = "motion_guidance compares blendshapes, and the expressions of this model are FLAME numbers"
+    wanted(flame, BadOption, numbers, expression=[0.0] * 55, motion_guidance=0.1)
+
+
+def test_people_of_one_map_share_an_expression(smiling: FacePipeline) -> None:
+    together = {"prompt": "a man", "regions": [(0, 0, 0.5, 1), (0.5, 0, 1, 1)]}
+    with pytest.raises(BadOption, match="share one expression: give one for all, or regions of a larger picture"):
+        latents(smiling, 2, expression=[{"smile": 1}, {"jawOpen": 1}], **together)
+    with pytest.raises(WeightsMissing, match="no face_tokens/"):  # one for all is none of this error's
+        latents(smiling, 2, expression={"smile": 1}, **together)
 
 
 # ---------------------------------------------------------------------- files of weights

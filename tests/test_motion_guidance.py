@@ -1,5 +1,6 @@
 """Guidance by the motion reader: towards the pose and expression asked for, and only what is asked."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import personae
 from conftest import made_up
 from facex_fixtures import made_up_face
 from personae.conditioning.facex.assembly import Assembly, FaceRef
-from personae.controls import motion, registry
+from personae.controls import expression_values, motion, registry
 from personae.controls.request import Request
 from personae.controls.wanted_motion import motion_reader
 from personae.errors import BadOption, WeightsMissing
@@ -126,15 +127,19 @@ def test_the_recipe_asks_for_the_same_again(nano: FacePipeline, tmp_path: Path) 
 # ---------------------------------------------------------------------- what is looked for
 
 
-def wanted(pipe: FacePipeline, people: int = 1, **options: object) -> Array:
-    request = Request(
+def requested(pipe: FacePipeline, people: int = 1, **options: object) -> Request:
+    side = pipe.unet.config.sample_size if pipe else 8
+    return Request(
         faces=[],
         people=made_up(pipe, people) if pipe else [Identity(vector=np.ones(4), space="any")] * people,
-        person_index=[],
-        grid=(8, 8),
+        person_index=range(people),
+        grid=(side, side),
         controls=[control.of(options) for control in registry.CONTROLS],
     )
-    return motion.wanted_of(pipe, request)
+
+
+def wanted(pipe: FacePipeline, people: int = 1, **options: object) -> Array:
+    return motion.wanted_of(pipe, requested(pipe, people, **options))
 
 
 def test_only_what_is_named_is_looked_for(nano: FacePipeline) -> None:
@@ -145,6 +150,57 @@ def test_only_what_is_named_is_looked_for(nano: FacePipeline) -> None:
     np.testing.assert_array_equal(found[:, 0], (20, -10))
     assert found[1, 3 + BLENDSHAPES.index("jawOpen")] == np.float32(0.3)
     assert np.isnan(found[0, 3:]).all()
+
+
+@pytest.mark.parametrize(("form", "count"), [("names", 3), ("file", 3), ("numbers", 51)])
+def test_a_recipe_wants_what_the_request_wanted(nano: FacePipeline, tmp_path: Path, form: str, count: int) -> None:
+    """Zeros included: a mouth that is to be closed is a request."""
+    amounts, file = {"smile": 0.8, "jawOpen": 0.0}, tmp_path / "asked.json"
+    file.write_text(json.dumps(amounts))
+    numbers = np.zeros(len(BLENDSHAPES))
+    numbers[SMILE] = 0.8
+    asked = {"names": amounts, "file": file, "numbers": numbers}[form]
+    setting = json.loads(json.dumps(expression_values.blendshapes_of(nano, asked)[1]))
+    found = wanted(nano, expression=asked)
+    assert np.isfinite(found).sum() == count
+    np.testing.assert_array_equal(wanted(nano, expression=setting), found)
+
+
+def test_no_smile_is_replayed_as_no_smile(nano: FacePipeline) -> None:
+    person = made_up(nano, 1)
+    made = nano(person, seed=3, output_type="latent", expression={"smile": 0.0}, **CHEAP)
+    settings = json.loads(json.dumps(made.recipe["settings"]))
+    assert settings["motion_guidance"] == 0.1
+    again = nano(person, seed=3, output_type="latent", measure_likeness=False, **settings)
+    assert torch.equal(again.images, made.images)
+
+
+@pytest.mark.parametrize(
+    ("options", "strength"),
+    [
+        ({"expression": {"smile": 0}}, 0.1),
+        ({"expression": {"smile": 1}, "expression_scale": 0}, None),
+        ({"expression": {"smile": 1}, "expression_scale": 0.5}, 0.05),
+        ({"pose": {"yaw": 20}, "pose_scale": 0}, None),
+        ({"pose": {"yaw": 20}, "pose_scale": 2}, 0.1),
+        ({"pose": {"yaw": 20}, "pose_scale": 0.25, "expression": {"smile": 1}}, 0.025),
+        ({"expression": {"neutral": 1}}, None),  # nothing to look for is no reason to fail
+        ({"expression": {}}, None),
+        ({"expression": {}, "pose": {"yaw": 20}}, 0.1),
+        ({"expression": {"smile": 1}, "expression_scale": 0, "motion_guidance": 0.2}, 0.2),
+    ],
+    ids=str,
+)
+def test_its_own_accord_goes_by_what_is_requested(nano: FacePipeline, options: dict, strength: float | None) -> None:
+    request = requested(nano, **options)
+    plan = request.control(motion.MotionControl).plan(nano, request)
+    assert (None if plan is None else plan.settings["motion_guidance"]) == strength
+
+
+def test_an_expression_at_scale_zero_is_none_bit_for_bit(nano: FacePipeline) -> None:
+    person, asked = made_up(nano, 1), {"expression": {"smile": 1}, "expression_scale": 0}
+    plain, scaled = (nano(person, seed=0, output_type="latent", **one, **CHEAP).images for one in ({}, asked))
+    assert torch.equal(plain, scaled)
 
 
 def test_an_assemblys_sources_are_looked_for() -> None:
@@ -165,6 +221,7 @@ def test_an_assemblys_sources_are_looked_for() -> None:
     ("options", "message"),
     [
         ({"motion_guidance": 0.1}, "looks for a pose or an expression: give pose or expression"),
+        ({"motion_guidance": 0.1, "expression": {"neutral": 1}}, "looks for a pose or an expression"),
         ({"motion_guidance": -1, "expression": {"smile": 1}}, "motion_guidance must be a number between 0 and 1000"),
         ({"motion_interval": (0, 1)}, "motion_interval has nothing to act on: give motion_guidance"),
         ({"motion_guidance": 0.1, "motion_interval": (1, 0), "expression": {"smile": 1}}, "0 <= first < last <= 1"),

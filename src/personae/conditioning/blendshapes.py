@@ -59,8 +59,9 @@ def sliders(amounts: Mapping[str, float]) -> dict[str, float]:
     Arguments:
         amounts: 0-1, by name: exact names, pairs without their side (`mouthSmile`), and those of `FRIENDLY`.
 
-    Returns the amounts above 0. Where several names move the same blendshape, an exact name overrides a pair, a pair
-    overrides friendly names, and of these the one that moves it most counts.
+    Returns the amount of each blendshape that is named, 0 included: a request for a closed mouth is one. Where several
+    names move the same blendshape, an exact name overrides a pair, a pair overrides friendly names, and of these the
+    one that moves it most counts.
     Raises `BadOption` for an unknown name or an amount outside 0-1.
     """
     friendly: dict[str, float] = {}
@@ -79,14 +80,13 @@ def sliders(amounts: Mapping[str, float]) -> dict[str, float]:
         else:
             raise unknown_name("expression", name, [*FRIENDLY, *_PAIRS, *_SHAPES])
     moved = friendly | pairs | exact
-    return {name: moved[name] for name in _SHAPES if moved.get(name, 0.0) > 0}
+    return {name: moved[name] for name in _SHAPES if name in moved}
 
 
 def with_sliders(blendshapes: Float[Array, " 52"], amounts: Mapping[str, float]) -> Float32[Array, " 52"]:
     """A copy of `blendshapes` (52,), 0-1, as float32, in which those that `amounts` names (as `sliders`) have these
     amounts. Raises as `sliders`."""
-    shapes = dict(zip(BLENDSHAPES, blendshapes.tolist(), strict=True))
-    shapes |= dict.fromkeys(sliders(dict.fromkeys(amounts, 1.0)), 0.0) | sliders(amounts)
+    shapes = dict(zip(BLENDSHAPES, blendshapes.tolist(), strict=True)) | sliders(amounts)
     return np.array([shapes[name] for name in BLENDSHAPES], np.float32)
 
 

@@ -60,7 +60,8 @@ class ExpressionControl(Control):
     )
 
     def plan(self, model: Model, request: Request) -> Plan | None:
-        """Raises `BadOption`, `BadImage`, `NoFaceFound`; `WeightsMissing` for a model without `exp_adapter/`."""
+        """Raises `BadOption`, also for several expressions in a picture whose people have no windows of their own;
+        `BadImage`, `NoFaceFound`; `WeightsMissing` for a model without `exp_adapter/`."""
         if self.expression is None:
             return None
         import numpy as np  # late: they are slow to import
@@ -78,6 +79,11 @@ class ExpressionControl(Control):
         if len(found) != len(request.people):
             raise BadOption(
                 f"{len(found)} expressions for {len(request.people)} people: give one of each, or one for all"
+            )
+        if several and len(found) > 1 and request.regions is not None and request.windows is None:
+            raise BadOption(
+                "the people of a picture as large as the model's own share one expression: give one for all, or "
+                "regions of a larger picture (width, height)"
             )
         vectors = torch.from_numpy(np.stack([found[person][0] for person in request.person_index]))
         plain = [setting for _, setting in found]

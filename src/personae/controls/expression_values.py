@@ -29,14 +29,14 @@ _DIGITS = 4  # of a photo's blendshapes: a replay from the recipe requests exact
 
 
 def blendshapes_of(model: Model, value: Any) -> tuple[Float32[Array, " 52"], dict[str, float]]:
-    """The vector (52,), and the setting: blendshapes above 0 by name."""
+    """The vector (52,), and the setting: the requested blendshapes by name, 0 included."""
     shapes = named_blendshapes(model, value)
     return blendshape_vector(shapes), shapes
 
 
 def named_blendshapes(model: Model, value: Any) -> dict[str, float]:
-    """Blendshapes above 0 by name, of names, of numbers, of a file or of a photo. Raises `BadOption`, `BadImage`,
-    `NoFaceFound`."""
+    """The requested blendshapes by name, 0 included: those that are named, by the caller or in a file; all of a vector
+    and of a photo. Raises `BadOption`, `BadImage`, `NoFaceFound`."""
     value = _from_file(value)
     if isinstance(value, Mapping):
         return sliders(value)
@@ -72,7 +72,7 @@ def _of_photo(model: Model, source: Any) -> dict[str, float]:
 
 
 def _named(numbers: Float[Array, " 52"]) -> dict[str, float]:
-    """(52,) as a dict of the blendshapes above 0, without `_neutral`."""
+    """(52,) as a dict of the blendshapes, without `_neutral`."""
     return sliders(dict(zip(BLENDSHAPES[1:], numbers[1:].tolist(), strict=True)))
 
 

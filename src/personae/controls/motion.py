@@ -4,8 +4,9 @@
     pipe.edit("reenact", source="ann.jpg", target="bob.jpg", motion_guidance=0.1)
 
 A model may have a strength of its own for both (`motion_guidance` in its `model_index.json`; nano has); 0 turns it
-off. With an assembly, pose, expression and gaze of its source faces are looked for. The reader that guides is the one
-that reads photos: what another one measures is less. Both figures: docs/quality.md.
+off. `pose_scale` and `expression_scale` below 1 scale the model's own strength, the smaller one of the two; not one
+that the request names. With an assembly, pose, expression and gaze of its source faces are looked for. The reader that
+guides is the one that reads photos: what another one measures is less. Both figures: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from personae.controls.pieces import PiecesControl
 from personae.controls.pose import PoseControl
 from personae.controls.reader_options import interval_option, strength_option
 from personae.controls.request import Plan, Request, for_each_person
+from personae.errors import BadOption
 from personae.shapes import Float32
 
 if TYPE_CHECKING:
@@ -55,36 +57,46 @@ class MotionControl(Control):
     def plan(self, model: Model, request: Request) -> Plan | None:
         """Raises `BadOption` with nothing requested that could be looked for; `WeightsMissing` for a model whose motion
         reader has no gradient here, or without one."""
-        strength = self.motion_guidance
-        if strength is None:
-            strength = _own_strength(model, request)
-            if strength is None:
-                return None
+        own = self.motion_guidance is None
+        strength = _own_strength(model, request) if own else self.motion_guidance
         settings = {"motion_guidance": strength, "motion_interval": list(self.motion_interval)}
-        if strength == 0:
-            return Plan(settings=settings)
-        from personae.sampling.identity_guidance import ReaderGuidance  # late: it brings onnx and torch
+        if not strength:
+            return None if own else Plan(settings=settings)
+        import numpy as np  # late: they are slow to import
 
+        from personae.sampling.identity_guidance import ReaderGuidance
+
+        wanted = wanted_of(model, request)
+        if np.isnan(wanted).all():
+            if own:
+                return None
+            raise BadOption("motion_guidance looks for a pose or an expression: give pose or expression with it")
         first, last = self.motion_interval
         guidance = ReaderGuidance(
-            vae=model.vae, reader_score=_score(model, request), strength=strength, interval=(first, last)
+            vae=model.vae, reader_score=_score(model, request, wanted), strength=strength, interval=(first, last)
         )
         return Plan(around=[guidance], settings=settings)
 
 
-def _own_strength(model: Model, request: Request) -> float | None:
-    """The model's own, for a pose or an expression that is requested of one aligned face; None: not at all."""
-    strength, side = float(model.config.motion_guidance), int(model.unet.config.sample_size)
+def _own_strength(model: Model, request: Request) -> float:
+    """The model's own, for a pose or an expression that is requested of one aligned face; 0: not at all. The less these
+    count by their own scales, the weaker it is; above 1 they make it no stronger."""
+    side = int(model.unet.config.sample_size)
     alone = request.windows is None and request.regions is None and tuple(request.grid) == (side, side)
-    pose, expression = request.control(PoseControl).pose, request.control(ExpressionControl).expression
-    if not strength or not alone or (pose is None and expression is None):
-        return None
+    pose, expression = request.control(PoseControl), request.control(ExpressionControl)
+    scales = [pose.pose_scale] if pose.pose is not None else []
+    scales += [expression.expression_scale] if expression.expression is not None else []
+    if not alone or not scales:
+        return 0.0
+    strength = float(model.config.motion_guidance) * min(1.0, *scales)
+    if not strength:
+        return 0.0
     from personae.controls.wanted_motion import motion_reader  # late: it brings onnx
 
-    return None if motion_reader(model) is None else strength
+    return 0.0 if motion_reader(model) is None else strength
 
 
-def _score(model: Model, request: Request) -> ReaderScore:
+def _score(model: Model, request: Request, wanted: Float32[Array, "P 55"]) -> ReaderScore:
     import torch
 
     from personae.controls.wanted_motion import ANGLES, required_reader
@@ -93,8 +105,8 @@ def _score(model: Model, request: Request) -> ReaderScore:
 
     reader, device = required_reader(model), model._execution_device
     network = AlignedMotion(reader.path, source=model.config.crop_template, template=reader.template, size=reader.size)
-    wanted = torch.from_numpy(wanted_of(model, request)[list(request.person_index)]).to(device)
-    return MotionScore(motion=network.eval().to(device), pose=wanted[:, :ANGLES], blendshapes=wanted[:, ANGLES:])
+    each = torch.from_numpy(wanted[list(request.person_index)]).to(device)
+    return MotionScore(motion=network.eval().to(device), pose=each[:, :ANGLES], blendshapes=each[:, ANGLES:])
 
 
 def wanted_of(model: Model, request: Request) -> Float32[Array, "P 55"]:

@@ -3,12 +3,12 @@
 wanted_motion(model, [(20, 0, 0)], [{"smile": 0.8}])        # (1, 3 + 52) float32, NaN: anything
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from personae.conditioning.blendshapes import GAZE, sliders
+from personae.conditioning.blendshapes import GAZE
 from personae.conditioning.facex.assembly import Assembly
 from personae.controls import expression_values, pose_values
 from personae.errors import BadOption, WeightsMissing
@@ -41,8 +41,8 @@ def wanted_motion(
 ) -> Float32[Array, "P 55"]:
     """(P, 3 + 52) float32: pose in degrees and blendshapes, NaN where anything will do.
 
-    poses, expressions: the options, one for each person; None: anything. Raises `BadOption` if nothing is wanted, and
-    as the options themselves.
+    poses, expressions: the options, one for each person; None: anything. Raises as the options themselves; `BadOption`
+    for an expression of a model whose expressions are no blendshapes.
     """
     people = len(poses or expressions or ())
     wanted = np.full((people, ANGLES + len(BLENDSHAPES)), np.nan, np.float32)
@@ -50,8 +50,6 @@ def wanted_motion(
         for row, value in zip(wanted, values or (), strict=False):
             for name, number in read(model, value).items():
                 row[_COLUMNS[name]] = number
-    if np.isnan(wanted).all():
-        raise BadOption("motion_guidance looks for a pose or an expression: give pose or expression with it")
     return wanted
 
 
@@ -61,10 +59,13 @@ def assembled_motion(assemblies: Sequence[Assembly]) -> Float32[Array, "P 55"]:
 
 
 def _shapes(model: Model, value: Any) -> dict[str, float]:
-    """Those that an expression names, 0 included; all of a photo's."""
-    found = expression_values.named_blendshapes(model, value)
-    names = sliders(dict.fromkeys(value, 1.0)) if isinstance(value, Mapping) else BLENDSHAPES[1:]
-    return {name: found.get(name, 0.0) for name in names}
+    """The blendshapes that an expression wants."""
+    if model.component("exp_adapter").space != "blendshapes":
+        raise BadOption(
+            "motion_guidance compares blendshapes, and the expressions of this model are FLAME numbers: leave "
+            "motion_guidance out, or give it a pose alone"
+        )
+    return expression_values.named_blendshapes(model, value)
 
 
 def _of_assembly(assembly: Assembly) -> Float32[Array, " 55"]:
