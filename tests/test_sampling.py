@@ -1,5 +1,6 @@
 """Guidance, schedulers, loop and codec, against closed forms and the bare networks."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import diffusers
@@ -72,6 +73,27 @@ def test_a_flow_keeps_its_shift_under_any_name() -> None:
     assert schedulers.fresh("flow-euler", like=dpm, steps=5).config.shift == 1.5
 
 
+@pytest.mark.parametrize("name", [None, *(name for name, kind in CASES if kind == "noise")])
+@pytest.mark.parametrize("own", [diffusers.DPMSolverMultistepScheduler, diffusers.DDIMScheduler])
+def test_a_saved_model_samples_under_any_name_as_before(own, name: str | None, tmp_path: Path) -> None:
+    """Saved, a scheduler no longer knows which of its settings nobody has chosen."""
+    like = own(beta_schedule="scaled_linear", steps_offset=1)
+    like.save_pretrained(tmp_path)
+    before, after = (schedulers.fresh(name, like=one, steps=7) for one in (like, own.from_pretrained(tmp_path)))
+    assert torch.equal(after.timesteps, before.timesteps)
+    assert torch.equal(after.alphas_cumprod, like.alphas_cumprod)
+    assert torch.equal(before.alphas_cumprod, like.alphas_cumprod)  # none of them has betas of its own
+    assert {key: after.config[key] for key in before.config if not key.startswith("_")} == {
+        key: value for key, value in before.config.items() if not key.startswith("_")
+    }
+
+
+def test_what_a_model_chose_goes_to_every_scheduler() -> None:
+    like = diffusers.DDIMScheduler(timestep_spacing="trailing", steps_offset=1)
+    for name in ("euler", "lcm", "dpm++", "ddim"):
+        assert schedulers.fresh(name, like=like, steps=4).config.timestep_spacing == "trailing"
+
+
 def test_even_flow_steps_end_where_the_last_one_still_counts() -> None:
     scheduler = schedulers.fresh("flow-euler", like=diffusers.FlowMatchEulerDiscreteScheduler(), steps=4)
     np.testing.assert_allclose(scheduler.sigmas, [1, 0.75, 0.5, 0.25, 0], atol=1e-6)
@@ -87,6 +109,9 @@ def test_wrong_schedulers_are_refused_with_the_right_names() -> None:
     for steps in (0, -1, 1001):
         with pytest.raises(BadOption, match="between 1 and 1000"):
             schedulers.fresh(None, like=FLOW, steps=steps)
+    assert len(schedulers.fresh("lcm", like=NOISE, steps=50).timesteps) == 50
+    with pytest.raises(BadOption, match="the number of steps of lcm lies between 1 and 50, got 51"):
+        schedulers.fresh("lcm", like=NOISE, steps=51)
 
 
 def test_noise_depends_on_its_seed_alone() -> None:

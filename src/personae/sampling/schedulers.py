@@ -6,6 +6,7 @@ A model is trained either on a noise schedule (epsilon or v prediction) or as a 
 scheduler of the other kind would produce noise, so it is refused.
 """
 
+import inspect
 from typing import Any
 
 import diffusers
@@ -14,6 +15,17 @@ import torch
 
 from personae.errors import BadOption, unknown_name
 from personae.sampling.scheduler_table import SCHEDULERS
+
+# What a model was trained on: no scheduler's default takes its place.
+_NOISE_SCHEDULE = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "prediction_type",
+)
 
 
 def is_flow(scheduler: Any) -> bool:
@@ -29,9 +41,10 @@ def fresh(name: str | None, *, like: Any, steps: int, device: torch.device | str
     Raises `BadOption` for an unknown name, one of the other kind, or an impossible number of steps.
     """
     scheduler = type(like).from_config(like.config) if name is None else _named(name, like)
-    most = scheduler.config.num_train_timesteps
+    # A consistency sampler knows no more steps than the model that it was distilled from was sampled in.
+    most = scheduler.config.get("original_inference_steps") or scheduler.config.num_train_timesteps
     if not 1 <= steps <= most:
-        raise BadOption(f"the number of steps lies between 1 and {most}, got {steps}")
+        raise BadOption(f"the number of steps{f' of {name}' if name else ''} lies between 1 and {most}, got {steps}")
     if isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler):
         # By itself it ends at t = 1/1000 and spends its last step on nothing; even steps end at 1/steps.
         scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist(), device=device)
@@ -54,10 +67,26 @@ def _named(name: str, like: Any) -> Any:
         kind = "a flow" if flow else "a noise schedule"
         raise BadOption(f"scheduler {name!r} cannot sample a model trained on {kind}: choose one of {', '.join(right)}")
     if not flow:
-        return cls.from_config(like.config, **entry.options)
+        return cls.from_config(_chosen(like), **entry.options)
     # The two families of classes name the same things differently, so nothing but these carries over.
     shift = like.config.get("shift", like.config.get("flow_shift", 1.0))
     options = entry.options | {"num_train_timesteps": like.config.num_train_timesteps}
     if entry.cls.startswith("FlowMatch"):
         return cls(shift=shift, **options)
     return cls(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift, **options)
+
+
+def _chosen(like: Any) -> dict[str, Any]:
+    """The noise schedule of a scheduler, and its other settings that differ from the defaults of its class. Of these
+    diffusers leaves to another class what nobody has set, such as `timestep_spacing`; a scheduler that was saved no
+    longer knows what that is."""
+    defaults = {name: one.default for name, one in inspect.signature(type(like).__init__).parameters.items()}
+    return {
+        name: value
+        for name, value in like.config.items()
+        if name in _NOISE_SCHEDULE or name not in defaults or not _equal(value, defaults[name])
+    } | {"_use_default_values": []}
+
+
+def _equal(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
