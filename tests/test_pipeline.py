@@ -1,5 +1,6 @@
 """The whole road on tiny models of both families: the same for one and for many, on disk and back, every bad input."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -94,6 +95,15 @@ def test_seeds_may_be_listed_drawn_or_given_as_generators(pipe: FacePipeline) ->
     drawn = pipe(person, output_type="pt")
     torch.testing.assert_close(drawn.images, pixels(pipe, person, seed=drawn.seeds[0]), rtol=0, atol=0)
     assert pipe(person).seeds != drawn.seeds
+
+
+def test_a_recipe_names_a_generators_seed_only_if_it_says_what_was_drawn(pipe: FacePipeline) -> None:
+    person, generator = made_up(pipe)[0], torch.Generator().manual_seed(3)
+    assert [pipe(person, generator=generator).recipe["noise"] for _ in range(2)] == ["seed", "given"]
+    twice = [torch.Generator().manual_seed(3)] * 2
+    assert pipe(person, num_images_per_prompt=2, generator=twice).recipe["noise"] == "given"
+    beyond = torch.Generator().manual_seed(-1)  # of 2^64 - 1, which no call takes
+    assert pipe(person, generator=beyond).recipe["noise"] == "given"
 
 
 def test_given_latents_are_used(pipe: FacePipeline) -> None:
@@ -270,6 +280,22 @@ def test_a_pipeline_without_reader_comes_back_and_says_what_it_lacks(sd15_like: 
     assert again.reader is None
     with pytest.raises(WeightsMissing, match="no reader"):
         again.read(Image.new("RGB", (64, 64)))
+
+
+def test_a_model_with_a_part_that_is_not_of_its_files_has_no_hash(nano_folder: Path) -> None:
+    pipe = FacePipeline.from_pretrained(nano_folder)
+    own, other = pipe.unet, copy.deepcopy(pipe.unet)
+    assert FacePipeline.from_pretrained(nano_folder, unet=other).sha256 is None
+    assert FacePipeline.from_pipe(pipe, unet=other).sha256 is None
+    assert pipe.sha256 == FacePipeline.from_pipe(pipe).sha256 is not None
+    pipe.unet = other
+    assert pipe(made_up(pipe)[0], seed=0).recipe["model"]["sha256"] is None
+    around = torch.nn.Identity()
+    around._orig_mod = own  # as torch.compile returns the same network
+    pipe.unet = around
+    assert pipe.sha256 is not None
+    pipe.exp_adapter = torch.nn.Identity()
+    assert pipe.sha256 is None
 
 
 def test_load_picks_precision_and_keeps_the_asked_for_one(nano_folder: Path) -> None:

@@ -44,7 +44,7 @@ from personae.sampling import codec, output_types, schedulers
 from personae.sampling.fast import modes, precision
 from personae.sampling.fast.allocator import keep_freed_memory
 from personae.sampling.fast.mode_table import MODES, Mode
-from personae.sampling.generators import per_image
+from personae.sampling.generators import are_fresh, per_image
 from personae.sampling.guidance import GuidanceTerm, Predict, guided
 from personae.sampling.latent_grid import latent_grid, starting_noise
 from personae.sampling.loop import OnStep, denoise
@@ -150,7 +150,8 @@ class FacePipeline(StoredPipeline):
 
         Arguments:
             faces: what `read` returns, identities, or bare embeddings (P, D) of this model's space.
-            generator: instead of seeds, one per image.
+            generator: instead of seeds, one per image; the recipe knows what one draws as long as nothing was drawn
+                from it before.
             latents: (N, c, h, w) instead of noise.
             output_type: "pil"; "np" (N, H, W, 3) or "pt" (N, 3, H, W) in 0-1; "latent".
             callback_on_step_end: (pipe, step, t, {"latents"}) -> None or {"latents"}; `pipe.interrupt = True` stops.
@@ -181,6 +182,7 @@ class FacePipeline(StoredPipeline):
         )
         # 2. Seeds: one generator for each image.
         generators = per_image(batch.seed, generator, len(request.person_index))
+        noise_from = "seed" if latents is None and are_fresh(generators) else "given"
         # 3. Plan: the options become hooks on the UNet, settings, and what guidance leads to.
         plan = plan_for(self, request)
         settings = steps.settings(self, plan.defaults) | size.settings
@@ -214,7 +216,6 @@ class FacePipeline(StoredPipeline):
         likeness = None if unread else self._likeness_of(images, request, plan.guidance)
         self.maybe_free_model_hooks()
         settings = {"prompt": words.prompt, "negative_prompt": words.negative_prompt} | settings | plan.settings
-        noise_from = "seed" if latents is None else "given"
         return Generation(
             images=output_types.as_type(images, output_type),
             seeds=[one.initial_seed() for one in generators],

@@ -24,6 +24,7 @@ from personae.reading.reader_folder import open_folder
 from personae.threads import loading
 
 READER = "reader"  # its folder in a model's
+PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 
 
 class StoredPipeline(DiffusionPipeline):
@@ -104,6 +105,7 @@ class StoredPipeline(DiffusionPipeline):
         self._files: Mapping[str, Path] | None = None  # of a model whose files lie in more places than its folder
         self._on_hub: Mapping[str, hub.Source] = {}  # optional components that can be fetched
         self._loaded_from: dict[str, tuple[nn.Module, Path]] = {}  # optional components, and where they lie
+        self._of_files: Mapping[str, Any] = {}  # the other parts, as its files hold them; None: one that replaced it
         self.interrupt = False
         self._num_timesteps = 0
         self._sha256: str | None = None
@@ -166,11 +168,23 @@ class StoredPipeline(DiffusionPipeline):
 
     @property
     def sha256(self) -> str | None:
-        """One hash for all files of the model; None if it was not loaded from files."""
+        """One hash for all files of the model; None if it was not loaded from files, or has a part that is not of them.
+        The reader is none of these parts."""
         files = self._files or self.folder
-        if self._sha256 is None and files is not None:
+        if files is None or self._has_replaced():
+            return None
+        if self._sha256 is None:
             self._sha256 = catalog.fingerprint(files)
         return self._sha256
+
+    def _has_replaced(self) -> bool:
+        """Whether a network, tokenizer, scheduler or component took the place of what its files hold."""
+        # torch.compile(network) is another object around the same network.
+        parts = {name: getattr(getattr(self, name), "_orig_mod", getattr(self, name)) for name in self._of_files}
+        if any(part is not self._of_files[name] for name, part in parts.items()):
+            return True
+        put_in = {name for name in components.COMPONENTS if getattr(self, name) is not None}
+        return bool(put_in - self._component_folders().keys())
 
     @classmethod
     @loading()
@@ -211,7 +225,7 @@ class StoredPipeline(DiffusionPipeline):
             options = model_folder.networks(folder, options, convolutions) | options
             pipe = super().from_pretrained(str(folder), reader=reader or None, **options)
         model_folder.require_weights(folder, pipe)
-        pipe.name, pipe.folder = str(folder), folder
+        pipe.name, pipe.folder, pipe._of_files = str(folder), folder, _of_files(pipe, kwargs)
         return pipe
 
     @classmethod
@@ -237,6 +251,7 @@ class StoredPipeline(DiffusionPipeline):
         )
         pipe = cls(**parts)
         pipe.name, pipe.folder, pipe._files = str(found.folder), found.folder, found.files()
+        pipe._of_files = _of_files(pipe, options)
         return pipe
 
     @classmethod
@@ -247,7 +262,7 @@ class StoredPipeline(DiffusionPipeline):
         parts = {"reader": getattr(pipeline, "reader", None)} | pipeline.components
         pipe = super().from_pipe(pipeline, **(parts | kwargs))
         if isinstance(pipeline, StoredPipeline):
-            for name in ("name", "folder", "_files", "_on_hub"):
+            for name in ("name", "folder", "_files", "_of_files", "_on_hub"):
                 setattr(pipe, name, getattr(pipeline, name))
             pipe._loaded_from = dict(pipeline._loaded_from)
         return pipe
@@ -276,3 +291,8 @@ class StoredPipeline(DiffusionPipeline):
     def to_json_string(self) -> str:
         """What `model_index.json` holds. Not the optional components: one is there if its folder is."""
         return config.as_saved(super().to_json_string())
+
+
+def _of_files(pipe: StoredPipeline, replacements: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a pipeline that was just loaded, None for those that the caller gave instead."""
+    return {name: None if name in replacements else getattr(pipe, name) for name in PARTS}

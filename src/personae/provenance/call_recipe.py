@@ -28,7 +28,8 @@ def call_recipe(
     Arguments:
         settings: of the call, those that the model chose included.
         people: P identities. faces: the same P people as they were passed; those with a photo name its hash.
-        scheduler: the one that was used. noise: "seed", or "given" for latents of the caller's.
+        scheduler: the one that was used. noise: "seed", or "given" for latents of the caller's, or
+            generators whose seed does not say what they drew.
     """
     import diffusers
     import torch

@@ -42,6 +42,19 @@ def per_image(
     return generators_for(_seeds(secrets.randbelow(_LARGEST_DRAWN) if seed is None else seed, count))
 
 
+def are_fresh(generators: Sequence[torch.Generator]) -> bool:
+    """Whether the seed of each says what it will draw: generators of the CPU from which nothing was drawn yet, each for
+    one image."""
+    return len({id(one) for one in generators}) == len(generators) and all(_is_fresh(one) for one in generators)
+
+
+def _is_fresh(generator: torch.Generator) -> bool:
+    seed = generator.initial_seed()
+    if generator.device.type != "cpu" or seed > LARGEST_SEED:
+        return False
+    return torch.equal(generator.get_state(), torch.Generator().manual_seed(seed).get_state())
+
+
 def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
     seeds = [int(seed) + n for n in range(count)] if isinstance(seed, int | Integral) else [int(s) for s in seed]
     if len(seeds) != count:
