@@ -1,5 +1,6 @@
 """Threads: each with its own pipeline they load and compute as alone; in one pipeline, the second is refused."""
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -75,10 +76,13 @@ def test_a_second_thread_in_a_running_pipeline_is_refused(nano_like: FacePipelin
     [person] = made_up(nano_like, 1)
     wanted = nano_like(person, seed=0, **FAST).images
     again = FacePipeline(**nano_like.components | {"reader": None}, identity_space=person.space, identity_width=128)
+    # A call writes the person into the text encoder's embedding, too.
+    parts = nano_like.components | {"reader": None, "unet": copy.deepcopy(nano_like.unet)}
+    encoding = FacePipeline(**parts, identity_space=person.space, identity_width=128)
     refusals: list[str] = []
 
     def intrude() -> None:
-        for other in (nano_like, again):  # the second has the same networks
+        for other in (nano_like, again, encoding):  # the second has the same networks
             with pytest.raises(PipelineBusy) as refusal:
                 other(person, seed=1, **FAST)
             refusals.append(str(refusal.value))
@@ -94,7 +98,7 @@ def test_a_second_thread_in_a_running_pipeline_is_refused(nano_like: FacePipelin
 
     made = nano_like(person, seed=0, callback_on_step_end=callback, **FAST).images
     np.testing.assert_array_equal(made, wanted)
-    assert len(refusals) == 4
+    assert len(refusals) == 6
     assert "personae.load in each" in refusals[0]
     assert "queue" in refusals[0]
     assert side_by_side(lambda: nano_like(person, seed=0, **FAST).images.shape) == [wanted.shape]  # free again

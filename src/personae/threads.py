@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -94,7 +94,7 @@ class _Turns:
 
 
 _turns = _Turns()
-_owners: "WeakKeyDictionary[Any, threading.RLock]" = WeakKeyDictionary()  # by UNet, which a call patches
+_owners: "WeakKeyDictionary[Any, threading.RLock]" = WeakKeyDictionary()  # by network that a call patches
 _guard = threading.Lock()
 
 
@@ -108,23 +108,24 @@ def loading() -> Iterator[None]:
 
 
 def one_at_a_time(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """A method of a pipeline in which its UNet is patched: for one thread at a time, whichever pipelines share the
-    UNet. Raises `PipelineBusy` in a second one."""
+    """A method of a pipeline in which its UNet and its text encoder are patched: for one thread at a time, whichever
+    pipelines share one of the two. Raises `PipelineBusy` in a second one."""
 
     @functools.wraps(method)
     def alone(self: S, /, *args: P.args, **options: P.kwargs) -> R:
+        networks = (self.unet, self.text_encoder)  # type: ignore[attr-defined]
         with _guard:
-            owner = _owners.setdefault(self.unet, threading.RLock())  # type: ignore[attr-defined]
-        if not owner.acquire(blocking=False):
-            raise PipelineBusy(
-                "this model is at work for another thread, and serves one call at a time: give each thread a pipeline "
-                "of its own (personae.load in each), or let one thread serve the others from a queue"
-            )
-        try:
+            owners = [_owners.setdefault(network, threading.RLock()) for network in networks]
+        with ExitStack() as owned:
+            for owner in owners:
+                if not owner.acquire(blocking=False):
+                    raise PipelineBusy(
+                        "this model is at work for another thread, and serves one call at a time: give each thread a "
+                        "pipeline of its own (personae.load in each), or let one thread serve the others from a queue"
+                    )
+                owned.callback(owner.release)
             with _turns.computing():
                 return method(self, *args, **options)
-        finally:
-            owner.release()
 
     return alone
 
