@@ -226,6 +226,20 @@ def test_grid_is_seen_where_there_is_one() -> None:
     assert appearance.grid(plain) < 1.3 < 2 < appearance.grid(checked)
 
 
+def test_a_grid_is_seen_at_its_own_period() -> None:
+    """Of the cells of 16 pixels that some decoders have, and of their last enlargement."""
+    rng = np.random.default_rng(0)
+    plain = rng.integers(60, 190, (6, 64, 64, 3)).astype(np.float32)
+    wave = (plain + 40 * np.sin(np.arange(64) * np.pi / 8)[:, None, None]).astype(np.uint8)
+    assert appearance.grid(wave, 8) < 1.3 < 2 < appearance.grid(wave, 16)
+    pairs = plain.astype(np.uint8)
+    pairs[:, ::2] += 20
+    assert appearance.grid(pairs, 8) < 1.3 < 2 < appearance.grid(pairs, 2)
+    figures = appearance.measure(pairs, wave, period=16)
+    assert figures["grid_real"].value == appearance.grid(wave, 16)
+    assert figures["pixel_pairs"].value == appearance.grid(pairs, 2)
+
+
 def test_blur_and_cast_are_measured_against_real_crops() -> None:
     rng = np.random.default_rng(0)
     real = rng.integers(50, 150, (8, 32, 32, 3)).astype(np.uint8)

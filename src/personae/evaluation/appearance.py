@@ -25,8 +25,9 @@ def sharpness(images: UInt8[Array, "N H W 3"]) -> Float[Array, " N"]:
 def grid(images: UInt8[Array, "N H W 3"], period: int = 8) -> float:
     """How far the spectrum of N images stands out at `period` pixels and its harmonics: 1 is not at all.
 
-    A decoder that repeats itself every `period` pixels puts its error into exactly these frequencies; they are
-    compared with the median of their neighbours, along rows and along columns.
+    A decoder that repeats itself every `period` pixels, those of a cell of its latents, puts its error into exactly
+    these frequencies; they are compared with the median of their neighbours, along rows and along columns. The highest
+    harmonic, every second pixel, belongs to the period 2 alone: a decoder's last enlargement leaves it.
     """
     grey = images.astype(np.float32) @ _LUMA
     peaks = []
@@ -36,7 +37,7 @@ def grid(images: UInt8[Array, "N H W 3"], period: int = 8) -> float:
         # A window whose length is a multiple of the period puts its harmonics onto whole bins.
         length = steps.shape[-1] // period * period
         power = (np.abs(np.fft.rfft(steps[..., :length] * np.hanning(length), axis=-1)) ** 2).mean((0, 1))
-        for harmonic in range(1, period // 2):
+        for harmonic in range(1, max(2, period // 2)):
             k = harmonic * length // period
             near = [i for i in range(max(1, k - 5), min(len(power), k + 6)) if abs(i - k) >= 2]
             neighbours = power[[i for i in near if i % (length // period)]]
@@ -44,14 +45,16 @@ def grid(images: UInt8[Array, "N H W 3"], period: int = 8) -> float:
     return max(peaks)
 
 
-def measure(generated: Array, real: Array, *, seed: int = 0) -> dict[str, Estimate]:
-    """Figures of images (N, S, S, 3) beside those of real crops (M, S, S, 3), both RGB uint8."""
+def measure(generated: Array, real: Array, *, period: int = 8, seed: int = 0) -> dict[str, Estimate]:
+    """Figures of images (N, S, S, 3) beside those of real crops (M, S, S, 3), both RGB uint8. period: of `grid`."""
     real_sharpness = sharpness(real).mean()
     cast = float(np.abs(generated.mean((0, 1, 2)) - real.mean((0, 1, 2))).mean())
     return {
         "sharpness": estimate.mean(sharpness(generated) / real_sharpness, seed),
         "colour_cast": estimate.plain(cast, len(generated)),
         "contrast": estimate.mean(generated.std((1, 2, 3)) / real.std((1, 2, 3)).mean(), seed),
-        "grid": estimate.plain(grid(generated), len(generated)),
-        "grid_real": estimate.plain(grid(real), len(real)),
+        "grid": estimate.plain(grid(generated, period), len(generated)),
+        "grid_real": estimate.plain(grid(real, period), len(real)),
+        "pixel_pairs": estimate.plain(grid(generated, 2), len(generated)),
+        "pixel_pairs_real": estimate.plain(grid(real, 2), len(real)),
     }

@@ -26,6 +26,7 @@ from personae.evaluation.subjects import Subject
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.reading.reader import FaceReader
+from personae.sampling import codec
 from personae.types import Array, Motion
 
 FINDERS = ("reader", "teacher")
@@ -80,7 +81,7 @@ def evaluate(
     Raises `BadOption`, `BadData`, `WeightsMissing`, `BadOutput`.
     """
     reader, opinion, find = _check(pipe, images_per_person, judge, finder)
-    template = pipe.config.crop_template
+    template, cell = pipe.config.crop_template, codec.pixels_per_cell(pipe.vae)
     features = realism.backbone(backbone, reader, template, opinion)
     everyone = held_out_people(source)
     chosen = stage.pick(everyone, people, seed)
@@ -105,7 +106,7 @@ def evaluate(
             "backbone": features.name,
             "reference_people": len(others),
         },
-        figures=judged.figures | _unjudged_figures(reader, features, template, sample, others, progress),
+        figures=judged.figures | _unjudged_figures(reader, features, template, cell, sample, others, progress),
         groups=judged.groups,
         caveats=_caveats(opinion, finder, features, len(unread), len(judged.unjudged)),
     )
@@ -204,6 +205,7 @@ def _unjudged_figures(
     reader: FaceReader,
     backbone: realism.Backbone,
     template: str,
+    cell: int,
     sample: Sample,
     others: Sequence[Subject],
     progress: bool,
@@ -216,7 +218,7 @@ def _unjudged_figures(
         reference = backbone.features(list(stage.crops(others, template, images.shape[2])))
         floor = backbone.features(list(sample.crops))
         figures |= realism.measure(features, reference, floor, seed=sample.seed)
-    figures |= appearance.measure(images.reshape(-1, *images.shape[2:]), sample.crops, seed=sample.seed)
+    figures |= appearance.measure(images.reshape(-1, *images.shape[2:]), sample.crops, period=cell, seed=sample.seed)
     real = [one.face.motion for one in sample.subjects if one.face.motion is not None]
     bar = track(images, "measuring diversity", disable=not progress, transient=True)
     motions = [[_motion(reader, image) for image in person] for person in bar]

@@ -101,7 +101,8 @@ class _Portraits:
 
     @torch.no_grad()
     def measured(self, vae: AutoencoderDC) -> dict[str, float]:
-        """PSNR (dB), cosine, sharpness (share of the originals', median), grid, of held-out heads; latents' spread."""
+        """PSNR (dB), cosine, sharpness (share of the originals', median), grid (of 8 pixels, of a cell, of 2), of
+        held-out heads; latents' spread."""
         home = next(vae.parameters()).device
         self.to(home)
         real = to_tensor(self.held_out).to(home)
@@ -114,6 +115,8 @@ class _Portraits:
             "held_out_cosine": float(self.alike(decoded, real)),
             "held_out_sharpness": float(np.median(share)),
             "held_out_grid": appearance.grid(drawn),
+            "held_out_grid_of_cells": appearance.grid(drawn, FACTOR),
+            "held_out_pixel_pairs": appearance.grid(drawn, 2),
             "spread": float(latents.std()),
         }
 
