@@ -21,7 +21,7 @@ from personae.conditioning.facex.assembly import Assembly, FaceRef
 from personae.conditioning.facex.controller import widths_of
 from personae.conditioning.facex.network import SIZES, FaceX
 from personae.conditioning.facex.representation import TOKENS
-from personae.editing import conditioning
+from personae.editing import conditioning, face_edit
 from personae.editing.changes import Changes, retargeted
 from personae.editing.inputs import in_crop
 from personae.editing.masks import EDIT_MASKS, REFERENCES, edit_mask_of
@@ -250,6 +250,13 @@ def test_the_same_seed_is_the_same_edit_in_any_company(model: FacePipeline) -> N
     one = model.edit("swap", source=solo(), target=group(), seed=7, **CHEAP)
     apart = np.asarray(three.images[2], int) - np.asarray(one.images[0], int)
     assert np.abs(apart).max() <= 2  # batches change the order of sums
+
+
+def test_seeds_are_whole_numbers_of_any_kind() -> None:
+    """NumPy's would overflow where a hole is filled with noise of its own."""
+    seeds = face_edit._seeds(np.int64(2**62), 2)
+    assert seeds == [2**62, 2**62 + 1]
+    assert [type(one) for one in (*seeds, *face_edit._seeds(np.arange(2), 2))] == [int] * 4
 
 
 def test_colours_are_matched_in_the_region_or_around_it(model: FacePipeline) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from personae.data.teachers import Teachers
 from personae.reading import align
+from personae.sampling.fast import modes
 from personae.training.methods.facex.method import FaceXTask
 from personae.training.methods.motion.generated_faces import GeneratedFaces
 from personae.training.methods.motion.method import MotionTask
@@ -65,6 +66,36 @@ def test_practice_is_read_once(task: FaceXTask, tmp_path: Path, monkeypatch: pyt
 
     kept = GeneratedFaces.load_or_make(tmp_path / "new" / "made.npz", again, Labeller(), 20)
     np.testing.assert_array_equal(kept.crops, made.crops)
+
+
+class Placed(torch.nn.Module):
+    """Remembers where it is brought."""
+
+    home: torch.device | None = None
+
+    def to(self, home: torch.device) -> "Placed":
+        self.home = home
+        return self
+
+
+def test_practice_is_where_trainings_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its autoencoder is brought there by others; no loop has brought its model."""
+    home, generators = torch.device("cpu"), list[torch.Generator]()
+
+    class Practice:
+        model = Placed()
+
+        def batch(self, rng: np.random.Generator, size: int) -> int:
+            return size
+
+        def pictures(self, batch: int, generator: torch.Generator) -> Array:
+            assert self.model.home is home
+            generators.append(generator)
+            return np.stack([dotted(60, 60)] * batch)
+
+    monkeypatch.setattr(modes, "device_for", lambda wish: home)
+    assert len(GeneratedFaces.load_or_make(tmp_path / "made.npz", Practice, Labeller(), 3)) == 3
+    assert generators[0].device == home
 
 
 def motion_anywhere() -> Motion:

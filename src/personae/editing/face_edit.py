@@ -9,6 +9,7 @@ Legend: N images, S the side of the model's crops, H and W of the photo.
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -226,7 +227,7 @@ def _seeds(seeds: int | Sequence[int] | None, count: int) -> list[int]:
     """One for each image, drawn now if there is none."""
     if seeds is None:
         seeds = secrets.randbelow(2**31)
-    return [seeds + n for n in range(count)] if isinstance(seeds, int) else list(seeds)
+    return [int(seeds) + n for n in range(count)] if isinstance(seeds, int | Integral) else [int(one) for one in seeds]
 
 
 # ---------------------------------------------------------------------- painting

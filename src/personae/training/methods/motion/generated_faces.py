@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from personae.data import shards
 from personae.data.teachers import Teachers
 from personae.io import atomic
+from personae.sampling.fast import modes
 from personae.training.frame import of_side
 from personae.types import Array
 
@@ -24,6 +26,10 @@ _AT_ONCE = 16
 
 class Practice(Protocol):
     """A training that makes pictures as it learns: `FaceXTask`."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What it trains, where it computes."""
 
     def batch(self, rng: np.random.Generator, size: int) -> Any:
         """`size` edits to practise; depends on `rng` only."""
@@ -85,7 +91,9 @@ class GeneratedFaces:
 
 def _pictures(task: Practice, count: int) -> Iterator[Array]:
     """`count` crops (S, S, 3) uint8."""
-    generator = torch.Generator().manual_seed(0)
+    home = modes.device_for(None)  # as in a training, whose loop would bring the model there
+    task.model.to(home)
+    generator = torch.Generator(home).manual_seed(0)
     for start in range(0, count, _AT_ONCE):
         batch = task.batch(np.random.default_rng(start), min(_AT_ONCE, count - start))
         yield from task.pictures(batch, generator)
