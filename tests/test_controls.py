@@ -11,7 +11,7 @@ from personae.conditioning.types import Rows
 from personae.errors import BadOption
 from personae.pipeline import FacePipeline
 from personae.sampling.guidance import guided
-from personae.sampling.unet_hooks import arguments, engaged, halves
+from personae.sampling.unet_hooks import arguments, engaged, stacked
 from tolerances import assert_same
 
 
@@ -70,13 +70,13 @@ def test_unguided_calls_have_no_unconditional_rows(pipe: FacePipeline) -> None:
 
 
 def test_halves_are_first_unconditional_then_conditional() -> None:
-    rows = halves(torch.tensor([4, 7]))
+    rows = stacked(torch.tensor([4, 7]), [None, 0])
     assert rows.images.tolist() == [4, 7, 4, 7]
     assert rows.conditional.tolist() == [False, False, True, True]
 
 
 def test_two_controls_may_not_set_the_same(pipe: FacePipeline) -> None:
-    rows = halves(torch.tensor([0]))
+    rows = stacked(torch.tensor([0]), [None, 0])
     two = [Nudge([1.0]), Nudge([2.0])]
     with pytest.raises(BadOption, match="two controls set the UNet's down_block"):
         arguments(two, torch.zeros(2, 4, 8, 8), torch.tensor(1), told(pipe, 1)[0], rows)

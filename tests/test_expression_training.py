@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from personae.conditioning.expression_adapter import FILE, ExpressionAdapter, ExpressionHook
-from personae.sampling.unet_hooks import engaged, halves
+from personae.sampling.unet_hooks import engaged, stacked
 from personae.training import recipes
 from personae.training.loop import Schedule, train
 from personae.training.methods.base.network import build_unet
@@ -130,7 +130,7 @@ def test_what_it_exports_predicts_the_same(task: ExpressionTask, tmp_path: Path)
     noisy, times = batch["latents"].float(), torch.full((2,), 0.5)
     expressions = torch.rand(2, 52)
     control = ExpressionHook(adapter=adapter, vectors=expressions)
-    rows = halves(torch.arange(2))
+    rows = stacked(torch.arange(2), [None, 0])
     with torch.no_grad(), engaged([control], unet.eval()):
         arguments = control.arguments(noisy, times, told, rows)
         (both,) = arguments["added_cond_kwargs"]["image_embeds"]

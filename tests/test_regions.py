@@ -28,7 +28,7 @@ from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.provenance.recipe import read_recipe
 from personae.replay import replay
-from personae.sampling.unet_hooks import halves
+from personae.sampling.unet_hooks import stacked
 from reading_fixtures import white_face
 from tolerances import assert_same
 
@@ -146,7 +146,7 @@ def test_the_class_embedding_is_each_ones_own(nano: FacePipeline) -> None:
         """The unconditional and the conditional row."""
         both = told.rows(torch.tensor([0, 0]))
         if control is not None:
-            control.arguments(x, t, both, halves(torch.tensor([0])))
+            control.arguments(x, t, both, stacked(torch.tensor([0]), [None, 0]))
         hook = block.norm2.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         unet(torch.cat([x, x]), t, encoder_hidden_states=both.tokens, class_labels=both.pooled)
         hook.remove()

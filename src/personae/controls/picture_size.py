@@ -40,8 +40,9 @@ class PictureSizeControl(Control):
     @classmethod
     def of_model(cls, model: Model) -> Mapping[str, Mapping[str, Any]]:
         """The model's own size, and the cell in whole numbers of which a side is measured."""
-        from personae.sampling import codec  # late: it brings torch
+        from personae.sampling import codec  # late: they bring torch
+        from personae.sampling.latent_grid import own_side
 
         cell = codec.pixels_per_cell(model.vae)
-        own = {"default": int(model.unet.config.sample_size) * cell, "low": cell, "step": cell}
+        own = {"default": own_side(model.vae, model.unet), "low": cell, "step": cell}
         return {"height": own, "width": own}

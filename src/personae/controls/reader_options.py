@@ -21,7 +21,8 @@ def strength_option(help: str, *, default_text: str) -> Any:  # noqa: A002
 
 
 def interval_option(of: str, default: tuple[float, float]) -> Any:
-    """When it pulls. of: the option that says how strongly."""
+    """When it pulls, in shares of the whole schedule, the steps included that `strength` leaves out. of: the option
+    that says how strongly."""
     return option(
         Interval(),
         default=default,

@@ -3,7 +3,8 @@
     pipe(face, speed="fast")
     pipe(face, guidance_interval=(0.2, 0.8), cache_interval=2, decoder="tiny")
 
-The parts named override those of the mode. What each costs in time and in likeness: docs/performance.md.
+The parts named override those of the mode. Steps and shares of them are those of the whole schedule, the steps included
+that `strength` leaves out. What each costs in time and in likeness: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _OF_THE_SPEED = "as the speed has it"
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedControl(Control):
-    """A mode of `sampling.fast.modes`. Where nothing would be saved (no guidance, fewer than nine steps) none of its
-    parts applies; a part that the request names always does."""
+    """A mode of `sampling.fast.mode_table`. With fewer than nine steps neither of its intervals applies; without
+    guidance its deep features are still computed in some steps only. A part that the request names always applies."""
 
     group: ClassVar[str] = "Speed"
 

@@ -102,7 +102,8 @@ class ReaderGuidance:
         vae: decodes the clean latents; on the sampler's device.
         reader_score: what is raised.
         strength: how far each step moves the clean latents, as a root mean square; theirs is about 1.
-        interval: (first, last) shares of the steps, 0-1, between which it acts.
+        interval: (first, last) shares of the scheduler's steps, 0-1, between which it acts; steps that are left out
+            (`MaskBlend.strength`) count as well.
     """
 
     vae: Any

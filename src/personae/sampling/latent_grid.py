@@ -1,6 +1,7 @@
 """The size of a picture in cells of the latents, and the noise that it begins from.
 
 grid = latent_grid(pipe.vae, pipe.unet, height=512, width=768)        # (64, 96)
+own_side(pipe.vae, pipe.unet)                                         # 512
 noise = starting_noise(None, generators, (4, *grid))                  # (N, 4, 64, 96)
 """
 
@@ -27,9 +28,14 @@ def latent_grid(vae: Any, unet: Any, *, height: int | None, width: int | None) -
         fits = side is None or (isinstance(side, Integral) and side > 0 and side % cell == 0)
         if not fits:
             raise BadOption(
-                f"{name} must be a multiple of {cell} pixels, got {side!r}: the model's own is {own * cell}"
+                f"{name} must be a multiple of {cell} pixels, got {side!r}: the model's own is {own_side(vae, unet)}"
             )
     return (own if height is None else height // cell), (own if width is None else width // cell)
+
+
+def own_side(vae: Any, unet: Any) -> int:
+    """Pixels along a side of a picture of the UNet's own size."""
+    return int(unet.config.sample_size) * codec.pixels_per_cell(vae)
 
 
 def starting_noise(

@@ -17,6 +17,7 @@ from personae.reading import align
 from personae.reading.photo import PhotoSource, load_photo
 from personae.sampling import codec
 from personae.sampling.guidance import call
+from personae.sampling.latent_grid import own_side
 from personae.shapes import Float, Float32
 from personae.types import Identity
 
@@ -33,7 +34,7 @@ def reference_latents(model: Model, source: PhotoSource) -> Float32[Tensor, "1 c
     faces = model.reader.read(photo, motion=False, identity=False)
     if not faces:
         raise NoFaceFound(f"no face was found in the reference {photo.source or 'photo'}: give one that shows a face")
-    size = int(model.unet.config.sample_size) * codec.pixels_per_cell(model.vae)  # of the model's images
+    size = own_side(model.vae, model.unet)
     matrix = align.similarity(faces[0].detection.points, model.config.crop_template, size)
     crop = codec.to_tensor(align.crop(photo.pixels, matrix, size)[None])
     return codec.encode(model.vae, crop.to(model._execution_device))

@@ -50,8 +50,3 @@ def stacked(images: Int64[Tensor, " M"], terms: Sequence[int | None]) -> Rows:
     None is the unconditional one."""
     each = torch.tensor([-1 if term is None else term for term in terms]).repeat_interleave(len(images))
     return Rows(images=images.repeat(len(terms)), conditional=each >= 0, terms=each.clamp(min=0))
-
-
-def halves(images: Int64[Tensor, " M"]) -> Rows:
-    """The rows of a guided call: first the unconditional, then the conditional half of `images` (M,)."""
-    return stacked(images, [None, 0])

@@ -26,7 +26,7 @@ from personae.evaluation.setup import open_setup
 from personae.evaluation.subjects import Subject
 from personae.evaluation.suite_options import Cache, Model, ReportFile, Steps, TeachersFolder
 from personae.pipeline import FacePipeline
-from personae.sampling import codec
+from personae.sampling.latent_grid import own_side
 from personae.shapes import UInt8
 from personae.types import Array
 
@@ -178,7 +178,7 @@ def pull(bench: Bench, everyone: Array, faced: Readings) -> tuple[dict[str, Row]
 def together(bench: Bench, trials: int) -> tuple[dict[str, Row], dict[str, Estimate]]:
     """Two people in one picture: whether each half's face is nearer to its own person than to the other."""
     rows: dict[str, Row] = {}
-    side = bench.pipe.unet.config.sample_size * codec.pixels_per_cell(bench.pipe.vae)
+    side = own_side(bench.pipe.vae, bench.pipe.unet)
     for name, (prompt, wide) in TOGETHER.items():
         options = {**bench.options, "prompt": prompt, "regions": HALVES, "width": int(wide * side)}
         own, other = [], []

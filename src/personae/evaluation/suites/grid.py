@@ -20,7 +20,7 @@ from personae.gather import PEOPLE
 from personae.identity import IdentitySampler
 from personae.pipeline import FacePipeline
 from personae.provenance import writer
-from personae.sampling import codec
+from personae.sampling.latent_grid import own_side
 from personae.types import Identity
 
 WEIGHTS: dict[str, Mapping[str, Any]] = {
@@ -51,7 +51,7 @@ def pictures(pipe: FacePipeline, people: Sequence[Identity], seed: int) -> list[
 
 def groups(pipe: FacePipeline, people: Sequence[Identity], seed: int) -> list[list[Image.Image]]:
     """All of them in one picture, three times over; a row for each prompt."""
-    side = pipe.unet.config.sample_size * codec.pixels_per_cell(pipe.vae)
+    side = own_side(pipe.vae, pipe.unet)
     return [
         [
             pipe(

@@ -14,12 +14,12 @@ class Mode:
     """What a request skips to save time.
 
     Attributes:
-        guidance_interval: the shares of the steps, 0-1, between which guidance acts; the others compute the conditional
-            half alone, at half the price (Kynkäänniemi et al., NeurIPS 2024: guidance harms early steps, and late ones
-            need none).
+        guidance_interval: the shares of the schedule's steps, 0-1, between which guidance acts; the others compute the
+            conditional half alone, at half the price (Kynkäänniemi et al., NeurIPS 2024: guidance harms early steps,
+            and late ones need none). Steps that `MaskBlend.strength` leaves out count as well.
         cache_interval: the deep features of the UNet are computed in every n-th step (`deep_cache`); 1: in all.
         tiny_decoder: whether to decode with the model's `taesd/`, if it has one.
-        least_steps: with fewer steps than this, neither interval applies.
+        least_steps: with fewer steps in the schedule than this, neither interval applies.
 
     Raises `BadOption` for an interval outside its range.
     """
