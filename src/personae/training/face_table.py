@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,8 @@ class FaceTable:
             tars += (found := sorted(folder.glob("*.tar")))
             if not found:
                 raise BadData(f"{folder} holds no shards: run `personae prepare PHOTOS -o {folder}` first")
-        rows = [(key, parts) for tar in tars for key, parts in shards.read(tar) if shards.held_out(key) == held_out][
-            :limit
-        ]
+        records = (record for tar in tars for record in shards.read(tar))
+        rows = list(islice((record for record in records if shards.held_out(record[0]) == held_out), limit))
         if not rows:
             raise BadData(
                 f"{cache} holds nobody {'who is held out' if held_out else 'to train on'}: prepare more photos"
