@@ -46,8 +46,8 @@ Input = PhotoSource
 @dataclass(frozen=True, kw_only=True)
 class Drift:
     """How far a replayed image is from the saved one, in grey levels 0-255; `same_model`: whether the weights are
-    those that made it. Where the saved one is watermarked, the replayed one is compared with the same watermark in it;
-    `mark`: how large that is by itself, as a mean, None: there is none."""
+    known, by their hash, to be those that made it. Where the saved one is watermarked, the replayed one is compared
+    with the same watermark in it; `mark`: how large that is by itself, as a mean, None: there is none."""
 
     mean: float
     max: int
@@ -136,7 +136,7 @@ def remake(
     drift = Drift(
         mean=float(apart.mean()),
         max=int(apart.max()),
-        same_model=same == recipe["model"].get("sha256"),
+        same_model=same is not None and same == recipe["model"].get("sha256"),
         mark=mark,
     )
     now = ("dtype", "device", "versions", "sampler")
@@ -257,9 +257,9 @@ def dtype_of(recipe: Mapping[str, Any]) -> Any:
 
 
 def _own_size(pipe: "FacePipeline") -> int:
-    from personae.sampling import codec  # late: it brings torch
+    from personae.sampling.latent_grid import own_side  # late: it brings torch
 
-    return int(pipe.unet.config.sample_size) * codec.pixels_per_cell(pipe.vae)
+    return own_side(pipe.vae, pipe.unet)
 
 
 def _require_size(

@@ -166,7 +166,7 @@ def replay(
         mark = {} if drift.mark is None else {"mark": drift.mark}
         say_json({"mean": drift.mean, "max": drift.max, "same_model": drift.same_model} | mark)
     else:
-        other = "" if drift.same_model else "; the model is another one than it was made with"
+        other = "" if drift.same_model else "; the model is not known to be the one that it was made with"
         both = "" if drift.mark is None else f" (both watermarked; the mark alone is {drift.mark:.3f})"
         say(f"mean difference {drift.mean:.3f}, largest {drift.max} of 255{both}{other}")
 

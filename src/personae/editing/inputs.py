@@ -23,8 +23,8 @@ from personae.reading import align
 from personae.reading.aligned import Aligned, aligned
 from personae.reading.metadata import mime_of
 from personae.reading.photo import PhotoSource, load_photo, record_of
-from personae.sampling import codec
 from personae.sampling.known_pictures import white
+from personae.sampling.latent_grid import own_side
 from personae.shapes import Bool
 from personae.types import Array, Edit, Face, Identity, Ingredient, Photo
 
@@ -154,7 +154,7 @@ def in_crop(pipe: Model, face: Face) -> Aligned:
 
 def side(pipe: Model) -> int:
     """Pixels along a side of the model's images."""
-    return int(pipe.unet.config.sample_size) * codec.pixels_per_cell(pipe.vae)
+    return own_side(pipe.vae, pipe.unet)
 
 
 def identity_of(pipe: Model, face: Aligned) -> Identity:

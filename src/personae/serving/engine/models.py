@@ -145,13 +145,13 @@ def _free_cached() -> None:
 def _facts(name: str, pipe: Any) -> ModelFacts:
     from personae.identity import PEOPLE, directions
     from personae.models import catalog, components
-    from personae.sampling import codec
+    from personae.sampling.latent_grid import own_side
 
     folder = pipe.folder
     known = folder is not None and (folder / directions.FILE).is_file()
     return ModelFacts(
         name=name,
-        side=int(pipe.unet.config.sample_size) * codec.pixels_per_cell(pipe.vae),
+        side=own_side(pipe.vae, pipe.unet),
         steps=pipe.config.steps,
         guidance_scale=pipe.config.guidance_scale,
         identity_space=pipe.config.identity_space,

@@ -195,8 +195,8 @@ def stored_rows(
     digest: Callable[[range], str],
     encode: Callable[[range], dict[str, Array]],
 ) -> dict[str, Array]:
-    """Arrays of `count` rows along their second axis, made by `encode` so many rows at a time and stored in `folder`,
-    under names that depend on the rows' `digest`: what is prepared later is all that has to be encoded then."""
+    """Arrays (2, N, ...) of `count` rows N, made by `encode` so many rows at a time and stored in `folder`, under names
+    that depend on the rows' `digest`: what is prepared later is all that has to be encoded then."""
     parts = []
     for start in range(0, count, _ROWS):
         rows = range(start, min(start + _ROWS, count))

@@ -146,7 +146,7 @@ class Heads:
         return len(self.table)
 
     def batches(self, rows: range) -> Iterator[Tensor]:
-        """The heads of some rows, a few at a time."""
+        """The heads of some rows (n, 3, 256, 256) in [-1, 1], a few at a time."""
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
             yield to_tensor(np.stack([self._head(row) for row in some]))
