@@ -193,9 +193,9 @@ def stored_rows(
     name: str,
     count: int,
     digest: Callable[[range], str],
-    encode: Callable[[range], dict[str, Array]],
-) -> dict[str, Array]:
-    """Arrays (2, N, ...) of `count` rows N, made by `encode` so many rows at a time and stored in `folder`, under names
+    encode: Callable[[range], dict[str, Shaped[Array, "2 n ..."]]],
+) -> dict[str, Shaped[Array, "2 N ..."]]:
+    """Arrays of `count` rows N, made by `encode` so many rows at a time and stored in `folder`, under names
     that depend on the rows' `digest`: what is prepared later is all that has to be encoded then."""
     parts = []
     for start in range(0, count, _ROWS):
