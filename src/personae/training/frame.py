@@ -56,6 +56,11 @@ def of_side(side: int) -> Frame:
     raise BadData(f"no base makes pictures of {side} pixels a side: {PORTRAIT.side} or {HEAD.side}")
 
 
+def latent_channels(export: Path) -> int:
+    """Of the latents that the UNet in an export makes."""
+    return int(json.loads((export / "unet" / "config.json").read_text())["in_channels"])
+
+
 def of_model(folder: str | Path) -> Frame:
     """The frame of a model folder's pictures; of an export, which does not say, `PORTRAIT`."""
     index = Path(folder) / "model_index.json"

@@ -1,6 +1,5 @@
 """Where a recipe finds what it needs: labelled data, the exports of earlier recipes, or the bundled model's."""
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,10 +133,12 @@ class Inputs:
     def heads(self) -> Path | None:
         """The export of the newest base of heads, if one was trained: of the one that learnt words and faces together,
         or else of the one that it begins with."""
+        from personae.training.frame import latent_channels
+
         first, worded = (self.runs / recipe / "export" for recipe in ("portrait", WORDED))
         if not first.is_dir():
             return None
-        return worded if worded.is_dir() and _channels(worded) == _channels(first) else first
+        return worded if worded.is_dir() and latent_channels(worded) == latent_channels(first) else first
 
     def of_base(self, *, fresh: bool = False, worded: bool = True) -> "BaseFiles":
         """What every training beside a base needs: of the base of heads, if one was trained, or else of the one that
@@ -177,11 +178,6 @@ class Inputs:
         with suppress(WeightsMissing):
             return self.shipped()
         return None
-
-
-def _channels(export: Path) -> int:
-    """Of the latents that a base makes."""
-    return int(json.loads((export / "unet" / "config.json").read_text())["in_channels"])
 
 
 def bundled() -> Path | None:

@@ -1,6 +1,5 @@
 """Text encoder and UNet of nano, and both as the one module that is trained."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -49,11 +48,6 @@ def build_unet(channels: int = 8) -> UNet2DConditionModel:
         class_embed_type="projection",
         projection_class_embeddings_input_dim=WIDTH,
     )
-
-
-def makes(folder: Path, channels: int) -> bool:
-    """Whether the base in an export makes latents of `channels`."""
-    return bool(json.loads((folder / "unet" / "config.json").read_text())["in_channels"] == channels)
 
 
 def for_latents(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:

@@ -22,11 +22,12 @@ from personae.shapes import Float, Float32
 from personae.training import captions
 from personae.training.compilation import compile_blocks
 from personae.training.export import save_half
+from personae.training.frame import latent_channels
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
 from personae.training.methods.base.data import LatentFaces
-from personae.training.methods.base.network import IdentityToFace, makes
+from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix, Prompts
 from personae.training.methods.base.setting import sample
 from personae.training.methods.portrait.data import Encoder, of_caches, of_stream
@@ -78,7 +79,7 @@ class PortraitTask:
         self.data = LatentFaces.joined(parts)
         self.evaluator = Evaluator.of(caches, encoder, self.data)
         channels = self.data.latents.shape[2]
-        goes_on = start if start is not None and makes(start, channels) else None
+        goes_on = start if start is not None and latent_channels(start) == channels else None
         self.prompts = Prompts.of_export(goes_on) if goes_on else Prompts.trained(tokenizer, self.data.measures[0])
         self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=channels)
 
