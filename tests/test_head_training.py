@@ -60,7 +60,7 @@ def test_every_adapter_trains_beside_the_base_of_heads(name: str, inputs: Inputs
     torch.manual_seed(0)
     task = built(name, inputs)
     assert task.setting.frame == HEAD
-    assert task.setting.faces.shape == (4, 16, 16)
+    assert task.setting.faces.shape == (4, HEAD.cells, HEAD.cells)
     report = train(task, SHORT, tmp_path, bf16=False)
     assert np.isfinite(list(report.values())).all()
     assert (tmp_path / "export" / ADAPTERS[name]).is_dir()
@@ -184,11 +184,11 @@ def _owner(vectors: np.ndarray, person: np.ndarray, vector: np.ndarray) -> int:
 def test_a_table_is_cut_anew(inputs: Inputs) -> None:
     plain = FaceTable.load(inputs.cache)
     heads = plain.framed(HEAD, inputs.cache)
-    assert heads.crops.shape == (len(plain), 256, 256, 3)
+    assert heads.crops.shape == (len(plain), HEAD.side, HEAD.side, 3)
     for row in (0, len(plain) - 1):
         points = align.apply(heads.matrix[row], plain.five_points[row])
         assert np.abs(points - HEAD.points()).mean() < 8  # a drawn face's points lie a little elsewhere
-        np.testing.assert_array_equal(heads.crops[row], align.crop(plain.photo(row), heads.matrix[row], 256))
+        np.testing.assert_array_equal(heads.crops[row], align.crop(plain.photo(row), heads.matrix[row], HEAD.side))
     assert plain.framed(PORTRAIT, inputs.cache) is plain
     before = sorted(inputs.cache.glob("crops-*"))
     again = plain.framed(HEAD, inputs.cache)
@@ -208,6 +208,6 @@ def test_a_model_says_in_which_frame_it_shows_faces(tmp_path: Path) -> None:
     assert frame.of_model(tmp_path) == PORTRAIT  # an export, which does not say
     (tmp_path / "model_index.json").write_text('{"crop_template": "head"}')
     assert frame.of_model(tmp_path) == HEAD
-    assert frame.of_side(256) == HEAD
+    assert frame.of_side(192) == HEAD
     with pytest.raises(BadData, match="300 pixels"):
         frame.of_side(300)

@@ -88,7 +88,7 @@ def test_a_stream_needs_no_more_than_a_wheel_and_views(tmp_path: Path, monkeypat
     Directions(vectors=np.zeros((len(TRAITS), WIDTH), np.float32)).save(tmp_path / "views.safetensors", {"seed": "0"})
     drawn = inputs.stream()
     assert drawn is not None
-    assert drawn.draw(1, 2, torch.Generator().manual_seed(0)).images.shape == (1, 2, 3, 256, 256)
+    assert drawn.draw(1, 2, torch.Generator().manual_seed(0)).images.shape == (1, 2, 3, 192, 192)
     assert inputs.caches() == []
     assert replace(inputs, draw=0).stream() is None
 

@@ -76,8 +76,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The UNet of nano with a twentieth of its weights."""
     build = network.build_unet
 
-    def build_small(channels: int) -> diffusers.UNet2DConditionModel:
-        config = dict(build(channels).config) | {"block_out_channels": (32, 32, 32), "attention_head_dim": (1, 1, 1)}
+    def build_small(channels: int, cells: int = 16) -> diffusers.UNet2DConditionModel:
+        config = dict(build(channels, cells).config) | {"block_out_channels": (32, 32, 32), "attention_head_dim": (1, 1, 1)}
         return diffusers.UNet2DConditionModel.from_config(config)
 
     monkeypatch.setattr(network, "build_unet", build_small)
@@ -139,11 +139,15 @@ def test_a_batch_holds_people_and_photos_in_fixed_shares(folder: Path) -> None:
 def test_a_base_begins_with_all_but_the_ends_of_one_for_other_latents() -> None:
     torch.manual_seed(0)
     other = network.build_unet(8)
-    own = network.for_latents(other, 4)
+    own = network.for_latents(other, 4, 12)
     assert own.config.in_channels == own.config.out_channels == 4
+    assert own.config.sample_size == 12
     fresh = {name for name, weight in other.state_dict().items() if not torch.equal(weight, own.state_dict()[name])}
     assert fresh == {"conv_in.weight", "conv_in.bias", "conv_out.weight", "conv_out.bias"}
-    assert network.for_latents(other, 8) is other
+    assert network.for_latents(other, 8, 16) is other
+    larger = network.for_latents(other, 8, 32)
+    assert larger.config.sample_size == 32
+    assert all(torch.equal(weight, larger.state_dict()[name]) for name, weight in other.state_dict().items())
 
 
 def test_a_text_encoder_keeps_what_it_knows_of_the_words_that_stay() -> None:
@@ -211,7 +215,7 @@ def test_people_drawn_here_are_encoded_as_pictures_are(
 ) -> None:
     monkeypatch.setattr(data, "_SAME", -1.0)
     drawn = of_stream(stream, encoder, people=3, views=2, seed=4, crops=2)
-    assert drawn.latents.shape == (2, 6, 4, 16, 16)
+    assert drawn.latents.shape == (2, 6, 4, HEAD.cells, HEAD.cells)
     assert drawn.vectors.shape == (2, 6, 2, 128)
     assert drawn.person.tolist() == [0, 0, 1, 1, 2, 2]
     images = stream.draw(3, 2, torch.Generator().manual_seed(4)).images.flatten(0, 1)

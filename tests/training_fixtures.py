@@ -33,7 +33,7 @@ def tiny_base(folder: Path) -> None:
 
 
 def tiny_vae(folder: Path, frame: Frame = PORTRAIT) -> None:
-    """A random autoencoder between pictures of a frame and (4, 16, 16) latents."""
+    """A random autoencoder between pictures of a frame and latents of 4 channels."""
     torch.manual_seed(2)
     stages = frame.cell.bit_length()
     diffusers.AutoencoderDC(

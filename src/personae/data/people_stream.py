@@ -2,7 +2,7 @@
 
     stream = PeopleStream.of_wheel(wheel, directions, AlignedLandmarks("motion.onnx", source="ffhq")).to("cuda")
     drawn = stream.draw(people=16, views=2, generator=torch.Generator("cuda").manual_seed(step))
-    drawn.images                    # (16, 2, 3, 256, 256) in [-1, 1], aligned as the template says
+    drawn.images                    # (16, 2, 3, 192, 192) in [-1, 1], aligned as the template says
 
 What `personae prepare people` writes to disk in hours, a GPU draws in minutes: the same generator, the same views, cut
 by the reader's own landmarks. No labeller takes part, so what a picture shows is what the motion network reads.
@@ -59,7 +59,7 @@ class PeopleStream(nn.Module):
         landmarks: AlignedLandmarks,
         *,
         template: str = "head",
-        size: int = 256,
+        size: int = 192,
         at_once: int = 32,
     ) -> None:
         super().__init__()

@@ -60,7 +60,7 @@ TEMPLATES = {
         # FFHQ's own crop, as the five points lie in it on average (the 512-px template of GFPGAN and facexlib).
         Template(name="ffhq", points=tuple((x / 512, y / 512) for x, y in _FFHQ_512), size=512),
         # A head with its hair and neck: the eyes 0.30 of the width apart.
-        Template(name="head", points=_arcface_scaled(0.3 / 0.3146, 0.5, 0.45), size=256),
+        Template(name="head", points=_arcface_scaled(0.3 / 0.3146, 0.5, 0.45), size=192),
         # The motion reader's own crop: wide enough to hold a chin and a forehead at any pose.
         Template(name="motion", points=_arcface_scaled(1.05, 0.5, 0.38), size=128),
     )

@@ -15,20 +15,19 @@ from personae.reading import align
 from personae.shapes import Float, Float64, UInt8
 from personae.types import Array
 
-CELLS = 16  # of a picture's latents, a side
-
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """template: of `reading.align`. side: pixels."""
+    """template: of `reading.align`. side: pixels. cell: pixels a side of what one cell of the latents stands for."""
 
     template: str
     side: int
+    cell: int
 
     @property
-    def cell(self) -> int:
-        """Pixels a side of what one cell of the latents stands for."""
-        return self.side // CELLS
+    def cells(self) -> int:
+        """Of a picture's latents, a side."""
+        return self.side // self.cell
 
     def matrix(self, points: Float[Array, "5 2"]) -> Float64[Array, "2 3"]:
         """The similarity from a photo with a face's five `points` to the picture."""
@@ -39,13 +38,13 @@ class Frame:
         return np.array(align.template(self.template).points) * self.side - 0.5
 
     def inside(self, matrix: Float[Array, "2 3"], shape: tuple[int, ...]) -> UInt8[Array, "h w"]:
-        """(16, 16), 1 for the cells of the latents whose pixels all lie in a photo (H, W, ...) that `matrix` cuts."""
+        """(h, w), 1 for the cells of the latents whose pixels all lie in a photo (H, W, ...) that `matrix` cuts."""
         covered = align.coverage(matrix, self.side, shape)
-        return np.asarray(covered.reshape(CELLS, self.cell, CELLS, self.cell).all((1, 3)), np.uint8)
+        return np.asarray(covered.reshape(self.cells, self.cell, self.cells, self.cell).all((1, 3)), np.uint8)
 
 
-PORTRAIT = Frame(template="portrait", side=128)  # what `personae prepare` cuts
-HEAD = Frame(template="head", side=256)
+PORTRAIT = Frame(template="portrait", side=128, cell=8)  # what `personae prepare` cuts
+HEAD = Frame(template="head", side=192, cell=16)
 
 
 def of_side(side: int) -> Frame:

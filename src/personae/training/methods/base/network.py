@@ -33,10 +33,11 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def build_unet(channels: int = 8) -> UNet2DConditionModel:
-    """nano's UNet with fresh weights: 19.6 M parameters, no attention at the full 16 x 16. channels: of the latents."""
+def build_unet(channels: int = 8, cells: int = 16) -> UNet2DConditionModel:
+    """nano's UNet with fresh weights: 19.6 M parameters, no attention at full size. channels, cells: of the latents,
+    and a side."""
     return UNet2DConditionModel(
-        sample_size=16,
+        sample_size=cells,
         in_channels=channels,
         out_channels=channels,
         block_out_channels=(128, 192, 224),
@@ -50,17 +51,17 @@ def build_unet(channels: int = 8) -> UNet2DConditionModel:
     )
 
 
-def for_latents(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
-    """A UNet for latents of `channels`: this one, or, if its own are others, one whose first and last layers are fresh
-    and which has all else of it."""
-    if unet.config.in_channels == channels:
+def for_latents(unet: UNet2DConditionModel, channels: int, cells: int) -> UNet2DConditionModel:
+    """A UNet for latents of `channels` and `cells` a side: this one, or one that has all of it, but for first and last
+    layers of its own if the channels are others."""
+    wanted = {"in_channels": channels, "out_channels": channels, "sample_size": cells}
+    if wanted.items() <= dict(unet.config).items():
         return unet
-    config = dict(unet.config) | {"in_channels": channels, "out_channels": channels}
-    other = UNet2DConditionModel.from_config(config)
-    inner = {
-        name: weight for name, weight in unet.state_dict().items() if not name.startswith(("conv_in.", "conv_out."))
-    }
-    other.load_state_dict(inner, strict=False)
+    other = UNet2DConditionModel.from_config(dict(unet.config) | wanted)
+    weights = unet.state_dict()
+    if unet.config.in_channels != channels:
+        weights = {name: one for name, one in weights.items() if not name.startswith(("conv_in.", "conv_out."))}
+    other.load_state_dict(weights, strict=False)
     return other
 
 
@@ -93,10 +94,13 @@ class IdentityToFace(nn.Module):
         self.text_encoder, self.unet, self.placeholder = text_encoder, unet, placeholder
 
     @classmethod
-    def of(cls, tokenizer: CLIPTokenizer, folder: Path | None, *, channels: int = 8) -> "IdentityToFace":
-        """With the weights of an export, or fresh ones, for a vocabulary and for latents of `channels`."""
+    def of(
+        cls, tokenizer: CLIPTokenizer, folder: Path | None, *, channels: int = 8, cells: int = 16
+    ) -> "IdentityToFace":
+        """With the weights of an export, or fresh ones, for a vocabulary and for latents of `channels` and `cells` a
+        side."""
         if folder is None:
-            text_encoder, unet = build_text_encoder(tokenizer), build_unet(channels)
+            text_encoder, unet = build_text_encoder(tokenizer), build_unet(channels, cells)
         else:
             text_encoder = for_words(
                 CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32),
@@ -104,7 +108,7 @@ class IdentityToFace(nn.Module):
                 tokenizer,
             )
             unet = for_latents(
-                UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32), channels
+                UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32), channels, cells
             )
         if modes.device_for(None).type == "cpu":
             # Over sequences this short, the backward of torch's fused attention takes a third of a CPU's step.

@@ -44,7 +44,7 @@ class Setting:
             if files.start
             else Prompts.trained(files.cache / "tokenizer", faces.measures[0])
         )
-        base = IdentityToFace.of(prompts.tokenizer, files.start, channels=faces.shape[0])
+        base = IdentityToFace.of(prompts.tokenizer, files.start, channels=faces.shape[0], cells=files.frame.cells)
         held_out = HeldOut.of(files, networks)
         return cls(frame=files.frame, networks=networks, faces=faces, held_out=held_out, prompts=prompts, base=base)
 

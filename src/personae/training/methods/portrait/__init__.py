@@ -1,1 +1,1 @@
-"""Heads of 256 pixels from an identity: one view of a person conditions, another is what is learnt."""
+"""Heads from an identity: one view of a person conditions, another is what is learnt."""

@@ -6,7 +6,8 @@
 
 What the networks make of a cache's pictures is stored beside them.
 
-Legend: N pictures, V crops whose identities are kept of each picture, c channels of a latent, D width of an identity.
+Legend: N pictures, V crops whose identities are kept of each picture, (c, h, w) of a latent, D width of an identity,
+S side of a head in pixels.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from personae.reading.differentiable import AlignedRecogniser
 from personae.reading.onnx_file import file_sha256
 from personae.training import captions
 from personae.training.face_table import FaceTable
-from personae.training.frame import CELLS, HEAD
+from personae.training.frame import HEAD
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
 from personae.training.methods.base.data import VIEWS, LatentFaces, people_of, stored_rows
@@ -51,7 +52,7 @@ class Encoder:
 
     @torch.no_grad()
     def both_sides(self, batches: Iterator[Tensor], views: int, seed: int = 0) -> tuple[Array, Array]:
-        """Latents (2, N, c, h, w) float16 and identities (2, N, views, D) float32 of images (n, 3, 256, 256) in
+        """Latents (2, N, c, h, w) float16 and identities (2, N, views, D) float32 of images (n, 3, S, S) in
         [-1, 1], as they are and mirrored."""
         generator = torch.Generator(self.device).manual_seed(seed)
         latents: tuple[list[Array], list[Array]] = ([], [])
@@ -129,7 +130,7 @@ def of_stream(
     return LatentFaces(
         latents=latents[:, same],
         vectors=vectors[:, same],
-        inside=np.ones((2, len(plain), CELLS, CELLS), np.uint8),
+        inside=np.ones((2, len(plain), HEAD.cells, HEAD.cells), np.uint8),
         person=person[same],
         measures=(plain, plain),
     )
@@ -146,7 +147,7 @@ class Heads:
         return len(self.table)
 
     def batches(self, rows: range) -> Iterator[Tensor]:
-        """The heads of some rows (n, 3, 256, 256) in [-1, 1], a few at a time."""
+        """The heads of some rows (n, 3, S, S) in [-1, 1], a few at a time."""
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
             yield to_tensor(np.stack([self._head(row) for row in some]))
@@ -162,5 +163,5 @@ class Heads:
         return found.hexdigest()
 
     def inside(self, row: int) -> Array:
-        """(16, 16) uint8: the cells whose pixels all lie in the photo."""
+        """(h, w) uint8: the cells whose pixels all lie in the photo."""
         return HEAD.inside(self.matrices[row], self.table.shape(row))

@@ -50,7 +50,7 @@ class Sampler(Protocol):
 
 @dataclass(kw_only=True)
 class Evaluator:
-    """latents: (N, c, 16, 16) of held-out pictures. source, other: (N, D) identities of each person's picture and of
+    """latents: (N, c, h, w) of held-out pictures. source, other: (N, D) identities of each person's picture and of
     another of theirs (the same one, if there is none). paired: (N,) bool, whether there is another."""
 
     latents: Float[Tensor, "N c h w"]

@@ -1,4 +1,4 @@
-"""Recipe `portrait`: the identity in one picture of a person -> another picture of them, a head of 256 px.
+"""Recipe `portrait`: the identity in one picture of a person -> another picture of them, a head of 192 px.
 
 Rectified flow (Liu et al. 2022) with the contrastive term of Stoica et al. 2025 (arXiv 2506.05350): a prediction is
 drawn to its own velocity and pushed a little away from another picture's. Whom a face shows is judged on faces sampled
@@ -22,7 +22,7 @@ from personae.shapes import Float, Float32
 from personae.training import captions
 from personae.training.compilation import compile_blocks
 from personae.training.export import save_half
-from personae.training.frame import latent_channels
+from personae.training.frame import HEAD, latent_channels
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
@@ -81,7 +81,7 @@ class PortraitTask:
         channels = self.data.latents.shape[2]
         goes_on = start if start is not None and latent_channels(start) == channels else None
         self.prompts = Prompts.of_export(goes_on) if goes_on else Prompts.trained(tokenizer, self.data.measures[0])
-        self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=channels)
+        self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=channels, cells=HEAD.cells)
 
     def compile(self) -> None:
         compile_blocks(self.model.unet)
@@ -161,14 +161,14 @@ class PortraitTask:
     # ------------------------------------------------------------------ what comes of it
 
     def decoded(self, latents: Float[Tensor, "N c h w"]) -> Float32[Tensor, "N 3 H W"]:
-        """Images (N, 3, 256, 256) float32 of latents, with a gradient and not clamped."""
+        """Images (N, 3, S, S) float32 of latents, with a gradient and not clamped."""
         images: Tensor = self.vae.decoder(latents / self.vae.config.scaling_factor)
         return images.float()
 
     def sample(
         self, model: IdentityToFace, vectors: Float[Tensor, "N D"], noise: Float[Tensor, "N c h w"]
     ) -> Float32[Tensor, "N 3 H W"]:
-        """Images (N, 3, 256, 256) of identities (N, D) and noise, by the package's own loop."""
+        """Images (N, 3, S, S) of identities (N, D) and noise, by the package's own loop."""
         conditional, unconditional = (
             model.condition(torch.from_numpy(self.prompts.tokens([prompt] * len(rows))).to(rows.device), rows)
             for prompt, rows in ((_ALONE, vectors), ("", vectors[:1]))

@@ -1,1 +1,1 @@
-"""Heads of 256 pixels and their latents."""
+"""Heads of 192 pixels and their latents."""

@@ -1,8 +1,8 @@
 """What an autoencoder learns from: pictures as they lie in labelled shards, whole heads and details.
 
     pictures = Pictures.load(["cache/people", "cache/faces"])
-    pictures.heads(rng, 2)          # (2, 256, 256, 3) uint8: template `head`, of pictures that reach so far
-    pictures.details(rng, 8)        # (8, 128, 128, 3): as they are, but for photos, which are shrunk
+    pictures.heads(rng, 2)          # (2, 192, 192, 3) uint8: template `head`, of pictures that reach so far
+    pictures.details(rng, 8)        # (8, 128, 128, 3): cut anywhere out of them, shrunk
 
     drawn = DrawnPictures(stream)   # the same of people who are drawn for every batch, on the stream's device
 
@@ -25,26 +25,25 @@ from personae.errors import BadData
 from personae.reading import align
 from personae.reading.photo import load_photo
 from personae.training.face_table import FaceTable
+from personae.training.frame import HEAD
 from personae.training.picture_kinds import worth_learning
 from personae.types import Array
 
-SIDE, DETAIL = 256, 128  # pixels
+SIDE, DETAIL = HEAD.side, 128  # pixels
 _HEM = 4  # pixels of a picture
-# How far a photo's details are shrunk: at their own size they show the blocks of JPEG, and a discriminator would teach
-# the decoder to draw these.
-_SHRUNK = (0.6, 0.8)
+# How far details are shrunk: a drawn face to about the size that it has in a head, a photo's until the blocks of JPEG
+# are gone, which a discriminator would teach the decoder to draw.
+_SHRUNK = (0.6, 0.85)
 _DETAILS_OF_ONE = 4  # drawn heads cost more than their details
 _HELD_OUT_SEED = 2**40  # of drawn people whom no batch shows: batches are seeded below it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """`encoded`: the photos' bytes; `points` (N, 5, 2): where the face lies in each; `drawn` (N,): which are no photos;
-    `wide` (n,): the rows whose pictures hold a whole head."""
+    """`encoded`: the photos' bytes; `points` (N, 5, 2): where the face lies in each; `wide` (n,): the rows whose pictures hold a whole head."""
 
     encoded: list[bytes]
     points: Array
-    drawn: Array
     wide: Array
 
     @classmethod
@@ -64,7 +63,7 @@ class Pictures:
         wide = np.flatnonzero([_whole(photo, face, size) for photo, face in zip(table.photos, points, strict=True)])
         if not len(wide):
             raise BadData("none of these pictures holds a whole head: run `personae prepare people` first")
-        return cls(encoded=table.photos, points=points, drawn=table.drawn, wide=wide)
+        return cls(encoded=table.photos, points=points, wide=wide)
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -79,16 +78,14 @@ class Pictures:
         return _many([self.head(row, size) for row in rng.choice(self.wide, count)], rng)
 
     def details(self, rng: np.random.Generator, count: int, size: int = DETAIL) -> Array:
-        """(count, size, size, 3) uint8 cut anywhere out of any of the pictures, half of them mirrored."""
+        """(count, size, size, 3) uint8 cut anywhere out of any of the pictures, shrunk, half of them mirrored."""
         return _many([self._detail(rng, row, size) for row in rng.integers(len(self), size=count)], rng)
 
     def _detail(self, rng: np.random.Generator, row: int, size: int) -> Array:
         pixels = load_photo(self.encoded[row]).pixels
-        part = size if self.drawn[row] else min(round(size / rng.uniform(*_SHRUNK)), *pixels.shape[:2])
+        part = min(round(size / rng.uniform(*_SHRUNK)), *pixels.shape[:2])
         top, left = (rng.integers(side - part + 1) for side in pixels.shape[:2])
         cut = pixels[top : top + part, left : left + part]
-        if part == size:
-            return cut
         return np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.LANCZOS))
 
 
@@ -100,7 +97,7 @@ class DrawnPictures:
         self.stream = stream
 
     def heads(self, rng: np.random.Generator, count: int) -> Tensor:
-        """(count, 256, 256, 3) uint8, half of them mirrored."""
+        """(count, SIDE, SIDE, 3) uint8, half of them mirrored."""
         return self._heads(int(rng.integers(_HELD_OUT_SEED)), count)
 
     def details(self, rng: np.random.Generator, count: int, size: int = DETAIL) -> Tensor:
@@ -111,7 +108,7 @@ class DrawnPictures:
         return torch.stack(parts)
 
     def held_out(self, count: int) -> Array:
-        """(count, 256, 256, 3) uint8 of people whom no batch shows."""
+        """(count, SIDE, SIDE, 3) uint8 of people whom no batch shows."""
         return self._heads(_HELD_OUT_SEED, count).cpu().numpy()
 
     def _heads(self, seed: int, count: int) -> Tensor:

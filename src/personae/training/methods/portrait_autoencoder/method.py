@@ -1,4 +1,4 @@
-"""Recipes `portrait-autoencoder` and `portrait-decoder`: 256-px heads <-> (16, 16, 16) latents, as photographs look.
+"""Recipes `portrait-autoencoder` and `portrait-decoder`: heads of 192 px <-> (16, 12, 12) latents, as photographs look.
 
 The first learns to keep what a picture shows; the second leaves encoder and latents as they are and teaches the decoder
 to draw what no error in pixels asks for, skin and hair: a discriminator on frozen features (Sauer et al. 2021,
