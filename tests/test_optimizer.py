@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from personae.training.optimizer import Muon, grouped, orthogonalised
+from personae.training.optimizer import Muon, _levelled, _levelled_by_square, grouped, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(2, 64, 96), (3, 64, 200), (1, 200, 64)])
@@ -21,6 +21,16 @@ def test_orthogonalised_keeps_directions_and_levels_sizes(shape: tuple[int, int,
     nearest = left @ right
     cosine = torch.nn.functional.cosine_similarity(levelled.flatten(1), nearest.flatten(1))
     assert cosine.min() > 0.95
+
+
+def test_iterating_on_the_square_changes_nothing() -> None:
+    """Not even in the directions of a matrix that is nearly of lower rank, as a momentum is."""
+    generator = torch.Generator().manual_seed(0)
+    low = torch.randn(2, 96, 8, generator=generator) @ torch.randn(2, 8, 640, generator=generator)
+    matrices = low + 1e-3 * torch.randn(low.shape, generator=generator)
+    matrices = matrices / matrices.norm(dim=(1, 2), keepdim=True)
+    plain, by_square = _levelled(matrices, 5), _levelled_by_square(matrices, 5)
+    assert (plain - by_square).norm() < 1e-3 * plain.norm()
 
 
 def network() -> nn.Module:

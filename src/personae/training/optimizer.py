@@ -17,21 +17,47 @@ from personae.sampling.fast.precision import best_dtype
 
 _SMALLEST = 64  # the shorter side from which a matrix counts as hidden
 _QUINTIC = (3.4445, -4.7750, 2.0315)
+_WIDE = 2  # longer side by shorter side from which it pays to iterate on the square
 
 
 def orthogonalised(matrices: Tensor, rounds: int = 5) -> Tensor:
     """(B, M, N) -> (B, M, N) of the device's faster precision: all singular values driven to about 1 by the quintic
     Newton-Schulz iteration."""
-    a, b, c = _QUINTIC
     x = matrices.to(best_dtype(matrices.device))
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    # Squares of bfloat16 are too coarse to go on with.
+    wide = x.shape[2] >= _WIDE * x.shape[1] and x.dtype is torch.float32
+    x = (_levelled_by_square if wide else _levelled)(x, rounds)
+    return x.mT if tall else x
+
+
+def _levelled(x: Tensor, rounds: int) -> Tensor:
     for _ in range(rounds):
         square = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+        x = torch.baddbmm(x, _quadratic(square), x, beta=_QUINTIC[0])
+    return x
+
+
+def _levelled_by_square(x: Tensor, rounds: int) -> Tensor:
+    """The same: every round multiplies x by a polynomial of its square, so that the long side takes part in the first
+    product and in the last alone."""
+    square = x @ x.mT
+    whole = torch.eye(len(square[0]), dtype=x.dtype, device=x.device).expand_as(square)
+    for _ in range(rounds):
+        factor = _quadratic(square)
+        factor.diagonal(dim1=1, dim2=2).add_(_QUINTIC[0])
+        whole = factor @ whole
+        square = factor @ square @ factor
+    return whole @ x
+
+
+def _quadratic(square: Tensor) -> Tensor:
+    """The polynomial of a square (B, M, M), but for its first term, a multiple of the identity."""
+    _, b, c = _QUINTIC
+    return torch.baddbmm(square, square, square, beta=b, alpha=c)
 
 
 class Muon(torch.optim.AdamW):
