@@ -77,7 +77,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     build = network.build_unet
 
     def build_small(channels: int, cells: int = 16) -> diffusers.UNet2DConditionModel:
-        config = dict(build(channels, cells).config) | {"block_out_channels": (32, 32, 32), "attention_head_dim": (1, 1, 1)}
+        config = dict(build(channels, cells).config) | {
+            "block_out_channels": (32, 32, 32),
+            "attention_head_dim": (1, 1, 1),
+        }
         return diffusers.UNet2DConditionModel.from_config(config)
 
     monkeypatch.setattr(network, "build_unet", build_small)

@@ -25,7 +25,8 @@ def portrait_autoencoder(inputs: Inputs) -> Trainable:
     from personae.training.methods.portrait_autoencoder.method import PortraitAutoencoderTask
 
     recogniser = inputs.teachers / "mobilefacenet.onnx"
-    return PortraitAutoencoderTask(inputs.caches(), inputs.features(), recogniser, stream=inputs.stream())
+    start = inputs.earlier("portrait-autoencoder", "vae")
+    return PortraitAutoencoderTask(inputs.caches(), inputs.features(), recogniser, stream=inputs.stream(), start=start)
 
 
 def portrait_decoder(inputs: Inputs) -> Trainable:
@@ -46,7 +47,7 @@ def portrait(inputs: Inputs) -> Trainable:
         embedder,
         stream=inputs.stream(),
         drawn=inputs.draw,
-        start=inputs.shipped_if_any(),
+        start=inputs.earlier("portrait") or inputs.shipped_if_any(),
         tokenizer=inputs.runs / "portrait" / "tokenizer",
     )
 

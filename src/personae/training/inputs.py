@@ -68,6 +68,11 @@ class Inputs:
                 return place
         raise WeightsMissing(f"{path} is not there: run `personae train {recipe}` first")
 
+    def earlier(self, recipe: str, *parts: str) -> Path | None:
+        """What a recipe itself exported before, to begin with where its checkpoints are gone; None: nothing."""
+        path = self.runs.joinpath(recipe, "export", *parts)
+        return path if path.exists() else None
+
     def caches(self) -> list[Path]:
         """All labelled shards: of photos and, if there are, of people who do not exist. Beside people who are drawn
         these are photos, if there are any."""

@@ -133,7 +133,7 @@ def _noise_like(latents: Tensor, generator: torch.Generator) -> Tensor:
 
 class PortraitAutoencoderTask:
     """See `training.loop.Trainable`: encoder and decoder, by likeness alone. stream: people drawn for every batch, on
-    its device, instead of the pictures of the caches."""
+    its device, instead of the pictures of the caches. start: weights to begin with, in diffusers' layout."""
 
     def __init__(
         self,
@@ -143,10 +143,11 @@ class PortraitAutoencoderTask:
         *,
         stream: PeopleStream | None = None,
         identity_weight: float = 0.1,
+        start: Path | None = None,
     ) -> None:
         self.portraits = _Portraits(caches, features, recogniser, stream)
         self.identity_weight = identity_weight
-        self.model = NoisyCodec(build_autoencoder())
+        self.model = NoisyCodec(build_autoencoder(start))
         self.batch = self.portraits.batch
 
     def loss(
@@ -206,7 +207,7 @@ class PortraitDecoderTask:
     ) -> None:
         self.portraits = _Portraits(caches, features, recogniser, stream)
         self.gan_weight, self.ramp = gan_weight, ramp
-        self.model = _Duel(AutoencoderDC.from_pretrained(vae, torch_dtype=torch.float32))
+        self.model = _Duel(build_autoencoder(vae))
         self.batch = self.portraits.batch
 
     def loss(
