@@ -40,8 +40,8 @@ _HELD_OUT_SEED = 2**40  # of drawn people whom no batch shows: batches are seede
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """`encoded`: the photos' bytes; `points` (N, 5, 2): where the face lies in each; `wide` (n,): the rows whose pictures
-    hold a whole head."""
+    """`encoded`: the photos' bytes; `points` (N, 5, 2): where the face lies in each; `wide` (n,): the rows whose
+    pictures hold a whole head."""
 
     encoded: list[bytes]
     points: Array
