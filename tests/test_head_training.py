@@ -198,6 +198,18 @@ def test_a_table_is_cut_anew(inputs: Inputs) -> None:
     assert heads.coverage.mean() < plain.coverage.mean()  # a head reaches further than its face
 
 
+def test_a_face_counts_more_than_what_is_around_it() -> None:
+    focus = HEAD.focus()
+    assert focus.shape == (HEAD.cells, HEAD.cells)
+    row, column = np.unravel_index(focus.argmax(), focus.shape)
+    middle = HEAD.points().mean(0) / HEAD.cell
+    assert abs(column + 0.5 - middle[0]) <= 0.5
+    assert abs(row + 0.5 - middle[1]) <= 0.5
+    assert 3.8 < focus.max() <= 4
+    assert 1 <= focus.min() < 1.1
+    np.testing.assert_allclose(focus, focus[:, ::-1], rtol=0.05)  # the template is nearly even
+
+
 def test_photos_of_several_caches_are_one_table(inputs: Inputs) -> None:
     assert inputs.people is not None
     both = FaceTable.load([inputs.cache, inputs.people])

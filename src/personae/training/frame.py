@@ -16,6 +16,9 @@ from personae.shapes import Float, Float64, UInt8
 from personae.types import Array
 
 
+_FACE, _REACH = 4.0, 0.8  # how much the middle of a face counts, and how far from it that falls: in eye distances
+
+
 @dataclass(frozen=True, kw_only=True)
 class Frame:
     """template: of `reading.align`. side: pixels. cell: pixels a side of what one cell of the latents stands for."""
@@ -36,6 +39,15 @@ class Frame:
     def points(self) -> Float64[Array, "5 2"]:
         """Where a face's five points lie, in pixels of the picture."""
         return np.array(align.template(self.template).points) * self.side - 0.5
+
+    def focus(self) -> Float64[Array, "h w"]:
+        """(h, w) how much a cell of the latents counts in a loss: `_FACE` times as much in the middle of a face as far
+        from it. Beside its background and clothes a face is few cells, and what people look at."""
+        points = self.points()
+        distance = np.linalg.norm(points[1] - points[0])
+        middles = np.arange(self.cells) * self.cell + (self.cell - 1) / 2
+        x, y = ((middles - middle) / distance for middle in points.mean(0))
+        return 1 + (_FACE - 1) * np.exp(-(x[None] ** 2 + y[:, None] ** 2) / (2 * _REACH**2))
 
     def inside(self, matrix: Float[Array, "2 3"], shape: tuple[int, ...]) -> UInt8[Array, "h w"]:
         """(h, w), 1 for the cells of the latents whose pixels all lie in a photo (H, W, ...) that `matrix` cuts."""

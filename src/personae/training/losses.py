@@ -19,10 +19,10 @@ def unevenness(latents: Float[Tensor, "N c h w"]) -> Float[Tensor, ""]:
 class Noised:
     """Photos' latents on the straight line to noise, and where on it: rectified flow, logit-normal times."""
 
-    noisy: Float[Tensor, "N c h w"]  # (N, 8, 16, 16)
+    noisy: Float[Tensor, "N c h w"]  # (N, c, h, w)
     times: Float[Tensor, " N"]  # (N,) 0 = clean, 1 = noise
-    velocity: Float[Tensor, "N c h w"]  # (N, 8, 16, 16) what is to be predicted
-    inside: Float[Tensor, "N h w"]  # (N, 16, 16) 1 where the cell lies in the photo, else 0
+    velocity: Float[Tensor, "N c h w"]  # (N, c, h, w) what is to be predicted
+    inside: Float[Tensor, "N h w"]  # (N, h, w) how much a cell counts: 0 where it lies beyond the photo's edge
 
     def loss(self, prediction: Float[Tensor, "N c h w"]) -> Float[Tensor, ""]:
         """The mean squared error of a predicted velocity; cells beyond the photo's edge do not count."""

@@ -1,10 +1,10 @@
 """Recipe `portrait`: the identity in one picture of a person -> another picture of them, a head of 192 px.
 
-Rectified flow (Liu et al. 2022) with the contrastive term of Stoica et al. 2025 (arXiv 2506.05350): a prediction is
-drawn to its own velocity and pushed a little away from another picture's. Whom a face shows is judged on faces sampled
-from pure noise, among thousands of others (InfoNCE): since the identity comes from *another* picture, copying pose and
-light does not help. Views of one person come from `personae prepare people`, or are drawn here; a photo, which is
-alone, stands for both.
+Rectified flow (Liu et al. 2022), in which a face's cells count more than others (`Frame.focus`), with the contrastive
+term of Stoica et al. 2025 (arXiv 2506.05350): a prediction is drawn to its own velocity and pushed a little away from
+another picture's. Whom a face shows is judged on faces sampled from pure noise, among thousands of others (InfoNCE):
+since the identity comes from *another* picture, copying pose and light does not help. Views of one person come from
+`personae prepare people`, or are drawn here; a photo, which is alone, stands for both.
 """
 
 from collections.abc import Sequence
@@ -78,6 +78,7 @@ class PortraitTask:
             parts.append(of_stream(stream.to(home), encoder, people=drawn))
         self.data = LatentFaces.joined(parts)
         self.evaluator = Evaluator.of(caches, encoder, self.data)
+        self.focus = HEAD.focus().astype(np.float32)
         channels = self.data.latents.shape[2]
         goes_on = start if start is not None and latent_channels(start) == channels else None
         self.prompts = Prompts.of_export(goes_on) if goes_on else Prompts.trained(tokenizer, self.data.measures[0])
@@ -93,8 +94,10 @@ class PortraitTask:
         sampled and `judged`."""
         rows, sides = self.data.kinds.rows(rng, size), rng.integers(2, size=size)
         bank = rng.integers(len(self.data), size=_BANK)
+        photos = self.data.photos(rng, sides, rows)
         return {
-            **self.data.photos(rng, sides, rows),
+            **photos,
+            "inside": photos["inside"] * self.focus,
             "bank": self.data.vectors[0, bank, 0],
             "own": self.data.person[rows][:, None] == self.data.person[bank],
             "judged": bool(self.identity_weight and rng.random() < self.identity_share),
