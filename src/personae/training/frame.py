@@ -15,7 +15,6 @@ from personae.reading import align
 from personae.shapes import Float, Float64, UInt8
 from personae.types import Array
 
-
 _FACE, _REACH = 4.0, 0.8  # how much the middle of a face counts, and how far from it that falls: in eye distances
 
 
