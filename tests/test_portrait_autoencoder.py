@@ -17,10 +17,12 @@ from personae.reading import align
 from personae.reading.steady import FIVE
 from personae.training.loop import Schedule, train
 from personae.training.methods.portrait_autoencoder import network
+from personae.training.methods.portrait_autoencoder import redrawn as redrawn_module
 from personae.training.methods.portrait_autoencoder.data import Pictures
 from personae.training.methods.portrait_autoencoder.features import CHANNELS, STRIDES, FrozenFeatures
 from personae.training.methods.portrait_autoencoder.method import PortraitAutoencoderTask, PortraitDecoderTask
-from training_fixtures import tiny_embedder, write_cache
+from personae.training.methods.portrait_autoencoder.redrawn import Redrawn
+from training_fixtures import tiny_base, tiny_embedder, write_cache
 
 SIDE = 320  # of the pictures, as `personae prepare people` keeps them
 
@@ -184,3 +186,37 @@ def test_the_decoder_learns_alone_and_the_judge_from_its_own_loss(
     assert np.isfinite(list(report.values())).all()
     assert all((now == then).all() for now, then in zip(task.model.vae.encoder.parameters(), encoder, strict=True))
     assert (tmp_path / "run" / "export" / "vae" / "config.json").is_file()
+
+
+def test_the_decoder_learns_from_what_a_base_draws(
+    cache: Path, recogniser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network.build_autoencoder().save_pretrained(tmp_path / "vae")
+    tiny_base(tmp_path / "base", network.LATENTS)
+    again = Redrawn.of(tmp_path / "base", recogniser)
+    task = PortraitDecoderTask(tmp_path / "vae", [cache], features(), recogniser, redrawn=again, ramp=1)
+    rng = np.random.default_rng(0)
+    batches = [task.batch(rng, 4) for _ in range(60)]
+    assert 0 < sum(batch["redrawn"] for batch in batches) < sum(batch["whole"] for batch in batches)
+    batch = next(batch for batch in batches if batch["redrawn"])
+    _, redrawn = task.loss(task.model, batch, torch.Generator().manual_seed(0))
+    _, plain = task.loss(task.model, batch | {"redrawn": False}, torch.Generator().manual_seed(0))
+    assert not torch.allclose(redrawn["likeness"], plain["likeness"])
+
+    x = torch.rand(2, 3, 192, 192) * 2 - 1
+    z = torch.randn(2, network.LATENTS, 12, 12)
+    drawn = again(z, x, torch.Generator().manual_seed(1))
+    assert drawn.shape == z.shape
+    assert not drawn.requires_grad
+    for name in ("_FROM", "_TO"):
+        monkeypatch.setattr(redrawn_module, name, 0.0)
+    torch.testing.assert_close(again(z, x, torch.Generator().manual_seed(1)), z)
+    task.report(task.model)
+
+
+def test_an_autoencoder_begins_with_the_weights_that_it_is_given(cache: Path, recogniser: Path, tmp_path: Path) -> None:
+    before = network.build_autoencoder()
+    before.save_pretrained(tmp_path / "vae")
+    task = PortraitAutoencoderTask([cache], features(), recogniser, start=tmp_path / "vae")
+    weights = task.model.vae.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in before.state_dict().items())

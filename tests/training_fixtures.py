@@ -23,12 +23,15 @@ from personae.training.networks import MotionNet
 from personae.types import Array
 
 
-def tiny_base(folder: Path) -> None:
-    """A random text encoder, tokenizer and UNet of the same classes as nano's, as the base recipe exports them."""
+def tiny_base(folder: Path, channels: int = 4) -> None:
+    """A random text encoder, tokenizer and UNet of the same classes as nano's, as the base recipe exports them.
+    channels: of the latents."""
     tokenizer = tiny_tokenizer(length=captions.MAX_TOKENS)
     tokenizer.save_pretrained(folder / "tokenizer")
     tiny_text_encoder(tokenizer).save_pretrained(folder / "text_encoder")
-    unet = diffusers.UNet2DConditionModel.from_config(nano_parts()["unet"].config, sample_size=16)
+    unet = diffusers.UNet2DConditionModel.from_config(
+        nano_parts()["unet"].config, sample_size=16, in_channels=channels, out_channels=channels
+    )
     unet.save_pretrained(folder / "unet")
 
 

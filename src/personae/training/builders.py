@@ -31,10 +31,17 @@ def portrait_autoencoder(inputs: Inputs) -> Trainable:
 
 def portrait_decoder(inputs: Inputs) -> Trainable:
     from personae.training.methods.portrait_autoencoder.method import PortraitDecoderTask
+    from personae.training.methods.portrait_autoencoder.redrawn import Redrawn
 
-    vae = inputs.export("portrait-autoencoder", "vae")
-    recogniser = inputs.teachers / "mobilefacenet.onnx"
-    return PortraitDecoderTask(vae, inputs.caches(), inputs.features(), recogniser, stream=inputs.stream())
+    vae, base = inputs.head_vae(), inputs.heads()
+    return PortraitDecoderTask(
+        vae,
+        inputs.caches(),
+        inputs.features(),
+        inputs.teachers / "mobilefacenet.onnx",
+        stream=inputs.stream(),
+        redrawn=None if base is None else Redrawn.of(base, inputs.embedder()),
+    )
 
 
 def portrait(inputs: Inputs) -> Trainable:

@@ -2,7 +2,8 @@
 
 The first learns to keep what a picture shows; the second leaves encoder and latents as they are and teaches the decoder
 to draw what no error in pixels asks for, skin and hair: a discriminator on frozen features (Sauer et al. 2021,
-"Projected GANs Converge Faster"), which also gets the latents. So a base may train on the latents meanwhile.
+"Projected GANs Converge Faster"), which also gets the latents. So a base may train on the latents meanwhile; once there
+is one, the decoder learns to make photographs of what it draws, too (`redrawn`).
 
 Legend: N pictures; x, y (N, 3, S, S) in [-1, 1] the picture and what is made of it; z (N, 16, S / 16, S / 16).
 """
@@ -29,8 +30,10 @@ from personae.training.methods.autoencoder.noisy_codec import NoisyCodec
 from personae.training.methods.portrait_autoencoder.data import DETAIL, SIDE, DrawnPictures, Pictures
 from personae.training.methods.portrait_autoencoder.features import FrozenFeatures
 from personae.training.methods.portrait_autoencoder.network import FACTOR, LATENTS, Discriminator, build_autoencoder
+from personae.training.methods.portrait_autoencoder.redrawn import Redrawn
 
 _HEADS_EVERY = 4  # steps: one of so many sees whole heads, the others as many pixels of details
+_REDRAWN = 0.5  # the share of these in which the base draws them first
 _HELD_OUT = 64  # pictures
 _NOISE = 0.05  # of latents, which a generator never gets quite right
 _TAPS = (1.0, 1.0, 1.0, 0.5, 0.25)  # how much each map of the features counts
@@ -191,7 +194,7 @@ class PortraitDecoderTask:
 
     What the discriminator asks for is as strong as the likeness's gradient times `gan_weight`, picture by picture,
     so that neither ever drowns the other; it comes in over `ramp` steps, after as many in which only the discriminator
-    learns. One process: the two are not wrapped for several.
+    learns. redrawn: the base that draws some of the heads first. One process: the two are not wrapped for several.
     """
 
     def __init__(
@@ -202,13 +205,18 @@ class PortraitDecoderTask:
         recogniser: Path,
         *,
         stream: PeopleStream | None = None,
+        redrawn: Redrawn | None = None,
         gan_weight: float = 1.0,
         ramp: int = 200,
     ) -> None:
         self.portraits = _Portraits(caches, features, recogniser, stream)
-        self.gan_weight, self.ramp = gan_weight, ramp
+        self.redrawn, self.gan_weight, self.ramp = redrawn, gan_weight, ramp
         self.model = _Duel(build_autoencoder(vae))
-        self.batch = self.portraits.batch
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        """`_Portraits.batch`, and whether the base draws its heads first."""
+        batch = self.portraits.batch(rng, size)
+        return batch | {"redrawn": self.redrawn is not None and batch["whole"] and bool(rng.random() < _REDRAWN)}
 
     def loss(
         self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator
@@ -218,6 +226,10 @@ class PortraitDecoderTask:
         self.portraits.to(x.device)
         with torch.no_grad():
             z = duel.vae.encoder(x).float()
+            if self.redrawn is not None and batch["redrawn"]:
+                self.redrawn.to(x.device)
+                spread = duel.vae.config.scaling_factor
+                z = self.redrawn(z * spread, x, generator) / spread
         y = duel.vae.decoder(z + _noise_like(z, generator)).float()
         with torch.autocast(x.device.type, enabled=False):
             wish, maps, likeness = self._wish(y.detach(), x, z, batch)
