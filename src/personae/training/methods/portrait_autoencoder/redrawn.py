@@ -59,6 +59,6 @@ class Redrawn:
         noisy = ((1 - first) * latents + first * noise).contiguous(memory_format=torch.channels_last)
         for step in range(_STEPS):
             times = (first * (1 - step / _STEPS)).flatten()
-            parts = (self.base.predict(noisy, times, one).float() for one in (conditional, unconditional))
-            noisy = noisy - first / _STEPS * combine(*parts, _GUIDANCE)
+            asked, free = (self.base.predict(noisy, times, one).float() for one in (conditional, unconditional))
+            noisy = noisy - first / _STEPS * combine(asked, free, _GUIDANCE)
         return noisy
