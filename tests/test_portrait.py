@@ -13,15 +13,17 @@ from people_fixtures import WIDTH, tiny_networks
 from personae.data.people_stream import PeopleStream
 from personae.data.views import TRAITS, Directions
 from personae.errors import BadData
-from personae.reading.differentiable import AlignedLandmarks
+from personae.reading.differentiable import AlignedLandmarks, AlignedRecogniser
 from personae.reading.steady import five_points
 from personae.training import captions, picture_kinds
 from personae.training.face_table import FaceTable
 from personae.training.frame import HEAD
+from personae.training.jitter import jitter
 from personae.training.loop import Schedule, to_device, train
 from personae.training.methods.base import data as base_data
 from personae.training.methods.base import network
 from personae.training.methods.base.data import LatentFaces, other_pictures
+from personae.training.methods.base.frozen import Identities
 from personae.training.methods.base.prompts import PromptMix, Prompts
 from personae.training.methods.portrait import data, method
 from personae.training.methods.portrait.data import Encoder, of_caches, of_stream
@@ -211,6 +213,16 @@ def test_another_decoder_changes_nothing_of_what_is_stored(folder: Path, encoder
     torch.nn.init.zeros_(next(vae.encoder.parameters()))
     vae.save_pretrained(tmp_path / "encoder")
     assert Encoder(tmp_path / "encoder", folder / "embedder.onnx", CPU).key != encoder.key
+
+
+def test_identities_are_the_same_with_a_gradient_and_without(folder: Path) -> None:
+    recogniser = AlignedRecogniser(folder / "embedder.onnx", source=HEAD.template).eval()
+    identities = Identities(recogniser, folder / "embedder.onnx")
+    images = torch.rand(3, 3, HEAD.side, HEAD.side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    moved = jitter(3, torch.Generator().manual_seed(1))
+    for one in (None, moved):
+        torch.testing.assert_close(identities(images, one), recogniser(images, one), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(identities(images), identities(images, moved), atol=1e-3)
 
 
 def test_people_drawn_here_are_encoded_as_pictures_are(

@@ -81,13 +81,18 @@ class _Aligned(nn.Module):
     def outputs(
         self, images: Float[Tensor, "N 3 S S"], jitter: Float[Tensor, "N 2 3"] | None = None
     ) -> list[Float32[Tensor, "N ..."]]:
-        """What the network gives for the crops of images, float32. `jitter` (N, 2, 3), affine maps of the unit square,
-        makes several crops of one image differ."""
+        """What the network gives for the crops of images (`crops`), float32."""
+        return [output.float() for output in self.network.each(self.crops(images, jitter))]
+
+    def crops(
+        self, images: Float[Tensor, "N 3 S S"], jitter: Float[Tensor, "N 2 3"] | None = None
+    ) -> Float32[Tensor, "N 3 s s"]:
+        """What the network sees of images. `jitter` (N, 2, 3), affine maps of the unit square, makes several crops of
+        one image differ."""
         grid = self.grid.expand(len(images), -1, -1, -1)
         if jitter is not None:
             grid = torch.einsum("nhwc,ndc->nhwd", F.pad(grid, (0, 1), value=1.0), jitter)
-        crops = F.grid_sample(self._reduced(images.float()), grid, padding_mode="border", align_corners=False)
-        return [output.float() for output in self.network.each(crops)]
+        return F.grid_sample(self._reduced(images.float()), grid, padding_mode="border", align_corners=False)
 
     def _reduced(self, images: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N 3 s s"]:
         """Where a crop shrinks its image by two or more, averaged first, as `align.crop` does: nothing aliases, and
@@ -103,7 +108,7 @@ class AlignedRecogniser(_Aligned):
     def forward(
         self, images: Float[Tensor, "N 3 S S"], jitter: Float[Tensor, "N 2 3"] | None = None
     ) -> Float32[Tensor, "N D"]:
-        """`jitter`: see `outputs`."""
+        """`jitter`: see `crops`."""
         return F.normalize(self.outputs(images, jitter)[0], dim=-1)
 
 

@@ -5,18 +5,39 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from diffusers import AutoencoderDC
 from torch import Tensor
 
 from personae.reading.differentiable import AlignedRecogniser
-from personae.reading.onnx_file import file_sha256
+from personae.reading.onnx_file import Network, file_sha256
 from personae.sampling.fast import modes
 from personae.sampling.fast.precision import best_dtype
+from personae.shapes import Float, Float32
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
 from personae.types import Array
 
 _AT_ONCE = 64
+
+
+class Identities:
+    """Whom images show, as `AlignedRecogniser` sees them, without a gradient: on a CPU by ONNX Runtime, which takes
+    less than half of the time. recogniser: of the file at `path`."""
+
+    def __init__(self, recogniser: AlignedRecogniser, path: Path) -> None:
+        self._recogniser = recogniser
+        self._network = Network(path, sha256=file_sha256(path), source="crop", results={"identity": (None,)})
+
+    @torch.no_grad()
+    def __call__(
+        self, images: Float[Tensor, "N 3 S S"], jitter: Float[Tensor, "N 2 3"] | None = None
+    ) -> Float32[Tensor, "N D"]:
+        """(N, D) unit vectors, on the device of the images (N, 3, S, S) in [-1, 1]. jitter: see `crops`."""
+        if images.device.type != "cpu":
+            return self._recogniser(images, jitter)
+        (found,) = self._network(self._recogniser.crops(images, jitter).float().contiguous().numpy())
+        return F.normalize(torch.from_numpy(found), dim=-1)
 
 
 class FrozenNetworks:
@@ -27,6 +48,7 @@ class FrozenNetworks:
     def __init__(self, vae: Path, embedder: Path, template: str) -> None:
         self.vae = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
         self.embedder = AlignedRecogniser(embedder, source=template).eval()
+        self._identities = Identities(self.embedder, embedder)
         self.key = encoder_key(self.vae) + file_sha256(embedder)
 
     def encode(self, images: Array) -> Array:
@@ -47,9 +69,9 @@ class FrozenNetworks:
         with torch.no_grad(), autocast(home):
             for part in _parts(images):
                 batch = to_tensor(np.ascontiguousarray(part)).to(home)
-                views = [self.embedder(batch)]
+                views = [self._identities(batch)]
                 for _ in range(count - 1):
-                    views.append(self.embedder(batch, jitter(len(batch), rng)))
+                    views.append(self._identities(batch, jitter(len(batch), rng)))
                 result.append(torch.stack(views, 1))
         return torch.cat(result).cpu().numpy()
 

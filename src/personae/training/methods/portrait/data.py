@@ -30,7 +30,7 @@ from personae.training.frame import HEAD
 from personae.training.images import to_tensor
 from personae.training.jitter import jitter
 from personae.training.methods.base.data import VIEWS, LatentFaces, people_of, stored_rows
-from personae.training.methods.base.frozen import encoder_key
+from personae.training.methods.base.frozen import Identities, encoder_key
 from personae.training.picture_kinds import measures, of_drawn, worth_learning
 from personae.types import Array
 
@@ -49,6 +49,7 @@ class Encoder:
         self.key = encoder_key(frozen) + file_sha256(embedder)
         self.vae, self.device = frozen.to(device), device
         self.recogniser = AlignedRecogniser(embedder, source=HEAD.template).eval().to(device)
+        self._identities = Identities(self.recogniser, embedder)
 
     @torch.no_grad()
     def both_sides(self, batches: Iterator[Tensor], views: int, seed: int = 0) -> tuple[Array, Array]:
@@ -63,13 +64,13 @@ class Encoder:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
                     found = self.vae.encoder(images).float() * self.vae.config.scaling_factor
                 latents[side].append(found.half().cpu().numpy())
-                vectors[side].append(self._identities(images, views, generator).cpu().numpy())
+                vectors[side].append(self._of_crops(images, views, generator).cpu().numpy())
         return tuple(np.stack([np.concatenate(side) for side in both]) for both in (latents, vectors))  # type: ignore[return-value]
 
-    def _identities(self, images: Tensor, views: int, generator: torch.Generator) -> Tensor:
+    def _of_crops(self, images: Tensor, views: int, generator: torch.Generator) -> Tensor:
         """(n, views, D): of the plain crop, and of jittered ones."""
-        jittered = [self.recogniser(images, jitter(len(images), generator)) for _ in range(views - 1)]
-        return torch.stack([self.recogniser(images), *jittered], 1)
+        jittered = [self._identities(images, jitter(len(images), generator)) for _ in range(views - 1)]
+        return torch.stack([self._identities(images), *jittered], 1)
 
 
 def of_caches(
