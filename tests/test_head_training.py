@@ -25,7 +25,7 @@ from personae.training.inputs import ADAPTERS, Inputs
 from personae.training.loop import Schedule, train
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.face0.method import Face0Task
-from personae.training.methods.portrait.data import Encoder, of_caches
+from personae.training.methods.portrait.method import PortraitTask
 from training_fixtures import tiny_base, tiny_embedder, tiny_motion, tiny_vae, write_cache, write_people
 
 SHORT = Schedule(steps=1, batch=4, lr=1e-3, warmup=1, compile=False)
@@ -69,10 +69,10 @@ def test_every_adapter_trains_beside_the_base_of_heads(name: str, inputs: Inputs
 def test_adapters_learn_from_what_the_base_learns_from(inputs: Inputs) -> None:
     task: Any = recipes.recipe("nano-reference").build(inputs)
     faces, rng = task.setting.faces, np.random.default_rng(0)
-    portrait = of_caches(inputs.caches(), Encoder(inputs.head_vae(), inputs.embedder(), torch.device("cpu")))
+    portrait = PortraitTask(inputs.caches(), inputs.head_vae(), inputs.embedder()).data
     np.testing.assert_array_equal(faces.person, portrait.person)
     assert faces.measures == portrait.measures
-    np.testing.assert_allclose(faces.latents.astype(np.float32), portrait.latents.astype(np.float32), atol=0.05)
+    np.testing.assert_array_equal(faces.latents, portrait.latents)  # encoded once, for all of them
     photos = faces.kinds.photos
     assert 0 < photos.sum() < len(photos)
     assert photos[faces.kinds.rows(rng, 4000)].mean() == pytest.approx(0.4, abs=0.03)
@@ -198,13 +198,27 @@ def test_a_table_is_cut_anew(inputs: Inputs) -> None:
     assert heads.coverage.mean() < plain.coverage.mean()  # a head reaches further than its face
 
 
+@pytest.mark.parametrize("of", [PORTRAIT, HEAD])
+def test_a_cell_lies_inside_where_all_its_pixels_do(of: frame.Frame) -> None:
+    rng, found = np.random.default_rng(0), []
+    for _ in range(40):
+        points = of.points() * rng.uniform(0.4, 2) + rng.normal(0, 40, 2)
+        turned = points @ np.array([[np.cos(t := rng.normal(0, 0.4)), -np.sin(t)], [np.sin(t), np.cos(t)]])
+        matrix = of.matrix(turned)
+        pixels = align.coverage(matrix, of.side, (224, 200, 3))
+        wanted = pixels.reshape(of.cells, of.cell, of.cells, of.cell).all((1, 3))
+        np.testing.assert_array_equal(of.inside(matrix, (224, 200, 3)), wanted)
+        found.append(wanted.mean())
+    assert 0 < np.mean(found) < 1
+
+
 def test_a_face_counts_more_than_what_is_around_it() -> None:
     focus = HEAD.focus()
     assert focus.shape == (HEAD.cells, HEAD.cells)
     row, column = np.unravel_index(focus.argmax(), focus.shape)
     middle = HEAD.points().mean(0) / HEAD.cell
-    assert abs(column + 0.5 - middle[0]) <= 0.5
-    assert abs(row + 0.5 - middle[1]) <= 0.5
+    assert abs(column + 0.5 - middle[0]) < 0.6
+    assert abs(row + 0.5 - middle[1]) < 0.6
     assert 3.8 < focus.max() <= 4
     assert 1 <= focus.min() < 1.1
     np.testing.assert_allclose(focus, focus[:, ::-1], rtol=0.05)  # the template is nearly even

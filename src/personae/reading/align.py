@@ -257,5 +257,12 @@ def recoloured(
 def coverage(matrix: Float[Array, "2 3"], size: int, shape: tuple[int, ...]) -> Bool[Array, "S S"]:
     """(size, size) bool: which crop pixels come from inside the photo of `shape` (H, W, ...)."""
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
-    source = apply(invert(matrix), grid)
+    return covered(matrix, grid, shape)
+
+
+def covered(
+    matrix: Float[Array, "2 3"], points: Float[Array, "*shape 2"], shape: tuple[int, ...]
+) -> Bool[Array, " *shape"]:
+    """Whether points (..., 2) of the crop come from inside the photo of `shape` (H, W, ...)."""
+    source = apply(invert(matrix), points)
     return np.asarray(((source >= -0.5) & (source <= np.array((shape[1], shape[0])) - 0.5)).all(-1))

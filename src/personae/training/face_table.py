@@ -112,15 +112,25 @@ class FaceTable:
             picked[field.name] = column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows]
         return FaceTable(**picked)
 
+    def places(self, frame: Frame) -> Float[Array, "N 2 3"]:
+        """(N, 2, 3) from each photo to its crop in `frame`."""
+        return self.matrix if frame == PORTRAIT else np.stack([frame.matrix(points) for points in self.five_points])
+
+    def cut(self, frame: Frame, rows: range) -> UInt8[Array, "n S S 3"]:
+        """Some rows' crops in `frame`, of a table as it was loaded; what lies beyond a photo repeats its edge."""
+        if frame == PORTRAIT:
+            return self.crops[rows.start : rows.stop]
+        places = self.five_points
+        return np.stack([align.crop(self.photo(row), frame.matrix(places[row]), frame.side) for row in rows])
+
     def framed(self, frame: Frame, folder: str | Path) -> FaceTable:
         """The same photos with crops of `frame`, which lie in a file in `folder` and not in memory: a gigabyte for
         9,000 of 192 pixels."""
         if frame == PORTRAIT:
             return self
-        five = self.five_points
-        matrix = np.stack([frame.matrix(points) for points in five])
+        matrix = self.places(frame)
         key = hashlib.sha256(repr(frame).encode())
-        for photo, points in zip(self.photos, five, strict=True):
+        for photo, points in zip(self.photos, self.five_points, strict=True):
             key.update(photo + points.tobytes())
         path = Path(folder) / f"crops-{key.hexdigest()[:12]}.npy"
         if not path.is_file():
@@ -128,7 +138,7 @@ class FaceTable:
             with atomic.file(path, replace=True) as partial:
                 crops = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
                 for row in range(len(self)):
-                    crops[row] = align.crop(self.photo(row), matrix[row], frame.side)
+                    crops[row] = self.cut(frame, range(row, row + 1))[0]
                 crops.flush()
         inside = [align.coverage(matrix[row], frame.side, self.shape(row)).mean() for row in range(len(self))]
         crops = np.load(path, mmap_mode="c")  # torch takes no array that cannot be written

@@ -50,8 +50,11 @@ class Frame:
 
     def inside(self, matrix: Float[Array, "2 3"], shape: tuple[int, ...]) -> UInt8[Array, "h w"]:
         """(h, w), 1 for the cells of the latents whose pixels all lie in a photo (H, W, ...) that `matrix` cuts."""
-        covered = align.coverage(matrix, self.side, shape)
-        return np.asarray(covered.reshape(self.cells, self.cell, self.cells, self.cell).all((1, 3)), np.uint8)
+        # Photos have no dents: where a cell's corners lie inside, all of it does.
+        edges = np.add.outer(np.arange(self.cells) * self.cell, (0, self.cell - 1)).ravel()
+        corners = np.stack(np.meshgrid(edges, edges), -1).astype(np.float64)
+        covered = align.covered(matrix, corners, shape)
+        return np.asarray(covered.reshape(self.cells, 2, self.cells, 2).all((1, 3)), np.uint8)
 
 
 PORTRAIT = Frame(template="portrait", side=128, cell=8)  # what `personae prepare` cuts

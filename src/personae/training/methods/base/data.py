@@ -1,6 +1,6 @@
 """Labelled faces as nano's UNet sees them: latents, identities, what captions may say; and the people held out.
 
-    faces = LatentFaces.of(TrainingFaces.of(files), files, networks)
+    faces = LatentFaces.of(TrainingFaces.of(files.caches, files.frame), networks)
     faces.photos(rng, sides, rows)                 # {"latents", "vectors", "inside"}
     test = HeldOut.of(files, networks)
 
@@ -24,7 +24,8 @@ from personae.io import atomic
 from personae.shapes import Float, Float32, Int, Shaped, UInt8
 from personae.training import captions
 from personae.training.face_table import FaceTable
-from personae.training.frame import HEAD, PORTRAIT, Frame, of_side
+from personae.training.frame import HEAD, PORTRAIT, Frame
+from personae.training.images import to_tensor
 from personae.training.losses import Noised
 from personae.training.methods.base.frozen import FrozenNetworks
 from personae.training.picture_kinds import COVERED, Kinds, measures, sharpness, worth_learning
@@ -34,6 +35,7 @@ VIEWS = 3  # of each face: its plain crop's identity, and those of jittered ones
 _BLURRED = 0.1  # the share of the least sharp photos, which are left out
 _HELD_OUT = 128  # pictures in reports
 _ROWS = 1024  # pictures that are stored in one file
+_AT_ONCE = 32  # pictures that are encoded together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,24 +95,41 @@ class OtherViews:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFaces:
-    """Labelled pictures to learn from. table: cut as the base shows faces. measures: what captions may say of each."""
+    """Labelled pictures to learn from. frame: in which a base shows them. caches, tables: their folders, and what is
+    worth learning of each, as it was prepared. measures: what captions may say, table by table."""
 
-    table: FaceTable
-    measures: list[captions.Measures]
+    frame: Frame
+    caches: Sequence[Path]
+    tables: Sequence[FaceTable]
+    measures: Sequence[list[captions.Measures]]
 
     @classmethod
-    def of(cls, files: BaseFiles) -> "TrainingFaces":
-        """For a base of heads, what it learns from itself (`picture_kinds`); for others, the photos that fill the crop
-        that was prepared, and are not the most blurred."""
-        table = FaceTable.load(files.caches)
-        if files.frame == HEAD:
-            table = worth_learning(table)
-            plain = measures(table)
-        else:
-            sharp = sharpness(table.crops)
-            table = table.where((table.coverage > COVERED) & (sharp > np.quantile(sharp, _BLURRED)))
-            plain = captions.measure(table)
-        return cls(table=table.framed(files.frame, files.cache), measures=plain)
+    def of(
+        cls, caches: Sequence[Path], frame: Frame, *, held_out: bool = False, limit: int | None = None
+    ) -> "TrainingFaces":
+        """For a base of heads, what `picture_kinds` chooses; for others, the photos that fill the crop that was
+        prepared, and are not the most blurred. limit: of each cache.
+
+        Raises `BadData` for a cache without shards, one in which nobody is held out if these are wanted, and one that
+        holds nothing worth it.
+        """
+        tables = [FaceTable.load(cache, held_out=held_out, limit=limit) for cache in caches]
+        tables = [worth_learning(table) if frame == HEAD else _not_blurred(table) for table in tables]
+        for cache, table in zip(caches, tables, strict=True):
+            if not len(table):
+                raise BadData(f"none of the photos in {cache} shows a face whole: prepare others")
+        plain = [(measures if frame == HEAD else captions.measure)(table) for table in tables]
+        return cls(frame=frame, caches=caches, tables=tables, measures=plain)
+
+    @cached_property
+    def table(self) -> FaceTable:
+        """All of them, cut as the base shows them."""
+        return FaceTable.joined(self.tables).framed(self.frame, self.caches[0])
+
+
+def _not_blurred(table: FaceTable) -> FaceTable:
+    sharp = sharpness(table.crops)
+    return table.where((table.coverage > COVERED) & (sharp > np.quantile(sharp, _BLURRED)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,19 +146,43 @@ class LatentFaces:
         return self.latents.shape[1]
 
     @classmethod
-    def of(cls, faces: TrainingFaces, files: BaseFiles, networks: FrozenNetworks) -> "LatentFaces":
-        """What the networks make of pictures, stored beside the cache (`stored_rows`)."""
-        table = faces.table
+    def of(cls, faces: TrainingFaces, networks: FrozenNetworks, views: int = VIEWS) -> "LatentFaces":
+        """What the networks make of pictures, stored beside each cache (`stored_rows`)."""
+        parts = zip(faces.caches, faces.tables, faces.measures, strict=True)
+        return cls.joined([cls._of_table(*part, faces.frame, networks, views) for part in parts])
+
+    @classmethod
+    def _of_table(
+        cls,
+        cache: Path,
+        table: FaceTable,
+        plain: list[captions.Measures],
+        frame: Frame,
+        networks: FrozenNetworks,
+        views: int,
+    ) -> "LatentFaces":
+        places = table.places(frame)
 
         def digest(rows: range) -> str:
-            found = hashlib.sha256(f"{networks.key}{VIEWS}{files.frame}".encode())
+            pictures = hashlib.sha256()
             for row in rows:
-                found.update(table.photos[row] + table.matrix[row].tobytes())
-            return found.hexdigest()
+                pictures.update(table.photos[row] + places[row].tobytes())
+            return hashlib.sha256(f"{networks.key}{pictures.hexdigest()}{frame}{views}".encode()).hexdigest()
 
-        arrays = stored_rows(files.cache, "latents", len(table), digest, lambda rows: _encoded(table, rows, networks))
-        mirrored = [captions.mirrored(one) for one in faces.measures]
-        return cls(**arrays, person=people_of(table.keys), measures=(faces.measures, mirrored))
+        def encode(rows: range) -> dict[str, Array]:
+            some = (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
+            batches = (to_tensor(np.ascontiguousarray(table.cut(frame, part))) for part in some)
+            latents, vectors = networks.both_sides(batches, views, seed=rows.start)
+            return {"latents": latents, "vectors": vectors}
+
+        arrays = stored_rows(cache, "latents", len(table), digest, encode)
+        inside = np.stack([frame.inside(place, table.shape(row)) for row, place in enumerate(places)])
+        return cls(
+            **arrays,
+            inside=np.stack([inside, inside[:, :, ::-1]]),
+            person=people_of(table.keys),
+            measures=(plain, [captions.mirrored(one) for one in plain]),
+        )
 
     @classmethod
     def joined(cls, parts: Sequence["LatentFaces"]) -> "LatentFaces":
@@ -207,18 +250,6 @@ def stored_rows(
     return {key: np.concatenate([part[key] for part in parts], 1) for key in parts[0]}
 
 
-def _encoded(table: FaceTable, rows: range, networks: FrozenNetworks) -> dict[str, Array]:
-    crops = table.crops[rows.start : rows.stop]
-    frame = of_side(crops.shape[1])
-    cells = np.stack([frame.inside(table.matrix[row], table.shape(row)) for row in rows])
-    sides = (crops, crops[:, :, ::-1])
-    return {
-        "latents": np.stack([networks.encode(side) for side in sides]),
-        "vectors": np.stack([networks.views(side, VIEWS, rows.start + i) for i, side in enumerate(sides)]),
-        "inside": np.stack([cells, cells[:, :, ::-1]]),
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """People whom no training sees: their photos, identities (N, D), latents (N, c, h, w), and the cells (N, h, w) that
@@ -242,9 +273,10 @@ class HeldOut:
         if not tables:
             raise BadData(f"nobody is held out in {', '.join(map(str, files.caches))}: prepare more photos")
         table = FaceTable.joined(tables).framed(files.frame, files.cache)
-        vectors = networks.views(table.crops, 1, 0)[:, 0]
-        inside = np.stack([files.frame.inside(table.matrix[row], table.shape(row)) for row in range(len(table))])
-        return cls(table=table, vectors=vectors, latents=networks.encode(table.crops), inside=inside)
+        batches = (to_tensor(table.crops[start : start + _AT_ONCE]) for start in range(0, len(table), _AT_ONCE))
+        latents, vectors = networks.both_sides(batches, 1)
+        inside = np.stack([files.frame.inside(place, table.shape(row)) for row, place in enumerate(table.matrix)])
+        return cls(table=table, vectors=vectors[0, :, 0], latents=latents[0], inside=inside)
 
     def noised(self, home: torch.device) -> "HeldOutNoised":
         """On their way to noise; the same on every call."""

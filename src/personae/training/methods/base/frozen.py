@@ -1,6 +1,7 @@
 """The networks that nano's trainings use and do not change: the autoencoder and the identity encoder."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,8 @@ from personae.reading.onnx_file import Network, file_sha256
 from personae.sampling.fast import modes
 from personae.sampling.fast.precision import best_dtype
 from personae.shapes import Float, Float32
-from personae.training.images import to_tensor
 from personae.training.jitter import jitter
 from personae.types import Array
-
-_AT_ONCE = 64
 
 
 class Identities:
@@ -51,29 +49,32 @@ class FrozenNetworks:
         self._identities = Identities(self.embedder, embedder)
         self.key = encoder_key(self.vae) + file_sha256(embedder)
 
-    def encode(self, images: Array) -> Array:
-        """(N, c, h, w) float16 latents, scaled to unit spread, of (N, S, S, 3) uint8 crops."""
+    @torch.no_grad()
+    def both_sides(
+        self, batches: Iterator[Float32[Tensor, "n 3 S S"]], views: int, seed: int = 0
+    ) -> tuple[Float[Array, "2 N c h w"], Float32[Array, "2 N V D"]]:
+        """Latents (2, N, c, h, w) float16 of unit spread, and `views` identities of each picture (2, N, views, D), of
+        images (n, 3, S, S) in [-1, 1], as they are and mirrored."""
         home = modes.device_for(None)
         self.vae.to(home)
-        with torch.no_grad(), autocast(home):
-            parts = (to_tensor(np.ascontiguousarray(part)) for part in _parts(images))
-            latents = torch.cat([self.vae.encoder(part.to(home)).float() for part in parts])
-        return (latents * self.vae.config.scaling_factor).cpu().numpy().astype(np.float16)
-
-    def views(self, images: Array, count: int, seed: int) -> Array:
-        """(N, count, D) identities of (N, S, S, 3) uint8 crops: of the plain crop and of jittered ones, so that no
-        single crop's vector is learnt by heart."""
-        home = modes.device_for(None)
-        rng, result = torch.Generator(home).manual_seed(seed), []
         self.embedder.to(home)
-        with torch.no_grad(), autocast(home):
-            for part in _parts(images):
-                batch = to_tensor(np.ascontiguousarray(part)).to(home)
-                views = [self._identities(batch)]
-                for _ in range(count - 1):
-                    views.append(self._identities(batch, jitter(len(batch), rng)))
-                result.append(torch.stack(views, 1))
-        return torch.cat(result).cpu().numpy()
+        generator = torch.Generator(home).manual_seed(seed)
+        latents: tuple[list[Array], list[Array]] = ([], [])
+        vectors: tuple[list[Array], list[Array]] = ([], [])
+        for batch in batches:
+            for side, images in enumerate((batch, batch.flip(3))):
+                images = images.to(home).contiguous(memory_format=torch.channels_last)
+                with autocast(home):
+                    found = self.vae.encoder(images).float() * self.vae.config.scaling_factor
+                latents[side].append(found.half().cpu().numpy())
+                vectors[side].append(self._views(images, views, generator).cpu().numpy())
+        return tuple(np.stack([np.concatenate(side) for side in both]) for both in (latents, vectors))  # type: ignore[return-value]
+
+    def _views(self, images: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """(n, count, D) identities: of the plain crop, and of jittered ones, so that no single crop's vector is learnt
+        by heart."""
+        jittered = [self._identities(images, jitter(len(images), generator)) for _ in range(count - 1)]
+        return torch.stack([self._identities(images), *jittered], 1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (N, 3, S, S) float32 of latents (N, c, h, w), with a gradient and not clamped."""
@@ -87,10 +88,6 @@ class FrozenNetworks:
         """
         found = self.embedder(images) if generator is None else self.embedder(images, jitter(len(images), generator))
         return (found * vectors).sum(-1)
-
-
-def _parts(images: Array) -> list[Array]:
-    return [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
 
 
 def encoder_key(vae: AutoencoderDC) -> str:

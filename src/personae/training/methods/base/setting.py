@@ -38,7 +38,7 @@ class Setting:
     def open(cls, files: BaseFiles, pictures: TrainingFaces | None = None) -> "Setting":
         """pictures: of `files`, if its caller has them already."""
         networks = FrozenNetworks(files.vae, files.embedder, files.frame.template)
-        faces = LatentFaces.of(pictures or TrainingFaces.of(files), files, networks)
+        faces = LatentFaces.of(pictures or TrainingFaces.of(files.caches, files.frame), networks)
         prompts = (
             Prompts.of_export(files.start)
             if files.start

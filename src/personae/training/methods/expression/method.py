@@ -48,7 +48,7 @@ class ExpressionTask:
     ) -> None:
         """files: of the base. motion: of the motion reader, which judges. dropout: the share of photos without their
         expression. read_weight: of the expressions read off `read_images` sampled faces."""
-        pictures = TrainingFaces.of(files)
+        pictures = TrainingFaces.of(files.caches, files.frame)
         self.setting = Setting.open(files, pictures)
         self.data = FacesWithExpressions(self.setting, pictures.table, dropout=dropout)
         self.read_weight, self.read_images = read_weight, read_images

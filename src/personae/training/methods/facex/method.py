@@ -69,7 +69,7 @@ class FaceXTask:
         """files: of the base, and of a FaceX to go on with, if it has one. motion: of the motion reader, which judges.
         space: of the embedder's identities. sizes: of a new FaceX; `side` and the map are taken from the base. pairs:
         the share of a batch's rows that no photo shows. dropout: of tokens that nobody gives."""
-        pictures = TrainingFaces.of(files)
+        pictures = TrainingFaces.of(files.caches, files.frame)
         self.setting = Setting.open(files, pictures)
         self.data = FacesToEdit(self.setting, pictures.table, files.cache / "facex", pairs=pairs)
         self.identity_weight, self.motion_weight, self.hair_weight = identity_weight, motion_weight, hair_weight

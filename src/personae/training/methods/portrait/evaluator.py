@@ -21,9 +21,10 @@ from personae.evaluation import appearance
 from personae.io import atomic
 from personae.shapes import Bool, Float
 from personae.training import captions
+from personae.training.frame import HEAD
 from personae.training.images import to_pixels
-from personae.training.methods.base.data import LatentFaces, other_pictures
-from personae.training.methods.portrait.data import Encoder, of_caches
+from personae.training.methods.base.data import LatentFaces, TrainingFaces, other_pictures
+from personae.training.methods.base.frozen import FrozenNetworks
 
 if TYPE_CHECKING:
     from personae.training.methods.base.network import IdentityToFace
@@ -60,12 +61,13 @@ class Evaluator:
     images: Float[Tensor, "N 3 H W"] | None = None
 
     @classmethod
-    def of(cls, caches: Sequence[Path], encoder: Encoder, fallback: LatentFaces) -> "Evaluator":
+    def of(cls, caches: Sequence[Path], networks: FrozenNetworks, fallback: LatentFaces) -> "Evaluator":
         """Of the held-out people of the caches, those with several pictures first; without any, of `fallback`."""
         found = []
         for cache in caches:
             with suppress(BadData):  # among the first few hundred people perhaps none is held out
-                found.append(of_caches([cache], encoder, held_out=True, limit=4 * _PEOPLE, views=1))
+                pictures = TrainingFaces.of([cache], HEAD, held_out=True, limit=4 * _PEOPLE)
+                found.append(LatentFaces.of(pictures, networks, views=1))
         people = LatentFaces.joined(found) if found else fallback
         others = other_pictures(people.person)
         paired = np.array([others[row][0] != row for row in range(len(people))])

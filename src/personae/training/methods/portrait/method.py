@@ -26,11 +26,12 @@ from personae.training.frame import HEAD, latent_channels
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.data import LatentFaces
+from personae.training.methods.base.data import LatentFaces, TrainingFaces
+from personae.training.methods.base.frozen import FrozenNetworks
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix, Prompts
 from personae.training.methods.base.setting import sample
-from personae.training.methods.portrait.data import Encoder, of_caches, of_stream
+from personae.training.methods.portrait.data import of_stream
 from personae.training.methods.portrait.evaluator import Evaluator
 from personae.training.rollout import Rolled, ends_and_scales, roll
 
@@ -71,13 +72,13 @@ class PortraitTask:
         self.mix = mix or PromptMix()
         self.identity_weight, self.identity_images = identity_weight, identity_images
         self.identity_share = identity_share
-        encoder = Encoder(vae, embedder, home)
-        self.vae, self.embedder = encoder.vae, encoder.recogniser
-        parts = [of_caches(caches, encoder)] if caches else []
+        networks = FrozenNetworks(vae, embedder, HEAD.template)
+        self.vae, self.embedder = networks.vae.to(home), networks.embedder.to(home)
+        parts = [LatentFaces.of(TrainingFaces.of(caches, HEAD), networks)] if caches else []
         if stream is not None and drawn:
-            parts.append(of_stream(stream.to(home), encoder, people=drawn))
+            parts.append(of_stream(stream.to(home), networks, people=drawn))
         self.data = LatentFaces.joined(parts)
-        self.evaluator = Evaluator.of(caches, encoder, self.data)
+        self.evaluator = Evaluator.of(caches, networks, self.data)
         self.focus = HEAD.focus().astype(np.float32)
         channels = self.data.latents.shape[2]
         goes_on = start if start is not None and latent_channels(start) == channels else None

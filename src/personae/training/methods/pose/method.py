@@ -54,7 +54,7 @@ class PoseControlTask:
         """files: of the base that the ControlNet is for. motion: the motion reader, which judges samples. channels: of
         the map's embedding, each half as large as the one before it; None: as the base's pictures need. read_weight:
         of what the reader reads off `read_images` sampled faces."""
-        pictures = TrainingFaces.of(files)
+        pictures = TrainingFaces.of(files.caches, files.frame)
         self.setting = Setting.open(files, pictures)
         home = modes.device_for(None)
         base = self.setting.base.to(home, memory_format=torch.channels_last)  # type: ignore[call-overload]
