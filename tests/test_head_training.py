@@ -23,6 +23,7 @@ from personae.training.face_table import FaceTable
 from personae.training.frame import HEAD, PORTRAIT
 from personae.training.inputs import ADAPTERS, Inputs
 from personae.training.loop import Schedule, train
+from personae.training.methods.base.data import TrainingFaces
 from personae.training.methods.base.setting import Setting
 from personae.training.methods.face0.method import Face0Task
 from personae.training.methods.portrait.method import PortraitTask
@@ -125,6 +126,65 @@ def test_what_goes_with_one_base_is_not_taken_for_another(inputs: Inputs, tmp_pa
         beside.note(runs / "nano-fast", worded)
     shutil.rmtree(runs / "nano-fast")
     assert set(heads.adapters("face0-nano")) == {"face_tokens"}
+
+
+def test_a_base_and_a_decoder_stay_with_the_latents_that_they_were_trained_on(inputs: Inputs, tmp_path: Path) -> None:
+    runs = shutil.copytree(inputs.runs, tmp_path / "runs")
+    heads = replace(inputs, runs=runs)
+    plain, sharper = (runs / f"portrait-{name}" / "export" / "vae" for name in ("autoencoder", "decoder"))
+    beside.note_latents(runs / "portrait", heads.head_vae())
+    shutil.copytree(plain, sharper)
+    weights = safetensors.numpy.load_file(sharper / (file := "diffusion_pytorch_model.safetensors"))
+    decoder = next(name for name in weights if name.startswith("decoder."))
+    encoder = next(name for name in weights if name.startswith("encoder."))
+    safetensors.numpy.save_file(weights | {decoder: weights[decoder] + 1}, sharper / file)
+    assert heads.head_vae() == sharper
+    assert heads.of_base().vae == sharper
+    safetensors.numpy.save_file(weights | {encoder: weights[encoder] + 1}, plain / file)
+    with pytest.raises(BadData, match="another encoder"):
+        heads.head_vae()
+    shutil.rmtree(sharper.parents[1])
+    with pytest.raises(BadData, match="another autoencoder"):
+        heads.heads()
+    with pytest.raises(BadData, match="begun on the latents of another"):
+        beside.note_latents(runs / "portrait", heads.head_vae())
+
+
+def test_trainings_of_heads_begin_with_what_they_exported(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[tuple[Any, dict[str, Any]]] = []
+
+    def task(*values: Any, **options: Any) -> None:
+        taken.append((values, options))
+
+    for name in ("PortraitAutoencoderTask", "PortraitDecoderTask"):
+        monkeypatch.setattr(f"personae.training.methods.portrait_autoencoder.method.{name}", task)
+    monkeypatch.setattr("personae.training.methods.portrait.method.PortraitTask", task)
+    monkeypatch.setattr(Inputs, "features", lambda self: None)
+    runs = shutil.copytree(inputs.runs, tmp_path / "runs")
+    heads, export = replace(inputs, runs=runs), runs / "portrait" / "export"
+    names = ("portrait-autoencoder", "portrait", "portrait-decoder")
+    for name in names:
+        recipes.recipe(name).build(heads)
+    (_, autoencoder), (_, base), (decoded, decoder) = taken
+    vae = runs / "portrait-autoencoder" / "export" / "vae"
+    assert (autoencoder["start"], base["start"], decoded[0]) == (vae, export, vae)
+    assert decoder["redrawn"] is not None
+    taken.clear()
+    shutil.rmtree(export)
+    shutil.copytree(vae, runs / "portrait-decoder" / "export" / "vae")
+    shutil.move(vae, tmp_path / "vae")
+    for name in names:
+        recipes.recipe(name).build(heads)
+    (_, autoencoder), (_, base), (decoded, decoder) = taken
+    assert (autoencoder["start"], base["start"], decoder["redrawn"]) == (None, None, None)
+    assert decoded[0] == runs / "portrait-decoder" / "export" / "vae"
+
+
+def test_nothing_to_learn_from_is_said(inputs: Inputs) -> None:
+    with pytest.raises(BadData, match="personae prepare"):
+        TrainingFaces.of([], HEAD)
 
 
 def test_parts_of_two_bases_make_no_model(inputs: Inputs, tmp_path: Path) -> None:

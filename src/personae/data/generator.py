@@ -28,7 +28,7 @@ RANDOM_FACE = PypiFile(
     file="random_face-2021.7.21.1-py3-none-any.whl",
     sha256="e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5",
 )
-SIZE = 320  # pixels a picture is kept at: a 256-px crop with the eyes 0.30 of its width apart loses nothing
+SIZE = 320  # pixels a picture is kept at: a 192-px crop with the eyes 0.30 of its width apart loses nothing
 LINEAGE = (
     "Drawn by MobileStyleGAN (S. Belousov; Apache-2.0 as published in random-face 2021.7.21.1), which its author "
     "distilled from NVIDIA's StyleGAN2-FFHQ (NVIDIA Source Code Licence, non-commercial), trained on FFHQ "

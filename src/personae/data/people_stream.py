@@ -44,7 +44,8 @@ class PeopleStream(nn.Module):
     """The generator as a source of training batches, on the device that it is moved to.
 
     directions: as fitted by `personae prepare people` (its `views.safetensors`). landmarks: reads a picture in the
-    template `FRAME`. template, size: of the crops. at_once: pictures drawn in one call of the generator.
+    template `FRAME`. template, size: of the crops; None: the template's own. at_once: pictures drawn in one call of the
+    generator.
     """
 
     mean: Float[Tensor, " D"]
@@ -59,12 +60,12 @@ class PeopleStream(nn.Module):
         landmarks: AlignedLandmarks,
         *,
         template: str = "head",
-        size: int = 192,
+        size: int | None = None,
         at_once: int = 32,
     ) -> None:
         super().__init__()
         self.mapping, self.synthesis, self.landmarks = mapping, synthesis, landmarks
-        self.size, self.at_once = size, at_once
+        self.size, self.at_once = size or align.template(template).size, at_once
         width = directions.vectors.shape[1]
         samples = torch.randn(_MEAN_OF, width, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():

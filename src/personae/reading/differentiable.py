@@ -145,7 +145,7 @@ class AlignedMotion(_MotionNetwork):
     def forward(
         self, images: Float[Tensor, "N 3 S S"], jitter: Float[Tensor, "N 2 3"] | None = None
     ) -> tuple[Float32[Tensor, "N 3"], Float32[Tensor, "N 52"]]:
-        """`jitter`: see `outputs`."""
+        """`jitter`: see `crops`."""
         pose, blendshapes = self.outputs(images, jitter)
         return pose, blendshapes
 

@@ -90,7 +90,9 @@ class FaceTable:
 
     @classmethod
     def joined(cls, tables: Sequence[FaceTable]) -> FaceTable:
-        """The rows of several tables, one after the other."""
+        """The rows of several tables, one after the other; of one, that table itself."""
+        if len(tables) == 1:
+            return tables[0]
         columns: dict[str, Any] = {}
         for field in fields(cls):
             parts = [getattr(table, field.name) for table in tables]
@@ -120,8 +122,11 @@ class FaceTable:
         """Some rows' crops in `frame`, of a table as it was loaded; what lies beyond a photo repeats its edge."""
         if frame == PORTRAIT:
             return self.crops[rows.start : rows.stop]
-        places = self.five_points
-        return np.stack([align.crop(self.photo(row), frame.matrix(places[row]), frame.side) for row in rows])
+        points = self.landmarks[rows.start : rows.stop, list(FIVE), :2]
+        places = [frame.matrix(one) for one in points]
+        return np.stack(
+            [align.crop(self.photo(row), place, frame.side) for row, place in zip(rows, places, strict=True)]
+        )
 
     def framed(self, frame: Frame, folder: str | Path) -> FaceTable:
         """The same photos with crops of `frame`, which lie in a file in `folder` and not in memory: a gigabyte for

@@ -137,12 +137,18 @@ class Inputs:
 
     def heads(self) -> Path | None:
         """The export of the newest base of heads, if one was trained: of the one that learnt words and faces together,
-        or else of the one that it begins with."""
+        or else of the one that it begins with. Raises `BadData` if its latents are another autoencoder's."""
+        from personae.training import beside
         from personae.training.frame import latent_channels
 
         first, worded = (self.runs / recipe / "export" for recipe in ("portrait", WORDED))
         if not first.is_dir():
             return None
+        vae = self.earlier("portrait-decoder", "vae") or self.earlier("portrait-autoencoder", "vae")
+        if vae is not None and not beside.makes_latents_of(first.parent, vae):
+            raise BadData(
+                f"{first} makes latents of another autoencoder than {vae}: move {first.parent} away, and train it again"
+            )
         return worded if worded.is_dir() and latent_channels(worded) == latent_channels(first) else first
 
     def of_base(self, *, fresh: bool = False, worded: bool = True) -> "BaseFiles":
@@ -162,10 +168,16 @@ class Inputs:
         return BaseFiles(caches=[self.cache], vae=vae, embedder=self.embedder(), start=start, frame=frame)
 
     def head_vae(self) -> Path:
-        """The newest autoencoder of heads."""
-        with suppress(WeightsMissing):
-            return self.export("portrait-decoder", "vae")
-        return self.export("portrait-autoencoder", "vae")
+        """The newest autoencoder of heads. Raises `BadData` if its decoder was sharpened on other latents than those
+        that its encoder makes now."""
+        from personae.training import beside
+
+        plain, sharper = (self.earlier(recipe, "vae") for recipe in ("portrait-autoencoder", "portrait-decoder"))
+        if plain and sharper and beside.encoder_sha256(plain) != beside.encoder_sha256(sharper):
+            raise BadData(
+                f"{sharper} is of another encoder than {plain}, which was trained since: move {sharper.parents[1]} away"
+            )
+        return sharper or self.export("portrait-autoencoder", "vae")
 
     def space(self) -> str:
         """Of the embedder's identities."""

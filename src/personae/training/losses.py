@@ -25,7 +25,7 @@ class Noised:
     inside: Float[Tensor, "N h w"]  # (N, h, w) how much a cell counts: 0 where it lies beyond the photo's edge
 
     def loss(self, prediction: Float[Tensor, "N c h w"]) -> Float[Tensor, ""]:
-        """The mean squared error of a predicted velocity; cells beyond the photo's edge do not count."""
+        """The mean squared error of a predicted velocity, each cell counted as much as `inside` says."""
         return self._apart(prediction, self.velocity)
 
     def apart(self, prediction: Float[Tensor, "N c h w"]) -> Float[Tensor, ""]:

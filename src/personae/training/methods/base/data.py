@@ -110,11 +110,13 @@ class TrainingFaces:
         """For a base of heads, what `picture_kinds` chooses; for others, the photos that fill the crop that was
         prepared, and are not the most blurred. limit: of each cache.
 
-        Raises `BadData` for a cache without shards, one in which nobody is held out if these are wanted, and one that
-        holds nothing worth it.
+        Raises `BadData` for no cache at all, a cache without shards, one in which nobody is held out if these are
+        wanted, and one that holds nothing worth it.
         """
-        tables = [FaceTable.load(cache, held_out=held_out, limit=limit) for cache in caches]
-        tables = [worth_learning(table) if frame == HEAD else _not_blurred(table) for table in tables]
+        if not caches:
+            raise BadData("there are no labelled pictures to learn from: run `personae prepare` first")
+        worth = worth_learning if frame == HEAD else _not_blurred
+        tables = [worth(FaceTable.load(cache, held_out=held_out, limit=limit)) for cache in caches]
         for cache, table in zip(caches, tables, strict=True):
             if not len(table):
                 raise BadData(f"none of the photos in {cache} shows a face whole: prepare others")
@@ -274,9 +276,9 @@ class HeldOut:
             raise BadData(f"nobody is held out in {', '.join(map(str, files.caches))}: prepare more photos")
         table = FaceTable.joined(tables).framed(files.frame, files.cache)
         batches = (to_tensor(table.crops[start : start + _AT_ONCE]) for start in range(0, len(table), _AT_ONCE))
-        latents, vectors = networks.both_sides(batches, 1)
+        latents, vectors = networks.one_side(batches)
         inside = np.stack([files.frame.inside(place, table.shape(row)) for row, place in enumerate(table.matrix)])
-        return cls(table=table, vectors=vectors[0, :, 0], latents=latents[0], inside=inside)
+        return cls(table=table, vectors=vectors, latents=latents, inside=inside)
 
     def noised(self, home: torch.device) -> "HeldOutNoised":
         """On their way to noise; the same on every call."""

@@ -27,6 +27,10 @@ class Identities:
         self._recogniser = recogniser
         self._network = Network(path, sha256=file_sha256(path), source="crop", results={"identity": (None,)})
 
+    def to(self, device: torch.device) -> None:
+        """Compute there from now on."""
+        self._recogniser.to(device)
+
     @torch.no_grad()
     def __call__(
         self, images: Float[Tensor, "N 3 S S"], jitter: Float[Tensor, "N 2 3"] | None = None
@@ -55,26 +59,34 @@ class FrozenNetworks:
     ) -> tuple[Float[Array, "2 N c h w"], Float32[Array, "2 N V D"]]:
         """Latents (2, N, c, h, w) float16 of unit spread, and `views` identities of each picture (2, N, views, D), of
         images (n, 3, S, S) in [-1, 1], as they are and mirrored."""
+        generator = torch.Generator(modes.device_for(None)).manual_seed(seed)
+        pairs = [[self._encoded(side, views, generator) for side in (batch, batch.flip(3))] for batch in batches]
+        latents, vectors = (
+            np.stack([np.concatenate([pair[side][part] for pair in pairs]) for side in (0, 1)]) for part in (0, 1)
+        )
+        return latents, vectors
+
+    @torch.no_grad()
+    def one_side(
+        self, batches: Iterator[Float32[Tensor, "n 3 S S"]]
+    ) -> tuple[Float[Array, "N c h w"], Float32[Array, "N D"]]:
+        """The same of images as they are, and the identities of their plain crops."""
+        parts = [self._encoded(batch, 1, torch.Generator(modes.device_for(None))) for batch in batches]
+        latents, vectors = (np.concatenate([part[number] for part in parts]) for number in (0, 1))
+        return latents, vectors[:, 0]
+
+    def _encoded(self, images: Tensor, views: int, generator: torch.Generator) -> tuple[Array, Array]:
+        """Latents (n, c, h, w) and identities (n, views, D): of the plain crop, and of jittered ones, so that no single
+        crop's vector is learnt by heart."""
         home = modes.device_for(None)
         self.vae.to(home)
         self.embedder.to(home)
-        generator = torch.Generator(home).manual_seed(seed)
-        latents: tuple[list[Array], list[Array]] = ([], [])
-        vectors: tuple[list[Array], list[Array]] = ([], [])
-        for batch in batches:
-            for side, images in enumerate((batch, batch.flip(3))):
-                images = images.to(home).contiguous(memory_format=torch.channels_last)
-                with autocast(home):
-                    found = self.vae.encoder(images).float() * self.vae.config.scaling_factor
-                latents[side].append(found.half().cpu().numpy())
-                vectors[side].append(self._views(images, views, generator).cpu().numpy())
-        return tuple(np.stack([np.concatenate(side) for side in both]) for both in (latents, vectors))  # type: ignore[return-value]
-
-    def _views(self, images: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """(n, count, D) identities: of the plain crop, and of jittered ones, so that no single crop's vector is learnt
-        by heart."""
-        jittered = [self._identities(images, jitter(len(images), generator)) for _ in range(count - 1)]
-        return torch.stack([self._identities(images), *jittered], 1)
+        images = images.to(home).contiguous(memory_format=torch.channels_last)
+        with autocast(home):
+            latents = self.vae.encoder(images).float() * self.vae.config.scaling_factor
+        jittered = [self._identities(images, jitter(len(images), generator)) for _ in range(views - 1)]
+        vectors = torch.stack([self._identities(images), *jittered], 1)
+        return latents.half().cpu().numpy(), vectors.cpu().numpy()
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (N, 3, S, S) float32 of latents (N, c, h, w), with a gradient and not clamped."""

@@ -58,10 +58,11 @@ def for_latents(unet: UNet2DConditionModel, channels: int, cells: int) -> UNet2D
     if wanted.items() <= dict(unet.config).items():
         return unet
     other = UNet2DConditionModel.from_config(dict(unet.config) | wanted)
+    same = unet.config.in_channels == channels
     weights = unet.state_dict()
-    if unet.config.in_channels != channels:
+    if not same:
         weights = {name: one for name, one in weights.items() if not name.startswith(("conv_in.", "conv_out."))}
-    other.load_state_dict(weights, strict=False)
+    other.load_state_dict(weights, strict=same)
     return other
 
 

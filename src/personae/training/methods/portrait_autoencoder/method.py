@@ -88,7 +88,7 @@ class _Portraits:
         self.recogniser = AlignedRecogniser(recogniser, source="head").eval()
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
-        """`size` details, or a quarter as many whole heads, of as many pixels."""
+        """`size` details, or about as many pixels of whole heads."""
         whole = bool(rng.random() < 1 / _HEADS_EVERY)
         fewer = max(1, size * DETAIL**2 // SIDE**2)
         images = self.pictures.heads(rng, fewer) if whole else self.pictures.details(rng, size)

@@ -17,6 +17,7 @@ from personae.sampling.guidance import combine
 from personae.shapes import Float
 from personae.training import captions
 from personae.training.frame import HEAD, latent_channels
+from personae.training.methods.base.frozen import Identities
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import Prompts
 
@@ -27,9 +28,10 @@ _STEPS, _GUIDANCE = 3, 2.0
 class Redrawn:
     """A base of heads and the identity encoder that it is conditioned on, both frozen."""
 
-    def __init__(self, base: IdentityToFace, prompts: Prompts, recogniser: AlignedRecogniser) -> None:
-        self.base = base.requires_grad_(False).eval()
-        self.recogniser = recogniser.eval()
+    def __init__(self, base: IdentityToFace, prompts: Prompts, identities: Identities) -> None:
+        frozen = base.requires_grad_(False).eval()
+        self.base: IdentityToFace = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.identities = identities
         self._tokens = torch.from_numpy(prompts.tokens([captions.IDENTITY_PROMPT, ""]))
 
     @classmethod
@@ -37,12 +39,13 @@ class Redrawn:
         """The base that a training exported. embedder: an `embedder.onnx`."""
         prompts, channels = Prompts.of_export(export), latent_channels(export)
         base = IdentityToFace.of(prompts.tokenizer, export, channels=channels, cells=HEAD.cells)
-        return cls(base, prompts, AlignedRecogniser(embedder, source=HEAD.template))
+        recogniser = AlignedRecogniser(embedder, source=HEAD.template).eval()
+        return cls(base, prompts, Identities(recogniser, embedder))
 
     def to(self, device: torch.device) -> None:
         """Compute there from now on."""
         self.base.to(device)
-        self.recogniser.to(device)
+        self.identities.to(device)
 
     @torch.no_grad()
     def __call__(
@@ -51,7 +54,7 @@ class Redrawn:
         """The latents (N, c, h, w), of unit spread, of heads (N, 3, S, S) in [-1, 1] as the base draws them again."""
         home, count = latents.device, len(latents)
         person, nobody = self._tokens.to(home).split(1)
-        vectors = self.recogniser(images)
+        vectors = self.identities(images)
         conditional = self.base.condition(person.expand(count, -1), vectors)
         unconditional = self.base.condition(nobody.expand(count, -1), vectors)
         first = _FROM + (_TO - _FROM) * torch.rand(count, 1, 1, 1, generator=generator, device=home)
