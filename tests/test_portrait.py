@@ -147,18 +147,22 @@ def test_a_batch_holds_people_and_photos_in_fixed_shares(folder: Path) -> None:
     assert photos[rows].mean() == pytest.approx(0.4, abs=0.03)
 
 
-def test_a_base_begins_with_all_but_the_ends_of_one_for_other_latents() -> None:
-    torch.manual_seed(0)
-    other = network.build_unet(8)
-    own = network.for_latents(other, 4, 12)
-    assert own.config.in_channels == own.config.out_channels == 4
-    assert own.config.sample_size == 12
-    fresh = {name for name, weight in other.state_dict().items() if not torch.equal(weight, own.state_dict()[name])}
-    assert fresh == {"conv_in.weight", "conv_in.bias", "conv_out.weight", "conv_out.bias"}
-    assert network.for_latents(other, 8, 16) is other
-    larger = network.for_latents(other, 8, 32)
-    assert larger.config.sample_size == 32
-    assert all(torch.equal(weight, larger.state_dict()[name]) for name, weight in other.state_dict().items())
+def test_a_base_of_other_latents_lends_its_text_encoder_alone(tmp_path: Path) -> None:
+    measures = [captions.Measures(subject="woman", phrases=("smiling",))] * 4
+    tokenizer = Prompts.trained(tmp_path / "tokenizer", measures).tokenizer
+    before = network.IdentityToFace(network.build_text_encoder(tokenizer), network.build_unet(8), 0)
+    for name in ("unet", "text_encoder"):
+        getattr(before, name).save_pretrained(tmp_path / name)
+    same, other = (network.IdentityToFace.of(tokenizer, tmp_path, channels=c, cells=12) for c in (8, 4))
+    for one, channels in ((same, 8), (other, 4)):
+        assert one.unet.config.in_channels == one.unet.config.out_channels == channels
+        assert one.unet.config.sample_size == 12
+        words = one.text_encoder.state_dict()
+        assert all(torch.equal(weight, words[name]) for name, weight in before.text_encoder.state_dict().items())
+    weights = before.unet.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in same.unet.state_dict().items())
+    fresh, known = (one.unet.mid_block.resnets[0].conv1.weight for one in (other, same))
+    assert not torch.equal(fresh, known)
 
 
 def test_a_text_encoder_keeps_what_it_knows_of_the_words_that_stay() -> None:

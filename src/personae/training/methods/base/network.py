@@ -14,6 +14,9 @@ from personae.sampling.fast import modes
 from personae.shapes import Float, Int
 
 WIDTH = 256  # of the text encoder and so of the cross-attention
+_HEAD = 32  # channels of an attention head
+# Of the UNet's blocks, by the cells of its latents a side: 19.6 and 5.5 M parameters.
+_WIDTHS = {16: (128, 192, 224), 12: (64, 96, 128)}
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -34,36 +37,21 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def build_unet(channels: int = 8, cells: int = 16) -> UNet2DConditionModel:
-    """nano's UNet with fresh weights: 19.6 M parameters, no attention at full size. channels, cells: of the latents,
-    and a side."""
+    """nano's UNet with fresh weights, no attention at full size. channels, cells: of the latents, and a side."""
+    widths = _WIDTHS[cells]
     return UNet2DConditionModel(
         sample_size=cells,
         in_channels=channels,
         out_channels=channels,
-        block_out_channels=(128, 192, 224),
+        block_out_channels=widths,
         layers_per_block=1,
         cross_attention_dim=WIDTH,
-        attention_head_dim=(4, 6, 7),  # heads, despite the name: 32 channels each
+        attention_head_dim=tuple(width // _HEAD for width in widths),  # heads, despite the name
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         class_embed_type="projection",
         projection_class_embeddings_input_dim=WIDTH,
     )
-
-
-def for_latents(unet: UNet2DConditionModel, channels: int, cells: int) -> UNet2DConditionModel:
-    """A UNet for latents of `channels` and `cells` a side: this one, or one that has all of it, but for first and last
-    layers of its own if the channels are others."""
-    wanted = {"in_channels": channels, "out_channels": channels, "sample_size": cells}
-    if wanted.items() <= dict(unet.config).items():
-        return unet
-    other = UNet2DConditionModel.from_config(dict(unet.config) | wanted)
-    same = unet.config.in_channels == channels
-    weights = unet.state_dict()
-    if not same:
-        weights = {name: one for name, one in weights.items() if not name.startswith(("conv_in.", "conv_out."))}
-    other.load_state_dict(weights, strict=same)
-    return other
 
 
 def for_words(text_encoder: CLIPTextModel, before: CLIPTokenizer, now: CLIPTokenizer) -> CLIPTextModel:
@@ -99,7 +87,7 @@ class IdentityToFace(nn.Module):
         cls, tokenizer: CLIPTokenizer, folder: Path | None, *, channels: int = 8, cells: int = 16
     ) -> "IdentityToFace":
         """With the weights of an export, or fresh ones, for a vocabulary and for latents of `channels` and `cells` a
-        side."""
+        side; of a base for other latents, the text encoder alone."""
         if folder is None:
             text_encoder, unet = build_text_encoder(tokenizer), build_unet(channels, cells)
         else:
@@ -108,9 +96,10 @@ class IdentityToFace(nn.Module):
                 CLIPTokenizer.from_pretrained(folder / "tokenizer"),
                 tokenizer,
             )
-            unet = for_latents(
-                UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32), channels, cells
-            )
+            unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+            if unet.config.in_channels != channels:
+                unet = build_unet(channels, cells)
+            unet.register_to_config(sample_size=cells)
         if modes.device_for(None).type == "cpu":
             # Over sequences this short, the backward of torch's fused attention takes a third of a CPU's step.
             unet.set_attn_processor(AttnProcessor())
