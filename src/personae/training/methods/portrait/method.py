@@ -64,7 +64,7 @@ class PortraitTask:
         mix: PromptMix | None = None,
         identity_weight: float = 0.2,
         identity_images: int = 8,
-        identity_share: float = 0.25,
+        identity_share: float = 0.125,
         start: Path | None = None,
         tokenizer: Path | None = None,
     ) -> None:
