@@ -190,7 +190,7 @@ def test_nothing_to_learn_from_is_said(inputs: Inputs) -> None:
 def test_parts_of_two_bases_make_no_model(inputs: Inputs, tmp_path: Path) -> None:
     runs = shutil.copytree(inputs.runs, tmp_path / "runs")
     other = AutoencoderDC.load_config(runs / "portrait-autoencoder" / "export" / "vae")
-    AutoencoderDC.from_config({**other, "latent_channels": 8}).save_pretrained(runs / "portrait-decoder/export/vae")
+    AutoencoderDC.from_config({**other, "latent_channels": 8}).save_pretrained(runs / "portrait-autoencoder/export/vae")
     table = tmp_path / "limits.json"
     shutil.copyfile(catalog.resolve("nano") / "limits.json", table)
     with pytest.raises(BadData, match=r"makes latents of 4 channels, the autoencoder of .* has 8"):

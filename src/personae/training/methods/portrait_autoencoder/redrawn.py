@@ -62,6 +62,8 @@ class Redrawn:
         noisy = ((1 - first) * latents + first * noise).contiguous(memory_format=torch.channels_last)
         for step in range(_STEPS):
             times = (first * (1 - step / _STEPS)).flatten()
-            asked, free = (self.base.predict(noisy, times, one).float() for one in (conditional, unconditional))
-            noisy = noisy - first / _STEPS * combine(asked, free, _GUIDANCE)
+            with_person, without = (
+                self.base.predict(noisy, times, one).float() for one in (conditional, unconditional)
+            )
+            noisy = noisy - first / _STEPS * combine(with_person, without, _GUIDANCE)
         return noisy
