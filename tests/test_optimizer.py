@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from personae.training.optimizer import Muon, _levelled, _levelled_by_square, grouped, orthogonalised
 
@@ -45,6 +46,13 @@ def test_grouped_takes_hidden_matrices_only() -> None:
     assert plain["weight_decay"] == 0.0
     assert len(plain["params"]) == 3
     assert [len(group["params"]) for group in grouped(model, hidden=False)] == [4, 3]
+
+
+def test_a_text_encoder_is_stepped_by_adamw() -> None:
+    config = CLIPTextConfig(vocab_size=50, hidden_size=64, intermediate_size=64, num_hidden_layers=1)
+    model = nn.ModuleDict({"text_encoder": CLIPTextModel(config), "unet": nn.Linear(64, 64)})
+    hidden, *_ = grouped(model, hidden=True)
+    assert [id(p) for p in hidden["params"]] == [id(model["unet"].weight)]
 
 
 def test_frozen_parameters_stay_out() -> None:

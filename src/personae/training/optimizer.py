@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import CLIPTextModel
 
 from personae.sampling.fast.precision import best_dtype
 
@@ -113,15 +114,21 @@ class Muon(torch.optim.AdamW):
 
 def grouped(model: nn.Module, *, hidden: bool) -> list[dict[str, Any]]:
     """The trainable parameters of `model` as groups for `Muon`: hidden matrices, other matrices, vectors (which do
-    not decay). Without `hidden`, no matrix counts as hidden, and AdamW steps all."""
-    embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    not decay). Without `hidden`, no matrix counts as hidden, and AdamW steps all. A text encoder's never do: they are
+    few and large, and to level nano's took as long as to level its UNet's."""
+    outside = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding | CLIPTextModel)
+        for parameter in module.parameters()
+    }
     inner, other, plain = [], [], []
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
         if parameter.ndim < 2:
             plain.append(parameter)
-        elif hidden and id(parameter) not in embedded and min(parameter.shape[0], parameter[0].numel()) >= _SMALLEST:
+        elif hidden and id(parameter) not in outside and min(parameter.shape[0], parameter[0].numel()) >= _SMALLEST:
             inner.append(parameter)
         else:
             other.append(parameter)
