@@ -167,7 +167,7 @@ def test_the_decoder_learns_alone_and_the_judge_from_its_own_loss(
 ) -> None:
     network.build_autoencoder().save_pretrained(tmp_path / "vae")
     task = PortraitDecoderTask(tmp_path / "vae", [cache], features(), recogniser, ramp=1)
-    encoder = [weight.clone() for weight in task.model.vae.encoder.parameters()]
+    encoder = [weight.clone() for weight in task.vae.encoder.parameters()]
     batch = task.batch(np.random.default_rng(0), 4)
     for step in range(3):
         task.model.zero_grad()
@@ -176,7 +176,7 @@ def test_the_decoder_learns_alone_and_the_judge_from_its_own_loss(
         # But for biases: what the last one gains of the pictures it loses to the photos, while none is told apart.
         judge = [one.grad.norm() for name, one in task.model.judge.named_parameters() if not name.endswith("bias")]
         assert min(judge) > 0
-        wish = torch.cat([weight.grad.flatten() for weight in task.model.vae.decoder.parameters()])
+        wish = torch.cat([weight.grad.flatten() for weight in task.vae.decoder.parameters()])
         if step == 0:
             alone = wish  # the judge has no say before the ramp
     assert float(figures["judge"]) == pytest.approx(2, abs=1.5)  # what a judge that knows nothing loses
@@ -184,7 +184,7 @@ def test_the_decoder_learns_alone_and_the_judge_from_its_own_loss(
     schedule = Schedule(steps=2, batch=4, lr=1e-3, warmup=1, report_every=2, compile=False)
     report = train(task, schedule, tmp_path / "run", bf16=False)
     assert np.isfinite(list(report.values())).all()
-    assert all((now == then).all() for now, then in zip(task.model.vae.encoder.parameters(), encoder, strict=True))
+    assert all((now == then).all() for now, then in zip(task.vae.encoder.parameters(), encoder, strict=True))
     assert (tmp_path / "run" / "export" / "vae" / "config.json").is_file()
 
 
@@ -218,5 +218,5 @@ def test_an_autoencoder_begins_with_the_weights_that_it_is_given(cache: Path, re
     before = network.build_autoencoder()
     before.save_pretrained(tmp_path / "vae")
     task = PortraitAutoencoderTask([cache], features(), recogniser, start=tmp_path / "vae")
-    weights = task.model.vae.state_dict()
+    weights = task.vae.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in before.state_dict().items())

@@ -17,7 +17,7 @@ SUMMARIES = {
     "nano-longer": "the base goes on, from its export or the bundled weights: Muon, identity of samples",
     "nano-controlnet": "pose: faces that hold a normal map's pose and expression",
     "nano-expression": "faces that do what blendshapes ask: an adapter beside the base",
-    "nano-fast": "a LoRA for four steps without guidance, distilled from twelve with it",
+    "nano-fast": "a LoRA for four steps without guidance, distilled from twelve with it, against a judge",
     "face0-nano": "text, face and both (Face0): the base goes on, and a projector beside it",
     "face0-sd15": "text and face together on Stable Diffusion 1.5, as published: --data, --base, --reader",
     "facex-nano": "one controller for every facial edit (FaceX)",

@@ -1,1 +1,1 @@
-"""A LoRA for four steps without guidance, distilled from twelve with it."""
+"""A LoRA for four steps without guidance, distilled from twelve with it, against a judge on the base's features."""

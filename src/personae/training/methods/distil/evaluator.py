@@ -7,9 +7,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from personae.conditioning.types import Conditioning
+from personae.evaluation import appearance
 from personae.sampling import codec, schedulers
 from personae.sampling.guidance import guided
 from personae.sampling.loop import denoise
+from personae.training.images import to_pixels
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.setting import Setting
 
@@ -18,37 +20,42 @@ _PEOPLE = 64
 
 
 class DistilEvaluator:
-    """frozen: the base as it was. path: `DistilTask.path`. `images`: the student's faces in the last report, (M, 3, S,
-    S) in [-1, 1]."""
+    """frozen: the base as it was. taught: `DistilTask.taught`. `images`: the student's faces in the last report, (M, 3,
+    S, S) in [-1, 1]."""
 
     images: Tensor
 
     def __init__(
-        self, setting: Setting, frozen: IdentityToFace, path: Callable[[Tensor, Tensor, Tensor], Tensor]
+        self, setting: Setting, frozen: IdentityToFace, taught: Callable[[Tensor, Tensor, Tensor], Tensor]
     ) -> None:
-        self.setting, self.frozen, self.path = setting, frozen, path
+        self.setting, self.frozen, self.taught = setting, frozen, taught
 
     def report(self, model: IdentityToFace) -> dict[str, float]:
         """On 64 held-out people: how far the faces (as latents) lie from the teacher's, the student's and the base's
-        own four unguided steps, as shares of the teacher's spread; and the likeness of all three."""
+        own four unguided steps, as shares of the teacher's spread; likeness and sharpness of all three."""
         setting, home = self.setting, model.unet.device
         vectors = torch.from_numpy(setting.held_out.vectors[:_PEOPLE]).to(home)
         tokens = setting.identity_tokens(len(vectors), home)
         shape = (len(vectors), *setting.faces.shape)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(home)
-        goal = self.path(tokens, vectors, noise)[-1]
+        goal = self.taught(tokens, vectors, noise)
         conditioning = model.condition(tokens, vectors)
-        report = {"likeness_teacher": self._likeness(goal, vectors)}
+        report, _ = self._looks("teacher", goal, vectors)
         for name, unet in (("base", self.frozen.unet), ("student", model.unet)):
             latents = _four_steps(unet, conditioning, noise)
             report[f"distance_{name}"] = float((latents - goal).pow(2).mean().sqrt() / goal.std())
-            report[f"likeness_{name}"] = self._likeness(latents, vectors)
-        self.images = codec.decode(setting.networks.vae, latents).cpu()
+            looks, self.images = self._looks(name, latents, vectors)
+            report |= looks
         return report
 
-    def _likeness(self, latents: Tensor, vectors: Tensor) -> float:
+    def _looks(self, name: str, latents: Tensor, vectors: Tensor) -> tuple[dict[str, float], Tensor]:
+        """Likeness and sharpness (`appearance.sharpness`, 0-255 scale) of latents, and their images, on the CPU."""
         networks = self.setting.networks
-        return float(networks.likeness(codec.decode(networks.vae, latents), vectors).mean())
+        images = codec.decode(networks.vae, latents)
+        return {
+            f"likeness_{name}": float(networks.likeness(images, vectors).mean()),
+            f"sharpness_{name}": float(appearance.sharpness(to_pixels(images)).mean()),
+        }, images.cpu()
 
 
 def even_steps(steps: int, device: torch.device) -> FlowMatchEulerDiscreteScheduler:

@@ -22,6 +22,7 @@ from personae.data.people_stream import PeopleStream
 from personae.evaluation import appearance
 from personae.reading.differentiable import AlignedRecogniser
 from personae.shapes import Float
+from personae.training.duel import Duel, balanced, directed
 from personae.training.export import export_scaled, save_half
 from personae.training.images import psnr, to_pixels, to_tensor
 from personae.training.loop import Metrics
@@ -177,18 +178,6 @@ class PortraitAutoencoderTask:
         self.portraits.export(self.model.vae, folder)
 
 
-class _Duel(nn.Module):
-    """The decoder, its judge, and for how many steps they have been at it: what a checkpoint must hold."""
-
-    steps: Tensor
-
-    def __init__(self, vae: AutoencoderDC) -> None:
-        super().__init__()
-        vae.encoder.requires_grad_(False)
-        self.vae, self.judge = vae, Discriminator()
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-
-
 class PortraitDecoderTask:
     """See `training.loop.Trainable`: the decoder alone, against a discriminator.
 
@@ -211,7 +200,9 @@ class PortraitDecoderTask:
     ) -> None:
         self.portraits = _Portraits(caches, features, recogniser, stream)
         self.redrawn, self.gan_weight, self.ramp = redrawn, gan_weight, ramp
-        self.model = _Duel(build_autoencoder(vae))
+        self.vae = build_autoencoder(vae)
+        self.vae.encoder.requires_grad_(False)
+        self.model = Duel(self.vae, Discriminator())
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         """`_Portraits.batch`, and whether the base draws its heads first."""
@@ -225,21 +216,19 @@ class PortraitDecoderTask:
         x = to_tensor(batch["images"])
         self.portraits.to(x.device)
         with torch.no_grad():
-            z = duel.vae.encoder(x).float()
+            z = self.vae.encoder(x).float()
             if self.redrawn is not None and batch["redrawn"]:
                 self.redrawn.to(x.device)
-                spread = duel.vae.config.scaling_factor
+                spread = self.vae.config.scaling_factor
                 z = self.redrawn(z * spread, x, generator) / spread
-        y = duel.vae.decoder(z + _noise_like(z, generator)).float()
+        y = self.vae.decoder(z + _noise_like(z, generator)).float()
         with torch.autocast(x.device.type, enabled=False):
             wish, maps, likeness = self._wish(y.detach(), x, z, batch)
         judged = duel.judge(maps, torch.cat((z, z)))
         decoded, real = zip(*(score.float().chunk(2) for score in judged), strict=True)
         duelled = _mean(decoded, 1, hinge=True) + _mean(real, -1, hinge=True)
         duel.steps += 1
-        # `y`'s gradient is the wish itself: its own value says nothing, so the figure is the likeness.
-        directed = (y * wish).sum()
-        loss = directed - directed.detach() + likeness + duelled
+        loss = directed(y, wish) + likeness + duelled
         figures: Metrics = {"likeness": likeness, "judge": duelled.detach(), "psnr": psnr(y.detach(), x)}
         return loss, figures
 
@@ -251,22 +240,17 @@ class PortraitDecoderTask:
         both = [torch.cat((mine.detach(), goal)) for mine, goal in zip(maps, goals, strict=True)]
         if batch["whole"]:
             loss = loss + 0.1 * (1 - self.portraits.alike(image, x))
-        share = min(1.0, max(0.0, float(self.model.steps) / self.ramp - 1)) * self.gan_weight
+        share = self.model.share(self.ramp) * self.gan_weight
         (likeness,) = torch.autograd.grad(loss, image, retain_graph=share > 0)
         if share == 0:
             return likeness, both, loss.detach()
         (adversarial,) = torch.autograd.grad(_mean(self.model.judge(maps, z), -1), image)
-        strength = _norms(likeness) / _norms(adversarial).clamp_min(1e-12)
-        return likeness + share * strength * adversarial, both, loss.detach()
+        return balanced(likeness, adversarial, share), both, loss.detach()
 
     def report(self, model: nn.Module) -> dict[str, float]:
         """See `_Portraits.measured`."""
-        return self.portraits.measured(self.model.vae)
+        return self.portraits.measured(self.vae)
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """`vae/`, with the encoder and the scaling factor that it began with: bases stand on these latents."""
-        save_half(self.model.vae, folder / "vae")
-
-
-def _norms(gradient: Tensor) -> Tensor:
-    return gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        save_half(self.vae, folder / "vae")
