@@ -21,7 +21,7 @@ from personae.serving import Blend, DenyList, Edit, Engine, Generate, Mean, Poli
 from personae.serving.engine.models import ModelShelf, size_of
 from personae.serving.engine.preview import steps_with_preview
 from personae.serving.engine.waiting import WaitingLine
-from personae.types import Generation, Identity
+from personae.types import RELEASED_SPACES, Generation, Identity
 
 SMALL = {"num_inference_steps": 2}
 
@@ -474,6 +474,13 @@ def test_a_deny_list_of_another_space_stops_the_start(nano_like: FacePipeline) -
         pytest.raises(SpaceMismatch, match="deny-list"),
     ):
         engine.wait_until_ready(30)
+
+
+def test_a_deny_list_of_an_earlier_encoder_names_the_release() -> None:
+    (space, release), *_ = RELEASED_SPACES.items()
+    old = DenyList.of([Identity(vector=np.ones(8), space=space)], threshold=0.5)
+    with pytest.raises(SpaceMismatch, match=f"the model in personae {release}, .* identity deny PHOTOS"):
+        old.require_space("another/space/0")
 
 
 @pytest.mark.parametrize("threshold", [0, 1.5, float("nan")])

@@ -95,6 +95,12 @@ def test_an_identity_of_an_earlier_bundled_encoder_names_the_release() -> None:
         person(1, space=space).require("b")
     with pytest.raises(SpaceMismatch, match="'b', the model reads 'c'"):
         person(1, space="b").require("c")
+    old = f"{space}', that of the model in personae {release}"
+    for mix in (identity.similarity, lambda a, b: identity.mean([a, b]), lambda a, b: identity.blend(a, b, 0.5)):
+        with pytest.raises(SpaceMismatch, match=f"in space '{old}, and in space 'b': read both photos"):
+            mix(person(1, space=space), person(2, space="b"))
+        with pytest.raises(SpaceMismatch, match=f"in space 'b', and in space '{old}: read both photos"):
+            mix(person(2, space="b"), person(1, space=space))
 
 
 def test_the_space_of_the_bundled_encoder_is_on_the_list() -> None:

@@ -25,12 +25,12 @@ from conftest import made_up
 from model_fixtures import face_photo, tiny_model_folder
 from personae import pipeline, replay
 from personae.controls import registry
-from personae.errors import BadImage, BadOption, BadOutput, BadRecipe, PersonaeError, WeightsMissing
+from personae.errors import BadImage, BadOption, BadOutput, BadRecipe, PersonaeError, SpaceMismatch, WeightsMissing
 from personae.models import catalog, hub
 from personae.pipeline import FacePipeline, load
 from personae.provenance import recipe as recipes
 from personae.provenance import recipe_schema, writer
-from personae.types import Edit, Face, Generation, Identity
+from personae.types import RELEASED_SPACES, Edit, Face, Generation, Identity
 
 HASH = "0123456789abcdef" * 4
 MUTATIONS = 1000
@@ -102,7 +102,11 @@ class Stand:
     """In a pipeline's place: of its size, finds a face in every photo, and writes down what is asked of it."""
 
     def __init__(self, like: FacePipeline) -> None:
-        self.unet, self.vae, self.config = like.unet, like.vae, SimpleNamespace(steps=4)
+        self.unet, self.vae, self.config = (
+            like.unet,
+            like.vae,
+            SimpleNamespace(steps=4, identity_space="tiny/arcface/0"),
+        )
         self.asked: dict[str, Any] = {}
 
     def read(self, photo: Any) -> list[Face]:
@@ -373,6 +377,19 @@ def test_work_has_a_budget(
     path = forged(tmp_path / "made.png", json.dumps(generation(**settings)), (size, size))
     stand: Any = Stand(nano_like)
     with pytest.raises(PersonaeError, match=words):
+        replay.replay(path, pipe=stand)
+    assert not stand.asked
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_a_picture_of_an_earlier_encoder_says_so_whatever_its_size(
+    nano_like: FacePipeline, tmp_path: Path, size: int
+) -> None:
+    (space, release), *_ = RELEASED_SPACES.items()
+    model = {"name": "tiny", "sha256": HASH, "identity_space": space}
+    path = forged(tmp_path / "made.png", json.dumps(generation() | {"model": model}), (size, size))
+    stand: Any = Stand(nano_like)
+    with pytest.raises(SpaceMismatch, match=f"the model in personae {release}, this one by 'tiny/arcface/0'"):
         replay.replay(path, pipe=stand)
     assert not stand.asked
 

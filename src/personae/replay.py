@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from personae.controls.registry import options, work_of_a_step
-from personae.errors import BadImage, BadOption, BadRecipe, WeightsMissing, unknown_name
+from personae.errors import BadImage, BadOption, BadRecipe, SpaceMismatch, WeightsMissing, unknown_name
 from personae.models import catalog, hub
 from personae.provenance import pixel_mark
 from personae.provenance.marks import WATERMARK
@@ -26,7 +26,7 @@ from personae.provenance.message import message_of
 from personae.provenance.recipe import EDIT, MASK, PHOTO, checked, needed, read_recipe, recipe_identity, stored_identity
 from personae.reading.onnx_file import file_sha256
 from personae.reading.photo import PhotoSource, load_photo, pixels_sha256, size_of
-from personae.types import Array, Edit, Face, Generation, Ingredient, Photo
+from personae.types import Array, Edit, Face, Generation, Ingredient, Photo, described_space
 from personae.version import __version__
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def replay(
     A JPEG or WebP drifts by its own compression.
 
     Raises `BadImage`; `BadRecipe` for a damaged recipe; `BadOption` for a missing or another file, a picture that was
-    resized, more work than the budget; whatever the pipeline raises.
+    resized, more work than the budget; `SpaceMismatch` for a model that knows people by another encoder; whatever the
+    pipeline raises.
     """
     files = dict(photos or {}) | dict(inputs or {}) | ({} if photo is None else {PHOTO: photo})
     again = remake(path, pipe=pipe, inputs=files, budget=budget)
@@ -112,6 +113,7 @@ def remake(
         if pipe is None:
             stack.enter_context(hub.only_cached())  # also what it asks of the model later
             pipe = _named_model(recipe)
+        _require_space(pipe, recipe, path)
         _require_size(pipe, recipe, files, size[::-1], path)
         _require_budget(pipe, recipe, size[::-1], budget)
         before = load_photo(path, max_bytes=_MOST_BYTES).pixels
@@ -260,6 +262,18 @@ def _own_size(pipe: "FacePipeline") -> int:
     from personae.sampling.latent_grid import own_side  # late: it brings torch
 
     return own_side(pipe.vae, pipe.unet)
+
+
+def _require_space(pipe: "FacePipeline", recipe: Mapping[str, Any], path: str | Path) -> None:
+    """Raise `SpaceMismatch` if the model knows people by another encoder than the one that made the image: it can
+    only make somebody else."""
+    space = recipe["model"].get("identity_space")
+    if space not in (None, pipe.config.identity_space):
+        raise SpaceMismatch(
+            f"{path} was made by a model that knows people by {described_space(space)}, this one by "
+            f"{pipe.config.identity_space!r}: name the model that made it with --model, or install that release; or "
+            "read the photo again and generate anew"
+        )
 
 
 def _require_size(

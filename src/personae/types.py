@@ -147,6 +147,13 @@ def _unit(values: Any) -> Float32[Array, " D"]:
 
 # The spaces of the bundled encoder, and the releases that it came with.
 RELEASED_SPACES = {"personae-nano/arcface/c5ae8380603f": "0.1"}
+_READ_AGAIN = "`personae identity mean PHOTO -o NAME.identity`"
+
+
+def described_space(space: str) -> str:
+    """For a message: a space, and the release that came with its encoder, if it is a bundled one."""
+    release = RELEASED_SPACES.get(space)
+    return f"space {space!r}" + ("" if release is None else f", that of the model in personae {release}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,13 +175,19 @@ class Identity:
         object.__setattr__(self, "vector", _unit(self.vector))
 
     def require(self, space: str) -> None:
-        """Raise `SpaceMismatch` unless this identity was measured in `space`."""
+        """Raise `SpaceMismatch` unless this identity was measured in `space`, a model's."""
         if self.space != space:
-            release = RELEASED_SPACES.get(self.space)
-            origin = "" if release is None else f", that of the model in personae {release}"
             raise SpaceMismatch(
-                f"this identity was measured in space {self.space!r}{origin}, the model reads {space!r}: "
-                "read the photo again with this model's reader (`personae identity mean PHOTO -o NAME.identity`)"
+                f"this identity was measured in {described_space(self.space)}, the model reads {space!r}: "
+                f"read the photo again with this model's reader ({_READ_AGAIN})"
+            )
+
+    def require_alike(self, other: Identity) -> None:
+        """Raise `SpaceMismatch` unless another identity was measured in the space of this one."""
+        if self.space != other.space:
+            raise SpaceMismatch(
+                f"these identities were measured in {described_space(self.space)}, and in "
+                f"{described_space(other.space)}: read both photos with one model's reader ({_READ_AGAIN})"
             )
 
 

@@ -16,7 +16,7 @@ from personae.types import Array, Identity
 
 def similarity(a: Identity, b: Identity) -> float:
     """The cosine between two identities, -1 to 1. Raises `SpaceMismatch` for identities of two spaces."""
-    b.require(a.space)
+    a.require_alike(b)
     return float(np.clip(a.vector.astype(np.float64) @ b.vector.astype(np.float64), -1, 1))
 
 
@@ -47,7 +47,7 @@ def blend(a: Identity, b: Identity, amount: float) -> Identity:
     Spherical, so that equal amounts are equal angles; `blend(a, b, t) == blend(b, a, 1 - t)`.
     Raises `BadOption` for an amount outside 0 to 1, `BadIdentity` for opposite identities, `SpaceMismatch`.
     """
-    b.require(a.space)
+    a.require_alike(b)
     if not 0 <= amount <= 1:
         raise BadOption(f"a blend's amount lies between 0 and 1, got {amount}")
     if amount in (0, 1):
@@ -160,5 +160,5 @@ def _split(identity: Identity, direction: Direction) -> tuple[float, Float64[Arr
 def _stack(identities: Sequence[Identity]) -> Float64[Array, "N D"]:
     """(N, D) float64 of identities that must share their space."""
     for identity in identities[1:]:
-        identity.require(identities[0].space)
+        identities[0].require_alike(identity)
     return np.stack([identity.vector for identity in identities]).astype(np.float64)

@@ -18,7 +18,7 @@ import numpy as np
 
 from personae.errors import BadIdentity, BadOption, Refused, SpaceMismatch
 from personae.io import vector_file
-from personae.types import Array, Edit, Generation, Identity
+from personae.types import Array, Edit, Generation, Identity, described_space
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,7 +55,7 @@ class DenyList:
         if not people:
             raise BadIdentity("a deny-list names at least one person")
         for one in people[1:]:
-            one.require(people[0].space)
+            people[0].require_alike(one)
         return cls(vectors=np.stack([one.vector for one in people]), space=people[0].space, threshold=threshold)
 
     @classmethod
@@ -78,8 +78,8 @@ class DenyList:
         """Raise `SpaceMismatch` unless it was measured by the recogniser of a model: it would protect nobody."""
         if self.space != space:
             raise SpaceMismatch(
-                f"the deny-list was measured in space {self.space!r}, the model reads {space!r}: nobody on it would be "
-                "recognised; write it again with this model's reader"
+                f"the deny-list was measured in {described_space(self.space)}, the model reads {space!r}: nobody on it "
+                "would be recognised; write it again with this model's reader (`personae identity deny PHOTOS`)"
             )
 
     def check(self, people: Iterable[Identity]) -> None:
