@@ -218,5 +218,5 @@ def test_an_autoencoder_begins_with_the_weights_that_it_is_given(cache: Path, re
     before = network.build_autoencoder()
     before.save_pretrained(tmp_path / "vae")
     task = PortraitAutoencoderTask([cache], features(), recogniser, start=tmp_path / "vae")
-    weights = task.vae.state_dict()
+    weights = task.model.vae.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in before.state_dict().items())

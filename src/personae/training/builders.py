@@ -47,16 +47,19 @@ def portrait_decoder(inputs: Inputs) -> Trainable:
 def portrait(inputs: Inputs) -> Trainable:
     from personae.training.methods.portrait.method import PortraitTask
 
-    vae, embedder = inputs.head_vae(), inputs.embedder()
+    files = inputs.heads_files()
     return PortraitTask(
-        inputs.caches(),
-        vae,
-        embedder,
+        replace(files, start=inputs.earlier("portrait") or inputs.shipped_if_any()),
         stream=inputs.stream(),
         drawn=inputs.draw,
-        start=inputs.earlier("portrait") or inputs.shipped_if_any(),
         tokenizer=inputs.runs / "portrait" / "tokenizer",
     )
+
+
+def portrait_small_decoder(inputs: Inputs) -> Trainable:
+    from personae.training.methods.small_decoder.method import SmallDecoderTask
+
+    return SmallDecoderTask(inputs.heads_files())
 
 
 def embedder(inputs: Inputs) -> Trainable:

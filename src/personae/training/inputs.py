@@ -1,7 +1,7 @@
 """Where a recipe finds what it needs: labelled data, the exports of earlier recipes, or the bundled model's."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,17 +155,29 @@ class Inputs:
         """What every training beside a base needs: of the base of heads, if one was trained, or else of the one that
         ships. fresh: of nano's base of 128 px that is to begin from nothing. worded: whether it may be the base that
         `WORDED` trained."""
-        from personae.training.frame import HEAD, PORTRAIT, of_model
+        from personae.training.frame import PORTRAIT, of_model
         from personae.training.methods.base.data import BaseFiles
 
         heads = self.heads()
         if heads is not None and not fresh:
             heads = heads if worded else self.runs / "portrait" / "export"
-            caches = self.caches()
-            return BaseFiles(caches=caches, vae=self.head_vae(), embedder=self.embedder(), start=heads, frame=HEAD)
+            return replace(self.heads_files(), start=heads)
         vae, start = self.export("nano-autoencoder", "vae"), None if fresh else self.shipped()
         frame = PORTRAIT if start is None else of_model(start)
         return BaseFiles(caches=[self.cache], vae=vae, embedder=self.embedder(), start=start, frame=frame)
+
+    def heads_files(self) -> "BaseFiles":
+        """What a base of heads stands on, without a base to begin with."""
+        from personae.training.frame import HEAD
+        from personae.training.methods.base.data import BaseFiles
+
+        return BaseFiles(
+            caches=self.caches(),
+            vae=self.head_vae(),
+            embedder=self.embedder(),
+            frame=HEAD,
+            small=self.earlier("portrait-small-decoder", "decoder"),
+        )
 
     def head_vae(self) -> Path:
         """The newest autoencoder of heads. Raises `BadData` if its decoder was sharpened on other latents than those

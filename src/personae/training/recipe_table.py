@@ -12,6 +12,7 @@ SUMMARIES = {
     "nano-autoencoder": "128-px faces <-> (8, 16, 16) latents",
     "portrait-autoencoder": "heads of 192 px <-> latents, by likeness; with --people, which hold whole heads",
     "portrait-decoder": "its decoder goes on against a discriminator: skin and hair; latents stay",
+    "portrait-small-decoder": "a decoder of half the size, through which a base's and its adapters' faces are judged",
     "portrait": "text encoder + UNet: one picture of a person to another, heads of 192 px; with --people",
     "nano-base": "text encoder + UNet: identity (and words) to faces",
     "nano-longer": "the base goes on, from its export or the bundled weights: Muon, identity of samples",

@@ -136,6 +136,21 @@ RECIPES = {
             ),
         ),
         Recipe(
+            name="portrait-small-decoder",
+            build=builders.portrait_small_decoder,
+            schedule=Schedule(
+                steps=600,
+                batch=16,
+                lr=1e-3,
+                warmup=30,
+                decay=0.5,
+                ema=0.995,
+                weight_decay=0.0,
+                report_every=300,
+                compile=False,
+            ),
+        ),
+        Recipe(
             name="portrait",
             build=builders.portrait,
             schedule=Schedule(

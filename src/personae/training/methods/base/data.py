@@ -41,13 +41,15 @@ _AT_ONCE = 32  # pictures that are encoded together
 @dataclass(frozen=True, kw_only=True)
 class BaseFiles:
     """What a training on a base's latents stands on. caches: labelled shards, photos first. vae: a folder in diffusers'
-    layout. embedder: an `embedder.onnx`. start: the export of the base; None: a fresh one. frame: of its pictures."""
+    layout. embedder: an `embedder.onnx`. start: the export of the base; None: a fresh one. frame: of its pictures.
+    small: the `SmallDecoder` through which judges look, if there is one."""
 
     caches: Sequence[Path]
     vae: Path
     embedder: Path
     start: Path | None = None
     frame: Frame = PORTRAIT
+    small: Path | None = None
 
     def part(self, name: str) -> Path | None:
         """A folder of what the training begins with, if it is there."""

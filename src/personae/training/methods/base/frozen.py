@@ -10,12 +10,14 @@ import torch.nn.functional as F  # noqa: N812
 from diffusers import AutoencoderDC
 from torch import Tensor
 
+from personae.errors import BadData
 from personae.reading.differentiable import AlignedRecogniser
 from personae.reading.onnx_file import Network, file_sha256
 from personae.sampling.fast import modes
 from personae.sampling.fast.precision import best_dtype
 from personae.shapes import Float, Float32
 from personae.training.jitter import jitter
+from personae.training.small_decoder import SmallDecoder
 from personae.types import Array
 
 
@@ -43,15 +45,21 @@ class Identities:
 
 
 class FrozenNetworks:
-    """vae: a folder in diffusers' layout. embedder: an `embedder.onnx`. template: in which pictures show faces.
+    """vae: a folder in diffusers' layout. embedder: an `embedder.onnx`. template: in which pictures show faces. small:
+    a `SmallDecoder`'s folder, for what is judged; None: the autoencoder decodes that, too.
 
-    `key`: a hash of what encodes, for the names of what is computed with it."""
+    `encoder_key`: a hash of what encodes. `key`: of that and of what identifies, for the names of what is computed with
+    them. Raises `BadData` for a small decoder of other latents."""
 
-    def __init__(self, vae: Path, embedder: Path, template: str) -> None:
+    def __init__(self, vae: Path, embedder: Path, template: str, small: Path | None = None) -> None:
         self.vae = AutoencoderDC.from_pretrained(vae).requires_grad_(False).to(memory_format=torch.channels_last)
         self.embedder = AlignedRecogniser(embedder, source=template).eval()
         self._identities = Identities(self.embedder, embedder)
-        self.key = encoder_key(self.vae) + file_sha256(embedder)
+        self.encoder_key = encoder_key(self.vae)
+        self.key = self.encoder_key + file_sha256(embedder)
+        self._small = None if small is None else SmallDecoder.load(small)
+        if self._small is not None and self._small.key != self.encoder_key:
+            raise BadData(f"{small} decodes another encoder's latents: move it away, or train it again")
 
     @torch.no_grad()
     def both_sides(
@@ -92,6 +100,13 @@ class FrozenNetworks:
         """Images (N, 3, S, S) float32 of latents (N, c, h, w), with a gradient and not clamped."""
         images: Tensor = self.vae.decoder(latents / self.vae.config.scaling_factor)
         return images.float()
+
+    def seen(self, latents: Tensor) -> Tensor:
+        """The same for judges inside a training: by the small decoder, if there is one, at a fraction of the cost."""
+        if self._small is None:
+            return self.decode(latents)
+        images: Tensor = self._small.to(latents.device)(latents)
+        return images
 
     def likeness(self, images: Tensor, vectors: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(N,) cosines of the identities in images (N, 3, S, S) to vectors (N, D), as the identity encoder sees them.

@@ -37,7 +37,7 @@ class Setting:
     @classmethod
     def open(cls, files: BaseFiles, pictures: TrainingFaces | None = None) -> "Setting":
         """pictures: of `files`, if its caller has them already."""
-        networks = FrozenNetworks(files.vae, files.embedder, files.frame.template)
+        networks = FrozenNetworks(files.vae, files.embedder, files.frame.template, files.small)
         faces = LatentFaces.of(pictures or TrainingFaces.of(files.caches, files.frame), networks)
         prompts = (
             Prompts.of_export(files.start)

@@ -131,8 +131,10 @@ class DistilTask:
 
     def _above(self, better: list[Tensor], worse: list[Tensor], conditioning: Conditioning) -> Tensor:
         """How far the judge is from scoring the maps `better` above those of the same person that are `worse`."""
-        scores = (self.model.judge(maps, conditioning.pooled) for maps in (better, worse))
-        return torch.stack([relativistic(a, b) for a, b in zip(*scores, strict=True)]).mean()
+        pooled = conditioning.pooled.repeat(2, 1)
+        # In one go: a spectral norm changes at every call.
+        scores = self.model.judge([torch.cat(pair) for pair in zip(better, worse, strict=True)], pooled)
+        return torch.stack([relativistic(*score.chunk(2)) for score in scores]).mean()
 
     # ------------------------------------------------------------------ what comes of it
 

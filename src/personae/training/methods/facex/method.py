@@ -117,7 +117,7 @@ class FaceXTask:
             inputs,
         ).float()
         flow = photo.loss(velocities[:photos])
-        images = self._finished(rolled, velocities[photos:], canvas, cells[photos:])
+        images = self.setting.networks.seen(self._finished(rolled, velocities[photos:], canvas, cells[photos:]))
         alike = self.setting.networks.likeness(images, vectors, generator).mean()
         source, target = ({name: part[photos:] for name, part in batch[role].items()} for role in ("source", "target"))
         off = self.judge.off(images, target, jitter=jitter(len(images), generator), before=still(batch)[photos:])
@@ -139,11 +139,11 @@ class FaceXTask:
             identity = batch["tokens"], batch["vectors"]
             rolled = self.rolled(*identity, face_tokens, noise, canvas, cells, ends_and_scales(len(canvas), generator))
             velocity = self.model.led(rolled.noisy, rolled.times, *identity, face_tokens).float()
-            return codec.to_uint8(self._finished(rolled, velocity, canvas, cells))
+            return codec.to_uint8(self.setting.networks.decode(self._finished(rolled, velocity, canvas, cells)))
 
     def _finished(self, rolled: Rolled, velocity: Tensor, canvas: Tensor, cells: Tensor) -> Tensor:
-        """(R, 3, S, S) the faces that velocities mean, the canvas where cells are not free."""
-        return self.setting.networks.decode(torch.where(cells > 0, rolled.clean(velocity), canvas))
+        """(R, c, h, w) the faces that velocities mean, the canvas where cells are not free."""
+        return torch.where(cells > 0, rolled.clean(velocity), canvas)
 
     def rolled(
         self,

@@ -7,7 +7,6 @@ since the identity comes from *another* picture, copying pose and light does not
 `personae prepare people`, or are drawn here; a photo, which is alone, stands for both.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from personae.training.frame import HEAD, latent_channels
 from personae.training.jitter import jitter
 from personae.training.loop import Metrics
 from personae.training.losses import noised
-from personae.training.methods.base.data import LatentFaces, TrainingFaces
+from personae.training.methods.base.data import BaseFiles, LatentFaces, TrainingFaces
 from personae.training.methods.base.frozen import FrozenNetworks
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import PromptMix, Prompts
@@ -45,42 +44,39 @@ _ALIKE = 0.6  # cosine from which another picture's identity counts as the same 
 class PortraitTask:
     """See `training.loop.Trainable`.
 
-    caches: labelled pictures. vae: an exported autoencoder of heads. embedder: the identity encoder's ONNX file.
-    stream, drawn: people drawn here instead of or beside the caches, and how many. start: a base to go on
-    from; of one for other latents, what fits is taken over, and there are other words.
+    files: what it stands on; `start`: a base to go on from; of one for other latents, what fits is taken over, and
+    there are other words. stream, drawn: people drawn here instead of or beside the caches, and how many.
     identity_weight, identity_images: of the InfoNCE term, and the faces of a batch that are sampled for it.
-    identity_share: of the batches in which any are: they take as long again as all the rest. tokenizer: the folder in
-    which the words of captions and their numbers are kept, which a training that goes on reads again.
+    identity_share: of the batches in which any are: they take nearly as long again as all the rest. tokenizer: the
+    folder in which the words of captions and their numbers are kept, which a training that goes on reads again.
     """
 
     def __init__(
         self,
-        caches: Sequence[Path],
-        vae: Path,
-        embedder: Path,
+        files: BaseFiles,
         *,
         stream: PeopleStream | None = None,
         drawn: int = 0,
         mix: PromptMix | None = None,
         identity_weight: float = 0.2,
         identity_images: int = 8,
-        identity_share: float = 0.125,
-        start: Path | None = None,
+        identity_share: float = 0.35,
         tokenizer: Path | None = None,
     ) -> None:
         home = modes.device_for(None)
         self.mix = mix or PromptMix()
         self.identity_weight, self.identity_images = identity_weight, identity_images
         self.identity_share = identity_share
-        networks = FrozenNetworks(vae, embedder, HEAD.template)
-        self.vae, self.embedder = networks.vae.to(home), networks.embedder.to(home)
-        parts = [LatentFaces.of(TrainingFaces.of(caches, HEAD), networks)] if caches else []
+        self.networks = networks = FrozenNetworks(files.vae, files.embedder, HEAD.template, files.small)
+        self.embedder = networks.embedder.to(home)
+        networks.vae.to(home)
+        parts = [LatentFaces.of(TrainingFaces.of(files.caches, HEAD), networks)] if files.caches else []
         if stream is not None and drawn:
             parts.append(of_stream(stream.to(home), networks, people=drawn))
         self.data = LatentFaces.joined(parts)
-        self.evaluator = Evaluator.of(caches, networks, self.data)
+        self.evaluator = Evaluator.of(files.caches, networks, self.data)
         self.focus = HEAD.focus().astype(np.float32)
-        channels = self.data.latents.shape[2]
+        start, channels = files.start, self.data.latents.shape[2]
         goes_on = start if start is not None and latent_channels(start) == channels else None
         self.prompts = Prompts.of_export(goes_on) if goes_on else Prompts.trained(tokenizer, self.data.measures[0])
         self.model = IdentityToFace.of(self.prompts.tokenizer, start, channels=channels, cells=HEAD.cells)
@@ -154,7 +150,7 @@ class PortraitTask:
     ) -> tuple[Tensor, Tensor]:
         """(InfoNCE against the bank, mean cosine) of the faces in latents (R, c, h, w) and their people (R, D). own:
         (R, B) bool, which of the bank (B, D) are of the same person."""
-        images = self.decoded(clean)
+        images = self.networks.seen(clean)
         found = self.embedder(images, jitter(len(images), generator))
         cosine = (found * vectors).sum(-1, keepdim=True)
         others = (found @ bank.T).masked_fill(own | (vectors @ bank.T > _ALIKE), float("-inf"))
@@ -166,8 +162,7 @@ class PortraitTask:
 
     def decoded(self, latents: Float[Tensor, "N c h w"]) -> Float32[Tensor, "N 3 H W"]:
         """Images (N, 3, S, S) float32 of latents, with a gradient and not clamped."""
-        images: Tensor = self.vae.decoder(latents / self.vae.config.scaling_factor)
-        return images.float()
+        return self.networks.decode(latents)
 
     def sample(
         self, model: IdentityToFace, vectors: Float[Tensor, "N D"], noise: Float[Tensor, "N c h w"]

@@ -1,0 +1,1 @@
+"""A small decoder of half the size, through which trainings judge faces."""
