@@ -33,7 +33,7 @@ from personae.training.methods.portrait_autoencoder.features import FrozenFeatur
 from personae.training.methods.portrait_autoencoder.network import FACTOR, LATENTS, Discriminator, build_autoencoder
 from personae.training.methods.portrait_autoencoder.redrawn import Redrawn
 
-_HEADS_EVERY = 4  # steps: one of so many sees whole heads, the others as many pixels of details
+_HEADS_EVERY = 2  # steps: one of so many sees whole heads, the others as many pixels of details
 _REDRAWN = 0.5  # the share of these in which the base draws them first
 _HELD_OUT = 64  # pictures
 _NOISE = 0.05  # of latents, which a generator never gets quite right
@@ -196,7 +196,7 @@ class PortraitDecoderTask:
         stream: PeopleStream | None = None,
         redrawn: Redrawn | None = None,
         gan_weight: float = 1.0,
-        ramp: int = 200,
+        ramp: int = 100,
     ) -> None:
         self.portraits = _Portraits(caches, features, recogniser, stream)
         self.redrawn, self.gan_weight, self.ramp = redrawn, gan_weight, ramp
