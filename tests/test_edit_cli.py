@@ -211,7 +211,7 @@ def test_people_who_were_made_up_are_edited_by_the_bundled_model(run: Run) -> No
     made = run("generate", *sorted(Path("people").iterdir()), "--seed", 0, "--steps", 8, "-o", "made").lines
     [row] = json.loads(run("edit", "swap", *made, "--seed", 0, "--steps", 4, "-o", "out", "--json").out)
     assert row["likeness"] > 0.2
-    assert Image.open(row["path"]).size == (128, 128)
+    assert Image.open(row["path"]).size == (catalog.MODELS["nano"].size,) * 2
     done = run("edit", "reenact", row["path"], made[0], "--seed", 0, "--steps", 4, "-o", "out")
     assert done.code == 0, done.err
     recipe = json.loads(run("inspect", *done.lines).out)

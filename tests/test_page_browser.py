@@ -24,6 +24,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 from typer.testing import CliRunner  # noqa: E402
 
 from personae.cli.app import app  # noqa: E402
+from personae.models import catalog  # noqa: E402
 from personae.provenance import writer  # noqa: E402
 from personae.provenance.recipe import read_recipe  # noqa: E402
 from personae.serving import Engine, Generate, Sample  # noqa: E402
@@ -246,7 +247,7 @@ def test_generate_wants_consent_and_makes_a_row(visit: Visit, files: Path, typed
         parse(line)
     assert visit.page.locator("#generate-seed input, #generate-seed textarea").input_value() == str(seeds[0])
     shapes = visit.page.evaluate("[...document.querySelectorAll('#generate-results img')].map(i => i.naturalWidth)")
-    assert shapes == [128, 128]
+    assert shapes == [catalog.MODELS["nano"].size] * 2
     visit.page.locator("#generate-results [data-copy]").first.click()
     copied = visit.page.locator("#generate-results [data-copy]").first
     sync_api.expect(copied).to_have_text("Copied")
@@ -279,7 +280,8 @@ def test_several_people_in_one_picture(visit: Visit, files: Path, typed_again: C
     visit.make("together")
     [line] = visit.commands("together")
     assert "--region 0,0,0.5,1 --region 0.5,0,1,1" in line
-    assert visit.page.evaluate("document.querySelector('#together-results img').naturalWidth") == 256
+    width = visit.page.evaluate("document.querySelector('#together-results img').naturalWidth")
+    assert width == 2 * catalog.MODELS["nano"].size
     visit.look("together")
     typed_again("together")
 

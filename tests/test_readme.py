@@ -116,5 +116,5 @@ def test_the_python_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [code] = [text for kind, text in BLOCKS if kind == "python"]
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)  # the README's own code
-    assert Image.open("again.png").size == (128, 128)
+    assert Image.open("again.png").size == (catalog.MODELS["nano"].size,) * 2
     assert names["out"].seeds == [0, 1]  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from personae.models import catalog
 from personae.pipeline import FacePipeline
 from personae.provenance.recipe import read_recipe
 from personae.serving import DenyList
@@ -154,7 +155,7 @@ def test_the_page_through_the_server(browser: Any, running: Running, photos: dic
         visit.page.locator("#generate-results figure a[download]").first.click()
     download.value.save_as(tmp_path / "bob.png")
     assert read_recipe(tmp_path / "bob.png")["ai_generated"]
-    assert Image.open(tmp_path / "bob.png").size == (128, 128)
+    assert Image.open(tmp_path / "bob.png").size == (catalog.MODELS["nano"].size,) * 2
     assert running.filtered.read_text() == "x"
     assert visit.elsewhere == []
     assert visit.errors == []
