@@ -16,7 +16,7 @@ from personae.reading.reader import FaceReader
 from reading_fixtures import tiny_reader_folder
 from test_parser import tiny_segformer
 
-NAMES = ("controlnet", "exp_adapter", "face_tokens", "lcm", "parser", "ref_adapter", "taesd")
+NAMES = ("autoguidance", "controlnet", "exp_adapter", "face_tokens", "lcm", "parser", "ref_adapter", "taesd")
 
 
 def complete(folder: Path) -> Path:
@@ -27,6 +27,8 @@ def complete(folder: Path) -> Path:
     pipe.save_pretrained(target)
     (target / "sha256.json").unlink()
     unet = parts["unet"]
+    torch.manual_seed(9)
+    diffusers.UNet2DConditionModel.from_config(unet.config).save_pretrained(target / "autoguidance")
     random_controlnet(unet).save_pretrained(target / "controlnet")
     ExpressionAdapter.from_weights(random_adapter(unet, 52), unet).save(target / "exp_adapter")
     random_tokens(WIDTH, pooled=True, space=pipe.config.identity_space).save(target / "face_tokens")

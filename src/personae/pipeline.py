@@ -205,6 +205,7 @@ class FacePipeline(StoredPipeline):
             interval=modes.guided_times(scheduler_of_call.timesteps, mode.guidance_interval),
             batch_size=batch.batch_size,
             pad=is_compiled(self.unet),
+            weaker=self._weaker(settings["guidance_scale"]),
         )
         predict = plan.wrapped(predict, scheduler_of_call)
         # 8. Denoising: from noise to clean latents, step by step.
@@ -310,6 +311,10 @@ class FacePipeline(StoredPipeline):
         words = request.control(PromptControl)
         positive, negative = self.condition(request.people, words.prompt, words.negative_prompt)
         return positive.rows(torch.tensor(request.person_index)), negative
+
+    def _weaker(self, guidance_scale: float) -> Any:
+        """The UNet of the unconditional half, if it has one of its own and is needed."""
+        return self.component("autoguidance") if guidance_scale != 1 and self.has_component("autoguidance") else None
 
     def _denoised(
         self,

@@ -88,6 +88,9 @@ def assemble(
         Path | None,
         typer.Option(help="A measured limits.json: how far it turns a head.", show_default="the bundled model's"),
     ] = None,
+    autoguidance: Annotated[
+        Path | None, typer.Option(help="An earlier export of the base: guidance leads away from its UNet.")
+    ] = None,
 ) -> None:
     """Put the exports of nano's recipes together as one model folder.
 
@@ -95,5 +98,5 @@ def assemble(
     """
     from personae.training.assemble import assemble as put_together
 
-    put_together(out, cache=cache, runs=runs, final=final, limits=limits)
+    put_together(out, cache=cache, runs=runs, final=final, limits=limits, autoguidance=autoguidance)
     say(out)

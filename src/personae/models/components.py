@@ -33,6 +33,12 @@ class Component:
     load: Callable[[Path, Model], Any]
 
 
+def _autoguidance(folder: Path, pipe: Model) -> Any:
+    from personae.sampling import autoguidance
+
+    return autoguidance.load(folder, pipe)
+
+
 def _expression(folder: Path, pipe: Model) -> Any:
     from personae.conditioning.expression_adapter import ExpressionAdapter
 
@@ -93,6 +99,7 @@ def _reference(folder: Path, pipe: Model) -> Any:
 
 
 COMPONENTS: dict[str, Component] = {
+    "autoguidance": Component(about="guidance away from an earlier state of the UNet", load=_autoguidance),
     "controlnet": Component(
         about="a pose (Arc2Face's: controlnet/config.json and .safetensors of FoivosPar/Arc2Face)",
         load=_controlnet,

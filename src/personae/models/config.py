@@ -24,7 +24,17 @@ _CLASSES: dict[str, tuple[str, ...]] = {
     "unet": ("UNet2DConditionModel",),
 }
 # Of `models.components`, which diffusers would list here.
-_OPTIONAL = ("controlnet", "exp_adapter", "face_tokens", "facex", "lcm", "parser", "ref_adapter", "taesd")
+_OPTIONAL = (
+    "autoguidance",
+    "controlnet",
+    "exp_adapter",
+    "face_tokens",
+    "facex",
+    "lcm",
+    "parser",
+    "ref_adapter",
+    "taesd",
+)
 _LIBRARIES = {"vae": "diffusers", "unet": "diffusers", "scheduler": "diffusers"}  # the others: transformers
 # name: (kind, least, most)
 _SETTINGS: dict[str, tuple[type, float, float]] = {

@@ -39,8 +39,8 @@ class StoredPipeline(DiffusionPipeline):
         identity_space, identity_width: of the identities that it was trained with; None: the reader's.
         steps, guidance_scale: of a call that names none. motion_guidance: the same, for a pose or an expression of one
             face, if the reader can guide.
-        controlnet, exp_adapter, face_tokens, facex, lcm, parser, ref_adapter, taesd: the optional components
-            (`models.components`); None: loaded from the model's folder when first used.
+        autoguidance, controlnet, exp_adapter, face_tokens, facex, lcm, parser, ref_adapter, taesd: the optional
+            components (`models.components`); None: loaded from the model's folder when first used.
     """
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
@@ -60,6 +60,7 @@ class StoredPipeline(DiffusionPipeline):
         steps: int = 25,
         guidance_scale: float = 3.0,
         motion_guidance: float = 0.0,
+        autoguidance: Any = None,
         controlnet: Any = None,
         exp_adapter: Any = None,
         face_tokens: Any = None,
@@ -78,6 +79,7 @@ class StoredPipeline(DiffusionPipeline):
             )
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
         optional = {
+            "autoguidance": autoguidance,
             "controlnet": controlnet,
             "exp_adapter": exp_adapter,
             "face_tokens": face_tokens,

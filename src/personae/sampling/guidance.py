@@ -69,6 +69,7 @@ def guided(
     interval: Interval | None = None,
     batch_size: int = 16,
     pad: bool = False,
+    weaker: Any = None,
 ) -> Predict:
     """The prediction function of a sampler.
 
@@ -83,6 +84,8 @@ def guided(
         interval: the timesteps at which guidance acts; at others the scale is 1 (Kynkäänniemi et al., NeurIPS 2024).
         batch_size: the most images in one call of the UNet, each with a row for each term; changes no result.
         pad: fill up a smaller last batch, for a UNet that was compiled for one size.
+        weaker: a UNet that computes the unconditional prediction, without hooks (`sampling.autoguidance`); None: the
+            same one does.
 
     Returns a function of latents (N, c, h, w) float32 and a timestep (a scalar, best on the CPU), whose prediction has
     the same shape, float32.
@@ -110,12 +113,17 @@ def guided(
         acting = [number for number, term in enumerate(terms) if acts(term.interval, t)]
         weights = shares([terms[number].weight for number in acting])
         led = scale != 1 and acts(interval, t)
-        parts = [negative.rows(torch.zeros_like(index))] if led else []
-        parts += [terms[number].conditioning.rows(index) for number in acting]
-        rows = stacked(index, [None, *acting] if led else acting)
+        away = negative.rows(torch.zeros_like(index))
+        parts = [terms[number].conditioning.rows(index) for number in acting]
+        together = led and weaker is None
+        if together:
+            parts.insert(0, away)
+        rows = stacked(index, [None, *acting] if together else acting)
         found = call(unet, torch.cat([x] * len(parts)), t, join(*parts), rows, hooks).chunk(len(parts))
         conditional = torch.stack([w * one for w, one in zip(weights, found[-len(weights) :], strict=True)]).sum(0)
-        return combine(conditional, found[0], scale) if led else conditional
+        if not led:
+            return conditional
+        return combine(conditional, found[0] if together else call(weaker, x, t, away, stacked(index, [None])), scale)
 
     return predict
 

@@ -40,11 +40,13 @@ def assemble(
     runs: str | Path = "runs",
     final: str = "face0-nano",
     limits: str | Path | None = None,
+    autoguidance: str | Path | None = None,
 ) -> None:
     """Write the model folder `out` whole (built beside it and moved into place).
 
     `final`: the recipe whose UNet and text encoder are taken. `limits`: a measured table of angles
-    (`personae.models.limits`).
+    (`personae.models.limits`). `autoguidance`: an export of the base from earlier in its training, whose UNet guidance
+    leads away from (`personae.sampling.autoguidance`); None: it leads away from the base without conditions.
 
     Raises `WeightsMissing`, naming the recipe to run, if an export is not there, and without a table; an adapter that
     is not is left out. Raises `WeightsCorrupt` for what is no table, `BadData` for parts that do not go together.
@@ -53,6 +55,9 @@ def assemble(
     target, table = Path(out), _table(limits, inputs)
     with atomic.folder(target, replace=True) as partial:
         shutil.copyfile(table, partial / LIMITS)
+        if autoguidance is not None:
+            weaker = UNet2DConditionModel.from_pretrained(Path(autoguidance) / "unet", torch_dtype=torch.float16)
+            weaker.save_pretrained(partial / "autoguidance")
         _fill(partial, inputs, final)
 
 

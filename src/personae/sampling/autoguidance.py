@@ -1,0 +1,46 @@
+"""Guidance away from a worse version of the model (Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of
+Itself"): an earlier state of the UNet predicts the unconditional half.
+
+    predict = guided(unet, positive, negative, 2.0, weaker=pipe.component("autoguidance"))
+
+Both make the same kind of mistakes, the weaker one larger ones; so the step from its prediction to the other leads away
+from them: smears, streaks, features that disagree. It costs what guidance costs anyway. The optional part
+`autoguidance/` of a model's folder: a diffusers UNet that takes what the model's own takes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from personae.errors import WeightsCorrupt
+from personae.model import Model
+
+# What both are called with, and answer.
+_ALIKE = (
+    "in_channels",
+    "out_channels",
+    "cross_attention_dim",
+    "class_embed_type",
+    "projection_class_embeddings_input_dim",
+)
+
+
+def load(folder: Path, pipe: Model) -> Any:
+    """In the precision of the pipeline's UNet. Raises `WeightsCorrupt`, also if it takes other inputs than that."""
+    try:
+        weaker = diffusers.UNet2DConditionModel.from_pretrained(
+            folder, torch_dtype=pipe.unet.dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise WeightsCorrupt(f"{folder} is no UNet ({first}): fetch that folder again") from error
+    for name in _ALIKE:
+        found, wanted = weaker.config.get(name), pipe.unet.config.get(name)
+        if found != wanted:
+            raise WeightsCorrupt(
+                f"{folder} is of another model: its {name} is {found}, that of the model's UNet {wanted}: use an "
+                "earlier state of that UNet"
+            )
+    return weaker.requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
