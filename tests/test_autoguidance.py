@@ -109,4 +109,5 @@ def test_an_assembled_model_is_guided_away_from_an_earlier_base(
         tmp_path / "made" / "autoguidance", torch_dtype=torch.float16
     )
     before = diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "early" / "unet", torch_dtype=torch.float16)
+    assert str(tmp_path) not in (tmp_path / "made" / "autoguidance" / "config.json").read_text()
     assert all(torch.equal(one, other) for one, other in zip(weaker.parameters(), before.parameters(), strict=True))

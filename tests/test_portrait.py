@@ -330,6 +330,10 @@ def test_from_shards_to_an_export_that_goes_on(folder: Path, stream: PeopleStrea
     assert (export / "samples.png").is_file()
     again = PortraitTask(files(folder, "people", start=export))
     assert again.model.unet.config.in_channels == 4
+    again.export(again.model, tmp_path / "later")
+    configs = [path.read_text() for path in (tmp_path / "later").glob("*/config.json")]
+    assert len(configs) == 2
+    assert not any(str(tmp_path) in text for text in configs)  # where it was read from is nobody's business
     assert "id</w>" in again.prompts.tokenizer.get_vocab()
     network.build_unet(8).save_pretrained(export / "unet")
     other = PortraitTask(files(folder, "people", start=export))

@@ -23,6 +23,7 @@ from personae.models.limits import Limits
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader, pack
 from personae.training import fit_directions, fit_sampler
+from personae.training.export import without_origin
 from personae.training.export_onnx import quantise
 from personae.training.inputs import RECOGNISER, Inputs, bundled
 
@@ -57,7 +58,7 @@ def assemble(
         shutil.copyfile(table, partial / LIMITS)
         if autoguidance is not None:
             weaker = UNet2DConditionModel.from_pretrained(Path(autoguidance) / "unet", torch_dtype=torch.float16)
-            weaker.save_pretrained(partial / "autoguidance")
+            without_origin(weaker).save_pretrained(partial / "autoguidance")
         _fill(partial, inputs, final)
 
 
@@ -100,10 +101,10 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
     )
     reader = FaceReader.from_folder(reader_folder)
     pipe = FacePipeline(
-        vae=vae,
+        vae=without_origin(vae),
         text_encoder=CLIPTextModel.from_pretrained(base / "text_encoder", dtype=half),
         tokenizer=CLIPTokenizer.from_pretrained(base / "tokenizer"),
-        unet=unet,
+        unet=without_origin(unet),
         scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
         reader=reader,
         crop_template=files.frame.template,

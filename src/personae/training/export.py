@@ -15,7 +15,14 @@ def save_half(model: Any, folder: Path) -> None:
     """Save a copy of a diffusers or transformers model in half precision."""
     # nn.Module's own `to`: diffusers' warns of modules to keep in float32 even where there are none.
     nn.Module.to(copied := deepcopy(model), torch.float16)
-    copied.save_pretrained(folder)
+    without_origin(copied).save_pretrained(folder)
+
+
+def without_origin(model: Any) -> Any:
+    """The same model, whose diffusers config no longer says from which folder of this machine it was read."""
+    if hasattr(model, "register_to_config"):
+        model.register_to_config(_name_or_path="")
+    return model
 
 
 def export_scaled(vae: AutoencoderDC, latents: Float[Tensor, "N c h w"], folder: Path) -> None:
