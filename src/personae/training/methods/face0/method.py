@@ -48,7 +48,7 @@ class Face0Task:
         shares: Shares | None = None,
         identity_weight: float = 0.2,
         phrase_weight: float = 0.3,
-        requests: int = 16,
+        requests: int = 8,
     ) -> None:
         """files: of the base, and of face tokens to go on with, if it has some. motion: of the motion reader, which
         judges. space: of the embedder's identities. requests: faces sampled from noise in each step."""
