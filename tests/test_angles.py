@@ -99,7 +99,7 @@ def test_copies_take_the_table_along(tmp_path: Path) -> None:
 def test_an_assembled_model_has_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bundled one's, or one that was measured; without either, or with what is none, nothing is made."""
     made = tmp_path / "made"
-    monkeypatch.setattr(assembling, "_fill", lambda partial, inputs, final: None)  # networks, which take long
+    monkeypatch.setattr(assembling, "_fill", lambda *parts: None)  # networks, which take long
     assemble(made, cache=tmp_path, runs=tmp_path)
     assert (made / FILE).read_bytes() == (NANO / FILE).read_bytes()
     own = folder_with(tmp_path, {"format": "personae.limits/1", "pose": ROWS}) / FILE

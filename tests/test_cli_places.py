@@ -368,4 +368,4 @@ def test_a_place_for_an_identity_is_made_first_and_taken_back(run: Run, model: P
 def test_who_does_not_go_with_the_others_is_named(run: Run, model: Path, photo: Path) -> None:
     identity.save("far.identity", Identity(vector=np.eye(128)[0], space="another/arcface/0"))
     done = run("identity", "mean", photo, "far.identity", "-m", model, "-o", "us.identity")
-    fails(done, "far.identity and", "me.png do not go together")
+    fails(done, "far.identity and", "me.png do not go together", "measured in space 'another/arcface/0', and in space")

@@ -26,6 +26,7 @@ from personae.sampling.lora_weights import Lora
 REQUIRED = ["scheduler", "text_encoder", "tokenizer", "unet", "vae"]
 # What uses each of them in a call.
 USES: dict[str, dict[str, Any]] = {
+    "autoguidance": {"guidance_scale": 2.0},
     "controlnet": {"pose": (20, 5, 0)},
     "exp_adapter": {"expression": {"jawOpen": 0.6}},
     "face_tokens": {"prompt": "man smiling"},
@@ -133,7 +134,7 @@ def test_to_brings_all_of_them_along(whole: FacePipeline) -> None:
 
 def test_one_that_is_loaded_later_has_the_precision_of_the_others(folder: Path) -> None:
     pipe = opened(folder, dtype=torch.bfloat16)
-    for name in ("controlnet", "exp_adapter", "lcm", "ref_adapter", "taesd"):
+    for name in ("autoguidance", "controlnet", "exp_adapter", "lcm", "ref_adapter", "taesd"):
         assert pipe.component(name).dtype == torch.bfloat16, name
     assert pipe.component("face_tokens").dtype == torch.float32  # in whose numbers an identity comes
 

@@ -70,7 +70,7 @@ def test_every_adapter_trains_beside_the_base_of_heads(name: str, inputs: Inputs
 def test_adapters_learn_from_what_the_base_learns_from(inputs: Inputs) -> None:
     task: Any = recipes.recipe("nano-reference").build(inputs)
     faces, rng = task.setting.faces, np.random.default_rng(0)
-    portrait = PortraitTask(inputs.caches(), inputs.head_vae(), inputs.embedder()).data
+    portrait = PortraitTask(inputs.heads_files()).data
     np.testing.assert_array_equal(faces.person, portrait.person)
     assert faces.measures == portrait.measures
     np.testing.assert_array_equal(faces.latents, portrait.latents)  # encoded once, for all of them
@@ -167,9 +167,9 @@ def test_trainings_of_heads_begin_with_what_they_exported(
     names = ("portrait-autoencoder", "portrait", "portrait-decoder")
     for name in names:
         recipes.recipe(name).build(heads)
-    (_, autoencoder), (_, base), (decoded, decoder) = taken
+    (_, autoencoder), ((base,), _), (decoded, decoder) = taken
     vae = runs / "portrait-autoencoder" / "export" / "vae"
-    assert (autoencoder["start"], base["start"], decoded[0]) == (vae, export, vae)
+    assert (autoencoder["start"], base.start, decoded[0]) == (vae, export, vae)
     assert decoder["redrawn"] is not None
     taken.clear()
     shutil.rmtree(export)
@@ -177,8 +177,8 @@ def test_trainings_of_heads_begin_with_what_they_exported(
     shutil.move(vae, tmp_path / "vae")
     for name in names:
         recipes.recipe(name).build(heads)
-    (_, autoencoder), (_, base), (decoded, decoder) = taken
-    assert (autoencoder["start"], base["start"], decoder["redrawn"]) == (None, None, None)
+    (_, autoencoder), ((base,), _), (decoded, decoder) = taken
+    assert (autoencoder["start"], base.start, decoder["redrawn"]) == (None, None, None)
     assert decoded[0] == runs / "portrait-decoder" / "export" / "vae"
 
 

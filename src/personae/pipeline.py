@@ -205,7 +205,7 @@ class FacePipeline(StoredPipeline):
             interval=modes.guided_times(scheduler_of_call.timesteps, mode.guidance_interval),
             batch_size=batch.batch_size,
             pad=is_compiled(self.unet),
-            weaker=self._weaker(settings["guidance_scale"]),
+            weaker=self._weaker(plan, settings["guidance_scale"]),
         )
         predict = plan.wrapped(predict, scheduler_of_call)
         # 8. Denoising: from noise to clean latents, step by step.
@@ -312,9 +312,11 @@ class FacePipeline(StoredPipeline):
         positive, negative = self.condition(request.people, words.prompt, words.negative_prompt)
         return positive.rows(torch.tensor(request.person_index)), negative
 
-    def _weaker(self, guidance_scale: float) -> Any:
-        """The UNet of the unconditional half, if it has one of its own and is needed."""
-        return self.component("autoguidance") if guidance_scale != 1 and self.has_component("autoguidance") else None
+    def _weaker(self, plan: Plan, guidance_scale: float) -> Any:
+        """The UNet of the unconditional half, if there is one of its own; None also where hooks may act on both halves,
+        or words and faces lead side by side: there the two have to be one."""
+        plain = guidance_scale != 1 and not plan.hooks and plan.guidance is None
+        return self.component("autoguidance") if plain and self.has_component("autoguidance") else None
 
     def _denoised(
         self,

@@ -265,8 +265,8 @@ def _own_size(pipe: "FacePipeline") -> int:
 
 
 def _require_space(pipe: "FacePipeline", recipe: Mapping[str, Any], path: str | Path) -> None:
-    """Raise `SpaceMismatch` if the model knows people by another encoder than the one that made the image: it can
-    only make somebody else."""
+    """Raise `SpaceMismatch` if the model knows people by another encoder than the one that made the image: it
+    conditions on other numbers."""
     space = recipe["model"].get("identity_space")
     if space not in (None, pipe.config.identity_space):
         raise SpaceMismatch(

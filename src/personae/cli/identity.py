@@ -240,7 +240,7 @@ def _identities_of(sources: Sequence[Path], model: str) -> "list[Identity]":
     people = [person.identity for person in gather(reader_for(found, model), found)]
     for look, one in zip(looks, people, strict=True):
         try:
-            people[0].require_alike(one)
+            one.require_alike(people[0])
         except SpaceMismatch as error:
             raise SpaceMismatch(f"{look.name} and {looks[0].name} do not go together: {error}") from error
     return people

@@ -52,7 +52,7 @@ def train(
     """
     if list_:
         for name, summary in SUMMARIES.items():
-            say(f"{name:20} {summary}")
+            say(f"{name:24} {summary}")
         return
     if recipe is None:
         raise BadOption(f"name a recipe: {', '.join(SUMMARIES)} (or --list)")

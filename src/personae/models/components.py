@@ -153,7 +153,11 @@ def load(name: str, folder: Path, pipe: Model) -> Any:
     require_plain(folder)
     config.require_configs(folder)
     with errors_as(WeightsCorrupt, f"{folder} cannot be loaded", "fetch that folder again"):
-        return COMPONENTS[name].load(folder, pipe)
+        module = COMPONENTS[name].load(folder, pipe)
+    lacking = [key for key, weight in module.state_dict().items() if weight.is_meta]
+    if lacking:  # diffusers leaves what a file does not hold without numbers
+        raise WeightsCorrupt(f"{folder} lacks {lacking[0]}: fetch that folder again")
+    return module
 
 
 def present(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ Itself"): an earlier state of the UNet predicts the unconditional half.
     predict = guided(unet, positive, negative, 2.0, weaker=pipe.component("autoguidance"))
 
 Both make the same kind of mistakes, the weaker one larger ones; so the step from its prediction to the other leads away
-from them: smears, streaks, features that disagree. It costs what guidance costs anyway. The optional part
+from them: smears, streaks, features that disagree. It is as much arithmetic as guidance is anyway. The optional part
 `autoguidance/` of a model's folder: a diffusers UNet that takes what the model's own takes.
 """
 
@@ -16,6 +16,7 @@ import torch
 
 from personae.errors import WeightsCorrupt
 from personae.model import Model
+from personae.sampling.fast import cpu_layers
 
 # What both are called with, and answer.
 _ALIKE = (
@@ -36,11 +37,18 @@ def load(folder: Path, pipe: Model) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise WeightsCorrupt(f"{folder} is no UNet ({first}): fetch that folder again") from error
+    require_alike(weaker, pipe.unet, folder)
+    if any(isinstance(layer, cpu_layers.GemmConv2d) for layer in pipe.unet.modules()):
+        cpu_layers.install(weaker)
+    return weaker.requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
+
+
+def require_alike(weaker: Any, unet: Any, folder: Path) -> None:
+    """Raise `WeightsCorrupt` unless a UNet, read from `folder`, is called as another one is and answers alike."""
     for name in _ALIKE:
-        found, wanted = weaker.config.get(name), pipe.unet.config.get(name)
+        found, wanted = weaker.config.get(name), unet.config.get(name)
         if found != wanted:
             raise WeightsCorrupt(
                 f"{folder} is of another model: its {name} is {found}, that of the model's UNet {wanted}: use an "
                 "earlier state of that UNet"
             )
-    return weaker.requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)

@@ -98,7 +98,7 @@ def guided(
     shares([term.weight for term in terms])
     count = len(terms[0].conditioning)
     terms = [replace(term, conditioning=term.conditioning.to(unet.dtype)) for term in terms]
-    negative = negative.to(unet.dtype)
+    negative = negative.to(unet.dtype if weaker is None else weaker.dtype)
 
     def predict(latents: Tensor, t: Tensor) -> Tensor:
         batches = torch.arange(len(latents)).split(batch_size)

@@ -22,6 +22,7 @@ from personae.models.limits import FILE as LIMITS
 from personae.models.limits import Limits
 from personae.pipeline import FacePipeline
 from personae.reading.reader import FaceReader, pack
+from personae.sampling.autoguidance import require_alike
 from personae.training import fit_directions, fit_sampler
 from personae.training.export import without_origin
 from personae.training.export_onnx import quantise
@@ -56,10 +57,7 @@ def assemble(
     target, table = Path(out), _table(limits, inputs)
     with atomic.folder(target, replace=True) as partial:
         shutil.copyfile(table, partial / LIMITS)
-        if autoguidance is not None:
-            weaker = UNet2DConditionModel.from_pretrained(Path(autoguidance) / "unet", torch_dtype=torch.float16)
-            without_origin(weaker).save_pretrained(partial / "autoguidance")
-        _fill(partial, inputs, final)
+        _fill(partial, inputs, final, None if autoguidance is None else Path(autoguidance))
 
 
 def _table(limits: str | Path | None, inputs: Inputs) -> Path:
@@ -77,8 +75,8 @@ def _table(limits: str | Path | None, inputs: Inputs) -> Path:
     return table
 
 
-def _fill(partial: Path, inputs: Inputs, final: str) -> None:
-    """All that the model folder holds."""
+def _fill(partial: Path, inputs: Inputs, final: str, early: Path | None) -> None:
+    """All that the model folder holds. early: an export of the base, to guide away from."""
     files, base, half = inputs.of_base(), inputs.export(final), torch.float16
     vae = AutoencoderDC.from_pretrained(files.vae, torch_dtype=half)
     unet = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=half)
@@ -112,6 +110,8 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
         guidance_scale=_GUIDANCE,
         motion_guidance=_MOTION_GUIDANCE,
     )
+    if early is not None:
+        _early(early / "unet", unet).save_pretrained(partial / "autoguidance")
     for name, folder in inputs.adapters(final).items():
         shutil.copytree(folder, partial / name)
     people, others = (
@@ -121,6 +121,15 @@ def _fill(partial: Path, inputs: Inputs, final: str) -> None:
     fit_directions.write(partial / DIRECTIONS, people, others, reader.space)
     shutil.copyfile(Path(__file__).with_name("nano_card.md"), partial / "README.md")
     pipe.save_pretrained(partial)  # takes the hashes of everything in the folder
+
+
+def _early(folder: Path, unet: UNet2DConditionModel) -> Any:
+    """The UNet of an earlier export. Raises `WeightsMissing` if there is none, `WeightsCorrupt` for another base's."""
+    if not folder.is_dir():
+        raise WeightsMissing(f"{folder} is not there: autoguidance takes an export of `personae train portrait`")
+    weaker = UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float16)
+    require_alike(weaker, unet, folder)
+    return without_origin(weaker)
 
 
 def _small(network: Path, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """A generator and the judge that it learns from, in one step: what both trainings against a judge here share.
 
-    wish = balanced(likeness_gradient, judge_gradient, share(steps, ramp=200))
-    loss = directed(made, wish) + judge_loss
+    wish = balanced(own_gradient, judge_gradient, share=0.5)
+    loss = directed(output, wish) + judge_loss
 
 The gradient of a picture is put together before it goes on into the generator, so that the judge's weights see none
 of it, and so that neither side drowns the other.
@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from personae.shapes import Float
+from personae.shapes import Float, Int
 
 
 class Duel(nn.Module):
     """A generator, its judge, and for how many steps they have been at it: what a checkpoint must hold."""
 
-    steps: Tensor
+    steps: Int[Tensor, ""]
 
     def __init__(self, generator: nn.Module, judge: nn.Module) -> None:
         super().__init__()
@@ -32,15 +32,15 @@ class Duel(nn.Module):
         return min(1.0, max(0.0, float(self.steps) / ramp - 1))
 
 
-def balanced(likeness: Float[Tensor, "N ..."], judge: Float[Tensor, "N ..."], share: float) -> Float[Tensor, "N ..."]:
-    """(N, ...): the likeness's gradient, and `share` times the judge's, made as strong, picture by picture."""
-    strength = _norms(likeness) / _norms(judge).clamp_min(1e-12)
-    return likeness + share * strength * judge
+def balanced(own: Float[Tensor, "N ..."], judge: Float[Tensor, "N ..."], share: float) -> Float[Tensor, "N ..."]:
+    """(N, ...): the generator's own gradient, and `share` times the judge's, made as strong, picture by picture."""
+    strength = _norms(own) / _norms(judge).clamp_min(1e-12)
+    return own + share * strength * judge
 
 
-def directed(made: Float[Tensor, "N ..."], wish: Float[Tensor, "N ..."]) -> Float[Tensor, ""]:
-    """Zero, with `wish` (N, ...) as its gradient in `made` (N, ...)."""
-    product = (made * wish).sum()
+def directed(output: Float[Tensor, "N ..."], wish: Float[Tensor, "N ..."]) -> Float[Tensor, ""]:
+    """Zero, with `wish` (N, ...) as its gradient in `output` (N, ...)."""
+    product = (output * wish).sum()
     return product - product.detach()
 
 

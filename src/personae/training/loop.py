@@ -32,6 +32,7 @@ from personae.errors import BadOption
 from personae.io import atomic, lock
 from personae.sampling.fast.precision import best_dtype
 from personae.shapes import Float
+from personae.training.duel import Duel
 from personae.training.optimizer import Muon, grouped
 
 Metrics = dict[str, Any]
@@ -285,6 +286,8 @@ def _log(accelerator: Accelerator, folder: Path, step: int, figures: Metrics, ro
 
 def _train(task: Trainable, schedule: Schedule, folder: Path, *, minutes: float | None, bf16: bool) -> dict[str, float]:
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with="tensorboard", project_dir=str(folder))
+    if accelerator.num_processes > 1 and isinstance(task.model, Duel):
+        raise BadOption("a training against a judge runs in one process: start it without torchrun")
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     # Channels last: what convolutions like best, on AMX as on tensor cores.

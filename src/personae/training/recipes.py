@@ -353,7 +353,7 @@ def run(
         base = inputs.of_base(worded=name != WORDED).start
         assert base is not None
         beside.note(folder, base)
-    if name == "portrait":
+    if name in ("portrait", "portrait-small-decoder"):
         beside.note_latents(folder, inputs.head_vae())
     torch.manual_seed(schedule.seed)  # of the fresh weights
     return train(chosen.build(inputs), schedule, folder, minutes=minutes)

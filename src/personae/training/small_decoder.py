@@ -8,6 +8,7 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -35,13 +36,8 @@ class SmallDecoder(nn.Module):
             layers += [_Residual(width), nn.Conv2d(width, 4 * narrower, 3, 1, 1), nn.PixelShuffle(2)]
         self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(widths[-1], 3, 3, 1, 1))
 
-    def drawn(self, latents: Float[Tensor, "N c h w"]) -> Float[Tensor, "N 3 H W"]:
-        """(N, 3, 8 h, 8 w): what it draws, before it is enlarged."""
-        images: Tensor = self.layers(latents)
-        return images
-
     def forward(self, latents: Float[Tensor, "N c h w"]) -> Float[Tensor, "N 3 H W"]:
-        return F.interpolate(self.drawn(latents).float(), scale_factor=2, mode="bilinear", align_corners=False)
+        return F.interpolate(self.layers(latents).float(), scale_factor=2, mode="bilinear", align_corners=False)
 
     def save(self, folder: Path) -> None:
         """In half precision."""
@@ -55,7 +51,8 @@ class SmallDecoder(nn.Module):
         config = json.loads((folder / _CONFIG).read_text())
         decoder = cls(config["channels"], config["key"], tuple(config["widths"]))
         decoder.load_state_dict({name: part.float() for name, part in load_file(folder / _WEIGHTS).items()})
-        return decoder.requires_grad_(requires_grad=False).eval()
+        frozen: SmallDecoder = decoder.requires_grad_(requires_grad=False).eval()
+        return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 class _Residual(nn.Module):

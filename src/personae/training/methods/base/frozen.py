@@ -59,7 +59,7 @@ class FrozenNetworks:
         self.key = self.encoder_key + file_sha256(embedder)
         self._small = None if small is None else SmallDecoder.load(small)
         if self._small is not None and self._small.key != self.encoder_key:
-            raise BadData(f"{small} decodes another encoder's latents: move it away, or train it again")
+            raise BadData(f"{small} decodes another encoder's latents: move its run away, and train it again")
 
     @torch.no_grad()
     def both_sides(
@@ -101,7 +101,7 @@ class FrozenNetworks:
         images: Tensor = self.vae.decoder(latents / self.vae.config.scaling_factor)
         return images.float()
 
-    def seen(self, latents: Tensor) -> Tensor:
+    def for_judges(self, latents: Float[Tensor, "N c h w"]) -> Float[Tensor, "N 3 H W"]:
         """The same for judges inside a training: by the small decoder, if there is one, at a fraction of the cost."""
         if self._small is None:
             return self.decode(latents)

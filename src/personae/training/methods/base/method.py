@@ -72,7 +72,7 @@ class BaseTask:
         loss = drawn.loss(prediction[:photos])
         figures: Metrics = {"flow": loss.detach()}
         if rolled is not None:
-            images = self.setting.networks.seen(rolled.clean(prediction[photos:]))
+            images = self.setting.networks.for_judges(rolled.clean(prediction[photos:]))
             alike = self.setting.networks.likeness(images, people, generator).mean()
             loss = loss + self.identity_weight * (1 - alike)
             figures["identity"] = alike.detach()

@@ -1,7 +1,7 @@
 """What tells latents of photos from those that a student made: the eyes of the frozen base, and scores upon them.
 
     judge = Judge(frozen)
-    scores = judge(seen(frozen, noisy, times, conditioning), conditioning.pooled)
+    scores = judge(features_of(frozen, noisy, times, conditioning), conditioning.pooled)
 
 The base knows what faces look like at every level of noise, and whom it was asked for (Sauer et al. 2024, "Fast
 High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation"): no picture has to be decoded.
@@ -24,7 +24,7 @@ from personae.training.methods.base.network import IdentityToFace
 _WIDTH = 64
 
 
-def seen(
+def features_of(
     base: IdentityToFace, noisy: Float[Tensor, "N c h w"], times: Float[Tensor, " N"], conditioning: Conditioning
 ) -> list[Float[Tensor, "N _ _ _"]]:
     """What each block of the base's UNet makes of noisy latents (N, c, h, w) at times (N,): B maps."""
@@ -58,7 +58,7 @@ class Judge(nn.Module):
         latents = weight.new_zeros(1, config.in_channels, config.sample_size, config.sample_size)
         nobody = weight.new_zeros(1, 1, config.cross_attention_dim)
         with torch.no_grad():
-            maps = seen(base, latents, weight.new_zeros(1), Conditioning(tokens=nobody, pooled=nobody[:, 0]))
+            maps = features_of(base, latents, weight.new_zeros(1), Conditioning(tokens=nobody, pooled=nobody[:, 0]))
         self.heads = nn.ModuleList(_Head(one.shape[1], config.cross_attention_dim) for one in maps)
 
     def forward(
@@ -73,11 +73,11 @@ class _Head(nn.Module):
         self.level = nn.GroupNorm(1, channels, affine=False)
         self.first = spectral_norm(nn.Conv2d(channels, _WIDTH, 3, 1, 1))
         self.second = spectral_norm(nn.Conv2d(_WIDTH, _WIDTH, 3, 1, 1))
-        self.plain = spectral_norm(nn.Conv2d(_WIDTH, 1, 1))
-        self.asked_for = spectral_norm(nn.Linear(pooled, _WIDTH))
+        self.plain = spectral_norm(nn.Conv2d(_WIDTH, 1, 1, bias=False))  # differences alone count
+        self.person = spectral_norm(nn.Linear(pooled, _WIDTH))
 
     def forward(self, one: Tensor, pooled: Tensor) -> Tensor:
         x = F.leaky_relu(self.first(self.level(one)), 0.2)
         x = F.leaky_relu(self.second(x), 0.2)
-        beside = torch.einsum("nchw,nc->nhw", x, self.asked_for(pooled)) / _WIDTH**0.5
+        beside = torch.einsum("nchw,nc->nhw", x, self.person(pooled)) / _WIDTH**0.5
         return self.plain(x)[:, 0] + beside

@@ -30,7 +30,7 @@ from personae.training.methods.base.data import BaseFiles
 from personae.training.methods.base.prompts import PromptMix
 from personae.training.methods.base.setting import Setting, draw_rows_and_tokens
 from personae.training.methods.distil.evaluator import STEPS, DistilEvaluator
-from personae.training.methods.distil.judge import Judge, seen
+from personae.training.methods.distil.judge import Judge, features_of
 from personae.types import Array
 
 _WITHIN = 3  # steps of the teacher in one of the student
@@ -85,13 +85,13 @@ class DistilTask:
         distilled = (wanted - goal).pow(2).mean()
         inside = batch["inside"].float()[:, None]
         clean = inside * (own - time * wanted) + (1 - inside) * real  # beyond a photo's edge nothing tells them apart
-        photos, made = self._looked_at(real, clean, conditioning, generator)
+        photos, fakes = self._looked_at(real, clean, conditioning, generator)
         share = self.model.share(self.ramp) * self.judge_weight
         (wish,) = torch.autograd.grad(distilled, wanted)
         if share:
-            fooled = self._above(made, photos, conditioning)
+            fooled = self._above(fakes, photos, conditioning)
             wish = balanced(wish, torch.autograd.grad(fooled, wanted)[0], share)
-        judged = self._above(photos, [one.detach() for one in made], conditioning)
+        judged = self._above(photos, [one.detach() for one in fakes], conditioning)
         self.model.steps += 1
         figures = {"distilled": distilled.detach(), "judge": judged.detach()}
         return directed(velocity, wish) + distilled.detach() + judged, figures
@@ -121,13 +121,13 @@ class DistilTask:
     def _looked_at(
         self, real: Tensor, clean: Tensor, conditioning: Conditioning, generator: torch.Generator
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """The base's maps of photos and of what was made, both (N, c, h, w), noised alike."""
+        """The base's maps of photos and of fakes, both (N, c, h, w), noised alike."""
         noise = torch.randn(real.shape, generator=generator, device=real.device)
         times = torch.sigmoid(torch.randn(len(real), generator=generator, device=real.device) + _CLEARER)
         t = times[:, None, None, None]
         with torch.no_grad():
-            photos = seen(self.frozen, (1 - t) * real + t * noise, times, conditioning)
-        return photos, seen(self.frozen, (1 - t) * clean + t * noise, times, conditioning)
+            photos = features_of(self.frozen, (1 - t) * real + t * noise, times, conditioning)
+        return photos, features_of(self.frozen, (1 - t) * clean + t * noise, times, conditioning)
 
     def _above(self, better: list[Tensor], worse: list[Tensor], conditioning: Conditioning) -> Tensor:
         """How far the judge is from scoring the maps `better` above those of the same person that are `worse`."""

@@ -97,7 +97,7 @@ class ExpressionTask:
 
     def _off(self, clean: Tensor, expressions: Tensor) -> Tensor:
         """How far the blendshapes read off the faces of latents are from those requested (R, 52)."""
-        images = self.setting.networks.seen(clean)
+        images = self.setting.networks.for_judges(clean)
         return self.judge.expression_off(self.judge.read(images)[1], expressions)
 
     def report(self, model: nn.Module) -> dict[str, float]:

@@ -79,7 +79,7 @@ class Face0Task:
         ).float()
         photos = len(photo.times)
         flow = photo.loss(prediction[:photos])
-        images = self.setting.networks.seen(rolled.clean(prediction[photos:]))
+        images = self.setting.networks.for_judges(rolled.clean(prediction[photos:]))
         cosines = self.setting.networks.likeness(images, requests["vectors"], generator)
         alike = _mean(cosines, requests["vectors"].any(-1))
         bounded = torch.isfinite(requests["low"]).any(-1) | torch.isfinite(requests["high"]).any(-1)

@@ -117,7 +117,7 @@ class FaceXTask:
             inputs,
         ).float()
         flow = photo.loss(velocities[:photos])
-        images = self.setting.networks.seen(self._finished(rolled, velocities[photos:], canvas, cells[photos:]))
+        images = self.setting.networks.for_judges(self._finished(rolled, velocities[photos:], canvas, cells[photos:]))
         alike = self.setting.networks.likeness(images, vectors, generator).mean()
         source, target = ({name: part[photos:] for name, part in batch[role].items()} for role in ("source", "target"))
         off = self.judge.off(images, target, jitter=jitter(len(images), generator), before=still(batch)[photos:])

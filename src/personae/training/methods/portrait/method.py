@@ -150,7 +150,7 @@ class PortraitTask:
     ) -> tuple[Tensor, Tensor]:
         """(InfoNCE against the bank, mean cosine) of the faces in latents (R, c, h, w) and their people (R, D). own:
         (R, B) bool, which of the bank (B, D) are of the same person."""
-        images = self.networks.seen(clean)
+        images = self.networks.for_judges(clean)
         found = self.embedder(images, jitter(len(images), generator))
         cosine = (found * vectors).sum(-1, keepdim=True)
         others = (found @ bank.T).masked_fill(own | (vectors @ bank.T > _ALIKE), float("-inf"))

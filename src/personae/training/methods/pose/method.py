@@ -99,7 +99,7 @@ class PoseControlTask:
         )
         photos = len(drawn.times)
         flow = drawn.loss(prediction[:photos])
-        images = self.setting.networks.seen(rolled.clean(prediction[photos:]))
+        images = self.setting.networks.for_judges(rolled.clean(prediction[photos:]))
         off = self.judge.off(images, requests, jitter=jitter(len(images), generator), before=requests["before"])
         return flow + self.read_weight * off, {"flow": flow.detach(), "off": off.detach()}
 
