@@ -52,7 +52,7 @@ class SmallDecoder(nn.Module):
         decoder = cls(config["channels"], config["key"], tuple(config["widths"]))
         decoder.load_state_dict({name: part.float() for name, part in load_file(folder / _WEIGHTS).items()})
         frozen: SmallDecoder = decoder.requires_grad_(requires_grad=False).eval()
-        return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class _Residual(nn.Module):

@@ -131,6 +131,7 @@ class DistilTask:
 
     def _above(self, better: list[Tensor], worse: list[Tensor], conditioning: Conditioning) -> Tensor:
         """How far the judge is from scoring the maps `better` above those of the same person that are `worse`."""
+        assert conditioning.pooled is not None  # nano's text encoder has one
         pooled = conditioning.pooled.repeat(2, 1)
         # In one go: a spectral norm changes at every call.
         scores = self.model.judge([torch.cat(pair) for pair in zip(better, worse, strict=True)], pooled)
