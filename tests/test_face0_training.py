@@ -115,9 +115,9 @@ def test_what_is_asked_is_bounded_by_its_own_words(task: Face0Task, monkeypatch:
         task.data, "_tokens", lambda prompts, named: heard.append(prompts) or np.zeros((len(prompts), 1))
     )
     asked = task.batch(np.random.default_rng(0), 4)["requests"]
-    prompts = next(each for each in heard if len(each) == 16)
+    prompts = next(each for each in heard if len(each) == task.data.requests)
     saying = [[part for part in text.split(", ") if part in PHRASES] for text in prompts]
-    assert 0 < sum(map(bool, saying)) < 16
+    assert 0 < sum(map(bool, saying)) < task.data.requests
     for row, said in enumerate(saying):
         np.testing.assert_array_equal((asked["low"][row], asked["high"][row]), bounds(said))
 
