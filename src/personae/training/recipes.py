@@ -181,7 +181,7 @@ RECIPES = {
             name="nano-controlnet",
             build=builders.controlnet,
             schedule=Schedule(
-                steps=1000, batch=48, lr=2e-3, warmup=100, decay=0.4, ema=0.998, weight_decay=0.0, report_every=1000
+                steps=1000, batch=16, lr=2e-3, warmup=50, decay=0.4, ema=0.995, weight_decay=0.0, report_every=1000
             ),
         ),
         Recipe(
@@ -189,7 +189,7 @@ RECIPES = {
             build=builders.expression,
             # Not compiled: torch 2.13 then gives an IP-Adapter's processors no gradient (the norm stays 0).
             schedule=Schedule(
-                steps=2000, batch=64, lr=1e-3, warmup=50, decay=0.4, ema=0.998, report_every=1000, compile=False
+                steps=2000, batch=16, lr=1e-3, warmup=50, decay=0.4, ema=0.995, report_every=1000, compile=False
             ),
         ),
         Recipe(
@@ -238,7 +238,7 @@ RECIPES = {
             # Not compiled: hooks and all, every request would be compiled anew.
             schedule=Schedule(
                 steps=1750,
-                batch=56,
+                batch=28,
                 lr=1e-3,
                 warmup=100,
                 decay=0.4,
@@ -270,7 +270,7 @@ RECIPES = {
             build=builders.reference,
             schedule=Schedule(
                 steps=1000,
-                batch=64,
+                batch=24,
                 lr=1e-3,
                 warmup=50,
                 decay=0.4,

@@ -44,7 +44,7 @@ class ExpressionTask:
         *,
         dropout: float = 0.1,
         read_weight: float = 0.3,
-        read_images: int = 12,
+        read_images: int = 8,
     ) -> None:
         """files: of the base. motion: of the motion reader, which judges. dropout: the share of photos without their
         expression. read_weight: of the expressions read off `read_images` sampled faces."""
