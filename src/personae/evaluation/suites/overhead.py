@@ -16,6 +16,7 @@ import typer
 from torch import Tensor
 
 from personae.conditioning.arc2face import encode_identities, encode_text
+from personae.conditioning.types import Conditioning
 from personae.console import say
 from personae.evaluation.suite_options import Model, Steps
 from personae.pipeline import FacePipeline, load
@@ -26,23 +27,31 @@ LIMIT = 1.15  # of the medians' ratio
 
 @torch.no_grad()
 def bare_loop(pipe: FacePipeline, person: Identity, seeds: list[int], steps: int, guidance_scale: float) -> Tensor:
-    """(N, 3, H, W) in [-1, 1]: classifier-free guidance with diffusers' own classes, as few lines as there are."""
+    """(N, 3, H, W) in [-1, 1]: guidance with diffusers' own classes, as few lines as there are; away from the model's own
+    `autoguidance/` if it has one."""
     vectors = torch.from_numpy(person.vector)[None].expand(len(seeds), -1)
     positive = encode_identities(vectors, pipe.tokenizer, pipe.text_encoder, "photo of a {person}")
     negative = encode_text([""] * len(seeds), pipe.tokenizer, pipe.text_encoder)
-    tokens = torch.cat([negative.tokens, positive.tokens]).to(pipe.unet.dtype)
-    pooled = None
-    if positive.pooled is not None and negative.pooled is not None and pipe.unet.config.class_embed_type is not None:
-        pooled = torch.cat([negative.pooled, positive.pooled]).to(pipe.unet.dtype)
+    weaker = pipe.component("autoguidance") if pipe.has_component("autoguidance") else None
+    classed = pipe.unet.config.class_embed_type is not None
+
+    def velocity(unet: Any, latents: Tensor, t: Tensor, *rows: Conditioning) -> Tensor:
+        tokens = torch.cat([row.tokens for row in rows]).to(unet.dtype)
+        pooled = torch.cat([row.pooled for row in rows if row.pooled is not None]).to(unet.dtype) if classed else None
+        inputs = torch.cat([latents] * len(rows)).to(unet.dtype)
+        return unet(inputs, t, encoder_hidden_states=tokens, class_labels=pooled, return_dict=False)[0].float()
+
     side, channels = pipe.unet.config.sample_size, pipe.unet.config.in_channels
     noise = [torch.randn(channels, side, side, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     scheduler = copy.deepcopy(pipe.scheduler)
     scheduler.set_timesteps(steps)
     latents = torch.stack(noise).to(pipe.device) * getattr(scheduler, "init_noise_sigma", 1.0)
     for t in scheduler.timesteps:
-        rows = torch.cat([latents, latents]).to(pipe.unet.dtype)
-        output = pipe.unet(rows, t, encoder_hidden_states=tokens, class_labels=pooled, return_dict=False)[0].float()
-        without, conditional = output.chunk(2)
+        if weaker is None:
+            without, conditional = velocity(pipe.unet, latents, t, negative, positive).chunk(2)
+        else:
+            without = velocity(weaker, latents, t, negative)
+            conditional = velocity(pipe.unet, latents, t, positive)
         prediction = without + guidance_scale * (conditional - without)
         latents = scheduler.step(prediction, t, latents, return_dict=False)[0]
     scaled = (latents / pipe.vae.config.scaling_factor).to(pipe.vae.dtype)
