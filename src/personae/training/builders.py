@@ -131,7 +131,9 @@ def fast(inputs: Inputs) -> Trainable:
 def face0(inputs: Inputs) -> Trainable:
     from personae.training.methods.face0.method import Face0Task
 
-    return Face0Task(inputs.of_base(worded=False), inputs.motion(), space=inputs.space())
+    files = inputs.of_base(worded=False)
+    start = inputs.earlier("face0-nano") if inputs.heads() else None
+    return Face0Task(replace(files, start=start or files.start), inputs.motion(), space=inputs.space())
 
 
 def face0_sd15(inputs: Inputs) -> Trainable:

@@ -212,7 +212,7 @@ RECIPES = {
             name="face0-nano",
             build=builders.face0,
             schedule=Schedule(
-                steps=1400, batch=32, lr=5e-4, optimizer="muon", warmup=100, decay=0.5, ema=0.998, report_every=1400
+                steps=1400, batch=32, lr=5e-4, optimizer="muon", warmup=40, decay=0.5, ema=0.995, report_every=1400
             ),
         ),
         Recipe(

@@ -1,12 +1,15 @@
 """The base with face tokens."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from personae.conditioning.face0 import FaceTokens
 from personae.conditioning.types import Conditioning
 from personae.shapes import Float, Int, Shaped
 from personae.training.methods.base.network import IdentityToFace
+
+_ROWS, _RATE = 128, 2e-3  # of a step in which a projector learns what the base says
 
 
 class FacedText(IdentityToFace):
@@ -16,6 +19,36 @@ class FacedText(IdentityToFace):
     def __init__(self, base: IdentityToFace, projector: FaceTokens) -> None:
         super().__init__(base.text_encoder, base.unet, base.placeholder)
         self.projector = projector.train().requires_grad_(requires_grad=True)
+
+    def begin(
+        self, named: Int[Tensor, "1 L"], nothing: Int[Tensor, "1 L"], vectors: Float[Tensor, "M D"], steps: int
+    ) -> None:
+        """Teach a fresh projector what the base's own words say of a person, which the UNet understands already: its
+        tokens those of the places from `{person}` on, its pooled vector what naming somebody adds to saying nothing.
+
+        Otherwise a short training does not find out whose face is meant. named, nothing: the tokens (1, L) of the
+        identity prompt and of no words. vectors: (M, D), of people to learn it from.
+        """
+        tokens = self.projector.sizes.tokens
+        first = int((named[0] == self.placeholder).nonzero()[0])
+        # Whatever comes later is not seen from here: the text encoder looks back only.
+        named = named[:, : max(first + tokens, int((named[0] == named[0, -1]).nonzero()[0]) + 1)]
+        optimizer = torch.optim.AdamW(self.projector.parameters(), _RATE)
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(steps):
+            rows = vectors[torch.randint(len(vectors), (_ROWS,), generator=generator)]
+            with torch.no_grad():
+                said = self.condition(named.expand(_ROWS, -1), rows)
+                silence = self.condition(nothing, rows[:1])
+            shown, added = self.projector(rows)
+            loss = _relative(shown, said.tokens[:, first : first + tokens])
+            if added is not None and said.pooled is not None and silence.pooled is not None:
+                loss = loss + _relative(added, said.pooled - silence.pooled)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            falling.step()
 
     def conditioning(self, tokens: Tensor, vectors: Tensor, named: Tensor) -> Conditioning:
         """tokens (N, L), vectors (N, D), named (N,) bool."""
@@ -38,3 +71,8 @@ class FacedText(IdentityToFace):
         named: Shaped[Tensor, " N"],
     ) -> Float[Tensor, "N c h w"]:
         return self.predict(noisy, times, self.conditioning(tokens, vectors, named))
+
+
+def _relative(values: Tensor, wanted: Tensor) -> Tensor:
+    """The squared error as a share of what there is to tell."""
+    return F.mse_loss(values, wanted) / wanted.var().clamp(min=1e-6)
