@@ -145,7 +145,7 @@ class FaceTable:
                 for row in range(len(self)):
                     crops[row] = self.cut(frame, range(row, row + 1))[0]
                 crops.flush()
-        inside = [align.coverage(matrix[row], frame.side, self.shape(row)).mean() for row in range(len(self))]
+        inside = [frame.inside(matrix[row], self.shape(row)).mean() for row in range(len(self))]
         crops = np.load(path, mmap_mode="c")  # torch takes no array that cannot be written
         return replace(self, crops=crops, matrix=matrix, coverage=np.array(inside, np.float32))
 
