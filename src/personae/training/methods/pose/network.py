@@ -12,12 +12,14 @@ from personae.sampling.controlnet import ADDED
 from personae.training.methods.base.network import IdentityToFace
 
 _ADAPTED = ("conv_in", "down_blocks", "mid_block")  # the copy's parts that are changed
+_SILU, _ENTERS = 1.68, 0.5  # what keeps a signal's size through SiLU, and how loud the map is where it enters the copy
 
 
 def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int, ...]) -> ControlNetModel:
     """A ControlNet that begins as the UNet's encoder and adds nothing; only a LoRA on its convolutions and linear
     layers, and the parts that the UNet does not have, take gradients."""
     network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
+    _audible(network.controlnet_cond_embedding)
     config = {"asked_only": True}  # when sampling, see `PoseHook`
     network.register_to_config(**config)
     layers = [
@@ -30,6 +32,18 @@ def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("lora_" in name or name.startswith(ADDED))
     return network
+
+
+@torch.no_grad()
+def _audible(embedding: nn.Module) -> None:
+    """Let the map reach the copy from the first step on. As diffusers makes its embedding, every layer halves what the
+    map says twice over, and the last is zero: behind zeros again, it takes hundreds of steps until a pose is heard."""
+    layers = [module for module in embedding.modules() if isinstance(module, nn.Conv2d)]
+    for layer in layers:
+        inputs = layer.weight[0].numel()
+        layer.weight.normal_(std=(_ENTERS if layer is embedding.conv_out else _SILU) / inputs**0.5)
+        if layer.bias is not None:
+            layer.bias.zero_()
 
 
 def posed(
