@@ -39,7 +39,9 @@ def nano() -> FacePipeline:
 
 def network(pipe: FacePipeline) -> AlignedMotion:
     reader = pipe.reader.motion
-    return AlignedMotion(reader.path, source="portrait", template=reader.template, size=reader.size).eval()
+    return AlignedMotion(
+        reader.path, source=pipe.config.crop_template, template=reader.template, size=reader.size
+    ).eval()
 
 
 def latents(pipe: FacePipeline, **options: object) -> torch.Tensor:
@@ -53,7 +55,7 @@ def read(pipe: FacePipeline, clean: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 def test_it_sees_what_the_reader_sees(nano: FacePipeline) -> None:
     image = codec.to_uint8(codec.decode(nano.vae, latents(nano)))[0]
-    points = np.array(personae.reading.align.template("portrait").points) * len(image) - 0.5
+    points = np.array(personae.reading.align.template(nano.config.crop_template).points) * len(image) - 0.5
     seen = nano.reader.motion.read(image, points)
     pose, shapes = network(nano)(codec.to_tensor(image[None]))
     np.testing.assert_allclose(shapes[0].clip(0, 1), seen.blendshapes, atol=0.1)
