@@ -50,6 +50,13 @@ def test_nanos_difference_is_small_on_disk(tmp_path: Path) -> None:
     assert (tmp_path / DIFFERENCE).stat().st_size > 1e6  # its budget is used
 
 
+@torch.no_grad()
+def test_a_fresh_controlnet_hears_its_map(task: PoseControlTask) -> None:
+    """Through diffusers' own fresh embedding two maps differ by nothing."""
+    black, white = task.model.controlnet_cond_embedding(torch.stack([torch.zeros(3, 128, 128), torch.ones(3, 128, 128)]))
+    assert (black - white).square().mean().sqrt() > 0.05
+
+
 def test_only_the_difference_is_trained(task: PoseControlTask) -> None:
     learnt = {name for name, parameter in task.model.named_parameters() if parameter.requires_grad}
     assert learnt
