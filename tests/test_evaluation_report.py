@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from PIL import Image
 from personae.data import shards
 from personae.errors import BadData, BadOption, WeightsMissing
 from personae.evaluation import scenes, tables
-from personae.evaluation.judge import Judge, JudgeSpec, judge_spec
+from personae.evaluation.judge import Finder, Judge, JudgeSpec, judge_spec
 from personae.evaluation.measures import KINDS
 from personae.evaluation.people import held_out_people
+from personae.evaluation.suites import generation
 from personae.evaluation.suites.generation import evaluate
 from personae.evaluation.suites.reading import evaluate_reader, match, overlap
 from personae.pipeline import FacePipeline
@@ -184,6 +186,44 @@ def test_without_a_judge_there_is_no_likeness(nano_like: FacePipeline, tmp_path:
     report = evaluate(nano_like, people=3, images_per_person=2, judge="none", source=cache, steps=1, progress=False)
     assert "likeness" not in report["figures"]
     assert report["settings"]["judge"] is None
+
+
+class Thumbs:
+    """In dlib's place: whoever has the same thumbnail is the same person."""
+
+    name = "thumbs"
+
+    def look(self, images: list[np.ndarray], finder: Finder) -> np.ndarray:
+        rows = [np.asarray(Image.fromarray(image).resize((4, 4)), np.float32).ravel() / 255 for image in images]
+        found = [finder(image) is not None for image in images]
+        return np.where(np.array(found)[:, None], np.stack(rows), np.nan).astype(np.float32)
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_the_unrelated_judge_judges_first_and_the_teacher_beside_it(
+    taught: bool, nano_like: FacePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (teachers := tmp_path / "teachers").mkdir()
+    judge_file(teachers / "mobilefacenet.onnx")
+    monkeypatch.setenv("PERSONAE_TEACHERS", str(teachers if taught else tmp_path / "none"))
+    monkeypatch.setattr(generation.DlibJudge, "fetch", lambda **_: Thumbs())
+    cache = people_folder(tmp_path / "cache", count=6)
+    options = {"people": 4, "images_per_person": 2, "finder": "reader" if taught else None}
+    report = evaluate(nano_like, source=cache, steps=1, progress=False, **options)
+    figures, groups = report["figures"], report["groups"]["gender"]
+    assert set(figures) <= set(KINDS["generation"])
+    assert {"distance", "distance_ceiling", "distance_rank1", "distance_within", "missing"} <= figures.keys()
+    assert (next(iter(figures)), "likeness" in figures) == ("distance", taught)
+    assert all({"distance", "distance_rank1"} <= row.keys() for row in groups.values())
+    assert all(("likeness" in row) == taught for row in groups.values())
+    assert report["settings"]["unrelated"] == "thumbs, distance"
+    assert ("likeness" in report["people"][0]) == taught
+
+
+def test_without_dlib_the_other_judges_are_named(nano_like: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    with pytest.raises(WeightsMissing, match=r"personae\[judge\].*--judge"):
+        evaluate(nano_like, people=3)
 
 
 @pytest.mark.parametrize(

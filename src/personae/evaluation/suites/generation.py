@@ -7,7 +7,7 @@ Generate held-out people and judge the pictures: `report.json`, `report.md` and 
 Legend: P people, M images of each, S side of an image in pixels, D width of the judge's vectors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ import numpy as np
 from rich.progress import track
 
 from personae.errors import BadData, BadOption, WeightsMissing, unknown_name
-from personae.evaluation import appearance, contact_sheet, diversity, likeness, realism
+from personae.evaluation import appearance, contact_sheet, diversity, estimate, likeness, realism
 from personae.evaluation import subjects as stage
+from personae.evaluation.dlib_judge import DlibJudge
 from personae.evaluation.estimate import Estimate
-from personae.evaluation.judge import Finder, Judge, judge_spec, reader_finder, teacher_finder
+from personae.evaluation.judge import Finder, Judge, judge_spec, reader_finder, teacher_finder, teachers_folder
+from personae.evaluation.opinions import Compared, Opinion, by_dlib
 from personae.evaluation.people import GROUPS, Person, held_out_people
 from personae.evaluation.report import Report, assemble, save
 from personae.evaluation.subjects import Subject
@@ -30,6 +32,7 @@ from personae.sampling import codec
 from personae.types import Array, Motion
 
 FINDERS = ("reader", "teacher")
+UNRELATED = "dlib"
 Figures = dict[str, Estimate]
 
 
@@ -46,8 +49,8 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What a judge says of a sample; all empty without a judge. `cosines` (P, M); `unjudged`: keys of people in whose
-    own photo the judge's finder finds no face."""
+    """What judges say of a sample; all empty without one. `cosines` (P, M); `unjudged`: keys of people in whose own
+    photo the judges' finder finds no face."""
 
     figures: Figures = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, Figures]] = field(default_factory=dict)
@@ -55,13 +58,25 @@ class Judged:
     unjudged: Sequence[str] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Who reads and who judges: the unrelated judge by distance, another by cosine, either or neither."""
+
+    reader: FaceReader
+    unrelated: Opinion | None
+    judge: Judge | None
+    find: Finder
+    finder: str
+
+
 def evaluate(
     pipe: FacePipeline,
     *,
     people: int = 200,
     images_per_person: int = 4,
-    judge: str = "teacher",
-    finder: str = "teacher",
+    judge: str = UNRELATED,
+    judge_weights: str | Path | None = None,
+    finder: str | None = None,
     backbone: str = "reader",
     source: str | Path | None = None,
     out: str | Path | None = None,
@@ -74,20 +89,23 @@ def evaluate(
 ) -> Report:
     """A generation report: `figures` by the names of `measures.GENERATION`, each with interval and n, and `groups`.
 
-    judge: see `judge.judge_spec`; "none" leaves likeness out. finder: who finds the five points for the judge, the
-    model's own "reader" or the "teacher" detector. backbone: what distances are measured in, `realism.BACKBONES`.
-    source: held-out photos, a prepared cache or raw tars. Image m of person p has seed `seed` + p M + m.
+    judge: "dlib", which has no part in any model, and beside it the teacher recogniser, marked as one that taught, if
+    that is at hand; or another, see `judge.judge_spec`; "none" leaves likeness out. judge_weights: dlib's, an archive
+    (`dlib_judge`). finder: who finds the five points for the judges, the model's own "reader" or the "teacher"
+    detector; None: the teacher's if it is at hand. backbone: what distances of pictures are measured in,
+    `realism.BACKBONES`. source: held-out photos, a prepared cache or raw tars. Image m of person p has seed
+    `seed` + p M + m.
 
     Raises `BadOption`, `BadData`, `WeightsMissing`, `BadOutput`.
     """
-    reader, opinion, find = _check(pipe, images_per_person, judge, finder)
+    bench = _check(pipe, images_per_person, judge, judge_weights, finder)
     template, cell = pipe.config.crop_template, codec.pixels_per_cell(pipe.vae)
-    features = realism.backbone(backbone, reader, template, opinion)
+    features = realism.backbone(backbone, bench.reader, template, bench.judge)
     everyone = held_out_people(source)
     chosen = stage.pick(everyone, people, seed)
     options = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
     sample = _generated(pipe, chosen, images_per_person, seed, options, batch_people, progress)
-    judged = Judged() if opinion is None else _judged(opinion, find, sample, progress)
+    judged = _by_all(bench, sample, progress)
     others = _others(pipe, everyone, chosen, progress)
     keys = {one.person.key for one in sample.subjects}
     unread = sorted(one.key for one in chosen if one.key not in keys)
@@ -102,13 +120,14 @@ def evaluate(
             "guidance_scale": pipe.config.guidance_scale if guidance_scale is None else guidance_scale,
             "scheduler": type(pipe.scheduler).__name__,
             "model_sha256": pipe.sha256,
-            "judge": opinion and asdict(opinion.spec) | {"sha256": opinion.sha256, "finder": finder},
+            "unrelated": bench.unrelated and bench.unrelated.name,
+            "judge": bench.judge and asdict(bench.judge.spec) | {"sha256": bench.judge.sha256, "finder": bench.finder},
             "backbone": features.name,
             "reference_people": len(others),
         },
-        figures=judged.figures | _unjudged_figures(reader, features, template, cell, sample, others, progress),
+        figures=judged.figures | _unjudged_figures(bench.reader, features, template, cell, sample, others, progress),
         groups=judged.groups,
-        caveats=_caveats(opinion, finder, features, len(unread), len(judged.unjudged)),
+        caveats=_caveats(bench, features, len(unread), len(judged.unjudged)),
     )
     report |= {"unread": unread, "unjudged": list(judged.unjudged), "people": _per_person(sample, judged.cosines)}
     if out is not None:
@@ -119,19 +138,25 @@ def evaluate(
 
 
 def _check(
-    pipe: FacePipeline, images_per_person: int, judge: str, finder: str
-) -> tuple[FaceReader, Judge | None, Finder]:
-    """The model's reader, the judge and its finder; whatever is wrong is raised before anything is generated."""
+    pipe: FacePipeline, images_per_person: int, judge: str, judge_weights: str | Path | None, finder: str | None
+) -> Bench:
+    """The model's reader, the judges and their finder; whatever is wrong is raised before anything is generated."""
     if images_per_person < 2:
         raise BadOption(f"diversity needs at least two images per person, got {images_per_person}")
+    taught = teachers_folder().is_dir()
+    if finder is None:
+        finder = "teacher" if taught else "reader"
     if finder not in FINDERS:
         raise unknown_name("finder", finder, FINDERS)
     if pipe.reader is None:
         raise WeightsMissing("this model has no reader, and photos must be read: load it with reader=...")
-    opinion = None if judge == "none" else Judge(judge_spec(judge))
+    unrelated = by_dlib(DlibJudge.fetch(weights=judge_weights)) if judge == UNRELATED else None
+    named = ("teacher" if taught else "none") if judge == UNRELATED else judge
+    opinion = None if named == "none" else Judge(judge_spec(named))
     if opinion is not None:
         opinion.require_unrelated(pipe.config.identity_space)
-    return pipe.reader, opinion, reader_finder(pipe.reader) if finder == "reader" else teacher_finder()
+    find = reader_finder(pipe.reader) if finder == "reader" else teacher_finder()
+    return Bench(reader=pipe.reader, unrelated=unrelated, judge=opinion, find=find, finder=finder)
 
 
 def _generated(
@@ -164,13 +189,65 @@ def _others(
     return stage.read(pipe, [one for one in everyone if one.key not in keys], motion=False, progress=progress)
 
 
-def _judged(judge: Judge, find: Finder, sample: Sample, progress: bool) -> Judged:
-    real, ceiling, generated = _vectors(judge, find, sample, progress)
+def _by_all(bench: Bench, sample: Sample, progress: bool) -> Judged:
+    """The figures of all judges, and of groups, side by side."""
+    said = [Judged() if bench.judge is None else _judged(bench.judge, bench.find, sample, progress)]
+    if bench.unrelated is not None:
+        said.append(_apart(bench.unrelated, bench.find, sample, progress))
+    groups: dict[str, dict[str, Figures]] = {}
+    for one in said:
+        for label, rows in one.groups.items():
+            for name, figures in rows.items():
+                groups.setdefault(label, {}).setdefault(name, {}).update(figures)
+    return Judged(
+        figures={name: figure for one in reversed(said) for name, figure in one.figures.items()},
+        groups=groups,
+        cosines=said[0].cosines,
+        unjudged=said[-1].unjudged,
+    )
+
+
+def _apart(opinion: Opinion, find: Finder, sample: Sample, progress: bool) -> Judged:
+    """By a judge of distances."""
+    real, ceiling, generated = _vectors(opinion.look, find, sample, progress)
+    usable = _usable(real)
+    limit = opinion.limit or 0.0
+    found = Compared.of(opinion, generated[usable], real[usable], limit)
+    own = Compared.of(opinion, ceiling[usable][:, None], real[usable], limit)
+    names = {"alike": "distance", "rank1": "distance_rank1", "within": "distance_within"}
+    figures = {names[name]: figure for name, figure in found.figures(seed=sample.seed).items()}
+    figures["distance_ceiling"] = own.figures(seed=sample.seed)["alike"]
+    figures["missing"] = estimate.mean((~np.isfinite(generated[usable]).all(2)).mean(1), sample.seed)
+    compared = [one for one, ok in zip(sample.subjects, usable, strict=True) if ok]
+    groups: dict[str, dict[str, Figures]] = {}
+    for label in GROUPS:
+        if all(label in one.person.groups for one in compared):
+            whose = np.array([one.person.groups[label] for one in compared])
+            groups[label] = {
+                str(name): {
+                    names[key]: figure
+                    for key, figure in found.figures(whose == name, sample.seed).items()
+                    if key != "within"
+                }
+                for name in sorted(set(whose))
+            }
+    unjudged = [one.person.key for one, ok in zip(sample.subjects, usable, strict=True) if not ok]
+    return Judged(figures=figures, groups=groups, unjudged=unjudged)
+
+
+def _usable(real: Array) -> Array:
+    """(P,) bool: in whose photo a face was found. Raises `BadData` if that leaves nothing to compare."""
     usable = np.isfinite(real).all(1)
     if usable.sum() < 2:
         raise BadData(
             f"the judge's finder found a face in {usable.sum()} of {len(usable)} real photos: choose another finder"
         )
+    return np.asarray(usable)
+
+
+def _judged(judge: Judge, find: Finder, sample: Sample, progress: bool) -> Judged:
+    real, ceiling, generated = _vectors(judge.look, find, sample, progress)
+    usable = _usable(real)
     compared = [one for one, ok in zip(sample.subjects, usable, strict=True) if ok]
     real_part, part, seed = real[usable], generated[usable], sample.seed
     figures = likeness.measure(real_part, part, seed=seed)
@@ -186,12 +263,14 @@ def _judged(judge: Judge, find: Finder, sample: Sample, progress: bool) -> Judge
     return Judged(figures=figures, groups=groups, cosines=likeness.cosines(real, generated), unjudged=unjudged)
 
 
-def _vectors(judge: Judge, find: Finder, sample: Sample, progress: bool) -> tuple[Array, Array, Array]:
-    """The judge's vectors of photos (P, D), of the photos' own crops (P, D) and of images (P, M, D)."""
-    real = judge.look([one.person.photo.pixels for one in sample.subjects], find)
-    ceiling = judge.look(list(sample.crops), find)
+def _vectors(
+    look: Callable[[Sequence[Array], Finder], Array], find: Finder, sample: Sample, progress: bool
+) -> tuple[Array, Array, Array]:
+    """A judge's vectors of photos (P, D), of the photos' own crops (P, D) and of images (P, M, D)."""
+    real = look([one.person.photo.pixels for one in sample.subjects], find)
+    ceiling = look(list(sample.crops), find)
     images = track(sample.images, "judging", disable=not progress, transient=True)
-    generated = [judge.look(list(one), find) for one in images]
+    generated = [look(list(one), find) for one in images]
     # Without any face the judge's width is unknown and 1 is returned; it is taken from those with a face.
     width = max(part.shape[1] for part in (real, ceiling, *generated))
     real, ceiling, *generated = (
@@ -230,8 +309,11 @@ def _motion(reader: FaceReader, image: Array) -> Motion | None:
     return faces[0].motion if faces else None
 
 
-def _caveats(judge: Judge | None, finder: str, backbone: realism.Backbone, unread: int, unjudged: int) -> list[str]:
-    caveats = [f"distances are measured on: {backbone.name}; {backbone.caveat}"]
+def _caveats(bench: Bench, backbone: realism.Backbone, unread: int, unjudged: int) -> list[str]:
+    judge, finder = bench.judge, bench.finder
+    caveats = [f"Fréchet and kernel distances are measured on: {backbone.name}; {backbone.caveat}"]
+    if bench.unrelated is not None:
+        caveats.append(f"distance to photos is by {bench.unrelated.name}, points found by the {finder}")
     if judge is not None:
         caveats.append(f"likeness, rank-1 and strangers are judged by {judge.spec.name}, points found by the {finder}")
         if judge.caveat:

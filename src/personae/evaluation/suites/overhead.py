@@ -27,8 +27,8 @@ LIMIT = 1.15  # of the medians' ratio
 
 @torch.no_grad()
 def bare_loop(pipe: FacePipeline, person: Identity, seeds: list[int], steps: int, guidance_scale: float) -> Tensor:
-    """(N, 3, H, W) in [-1, 1]: guidance with diffusers' own classes, as few lines as there are; away from the model's own
-    `autoguidance/` if it has one."""
+    """(N, 3, H, W) in [-1, 1]: guidance with diffusers' own classes, as few lines as there are; away from the model's
+    own `autoguidance/` if it has one."""
     vectors = torch.from_numpy(person.vector)[None].expand(len(seeds), -1)
     positive = encode_identities(vectors, pipe.tokenizer, pipe.text_encoder, "photo of a {person}")
     negative = encode_text([""] * len(seeds), pipe.tokenizer, pipe.text_encoder)

@@ -7,8 +7,7 @@ model, and by MobileFaceNet, which taught the bundled encoder and is marked so. 
 Legend: P people, M images of each, D width of a judge's vectors.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +17,10 @@ import typer
 import personae
 from personae.errors import BadData, WeightsMissing
 from personae.evaluation import estimate, pairs, subjects
-from personae.evaluation.dlib_judge import SAME_PERSON, DlibJudge, distances
+from personae.evaluation.dlib_judge import DlibJudge
 from personae.evaluation.estimate import Estimate
 from personae.evaluation.judge import Finder, Judge, judge_spec, reader_finder
+from personae.evaluation.opinions import Figures, Opinion, by_cosine, by_dlib, compared
 from personae.evaluation.people import Person
 from personae.evaluation.report import FOLDER, Report, assemble, publish
 from personae.evaluation.suite_options import Model, ReportFile
@@ -29,60 +29,6 @@ from personae.shapes import Float32, Float64, UInt8
 from personae.types import Array
 
 _FALSE_ACCEPTS = 1e-3  # of strangers' real photos, at MobileFaceNet's limit
-Figures = dict[str, Estimate]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opinion:
-    """A judge and how its vectors are compared.
-
-    look: the vectors of images (N, D), NaN where there is no face. scores: (N, D) and (M, D) -> (N, M), more is more
-    alike. sign: of a score as it is written (-1: scores are negative distances). limit: the score of one person; None:
-    what one pair in a thousand of strangers' real photos reaches.
-    """
-
-    name: str
-    look: Callable[[Sequence[Array], Finder], Array]
-    scores: Callable[[Array, Array], Array]
-    sign: int
-    limit: float | None
-
-
-def by_dlib(judge: DlibJudge) -> Opinion:
-    """By distance, one person below 0.6."""
-    return Opinion(
-        name=f"{judge.name}, distance",
-        look=judge.look,
-        scores=lambda one, other: -distances(one, other),
-        sign=-1,
-        limit=-SAME_PERSON,
-    )
-
-
-def by_cosine(judge: Judge) -> Opinion:
-    """Of unit vectors."""
-    taught = ", taught" if judge.caveat else ""
-    return Opinion(
-        name=f"{judge.spec.name}, cosine{taught}", look=judge.look, scores=lambda a, b: a @ b.T, sign=1, limit=None
-    )
-
-
-def compared(opinion: Opinion, images: Float32[Array, "P M D"], photos: Float32[Array, "P D"], limit: float) -> Figures:
-    """Images against everybody's photos: `alike`, the mean score of those in which a face was found; `rank1`, the share
-    that is most like its own person's photo; `within`, the share beyond `limit`. An image without a face is neither."""
-    count, each = images.shape[:2]
-    scores = opinion.scores(images.reshape(count * each, -1), photos).reshape(count, each, count)
-    own = scores[np.arange(count), :, np.arange(count)]
-    found = np.isfinite(own)
-    others = np.where(np.eye(count, dtype=bool)[:, None], -np.inf, scores)
-    means = np.array([row[ok].mean() if ok.any() else np.nan for row, ok in zip(own, found, strict=True)])
-    with np.errstate(invalid="ignore"):  # a comparison with what was not found is False
-        nearest, near = own > others.max(2), own >= limit
-    return {
-        "alike": estimate.mean_of_finite(opinion.sign * means),
-        "rank1": estimate.mean(nearest.mean(1)),
-        "within": estimate.mean(near.mean(1)),
-    }
 
 
 def opinion_on(
@@ -170,8 +116,7 @@ def main(
     ] = None,
 ) -> None:
     """Likeness to another photo of the person than the one that was read, by an unrelated judge."""
-    place = Path("runs/judge")
-    opinions = [by_dlib(DlibJudge.fetch(place, judge_weights)), by_cosine(Judge(judge_spec("teacher")))]
+    opinions = [by_dlib(DlibJudge.fetch(weights=judge_weights)), by_cosine(Judge(judge_spec("teacher")))]
     publish(measure(personae.load(model), folder, opinions, images=images), out)
 
 
