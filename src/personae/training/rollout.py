@@ -1,6 +1,7 @@
 """Faces sampled from pure noise inside a training step, so that a loss can judge what a model makes of noise alone.
 
-    rolled = roll(conditional, unconditional, noise, ends_and_scales(12, generator))   # no gradient
+    latents = walk(led(conditional, unconditional, 2.0), noise, 1.0, 0.0, steps=12)     # no gradient
+    rolled = roll(conditional, unconditional, noise, ends_and_scales(12, generator))   # nor here
     clean = rolled.clean(conditional(rolled.noisy, rolled.times))     # with it, through the last step only
 
 What a noised photo still shows of a person, the loss of the photo's own prediction does not have to learn (see PuLID,
@@ -60,6 +61,32 @@ def ends_and_scales(count: int, generator: torch.Generator) -> Course:
     return Course(end=end, scale=scale)
 
 
+def led(conditional: Velocity, unconditional: Velocity, scale: float | Float[Tensor, "R 1 1 1"]) -> Velocity:
+    """Both, guided by `scale`."""
+    return lambda noisy, times: combine(conditional(noisy, times).float(), unconditional(noisy, times).float(), scale)
+
+
+@torch.no_grad()
+def walk(
+    velocity: Velocity,
+    noisy: Float[Tensor, "R c h w"],
+    start: float | Float[Tensor, "R 1 1 1"],
+    end: float | Float[Tensor, "R 1 1 1"],
+    steps: int,
+    fuse: Fuse | None = None,
+) -> Float[Tensor, "R c h w"]:
+    """(R, c, h, w): Euler steps of equal length from the time `start` to `end`, of all or of each (R, 1, 1, 1). fuse:
+    applied after each."""
+    noisy = noisy.contiguous(memory_format=torch.channels_last)  # or everything is slow
+    first, last = (noisy.new_zeros(len(noisy), 1, 1, 1) + time for time in (start, end))
+    length = (first - last) / max(1, steps)
+    for step in range(steps):
+        noisy = noisy - length * velocity(noisy, (first - length * step).flatten()).float()
+        if fuse is not None:
+            noisy = fuse(noisy, first - length * (step + 1))
+    return noisy
+
+
 @torch.no_grad()
 def roll(
     conditional: Velocity,
@@ -71,12 +98,5 @@ def roll(
     fuse: Fuse | None = None,
 ) -> Rolled:
     """Guided Euler steps of equal length from `noise` (R, c, h, w) to the course's end. fuse: applied after each."""
-    noisy = noise.contiguous(memory_format=torch.channels_last)  # or everything is slow
-    length = (1 - course.end) / steps
-    for step in range(steps):
-        times = (1 - length * step).flatten()
-        unconditional = unconditional_velocity(noisy, times).float()
-        noisy = noisy - length * combine(conditional(noisy, times).float(), unconditional, course.scale)
-        if fuse is not None:
-            noisy = fuse(noisy, 1 - length * (step + 1))
+    noisy = walk(led(conditional, unconditional_velocity, course.scale), noise, 1.0, course.end, steps, fuse)
     return Rolled(noisy=noisy, unconditional=unconditional_velocity(noisy, course.end.flatten()).float(), course=course)

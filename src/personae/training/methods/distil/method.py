@@ -9,7 +9,6 @@ also held against a photo of the person, by a judge on the base's own features (
 Legend: N people; c, h, w of latents; L tokens of a prompt; D numbers of an identity.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 from personae.conditioning.types import Conditioning
 from personae.io import atomic
 from personae.sampling.few_steps import CONFIG
-from personae.sampling.guidance import combine
 from personae.shapes import Float, Int, Shaped
 from personae.training.compilation import compile_blocks
 from personae.training.duel import Duel, balanced, directed, relativistic
@@ -31,6 +29,7 @@ from personae.training.methods.base.prompts import PromptMix
 from personae.training.methods.base.setting import Setting, draw_rows_and_tokens
 from personae.training.methods.distil.evaluator import STEPS, DistilEvaluator
 from personae.training.methods.distil.judge import Judge, features_of
+from personae.training.rollout import led, walk
 from personae.types import Array
 
 _WITHIN = 3  # steps of the teacher in one of the student
@@ -77,7 +76,7 @@ class DistilTask:
         noise = torch.randn(real.shape, generator=generator, device=real.device)
         taken = int(torch.randint(STEPS, (), generator=generator, device=real.device))
         time, after = 1 - taken / STEPS, 1 - (taken + 1) / STEPS
-        own = euler(partial(self.student.predict, conditioning=conditioning), noise, 1, time, taken)
+        own = walk(partial(self.student.predict, conditioning=conditioning), noise, 1, time, taken)
         goal = (own - self.taught(tokens, vectors, own, time, after, _WITHIN)) * STEPS
         velocity = self.student.predict(own, _times(own, time), conditioning).float()
 
@@ -111,12 +110,8 @@ class DistilTask:
         conditional = frozen.condition(tokens, vectors)
         nobody = frozen.condition(self.setting.tokens_of("", 1, noisy.device), vectors[:1])
         unconditional = nobody.rows(torch.zeros(len(noisy), dtype=torch.long))
-
-        def velocity(latents: Tensor, times: Tensor) -> Tensor:
-            blind, seeing = (frozen.predict(latents, times, one).float() for one in (unconditional, conditional))
-            return combine(seeing, blind, _GUIDANCE)
-
-        return euler(velocity, noisy, start, end, steps)
+        seeing, blind = (partial(frozen.predict, conditioning=one) for one in (conditional, unconditional))
+        return walk(led(seeing, blind, _GUIDANCE), noisy, start, end, steps)
 
     def _looked_at(
         self, real: Tensor, clean: Tensor, conditioning: Conditioning, generator: torch.Generator
@@ -148,18 +143,6 @@ class DistilTask:
         export_lora(self.student.unet, folder / "lcm")
         atomic.write_json(folder / "lcm" / CONFIG, {"scheduler": "flow-euler"})
         sheet(self.setting.held_out.table.crops, self.evaluator.images).save(folder / "samples.png")
-
-
-@torch.no_grad()
-def euler(
-    velocity: Callable[[Tensor, Tensor], Tensor], noisy: Float[Tensor, "N c h w"], start: float, end: float, steps: int
-) -> Float[Tensor, "N c h w"]:
-    """(N, c, h, w): from the time `start` to `end` in `steps` Euler steps of equal length."""
-    noisy = noisy.contiguous(memory_format=torch.channels_last)  # or everything is slow
-    for step in range(steps):
-        length = (start - end) / steps
-        noisy = noisy - length * velocity(noisy, _times(noisy, start - step * length)).float()
-    return noisy
 
 
 def _times(latents: Tensor, time: float) -> Tensor:

@@ -7,19 +7,20 @@ its faults, of a picture that is at hand as it should be (as GFPGAN, Wang et al.
 spoilt on purpose).
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from personae.reading.differentiable import AlignedRecogniser
-from personae.sampling.guidance import combine
 from personae.shapes import Float
 from personae.training import captions
 from personae.training.frame import HEAD, latent_channels
 from personae.training.methods.base.frozen import Identities
 from personae.training.methods.base.network import IdentityToFace
 from personae.training.methods.base.prompts import Prompts
+from personae.training.rollout import led, walk
 
 _FROM, _TO = 0.3, 0.7  # how far pictures go towards noise: further on, the base draws another one
 _STEPS, _GUIDANCE = 3, 2.0
@@ -59,11 +60,6 @@ class Redrawn:
         unconditional = self.base.condition(nobody.expand(count, -1), vectors)
         first = _FROM + (_TO - _FROM) * torch.rand(count, 1, 1, 1, generator=generator, device=home)
         noise = torch.randn(latents.shape, generator=generator, device=home)
-        noisy = ((1 - first) * latents + first * noise).contiguous(memory_format=torch.channels_last)
-        for step in range(_STEPS):
-            times = (first * (1 - step / _STEPS)).flatten()
-            with_person, without = (
-                self.base.predict(noisy, times, one).float() for one in (conditional, unconditional)
-            )
-            noisy = noisy - first / _STEPS * combine(with_person, without, _GUIDANCE)
-        return noisy
+        noisy = (1 - first) * latents + first * noise
+        seeing, blind = (partial(self.base.predict, conditioning=one) for one in (conditional, unconditional))
+        return walk(led(seeing, blind, _GUIDANCE), noisy, first, 0.0, _STEPS)
