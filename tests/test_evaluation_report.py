@@ -205,6 +205,8 @@ def test_the_unrelated_judge_judges_first_and_the_teacher_beside_it(
 ) -> None:
     (teachers := tmp_path / "teachers").mkdir()
     judge_file(teachers / "mobilefacenet.onnx")
+    for name in ("yunet.onnx", "face_landmarker.task"):
+        (teachers / name).touch()
     monkeypatch.setenv("PERSONAE_TEACHERS", str(teachers if taught else tmp_path / "none"))
     monkeypatch.setattr(generation.DlibJudge, "fetch", lambda **_: Thumbs())
     cache = people_folder(tmp_path / "cache", count=6)
@@ -217,7 +219,12 @@ def test_the_unrelated_judge_judges_first_and_the_teacher_beside_it(
     assert all({"distance", "distance_rank1"} <= row.keys() for row in groups.values())
     assert all(("likeness" in row) == taught for row in groups.values())
     assert report["settings"]["unrelated"] == "thumbs, distance"
-    assert ("likeness" in report["people"][0]) == taught
+    assert report["settings"]["finder"] == "reader"
+    assert {"distance", "likeness"} & report["people"][0].keys() == (
+        {"distance", "likeness"} if taught else {"distance"}
+    )
+    with pytest.raises(BadOption, match="leave them out"):
+        evaluate(nano_like, judge="none", judge_weights=tmp_path / "weights")
 
 
 def test_without_dlib_the_other_judges_are_named(nano_like: FacePipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def built(name: str, inputs: Inputs) -> Any:
     """A recipe's task; of two, with as many numbers as the tiny base has."""
     if name == "face0-nano":
         sizes = face0.Sizes(features=128, text_width=WIDTH, tokens=2, layers=2, width=16, pooled=True)
-        return Face0Task(inputs.of_base(), inputs.motion(), space=inputs.space(), sizes=sizes)
+        return Face0Task(inputs.of_base(), inputs.motion(), space=inputs.space(), sizes=sizes, beginning=2)
     if name == "facex-nano":
         return builders.facex(inputs, sizes=tiny_sizes(""))
     return recipes.recipe(name).build(inputs)

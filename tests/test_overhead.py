@@ -1,8 +1,14 @@
 """The pipeline beside a bare loop over the same networks: the same images, so that their times may be compared."""
 
+import shutil
+from pathlib import Path
+
+import diffusers
 import pytest
+import torch
 import typer
 
+import personae
 from personae.evaluation.suites import overhead
 from personae.pipeline import FacePipeline
 
@@ -11,6 +17,17 @@ def test_the_bare_loop_generates_the_same_images(sd15_like: FacePipeline) -> Non
     found = overhead.measure(sd15_like, images=2, steps=3, rounds=1)
     assert found["difference"] < 1e-5
     assert found["ratio"] == pytest.approx(found["pipeline_s"] / found["bare_s"])
+
+
+def test_it_guides_away_from_what_the_model_guides_away_from(
+    nano_like: FacePipeline, nano_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(nano_folder, tmp_path / "model", ignore=shutil.ignore_patterns("sha256.json"))
+    weaker = diffusers.UNet2DConditionModel.from_config(nano_like.unet.config)
+    weaker.save_pretrained(folder / "autoguidance")
+    pipe = personae.load(folder, device="cpu", torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    assert overhead.measure(pipe, images=2, steps=3, rounds=1)["difference"] < 1e-5
 
 
 def test_the_limit_is_the_exit_code(

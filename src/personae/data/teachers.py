@@ -37,6 +37,9 @@ def pose_from_matrix(matrix: Array) -> Pose:
     return Pose(yaw=float(yaw), pitch=float(pitch), roll=float(roll))
 
 
+FILES = ("yunet.onnx", "face_landmarker.task", "mobilefacenet.onnx")
+
+
 def framed(image: UInt8[Array, "H W 3"]) -> UInt8[Array, "h w 3"]:
     """Twice as large and in a grey frame: so the landmarker finds a face in 60 of 60 real crops of 128 px, as they are
     in 55, and reads from them what it does (yaw 1.6 degrees off its reading of the whole photo, before 1.5)."""
@@ -50,9 +53,7 @@ class Teachers:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        missing = [
-            n for n in ("yunet.onnx", "face_landmarker.task", "mobilefacenet.onnx") if not (self.folder / n).is_file()
-        ]
+        missing = [name for name in FILES if not (self.folder / name).is_file()]
         if missing:
             raise WeightsMissing(f"{self.folder} lacks {', '.join(missing)}: name the teachers folder with --teachers")
 

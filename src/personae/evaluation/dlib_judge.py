@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
 
 from personae.data.pypi_file import PypiFile
 from personae.errors import WeightsMissing
@@ -87,15 +87,12 @@ def box(points: Array) -> tuple[int, int, int, int]:
 
 def distances(one: Float32[Array, "N D"], other: Float32[Array, "M D"]) -> Float64[Array, "N M"]:
     """Of each of `one` to each of `other`; NaN where a face is missing."""
-    apart: Any = np.asarray(one, np.float64)[:, None] - np.asarray(other, np.float64)[None]
-    return np.asarray(np.linalg.norm(apart, axis=-1))
+    return np.asarray(cdist(one, other))
 
 
 def _dlib() -> ModuleType:
     try:
         import dlib
     except ImportError as error:
-        raise WeightsMissing(
-            "the judge needs dlib, which is not installed: pip install 'personae[judge]', or name another with --judge"
-        ) from error
+        raise WeightsMissing("the judge needs dlib, which is not installed: pip install 'personae[judge]'") from error
     return dlib

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,14 @@ def teachers_folder(folder: str | Path | None = None) -> Path:
     return Path(folder or os.environ.get("PERSONAE_TEACHERS", _TEACHERS))
 
 
+def teachers_at_hand() -> bool:
+    """Whether the labelling networks are in `teachers_folder`, and what runs them is installed."""
+    from personae.data.teachers import FILES
+
+    folder = teachers_folder()
+    return all((folder / name).is_file() for name in FILES) and find_spec("cv2") is not None
+
+
 def judge_spec(text: str = "teacher") -> JudgeSpec:
     """The judge that `--judge TEXT` names: `teacher`, a .json of `JudgeSpec` fields, or `FILE.onnx[,field=value]`.
 
@@ -127,10 +136,14 @@ class Judge:
         """What must stand beside every figure this judge gives, or None."""
         return _DESCENT if self.sha256 == _TEACHER_SHA256 else None
 
-    def require_unrelated(self, space: str) -> None:
-        """Raise `BadOption` if this judge is the network that measures identities of `space`."""
+    def conditions(self, space: str) -> bool:
+        """Whether this judge is the network that measures identities of `space`."""
         prefix = space.rsplit("/", 1)[-1]
-        if len(prefix) >= 8 and self.sha256.startswith(prefix):
+        return len(prefix) >= 8 and self.sha256.startswith(prefix)
+
+    def require_unrelated(self, space: str) -> None:
+        """Raise `BadOption` if this judge `conditions` identities of `space`."""
+        if self.conditions(space):
             raise BadOption(
                 f"judge {self.spec.name} is the recogniser that conditions the model ({space}): it would mark its "
                 "own work; name another with --judge"

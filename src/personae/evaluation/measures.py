@@ -19,10 +19,11 @@ from personae.evaluation.speed_measures import (
 
 GENERATION = {
     "distance": Measure(
-        says="mean distance to the person's photo by dlib's ResNet, which has no part in any model", at_least=False
+        says="mean distance to the person's photo of the images in which a face was found, by dlib's ResNet",
+        at_least=False,
     ),
-    "distance_ceiling": Measure(says="the same of the real photo itself, cut to the model's crop", at_least=False),
-    "distance_rank1": Measure(says="images nearest to their own person's photo among all, by the same", unit="%"),
+    "distance_ceiling": Measure(says="distance of the photo itself, cut to the model's crop", at_least=False),
+    "distance_rank1": Measure(says="images nearest to their own person's photo among all, by dlib's ResNet", unit="%"),
     "distance_within": Measure(says="images within 0.6 of it, where dlib sees one person", unit="%"),
     "likeness": Measure(says="mean cosine to the person's photo, 0 where no face was found", bars=(0.45, 0.55)),
     "likeness_found": Measure(says="the same over images with a face"),

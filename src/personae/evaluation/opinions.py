@@ -60,7 +60,7 @@ def by_cosine(judge: Judge) -> Opinion:
 class Compared:
     """Images against everybody's photos, person by person: `alike` (P,), the mean score of those in which a face was
     found, NaN if there is none; `rank1` (P,), the share that is most like its own person's photo; `within` (P,), the
-    share beyond a limit. An image without a face is neither."""
+    share beyond a limit. An image without a face is neither; a photo without one is like nobody."""
 
     alike: Float[Array, " P"]
     rank1: Float[Array, " P"]
@@ -78,7 +78,7 @@ class Compared:
         others = np.where(np.eye(count, dtype=bool)[:, None], -np.inf, scores)
         means = np.array([row[ok].mean() if ok.any() else np.nan for row, ok in zip(own, found, strict=True)])
         with np.errstate(invalid="ignore"):  # a comparison with what was not found is False
-            nearest, near = own > others.max(2), own >= limit
+            nearest, near = own > np.fmax.reduce(others, axis=2), own >= limit
         return cls(alike=opinion.sign * means, rank1=nearest.mean(1), within=near.mean(1))
 
     def figures(self, rows: Bool[Array, " P"] | None = None, seed: int = 0) -> Figures:

@@ -106,7 +106,7 @@ def backbone(name: str, reader: FaceReader, crop_template: str, judge: Judge | N
         raise unknown_name("backbone", name, (*BACKBONES, "FILE.pt, a TorchScript network such as Inception"))
     if name == "judge":
         if judge is None:
-            raise WeightsMissing("the backbone is the judge, but there is no judge: name one with --judge")
+            raise WeightsMissing("the backbone is the judge, but no network of ONNX judges here: name one with --judge")
         spec = judge.spec
         title = f"judge {spec.name}"
         return RecogniserFeatures(

@@ -131,9 +131,7 @@ def fast(inputs: Inputs) -> Trainable:
 def face0(inputs: Inputs) -> Trainable:
     from personae.training.methods.face0.method import Face0Task
 
-    files = inputs.of_base(worded=False)
-    start = inputs.earlier("face0-nano") if inputs.heads() else None
-    return Face0Task(replace(files, start=start or files.start), inputs.motion(), space=inputs.space())
+    return Face0Task(inputs.of_base(), inputs.motion(), space=inputs.space())
 
 
 def face0_sd15(inputs: Inputs) -> Trainable:

@@ -46,7 +46,7 @@ class FaceTable:
     pose: Float[Array, "N 3"]  # (N, 3) degrees: yaw, pitch, roll
     identity: Float[Array, "N 2 D"]  # (N, 2, 128) the teacher's vector of the face and of its mirror image
     matrix: Float[Array, "N 2 3"]  # (N, 2, 3) photo -> crop
-    coverage: Float[Array, " N"]  # (N,) share of the crop that lies inside the photo
+    coverage: Float[Array, " N"]  # (N,) share of the crop, or of its cells, inside the photo
     faces: Int[Array, " N"]  # (N,) faces the detector found in the photo
     drawn: Bool[Array, " N"]  # (N,) whether it shows somebody who was drawn (`data.people`), and is no photo
     age: list[str]

@@ -8,7 +8,7 @@ Legend: P people, M images of each, S side of an image in pixels, D width of the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from rich.progress import track
 from personae.errors import BadData, BadOption, WeightsMissing, unknown_name
 from personae.evaluation import appearance, contact_sheet, diversity, estimate, likeness, realism
 from personae.evaluation import subjects as stage
-from personae.evaluation.dlib_judge import DlibJudge
+from personae.evaluation.dlib_judge import SAME_PERSON, DlibJudge
 from personae.evaluation.estimate import Estimate
-from personae.evaluation.judge import Finder, Judge, judge_spec, reader_finder, teacher_finder, teachers_folder
+from personae.evaluation.judge import Finder, Judge, judge_spec, reader_finder, teacher_finder, teachers_at_hand
 from personae.evaluation.opinions import Compared, Opinion, by_dlib
 from personae.evaluation.people import GROUPS, Person, held_out_people
 from personae.evaluation.report import Report, assemble, save
@@ -49,18 +49,19 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What judges say of a sample; all empty without one. `cosines` (P, M); `unjudged`: keys of people in whose own
-    photo the judges' finder finds no face."""
+    """What judges say of a sample; all empty without one. `cosines` and `distances` (P, M), if a judge measures such;
+    `unjudged`: keys of people in whose own photo the judges' finder finds no face."""
 
     figures: Figures = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, Figures]] = field(default_factory=dict)
     cosines: Array | None = None
+    distances: Array | None = None
     unjudged: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Who reads and who judges: the unrelated judge by distance, another by cosine, either or neither."""
+    """Who reads and who judges: the unrelated judge by distance, another by cosine; both, one of them, or none."""
 
     reader: FaceReader
     unrelated: Opinion | None
@@ -121,7 +122,8 @@ def evaluate(
             "scheduler": type(pipe.scheduler).__name__,
             "model_sha256": pipe.sha256,
             "unrelated": bench.unrelated and bench.unrelated.name,
-            "judge": bench.judge and asdict(bench.judge.spec) | {"sha256": bench.judge.sha256, "finder": bench.finder},
+            "judge": bench.judge and asdict(bench.judge.spec) | {"sha256": bench.judge.sha256},
+            "finder": bench.finder,
             "backbone": features.name,
             "reference_people": len(others),
         },
@@ -129,7 +131,7 @@ def evaluate(
         groups=judged.groups,
         caveats=_caveats(bench, features, len(unread), len(judged.unjudged)),
     )
-    report |= {"unread": unread, "unjudged": list(judged.unjudged), "people": _per_person(sample, judged.cosines)}
+    report |= {"unread": unread, "unjudged": list(judged.unjudged), "people": _per_person(sample, judged)}
     if out is not None:
         rows = _rows(sample, judged.cosines)[:sheet_people]
         page = writer.encode_sheet(contact_sheet.draw(rows), "png", model=Path(pipe.name or "unnamed").name)
@@ -143,20 +145,44 @@ def _check(
     """The model's reader, the judges and their finder; whatever is wrong is raised before anything is generated."""
     if images_per_person < 2:
         raise BadOption(f"diversity needs at least two images per person, got {images_per_person}")
-    taught = teachers_folder().is_dir()
+    taught = teachers_at_hand()
     if finder is None:
         finder = "teacher" if taught else "reader"
+    if judge_weights is not None and judge != UNRELATED:
+        raise BadOption(f"weights of a judge are those of {UNRELATED}, but the judge is {judge}: leave them out")
     if finder not in FINDERS:
         raise unknown_name("finder", finder, FINDERS)
     if pipe.reader is None:
         raise WeightsMissing("this model has no reader, and photos must be read: load it with reader=...")
-    unrelated = by_dlib(DlibJudge.fetch(weights=judge_weights)) if judge == UNRELATED else None
-    named = ("teacher" if taught else "none") if judge == UNRELATED else judge
-    opinion = None if named == "none" else Judge(judge_spec(named))
-    if opinion is not None:
-        opinion.require_unrelated(pipe.config.identity_space)
     find = reader_finder(pipe.reader) if finder == "reader" else teacher_finder()
-    return Bench(reader=pipe.reader, unrelated=unrelated, judge=opinion, find=find, finder=finder)
+    bench = Bench(reader=pipe.reader, unrelated=None, judge=None, find=_once(find), finder=finder)
+    if judge == "none":
+        return bench
+    space = pipe.config.identity_space
+    if judge == UNRELATED:
+        beside = Judge(judge_spec("teacher")) if taught else None
+        if beside is not None and beside.conditions(space):
+            beside = None
+        try:
+            return replace(bench, unrelated=by_dlib(DlibJudge.fetch(weights=judge_weights)), judge=beside)
+        except WeightsMissing as error:
+            raise WeightsMissing(f"{error}; or name another with --judge") from error
+    opinion = Judge(judge_spec(judge))
+    opinion.require_unrelated(space)
+    return replace(bench, judge=opinion)
+
+
+def _once(find: Finder) -> Finder:
+    """A finder that looks at each picture once, however many judges ask; the pictures must stay where they are."""
+    known: dict[tuple[Any, ...], Array | None] = {}
+
+    def look(image: Array) -> Array | None:
+        key = image.__array_interface__["data"][0], image.shape
+        if key not in known:
+            known[key] = find(image)
+        return known[key]
+
+    return look
 
 
 def _generated(
@@ -191,48 +217,56 @@ def _others(
 
 def _by_all(bench: Bench, sample: Sample, progress: bool) -> Judged:
     """The figures of all judges, and of groups, side by side."""
-    said = [Judged() if bench.judge is None else _judged(bench.judge, bench.find, sample, progress)]
+    verdicts = [Judged() if bench.judge is None else _judged(bench.judge, bench.find, sample, progress)]
     if bench.unrelated is not None:
-        said.append(_apart(bench.unrelated, bench.find, sample, progress))
+        verdicts.insert(0, _apart(bench.unrelated, bench.find, sample, progress))
     groups: dict[str, dict[str, Figures]] = {}
-    for one in said:
+    for one in verdicts:
         for label, rows in one.groups.items():
             for name, figures in rows.items():
                 groups.setdefault(label, {}).setdefault(name, {}).update(figures)
     return Judged(
-        figures={name: figure for one in reversed(said) for name, figure in one.figures.items()},
+        figures={name: figure for one in verdicts for name, figure in one.figures.items()},
         groups=groups,
-        cosines=said[0].cosines,
-        unjudged=said[-1].unjudged,
+        cosines=verdicts[-1].cosines,
+        distances=verdicts[0].distances,
+        unjudged=verdicts[0].unjudged,
     )
 
 
 def _apart(opinion: Opinion, find: Finder, sample: Sample, progress: bool) -> Judged:
     """By a judge of distances."""
     real, ceiling, generated = _vectors(opinion.look, find, sample, progress)
-    usable = _usable(real)
-    limit = opinion.limit or 0.0
-    found = Compared.of(opinion, generated[usable], real[usable], limit)
-    own = Compared.of(opinion, ceiling[usable][:, None], real[usable], limit)
-    names = {"alike": "distance", "rank1": "distance_rank1", "within": "distance_within"}
-    figures = {names[name]: figure for name, figure in found.figures(seed=sample.seed).items()}
-    figures["distance_ceiling"] = own.figures(seed=sample.seed)["alike"]
-    figures["missing"] = estimate.mean((~np.isfinite(generated[usable]).all(2)).mean(1), sample.seed)
+    usable, seed = _usable(real), sample.seed
+    found = Compared.of(opinion, generated[usable], real[usable], -SAME_PERSON)
+    own = Compared.of(opinion, ceiling[usable][:, None], real[usable], -SAME_PERSON)
+    missing = (~np.isfinite(generated[usable]).all(2)).mean(1)
+    everybody = found.figures(seed=seed)
+    figures = {
+        "distance": everybody["alike"],
+        "distance_ceiling": estimate.mean_of_finite(own.alike, seed),
+        "distance_rank1": everybody["rank1"],
+        "distance_within": everybody["within"],
+        "missing": estimate.mean(missing, seed),
+    }
     compared = [one for one, ok in zip(sample.subjects, usable, strict=True) if ok]
     groups: dict[str, dict[str, Figures]] = {}
     for label in GROUPS:
         if all(label in one.person.groups for one in compared):
             whose = np.array([one.person.groups[label] for one in compared])
-            groups[label] = {
-                str(name): {
-                    names[key]: figure
-                    for key, figure in found.figures(whose == name, sample.seed).items()
-                    if key != "within"
-                }
-                for name in sorted(set(whose))
-            }
-    unjudged = [one.person.key for one, ok in zip(sample.subjects, usable, strict=True) if not ok]
-    return Judged(figures=figures, groups=groups, unjudged=unjudged)
+            groups[label] = {}
+            for name in sorted(set(whose.tolist())):
+                some = found.figures(whose == name, seed)
+                absent = estimate.mean(missing[whose == name], seed)  # first: its n counts everybody of the group
+                groups[label][name] = {
+                    "missing": absent, "distance": some["alike"], "distance_rank1": some["rank1"]
+                }  # fmt: skip
+    return Judged(
+        figures=figures,
+        groups=groups,
+        distances=np.linalg.norm(generated.astype(np.float64) - real[:, None], axis=2),
+        unjudged=[one.person.key for one, ok in zip(sample.subjects, usable, strict=True) if not ok],
+    )
 
 
 def _usable(real: Array) -> Array:
@@ -313,7 +347,7 @@ def _caveats(bench: Bench, backbone: realism.Backbone, unread: int, unjudged: in
     judge, finder = bench.judge, bench.finder
     caveats = [f"Fréchet and kernel distances are measured on: {backbone.name}; {backbone.caveat}"]
     if bench.unrelated is not None:
-        caveats.append(f"distance to photos is by {bench.unrelated.name}, points found by the {finder}")
+        caveats.append(f"distances to photos are {bench.unrelated.name}; points found by the {finder}")
     if judge is not None:
         caveats.append(f"likeness, rank-1 and strangers are judged by {judge.spec.name}, points found by the {finder}")
         if judge.caveat:
@@ -325,13 +359,15 @@ def _caveats(bench: Bench, backbone: realism.Backbone, unread: int, unjudged: in
     return caveats
 
 
-def _per_person(sample: Sample, cosines: Array | None) -> list[dict[str, Any]]:
-    """Key, seeds and likeness of everyone: enough to generate any image again, and to look at the worst first."""
+def _per_person(sample: Sample, judged: Judged) -> list[dict[str, Any]]:
+    """Key, seeds and likeness or distance of everyone: enough to generate any image again, and to look at the worst
+    first."""
     rows, count = [], sample.images.shape[1]
     for p, one in enumerate(sample.subjects):
         row: dict[str, Any] = {"key": one.person.key, "seeds": [sample.seed + p * count + m for m in range(count)]}
-        if cosines is not None:
-            row["likeness"] = [round(float(x), 4) if np.isfinite(x) else None for x in cosines[p]]
+        for name, values in (("likeness", judged.cosines), ("distance", judged.distances)):
+            if values is not None:
+                row[name] = [round(float(x), 4) if np.isfinite(x) else None for x in values[p]]
         rows.append(row)
     return rows
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from personae.conditioning.face0 import SIZES, FaceTokens, Sizes
+from personae.errors import BadData
 from personae.shapes import Float
 from personae.training import captions
 from personae.training.compilation import compile_blocks
@@ -50,24 +51,29 @@ class Face0Task:
         identity_weight: float = 0.2,
         phrase_weight: float = 0.3,
         requests: int = 8,
-        beginning: int = 800,
+        beginning: int = 1500,
     ) -> None:
         """files: of the base, and of face tokens to go on with, if it has some. motion: of the motion reader, which
         judges. space: of the embedder's identities. requests: faces sampled from noise in each step. beginning: the
-        steps in which fresh face tokens first learn what the base itself says of a person (`FacedText.begin`)."""
+        steps in which fresh face tokens first learn what the base itself says of a person (`FacedText.begin`). Raises
+        `BadData` for face tokens of another space."""
         self.setting = Setting.open(files)
-        self.data = WordsAndFaces(self.setting, shares or Shares(), reserved=sizes.tokens, requests=requests)
-        self.identity_weight, self.phrase_weight = identity_weight, phrase_weight
-        self.judge = MotionJudge(motion, files.frame.template, np.ones(len(BLENDSHAPES), np.float32))
         folder = files.part("face_tokens")
         projector = FaceTokens(sizes, space) if folder is None else FaceTokens.load(folder)
+        if projector.space != space:
+            raise BadData(f"{folder} reads identities of {projector.space!r}, this training's are of {space!r}")
+        tokens = projector.sizes.tokens
+        self.data = WordsAndFaces(self.setting, shares or Shares(), reserved=tokens, requests=requests)
+        self.identity_weight, self.phrase_weight = identity_weight, phrase_weight
+        self.judge = MotionJudge(motion, files.frame.template, np.ones(len(BLENDSHAPES), np.float32))
         self.model = FacedText(self.setting.base, projector)
         if folder is None:
             named, nothing = (
                 torch.from_numpy(each)
                 for each in (self.setting.prompts.tokens([captions.IDENTITY_PROMPT]), self.data.beside([""]))
             )
-            people = torch.from_numpy(self.setting.faces.vectors.reshape(-1, sizes.features)).float()
+            vectors = self.setting.faces.vectors
+            people = torch.from_numpy(vectors.reshape(-1, vectors.shape[-1])).float()
             self.model.begin(named, nothing, people, beginning)
         self.evaluator = Face0Evaluator(self.setting, self.data, self.judge)
         self.batch = self.data.batch

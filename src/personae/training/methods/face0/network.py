@@ -9,7 +9,8 @@ from personae.conditioning.types import Conditioning
 from personae.shapes import Float, Int, Shaped
 from personae.training.methods.base.network import IdentityToFace
 
-_ROWS, _RATE = 128, 2e-3  # of a step in which a projector learns what the base says
+# Of the steps in which a projector learns what the base says: of how many identities, how many at once, and how fast.
+_PEOPLE, _ROWS, _RATE = 8192, 128, 2e-3
 
 
 class FacedText(IdentityToFace):
@@ -31,23 +32,25 @@ class FacedText(IdentityToFace):
         """
         tokens = self.projector.sizes.tokens
         first = int((named[0] == self.placeholder).nonzero()[0])
-        # Whatever comes later is not seen from here: the text encoder looks back only.
+        # What comes later is not seen from these places: the text encoder looks back only.
         named = named[:, : max(first + tokens, int((named[0] == named[0, -1]).nonzero()[0]) + 1)]
+        generator = torch.Generator().manual_seed(0)
+        vectors = vectors[torch.randperm(len(vectors), generator=generator)[:_PEOPLE]]
+        with torch.no_grad():
+            texts = [self.condition(named.expand(len(rows), -1), rows) for rows in vectors.split(_ROWS)]
+            nobody = self.condition(nothing, vectors[:1]).pooled
+        goals = [torch.cat([text.tokens[:, first : first + tokens] for text in texts])]
+        if self.projector.sizes.pooled and nobody is not None:
+            goals.append(torch.cat([text.pooled for text in texts if text.pooled is not None]) - nobody)
         optimizer = torch.optim.AdamW(self.projector.parameters(), _RATE)
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-        generator = torch.Generator().manual_seed(0)
         for _ in range(steps):
-            rows = vectors[torch.randint(len(vectors), (_ROWS,), generator=generator)]
-            with torch.no_grad():
-                said = self.condition(named.expand(_ROWS, -1), rows)
-                silence = self.condition(nothing, rows[:1])
-            shown, added = self.projector(rows)
-            loss = _relative(shown, said.tokens[:, first : first + tokens])
-            if added is not None and said.pooled is not None and silence.pooled is not None:
-                loss = loss + _relative(added, said.pooled - silence.pooled)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            rows = torch.randint(len(vectors), (_ROWS,), generator=generator)
+            outputs = [output for output in self.projector(vectors[rows]) if output is not None]
+            errors = [_relative(output, goal[rows]) for output, goal in zip(outputs, goals, strict=True)]
+            torch.stack(errors).sum().backward()
             optimizer.step()
+            optimizer.zero_grad()
             falling.step()
 
     def conditioning(self, tokens: Tensor, vectors: Tensor, named: Tensor) -> Conditioning:
@@ -73,6 +76,6 @@ class FacedText(IdentityToFace):
         return self.predict(noisy, times, self.conditioning(tokens, vectors, named))
 
 
-def _relative(values: Tensor, wanted: Tensor) -> Tensor:
-    """The squared error as a share of what there is to tell."""
-    return F.mse_loss(values, wanted) / wanted.var().clamp(min=1e-6)
+def _relative(values: Tensor, goals: Tensor) -> Tensor:
+    """The squared error as a share of how much people differ."""
+    return F.mse_loss(values, goals) / goals.var(0).mean().clamp(min=1e-6)

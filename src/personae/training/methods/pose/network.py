@@ -36,8 +36,8 @@ def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int
 
 @torch.no_grad()
 def _audible(embedding: nn.Module) -> None:
-    """Let the map reach the copy from the first step on. As diffusers makes its embedding, every layer halves what the
-    map says twice over, and the last is zero: behind zeros again, it takes hundreds of steps until a pose is heard."""
+    """Let the map reach the copy from the first step on. As diffusers makes its embedding, each layer leaves a third of
+    what the map says, and the last nothing: behind zeros again, it takes hundreds of steps until a pose is heard."""
     layers = [module for module in embedding.modules() if isinstance(module, nn.Conv2d)]
     for layer in layers:
         inputs = layer.weight[0].numel()
