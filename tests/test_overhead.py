@@ -27,6 +27,7 @@ def test_it_guides_away_from_what_the_model_guides_away_from(
     weaker.save_pretrained(folder / "autoguidance")
     pipe = personae.load(folder, device="cpu", torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = diffusers.DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
     assert overhead.measure(pipe, images=2, steps=3, rounds=1)["difference"] < 1e-5
 
 

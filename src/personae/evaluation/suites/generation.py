@@ -29,6 +29,7 @@ from personae.pipeline import FacePipeline
 from personae.provenance import writer
 from personae.reading.reader import FaceReader
 from personae.sampling import codec
+from personae.shapes import Float
 from personae.types import Array, Motion
 
 FINDERS = ("reader", "teacher")
@@ -54,8 +55,8 @@ class Judged:
 
     figures: Figures = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, Figures]] = field(default_factory=dict)
-    cosines: Array | None = None
-    distances: Array | None = None
+    cosines: Float[Array, "P M"] | None = None
+    distances: Float[Array, "P M"] | None = None
     unjudged: Sequence[str] = ()
 
 
