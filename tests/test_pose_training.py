@@ -53,10 +53,9 @@ def test_nanos_difference_is_small_on_disk(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_a_fresh_controlnet_hears_its_map(task: PoseControlTask) -> None:
     """Through diffusers' own fresh embedding two maps differ by nothing."""
-    black, white = task.model.controlnet_cond_embedding(
-        torch.stack([torch.zeros(3, 128, 128), torch.ones(3, 128, 128)])
-    )
-    assert (black - white).square().mean().sqrt() > 0.05
+    maps = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(7))
+    heard = task.model.controlnet_cond_embedding(torch.nn.functional.interpolate(maps, scale_factor=16))
+    assert 0.2 < heard.std(0).mean() < 1.2
 
 
 def test_only_the_difference_is_trained(task: PoseControlTask) -> None:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from diffusers import ControlNetModel, UNet2DConditionModel
 from peft import LoraConfig
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from personae.sampling.controlnet import ADDED
 from personae.training.methods.base.network import IdentityToFace
 
 _ADAPTED = ("conv_in", "down_blocks", "mid_block")  # the copy's parts that are changed
-_SILU, _ENTERS = 1.68, 0.5  # what keeps a signal's size through SiLU, and how loud the map is where it enters the copy
+_SILU, _ENTERS = 2.0, 0.5  # what keeps a small signal's size through SiLU, and how far maps are apart in the copy
 
 
 def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int, ...]) -> ControlNetModel:
@@ -35,15 +36,18 @@ def trainable_copy(unet: UNet2DConditionModel, *, rank: int, channels: tuple[int
 
 
 @torch.no_grad()
-def _audible(embedding: nn.Module) -> None:
+def _audible(embedding: Any) -> None:
     """Let the map reach the copy from the first step on. As diffusers makes its embedding, each layer leaves a third of
     what the map says, and the last nothing: behind zeros again, it takes hundreds of steps until a pose is heard."""
-    layers = [module for module in embedding.modules() if isinstance(module, nn.Conv2d)]
-    for layer in layers:
-        inputs = layer.weight[0].numel()
-        layer.weight.normal_(std=(_ENTERS if layer is embedding.conv_out else _SILU) / inputs**0.5)
-        if layer.bias is not None:
-            layer.bias.zero_()
+    for layer in embedding.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.normal_(std=_SILU / layer.weight[0].numel() ** 0.5)
+            if layer.bias is not None:
+                layer.bias.zero_()
+    # So many layers in a row, so few channels: how loud it comes out hangs on the draw, so that is set at the end.
+    maps = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    difference = embedding(F.interpolate(maps, scale_factor=16)).std(0).mean()
+    embedding.conv_out.weight.mul_(_ENTERS / difference.clamp(min=1e-6))
 
 
 def posed(
